@@ -1,0 +1,65 @@
+# Needs Python >= 3.11, git and make; works with GNU make 3.81 and BSD tools.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check
+
+# The first interpreter that runs, is new enough and can make a virtual environment; `make PYTHON=...` overrides it.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	if "$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then echo "$$python"; break; fi; done)
+
+export SQLMESH__DISABLE_ANONYMIZED_ANALYTICS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint check bench lock clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make .venv from the locked requirements, with .venv/bin/etl
+
+$(STAMP): pyproject.toml requirements/dev.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 with venv found; install one or say: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "Installing the locked requirements into $(VENV); the first time takes a minute or two ..."
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@$(BIN)/python $(PIP_INSTALL) --no-index --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## run the whole job on the data that comes with it
+	$(BIN)/etl run --profile demo
+
+test: setup ## run all tests
+	$(BIN)/pytest -n 2
+
+lint: setup ## check format, types, imports and SQL; change nothing
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/sqlmesh -p sqlmesh format --check
+	$(BIN)/sqlmesh -p sqlmesh test
+
+check: lint test ## all that a change must pass
+
+bench: setup ## measure against the other ways of doing it
+	$(BIN)/python -m bench
+
+# Versions stay unless pyproject.toml forbids them; `make lock UPGRADE=--upgrade` takes the newest.
+UV := .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" $(UPGRADE)
+
+lock: ## (maintainers) write requirements/*.txt from pyproject.toml
+	@$(PYTHON) -m venv --clear .lock-venv
+	@.lock-venv/bin/python $(PIP_INSTALL) --require-hashes -r requirements/lock.txt
+	$(UV) pyproject.toml -o requirements/runtime.txt
+	$(UV) pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(UV) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(UV) --group lock -o requirements/lock.txt
+	@rm -rf .lock-venv
+
+clean: ## remove .venv, caches and builds; data/ stays
+	rm -rf $(VENV) .lock-venv .cache sqlmesh/.cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
