@@ -1,0 +1,18 @@
+"""A replay of the public Bluesky API, for trying the job, its tests and its benchmarks."""
+
+from etl.demo.faults import Fault, parse_fault
+from etl.demo.graph import ACTORS, Difference, Graph, difference, differences, graph
+from etl.demo.replay import Replay, Request
+
+__all__ = [
+    "ACTORS",
+    "Difference",
+    "Fault",
+    "Graph",
+    "Replay",
+    "Request",
+    "difference",
+    "differences",
+    "graph",
+    "parse_fault",
+]

@@ -1,0 +1,127 @@
+"""Pages of a list: what an actor, a limit and a cursor answer, encoded."""
+
+from __future__ import annotations
+
+import json
+from base64 import b32decode, b32encode
+from binascii import Error as Base32Error
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Protocol
+from zlib import crc32
+
+from etl.demo.bulk import bulk
+from etl.demo.graph import ACTORS, Graph, Kind, graph
+from etl.demo.people import subject
+
+
+class Listing(Protocol):
+    """A list of encoded profiles that can be cut into pages."""
+
+    @property
+    def subject(self) -> bytes:
+        """The encoded profile of the actor whose list it is."""
+
+    @property
+    def size(self) -> int:
+        """Rows in all."""
+
+    def rows(self, start: int, stop: int) -> Sequence[bytes]:
+        """The encoded rows from `start` up to `stop`, fewer at the end."""
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A list whose rows are all encoded."""
+
+    subject: bytes
+    encoded: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        return len(self.encoded)
+
+    def rows(self, start: int, stop: int) -> Sequence[bytes]:
+        return self.encoded[start:stop]
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page before encoding; `cursor` None means there is no such key."""
+
+    kind: Kind
+    subject: bytes
+    rows: Sequence[bytes]
+    cursor: str | None
+
+    def encode(self) -> bytes:
+        """The response body, UTF-8."""
+        tail = b"]}" if self.cursor is None else f'],"cursor":"{self.cursor}"}}'.encode()
+        head = b'{"subject":' + self.subject + f',"{self.kind}":['.encode()
+        return head + b",".join(self.rows) + tail
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a cursor stands; `again` marks one that an empty page handed out."""
+
+    offset: int
+    again: bool = False
+
+
+_BY_DID = {str(subject(actor)["did"]): actor for actor in ACTORS}
+
+
+def resolve(actor: str) -> str:
+    """The handle of an actor given by handle or DID; unknown ones come back in lower case."""
+    return _BY_DID.get(actor, actor.lower())
+
+
+@lru_cache(maxsize=256)
+def listing(actor: str, kind: Kind, day: date) -> Listing | None:
+    """The list of `actor` (a handle) on `day`, None when there is no such actor."""
+    if actor not in ACTORS:
+        return bulk(actor, kind)
+    rows = tuple(map(_encode, _graph(actor, day).of(kind)))
+    return _Stored(_encode(subject(actor)), rows)
+
+
+def cut(source: Listing, actor: str, kind: Kind, offset: int, limit: int) -> Page:
+    """The page of at most `limit` rows that starts at `offset`; the last one has no cursor."""
+    end = offset + limit
+    cursor = encode_cursor(actor, kind, Position(end)) if end < source.size else None
+    return Page(kind, source.subject, source.rows(offset, end), cursor)
+
+
+def encode_cursor(actor: str, kind: Kind, position: Position) -> str:
+    """13 base32 characters that only this list takes back."""
+    payload = (position.offset * 2 + position.again).to_bytes(5, "big")
+    return b32encode(_seal(actor, kind, payload) + payload).decode().lower().rstrip("=")
+
+
+def decode_cursor(actor: str, kind: Kind, cursor: str) -> Position:
+    """Where `cursor` stands. Raises ValueError when it is not one of this list's."""
+    try:
+        raw = b32decode(f"{cursor.upper()}===")
+    except Base32Error as e:
+        raise ValueError("Malformed cursor") from e
+    seal, payload = raw[:3], raw[3:]
+    if seal != _seal(actor, kind, payload):
+        raise ValueError("Malformed cursor")
+    offset, again = divmod(int.from_bytes(payload, "big"), 2)
+    return Position(offset, bool(again))
+
+
+@lru_cache(maxsize=8)
+def _graph(actor: str, day: date) -> Graph:
+    return graph(actor, day)
+
+
+def _encode(row: object) -> bytes:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _seal(actor: str, kind: Kind, payload: bytes) -> bytes:
+    return crc32(f"{actor}/{kind}/".encode() + payload).to_bytes(4, "big")[:3]
