@@ -1,0 +1,59 @@
+# syntax=docker/dockerfile:1
+ARG BASE_IMAGE=python:3.12-slim
+
+# Everything that a build needs stays in this stage.
+# hadolint ignore=DL3006
+FROM ${BASE_IMAGE} AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_NO_INPUT=1
+WORKDIR /build
+COPY requirements/runtime.txt requirements/build.txt requirements/
+# The secret `ca` (a CA bundle, for networks that open TLS) is used if it is given and leaves no trace in a layer.
+RUN --mount=type=secret,id=ca,required=false \
+    if [ -f /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
+    && python -m venv /opt/etl \
+    && python -m venv /opt/build \
+    && /opt/etl/bin/python -m pip install --quiet --require-hashes -r requirements/runtime.txt \
+    && /opt/build/bin/python -m pip install --quiet --require-hashes -r requirements/build.txt
+COPY pyproject.toml README.md LICENSE ./
+COPY etl etl
+# Without an index: whatever is not locked fails here.
+RUN /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist . \
+    && /opt/etl/bin/python -m pip install --quiet --no-index --no-deps dist/*.whl \
+    && /opt/etl/bin/python -m pip check \
+    && /opt/etl/bin/python -m pip uninstall --quiet --yes pip
+
+# hadolint ignore=DL3006
+FROM ${BASE_IMAGE}
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
+LABEL org.opencontainers.image.title="etl" \
+      org.opencontainers.image.description="A batch job that a scheduler can trust: dlt, SQLMesh, audited marts" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}"
+COPY --from=build /opt/etl /opt/etl
+COPY config /app/config
+COPY sqlmesh /app/sqlmesh
+# /data is the job's one durable place; a volume mounted there must be writable for uid 10001. The root file system
+# may be read-only: caches and scratch files go to /tmp, and no bytecode is written next to the sources.
+RUN mkdir /data && chown 10001:10001 /data
+ENV PATH=/opt/etl/bin:$PATH \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONFAULTHANDLER=1 \
+    PYTHONUNBUFFERED=1 \
+    ETL_PROJECT=/app \
+    ETL_DATA_DIR=/data \
+    DLT_DATA_DIR=/data/dlt \
+    SQLMESH__CACHE_DIR=/tmp/sqlmesh
+WORKDIR /app
+USER 10001:10001
+VOLUME ["/data"]
+# SIGTERM ends a run cleanly with code 143; the next run goes on from there.
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["etl"]
+CMD ["run"]
