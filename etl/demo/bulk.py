@@ -13,9 +13,7 @@ from etl.demo.graph import Kind
 from etl.demo.people import subject
 
 _ACTOR: Final = re.compile(r"bulk-(\d{1,8})(?:-[a-z0-9]{1,20})?\.test")
-_TEXT: Final = (
-    'Blitz and bullet, "mostly" at night ♟️ أهلا 你好\\nFide 1850, coach on Sundays, opinions mine.'
-)
+_TEXT: Final = 'Blitz, \\"mostly\\" at night ♟️ أهلا\\nFide 1850'
 
 
 @dataclass(frozen=True)
@@ -36,8 +34,8 @@ class Bulk:
         did = f"did:plc:{self.chain}{tail}"
         minute = f"2025-03-{1 + number % 28:02}T{number % 24:02}:{number % 60:02}:{number % 59:02}"
         return (
-            f'{{"did":"{did}","handle":"player-{number:x}.{self.chain}.example",'
-            f'"displayName":"Player № {number}",'
+            f'{{"did":"{did}","handle":"p{number:x}.{self.chain}.test",'
+            f'"displayName":"Nº {number} ♞",'
             f'"avatar":"https://cdn.bsky.app/img/avatar/plain/{did}/bafkrei{tail}",'
             f'"viewer":{{"muted":false,"blockedBy":false}},'
             f'"labels":[{{"src":"{did}","uri":"at://{did}/app.bsky.actor.profile/self",'

@@ -13,8 +13,8 @@ from typing import Protocol
 from zlib import crc32
 
 from etl.demo.bulk import bulk
-from etl.demo.graph import ACTORS, Graph, Kind, graph
-from etl.demo.people import subject
+from etl.demo.graph import ACTORS, Kind, members
+from etl.demo.people import profile, subject
 
 
 class Listing(Protocol):
@@ -33,18 +33,19 @@ class Listing(Protocol):
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A list whose rows are all encoded."""
+class _Day:
+    """A list of the graph on a day; its rows are encoded when first asked for."""
 
     subject: bytes
-    encoded: tuple[bytes, ...]
+    people: tuple[int, ...]
+    day: date
 
     @property
     def size(self) -> int:
-        return len(self.encoded)
+        return len(self.people)
 
     def rows(self, start: int, stop: int) -> Sequence[bytes]:
-        return self.encoded[start:stop]
+        return [_row(person, self.day) for person in self.people[start:stop]]
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ def listing(actor: str, kind: Kind, day: date) -> Listing | None:
     """The list of `actor` (a handle) on `day`, None when there is no such actor."""
     if actor not in ACTORS:
         return bulk(actor, kind)
-    rows = tuple(map(_encode, _graph(actor, day).of(kind)))
-    return _Stored(_encode(subject(actor)), rows)
+    return _Day(_encode(subject(actor)), members(actor, kind, day), day)
 
 
 def cut(source: Listing, actor: str, kind: Kind, offset: int, limit: int) -> Page:
@@ -114,9 +114,9 @@ def decode_cursor(actor: str, kind: Kind, cursor: str) -> Position:
     return Position(offset, bool(again))
 
 
-@lru_cache(maxsize=8)
-def _graph(actor: str, day: date) -> Graph:
-    return graph(actor, day)
+@lru_cache(maxsize=16_384)
+def _row(person: int, day: date) -> bytes:
+    return _encode(profile(person, day))
 
 
 def _encode(row: object) -> bytes:

@@ -44,7 +44,7 @@ _TEXTS: Final = (
     "He said \"checkmate\".\nShe said 'en passant'.\r\n\tTabs, too.",
     "لاعب شطرنج من القاهرة ♟️\nأحب الافتتاحيات",
     "שחקן שחמט מתל אביב — rapid 1900",
-    "将棋とチェス。対局募集中！\n毎週土曜日",
+    "将棋とチェス。対局募集中。\n毎週土曜日",
     "Backslash \\ slash / percent % <b>no html</b> &amp; {json: [1, 2]}",
     "GM 👨‍👩‍👧‍👦 dad of two 🇳🇴",
     "cafe\u0301 chess club, Sa\u0303o Paulo",
@@ -104,7 +104,7 @@ def subject(actor: str) -> Profile:
     return {
         "did": f"did:plc:{base32(f'actor:{actor}', 24)}",
         "handle": actor,
-        "displayName": actor.split(".")[0].capitalize(),
+        "displayName": actor.partition(".")[0].capitalize(),
         "associated": {"chat": {"allowIncoming": "none"}},
         "labels": [],
         "createdAt": "2023-04-28T14:36:54.531Z",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -14,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from etl.demo.faults import Fault, Faults
 from etl.demo.graph import Kind
-from etl.demo.limiter import Limiter
+from etl.demo.limiter import Limiter, Verdict
 from etl.demo.pages import Position, cut, decode_cursor, listing, resolve
 from etl.demo.replies import Reply, Silence, bend, refuse
 from etl.demo.wire import Server
@@ -24,6 +25,7 @@ _METHODS: Final[Mapping[str, Kind]] = {
     "app.bsky.graph.getFollows": "follows",
 }
 _POLICY: Final = (3000, 300.0)
+_IDENTIFIER: Final = re.compile(r"did:[a-z]+:[\w.:%-]+|([a-zA-Z0-9-]+\.)+[a-zA-Z][a-zA-Z0-9-]*")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Replay:
     when the port is taken.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of the command
         self,
         date: date,
         port: int = 0,
@@ -130,54 +132,50 @@ class Replay:
         self.close()
 
     def answer(self, verb: str, target: str, headers: Mapping[str, str]) -> Reply | Silence:
-        """The answer to one request, waits included; what the connection's thread calls."""
-        path, _, text = target.partition("?")
-        query = dict(parse_qsl(text, keep_blank_values=True))
-        method = path.removeprefix("/xrpc/")
-        actor = resolve(query.get("actor", ""))
+        """The answer to one request, waits included; what a connection's thread calls."""
+        asked = _Asked.of(verb, target, headers)
         verdict = self._limiter.admit()
-        page, late, reply = 0, self.latency, refuse(429)
-        if verdict.allowed:
-            if path == method:
-                reply = refuse(404)
-            elif (
-                self._token is not None and headers.get("authorization") != f"Bearer {self._token}"
-            ):
-                reply = refuse(401)
-            elif method not in _METHODS:
-                reply = refuse(501)
-            elif verb != "GET":
-                reply = refuse(400, f"Incorrect HTTP method ({verb}) expected GET")
-            else:
-                page, more, outcome = self._list(method, actor, query)
-                late += more
-                if isinstance(outcome, Silence):
-                    self._record(method, actor, page, 0, query, headers)
-                    self._closing.wait(late + outcome.seconds)
-                    return outcome
-                reply = outcome
-        self._record(method, actor, page, reply.status, query, headers)
-        if late:
-            self._closing.wait(late)
+        page, late, reply = 0, 0.0, self._refusal(asked, verdict)
+        if reply is None:
+            page, late, reply = self._list(asked)
+        status, at = reply.status, time.monotonic()
+        self._requests.append(
+            Request(asked.method, asked.actor, page, status, at, asked.query, headers)
+        )
+        if wait := self.latency + late + reply.seconds:
+            self._closing.wait(wait)
+        if isinstance(reply, Silence):
+            return reply
         return replace(reply, headers={**verdict.headers, **reply.headers})
 
-    def _list(
-        self, method: str, actor: str, query: Mapping[str, str]
-    ) -> tuple[int, float, Reply | Silence]:
+    def _refusal(self, asked: _Asked, verdict: Verdict) -> Reply | Silence | None:
+        """Why a request gets no list, None when it is to get one."""
+        if not verdict.allowed:
+            return refuse(429)
+        if not asked.is_xrpc:
+            return refuse(404)
+        if (
+            self._token is not None
+            and asked.headers.get("authorization") != f"Bearer {self._token}"
+        ):
+            return refuse(401)
+        if asked.method not in _METHODS:
+            return refuse(501)
+        if asked.verb != "GET":
+            return refuse(400, f"Incorrect HTTP method ({asked.verb}) expected GET")
+        return None
+
+    def _list(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
         """Page number, seconds of latency and answer of one of the two list methods."""
-        kind = _METHODS[method]
+        actor, kind, day = asked.actor, _METHODS[asked.method], self.date
         try:
-            limit = _limit(query)
-            start = Position(0)
-            if query.get("cursor"):
-                start = decode_cursor(actor, kind, query["cursor"])
+            limit, start = asked.limit(), asked.start(kind)
         except ValueError as e:
             return 0, 0.0, refuse(400, str(e))
         page = start.offset // limit + 1
-        met = self._faults.strike(method, actor, page, again=start.again)
+        met = self._faults.strike(asked.method, actor, page, again=start.again)
         late = sum(1.0 if f.seconds is None else f.seconds for f in met if f.kind == "latency")
         fault = next((f for f in met if f.kind != "latency"), None)
-        day = self.date
         key = (actor, kind, day, start.offset, limit)
         if fault is None and self._cache is not None and key in self._cache:
             return page, late, Reply(200, self._cache[key])
@@ -192,29 +190,42 @@ class Replay:
             self._cache[key] = body
         return page, late, Reply(200, body)
 
-    def _record(
-        self,
-        method: str,
-        actor: str,
-        page: int,
-        status: int,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-    ) -> None:
-        at = time.monotonic()
-        self._requests.append(Request(method, actor, page, status, at, query, headers))
 
+@dataclass(frozen=True)
+class _Asked:
+    """A request taken apart; `actor` is a handle when the one asked for is known."""
 
-def _limit(query: Mapping[str, str]) -> int:
-    """The limit asked for. Raises ValueError in the API's words, for the actor's lack too."""
-    if not query.get("actor"):
-        raise ValueError('Error: Params must have the property "actor"')
-    try:
-        limit = int(query.get("limit", "50"))
-    except ValueError as e:
-        raise ValueError("Error: limit must be an integer") from e
-    if limit < 1:
-        raise ValueError("Error: limit can not be less than 1")
-    if limit > 100:
-        raise ValueError("Error: limit can not be greater than 100")
-    return limit
+    verb: str
+    is_xrpc: bool
+    method: str
+    actor: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+    @classmethod
+    def of(cls, verb: str, target: str, headers: Mapping[str, str]) -> Self:
+        path, _, text = target.partition("?")
+        query = dict(parse_qsl(text, keep_blank_values=True))
+        is_xrpc, method = path.startswith("/xrpc/"), path.removeprefix("/xrpc/")
+        return cls(verb, is_xrpc, method, resolve(query.get("actor", "")), query, headers)
+
+    def limit(self) -> int:
+        """Rows per page. Raises ValueError in the API's words, for a lacking actor as well."""
+        if not self.actor:
+            raise ValueError('Error: Params must have the property "actor"')
+        if not _IDENTIFIER.fullmatch(self.actor):
+            raise ValueError("Error: actor must be a valid did or a handle")
+        try:
+            limit = int(self.query.get("limit", "50"))
+        except ValueError as e:
+            raise ValueError("Error: limit must be an integer") from e
+        if limit < 1:
+            raise ValueError("Error: limit can not be less than 1")
+        if limit > 100:
+            raise ValueError("Error: limit can not be greater than 100")
+        return limit
+
+    def start(self, kind: Kind) -> Position:
+        """Where the page starts. Raises ValueError for a cursor that is not this list's."""
+        cursor = self.query.get("cursor")
+        return decode_cursor(self.actor, kind, cursor) if cursor else Position(0)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import ClassVar, Final
 
 from etl.demo.faults import Fault
 from etl.demo.pages import Page, Position, encode_cursor
@@ -42,6 +42,7 @@ class Reply:
     content_type: str = _JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     missing: int = 0
+    seconds: ClassVar[float] = 0.0
 
     def encode(self, *, keep: bool) -> bytes:
         """Status line, headers and body in one piece."""
@@ -61,6 +62,7 @@ class Silence:
     """No answer: the connection closes after `seconds`."""
 
     seconds: float
+    status: ClassVar[int] = 0
 
 
 def refuse(status: int, message: str | None = None, error: str | None = None) -> Reply:
@@ -93,11 +95,11 @@ _Bend = Callable[[_Case], Reply | Silence]
 
 
 def _error(status: int) -> _Bend:
-    return lambda case: refuse(status)
+    return lambda _: refuse(status)
 
 
 def _html(status: int) -> _Bend:
-    return lambda case: Reply(status, _HTML.encode(), "text/html; charset=utf-8")
+    return lambda _: Reply(status, _HTML.encode(), "text/html; charset=utf-8")
 
 
 def _wait_seconds(case: _Case) -> Reply:
@@ -173,13 +175,17 @@ def _rows(case: _Case, change: Callable[[dict[str, object]], dict[str, object]])
 
 _BENDS: Final[Mapping[str, _Bend]] = {
     **{str(status): _error(status) for status in (400, 401, 403, 404, 500, 502, 504)},
-    **{"429": _wait_seconds, "429-date": _wait_until, "429-bare": _error(429)},
+    "429": _wait_seconds,
+    "429-date": _wait_until,
+    "429-bare": _error(429),
     "503": _unavailable,
     "timeout": lambda case: Silence(case.seconds(30)),
-    "disconnect": lambda case: Silence(0),
+    "disconnect": lambda _: Silence(0),
     "cut": _cut,
     "truncated": _truncated,
-    **{"html": _html(200), "html-403": _html(403), "html-502": _html(502)},
+    "html": _html(200),
+    "html-403": _html(403),
+    "html-502": _html(502),
     "repeat_cursor": _repeat_cursor,
     "empty_page": _empty_page,
     "null_cursor": _null_cursor,
