@@ -3,6 +3,7 @@ MODEL (
   kind FULL,
   cron '@daily',
   allow_partials TRUE,
+  depends_on (staging.stg_bluesky__followers, staging.stg_bluesky__follows),
   grain (actor, snapshot_date),
   tags ('bluesky', 'mart'),
   description 'How many followers each actor had on each snapshot day, and how many came and left since the previous one. One row for each actor and day on which at least one of its lists was loaded; a day with several runs counts its newest snapshot.',
@@ -36,6 +37,7 @@ MODEL (
         )
       )
     ),
+    followers_match_staging,
     followers_balance,
     followers_halved
   )

@@ -2,6 +2,7 @@ MODEL (
   name staging.int_bluesky__list_members,
   kind VIEW,
   cron '@daily',
+  allow_partials TRUE,
   grain (list, actor, snapshot_date, did),
   tags ('bluesky', 'intermediate', 'pii:did', 'pii:handle', 'pii:display_name'),
   description 'Who was on which list on which day: for each actor, list and snapshot day the accounts in the newest committed load package that holds rows of it, each account once. The only place that decides which of a day''s snapshots counts; the marts read this. A list that is empty leaves no rows in raw, so it cannot be told from a list that was not loaded.',

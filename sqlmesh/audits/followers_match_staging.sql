@@ -1,11 +1,10 @@
 AUDIT (
-  name marts_match_staging,
-  dialect duckdb,
-  standalone TRUE
+  name followers_match_staging,
+  dialect duckdb
 );
 
-/* Guards the way from staging to the marts: recounts each actor's days from the day's newest load package and
-holds followers_daily and, for the newest day, mutuals and follower_labels to it. Returns the days that differ. */
+/* Guards the way from staging to followers_daily: recounts each actor's days from the day's newest load package,
+with its own logic, and returns the days whose numbers differ or that one side lacks. */
 WITH follower_packages AS (
   SELECT
     actor,
@@ -58,7 +57,7 @@ WITH follower_packages AS (
     actor,
     snapshot_date,
     followers_count AS mart_count
-  FROM marts.followers_daily
+  FROM @this_model
   WHERE
     NOT followers_count IS NULL
   UNION ALL
@@ -67,7 +66,7 @@ WITH follower_packages AS (
     actor,
     snapshot_date,
     follows_count AS mart_count
-  FROM marts.followers_daily
+  FROM @this_model
   WHERE
     NOT follows_count IS NULL
 )
