@@ -38,8 +38,8 @@ LABEL org.opencontainers.image.title="etl" \
 COPY --from=build /opt/etl /opt/etl
 COPY config /app/config
 COPY sqlmesh /app/sqlmesh
-# /data is the job's one durable place; a volume mounted there must be writable for uid 10001. The root file system
-# may be read-only: caches and scratch files go to /tmp, and no bytecode is written next to the sources.
+# /data is the job's one durable place, dlt's state and SQLMesh's cache included; a volume mounted there must be
+# writable for uid 10001. The root file system may be read-only: what libraries keep in a home goes to /tmp.
 RUN mkdir /data && chown 10001:10001 /data
 ENV PATH=/opt/etl/bin:$PATH \
     HOME=/tmp \
@@ -47,9 +47,7 @@ ENV PATH=/opt/etl/bin:$PATH \
     PYTHONFAULTHANDLER=1 \
     PYTHONUNBUFFERED=1 \
     ETL_PROJECT=/app \
-    ETL_DATA_DIR=/data \
-    DLT_DATA_DIR=/data/dlt \
-    SQLMESH__CACHE_DIR=/tmp/sqlmesh
+    ETL_DATA_DIR=/data
 WORKDIR /app
 USER 10001:10001
 VOLUME ["/data"]
