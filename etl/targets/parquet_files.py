@@ -1,0 +1,284 @@
+"""Publishes marts as directories of Parquet files, each replaced as a whole.
+
+`<path>/<table>` (for example `parquet/marts.followers_daily`) is a symbolic link to
+`<path>/.versions/<table>/<id>/`, replaced by one rename, which is atomic on Linux and macOS alike.
+The version before stays until the next change of the mart, so that whoever reads it can finish.
+A reader that lists and opens through the link may meet the change in between: files are named
+after their version, so it then misses a file and starts again, and never mixes two versions; one
+that resolves the link first notices nothing.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+from loguru import logger
+
+from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError
+from etl.records import LoadRun
+from etl.targets.files import sync, translating
+from etl.targets.publication import Publication, fold, literal, order, qualify, quote
+from etl.targets.relation import (
+    Changes,
+    Fingerprint,
+    Relation,
+    check_key,
+    count_changes,
+    describe,
+    fingerprint,
+    query,
+)
+
+VERSIONS = ".versions"
+FILE_SIZE = "256MB"
+
+# Types that come back from Parquet as they went in, and those that do after a cast. DuckDB writes
+# HUGEINT, the type of every sum() of integers, as DOUBLE and so loses digits. All others become text.
+_EXACT = frozenset(
+    "boolean tinyint smallint integer bigint utinyint usmallint uinteger ubigint float double "
+    "decimal varchar blob uuid date time timestamp timestamp_ns".split()
+) | {"timestamp with time zone"}
+_CAST = {
+    "hugeint": "DECIMAL(38,0)",
+    "uhugeint": "DECIMAL(38,0)",
+    "timestamp_s": "TIMESTAMP",
+    "timestamp_ms": "TIMESTAMP",
+}
+
+
+def publish(
+    connection: duckdb.DuckDBPyConnection,
+    target_name: str,
+    target_path: Path,
+    publications: Iterable[Publication],
+    held_back: Iterable[Publication] = (),
+    *,
+    dry_run: bool = False,
+) -> list[LoadRun]:
+    """Bring each mart to its directory; see `Publish`. All are checked before the first changes."""
+    todo = order(target_name, publications, held_back)
+    path = target_path.resolve()
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{path} of target {target_name} is not a directory", subject=target_name)
+    for p in (*todo.publish, *todo.hold):
+        _check_place(path, p, target_name)
+    identity = uuid.uuid4().hex[:12]
+    with (
+        connection.cursor() as cursor,
+        translating(cursor, target_name, f"writing {path}", path / "probe"),
+        _cleaning_up(path, identity, [p.table for p in todo.publish]),
+    ):
+        runs = [_prepare(cursor, path, p, identity, target_name, dry_run) for p in todo.publish]
+        held = {
+            fold(p.table): _count(cursor, current)
+            for p in todo.hold
+            if (current := _current(path, p.table)) is not None
+        }
+        if not dry_run:
+            for run in runs:
+                if run.status == "published":
+                    _swap(path, run.table, identity)
+            _drop_unnamed(path, todo.tables, target_name)
+            runs = [_confirm(cursor, path, run) for run in runs]
+        return runs + todo.held_runs(held)
+
+
+def _prepare(
+    cursor: duckdb.DuckDBPyConnection,
+    path: Path,
+    publication: Publication,
+    identity: str,
+    target: str,
+    dry_run: bool,
+) -> LoadRun:
+    """Compare a mart with its present files and, if it differs, write and check the new ones."""
+    started = time.perf_counter()
+    try:
+        mart = _export(cursor, publication.model)
+        check_key(cursor, mart, publication, target)
+        content = fingerprint(cursor, mart)
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise LoadError(
+            f"{publication.model} cannot be read from the warehouse: {error}",
+            subject=target,
+            hint="run the transform stage, or correct the load's `model`",
+        ) from error
+    old, before = _read_present(cursor, path, publication.table, target)
+    same = old is not None and old.columns == mart.columns and before == content
+    changes = Changes() if same else count_changes(cursor, old, mart, publication.key)
+    if not same and not dry_run:
+        _write(cursor, path, publication.table, identity, mart, content, target)
+    return LoadRun(
+        model=publication.model,
+        target=target,
+        table=publication.table,
+        strategy="replace",
+        status="dry_run" if dry_run else "unchanged" if same else "published",
+        inserted=changes.inserted,
+        updated=changes.updated,
+        deleted=changes.deleted,
+        rows_at_target=before.rows if before is not None and dry_run else content.rows,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _export(cursor: duckdb.DuckDBPyConnection, model: str) -> Relation:
+    """The mart with every column in a type that Parquet keeps exactly."""
+    warehouse = str(cursor.execute("SELECT current_database()").fetchall()[0][0])
+    mart = qualify(warehouse, model)
+    columns = cursor.execute(f"SELECT * FROM {mart} LIMIT 0").description or []  # noqa: S608
+    select = ", ".join(
+        f"{quote(str(c[0]))}::{_exported_type(c[1])} AS {quote(str(c[0]))}" for c in columns
+    )
+    return describe(cursor, f"(SELECT {select} FROM {mart})")  # noqa: S608
+
+
+def _exported_type(kind: DuckDBPyType) -> str:
+    """The SQL type in which a value goes into Parquet and comes out the same."""
+    if kind.id == "list" or kind.id == "array":
+        return _exported_type(kind.children[0][1]) + "[]"
+    if kind.id == "struct":
+        fields = (f"{quote(name)} {_exported_type(child)}" for name, child in kind.children)
+        return f"STRUCT({', '.join(fields)})"
+    if kind.id == "map":
+        key, value = (_exported_type(child) for _, child in kind.children)
+        return f"MAP({key}, {value})"
+    return str(kind) if kind.id in _EXACT else _CAST.get(kind.id, "VARCHAR")
+
+
+def _files(directory: Path) -> str:
+    """SQL that reads a version's files, and never takes `a=b` in a path for a column."""
+    pattern = literal(glob.escape(str(directory)) + "/*.parquet")
+    return f"read_parquet({pattern}, hive_partitioning = false)"
+
+
+def _write(
+    cursor: duckdb.DuckDBPyConnection,
+    path: Path,
+    table: str,
+    identity: str,
+    mart: Relation,
+    content: Fingerprint,
+    target: str,
+) -> None:
+    """Write a new version beside the present one and check what the disk then holds."""
+    directory = path / VERSIONS / table / identity
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    cursor.execute(
+        f"COPY (SELECT * FROM {mart.sql}) TO {literal(str(directory))} (FORMAT parquet, "  # noqa: S608
+        f"FILE_SIZE_BYTES '{FILE_SIZE}', FILENAME_PATTERN '{identity}_{{i}}', COMPRESSION zstd)"
+    )
+    for file in directory.iterdir():
+        sync(file)
+    for entry in (directory, directory.parent, directory.parent.parent, path):
+        sync(entry)
+    written = describe(cursor, _files(directory))
+    found = fingerprint(cursor, written)
+    if (written.columns, found) != (mart.columns, content):
+        raise ReconciliationError(
+            f"{table} at target {target}: {found} written, {content} in the warehouse",
+            subject=target,
+            hint="the target keeps its old version; a model that is not deterministic "
+            "(random(), now() in a VIEW) gives other rows each time",
+        )
+
+
+def _read_present(
+    cursor: duckdb.DuckDBPyConnection, path: Path, table: str, target: str
+) -> tuple[Relation | None, Fingerprint | None]:
+    """The present files of a table; nothing when there are none, or when they are damaged."""
+    current = _current(path, table)
+    if current is None:
+        return None, None
+    try:
+        old = describe(cursor, _files(current))
+        return old, fingerprint(cursor, old)
+    except duckdb.Error as error:
+        logger.bind(target=target, table=table, cause=str(error)).warning(
+            "the target's files are damaged and are built anew"
+        )
+        return None, None
+
+
+def _current(path: Path, table: str) -> Path | None:
+    """The directory of the present version."""
+    link = path / table
+    return link.resolve() if link.is_symlink() and link.exists() else None
+
+
+def _check_place(path: Path, publication: Publication, target: str) -> None:
+    place = path / publication.table
+    if publication.table.startswith("."):
+        raise ConfigError(f"`{publication.table}` is not a table name", subject=target)
+    if os.path.lexists(place) and not place.is_symlink():
+        raise LoadError(
+            f"{place} stands in the way: etl did not publish it",
+            subject=target,
+            hint="move it away, then run again",
+        )
+
+
+def _swap(path: Path, table: str, identity: str) -> None:
+    """Point the link at the new version; remove the versions before the one it pointed at."""
+    before = _current(path, table)
+    versions = path / VERSIONS / table
+    link = versions / f"{identity}.link"
+    # The link is relative to where it will stand, so that the whole target can be moved or mounted.
+    link.symlink_to(Path(VERSIONS) / table / identity)
+    os.replace(link, path / table)  # noqa: PTH105  named, so that tests can stand in its way
+    sync(path)
+    for entry in versions.iterdir():
+        if entry.is_symlink():
+            entry.unlink()
+        elif entry.name != identity and entry != before:
+            shutil.rmtree(entry)
+
+
+def _drop_unnamed(path: Path, tables: set[str], target: str) -> None:
+    """Remove what no load names any more; only what we published."""
+    versions = path / VERSIONS
+    for directory in versions.iterdir() if versions.is_dir() else ():
+        if fold(directory.name) not in tables:
+            logger.bind(target=target, table=directory.name).warning(
+                "dropped a table that no load names any more"
+            )
+            link = path / directory.name
+            if link.is_symlink():
+                link.unlink()
+            shutil.rmtree(directory)
+
+
+def _count(cursor: duckdb.DuckDBPyConnection, directory: Path) -> int:
+    return query(cursor, f"SELECT count(*) FROM {_files(directory)}")[0]  # noqa: S608
+
+
+def _confirm(cursor: duckdb.DuckDBPyConnection, path: Path, run: LoadRun) -> LoadRun:
+    """Count the rows behind the link, as a reader would."""
+    rows = _count(cursor, path / run.table)
+    if rows != run.rows_at_target:
+        raise ReconciliationError(
+            f"{run.table} in {path}: {rows} rows at the target, {run.rows_at_target} expected",
+            subject=run.target,
+        )
+    return run.model_copy(update={"reconciled": True})
+
+
+@contextmanager
+def _cleaning_up(path: Path, identity: str, tables: list[str]) -> Iterator[None]:
+    """Remove what this call wrote when it does not come to be published."""
+    try:
+        yield
+    except (EtlError, Exception, BaseException):
+        for table in tables:
+            if _current(path, table) != path / VERSIONS / table / identity:
+                shutil.rmtree(path / VERSIONS / table / identity, ignore_errors=True)
+        raise

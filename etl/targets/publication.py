@@ -1,0 +1,129 @@
+"""What is published and how it is named: publications, SQL names and the fate of each table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import duckdb
+
+from etl.errors import ConfigError
+from etl.records import LoadRun
+
+DEFAULT_SCHEMA = "main"
+
+
+def quote(name: str) -> str:
+    """An SQL identifier, quoted: column names are data of the sources and may be anything."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """An SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Schema and table of `schema.table` or `table`; a table name may itself hold dots."""
+    schema, dot, table = name.partition(".")
+    return (schema, table) if dot else (DEFAULT_SCHEMA, name)
+
+
+def qualify(catalog: str, name: str) -> str:
+    """The full SQL name of `schema.table` in a catalog."""
+    return ".".join(quote(part) for part in (catalog, *split_name(name)))
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One mart that goes to one table of a target.
+
+    `model` is the mart's name in the warehouse and `table` its name at the target, both
+    `schema.table`; `key` names the columns that identify a row, empty when there are none.
+    """
+
+    model: str
+    table: str
+    key: tuple[str, ...] = ()
+
+
+class Publish(Protocol):
+    """Bring the marts to one target of this kind; all of them are checked before any is visible.
+
+    `connection` is open on the warehouse and in no transaction. `held_back` names the
+    publications whose table keeps its present version. Raises ConfigError, ConnectionFailed,
+    LoadError, ReconciliationError, ResourcesError; the target is then as it was, or (when only
+    the count after the swap failed) holds the new version.
+    """
+
+    def __call__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        target_name: str,
+        target_path: Path,
+        publications: Iterable[Publication],
+        held_back: Iterable[Publication] = (),
+        *,
+        dry_run: bool = False,
+    ) -> list[LoadRun]: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one call shall do: each table once, held back or published."""
+
+    target: str
+    publish: tuple[Publication, ...]
+    hold: tuple[Publication, ...]
+
+    @property
+    def tables(self) -> set[str]:
+        """The tables that the target shall have, case-folded with their schema."""
+        return {fold(p.table) for p in (*self.publish, *self.hold)}
+
+    def held_runs(self, rows: dict[str, int]) -> list[LoadRun]:
+        """The records of what is held back; `rows` by table, as they stand at the target."""
+        return [
+            LoadRun(
+                model=p.model,
+                target=self.target,
+                table=p.table,
+                strategy="replace",
+                status="held_back",
+                rows_at_target=rows.get(fold(p.table), 0),
+            )
+            for p in self.hold
+        ]
+
+
+def fold(table: str) -> str:
+    """The name by which two tables are the same one: DuckDB's names ignore case."""
+    return ".".join(split_name(table)).casefold()
+
+
+def order(
+    target: str, publications: Iterable[Publication], held_back: Iterable[Publication]
+) -> Order:
+    """Sort out what to publish and what to hold back. Raises ConfigError on a bad table name."""
+    hold = tuple(held_back)
+    held = {fold(p.table) for p in hold}
+    # A mart named in both lists failed its audit: holding it back is the safe reading.
+    result = Order(target, tuple(p for p in publications if fold(p.table) not in held), hold)
+    seen: dict[str, Publication] = {}
+    for p in (*result.publish, *result.hold):
+        other = seen.setdefault(fold(p.table), p)
+        if other is not p:
+            raise ConfigError(
+                f"{other.model} and {p.model} both go to table {p.table} of target {target}",
+                subject=target,
+                hint="give one of the loads another `table`",
+            )
+        if not all(split_name(p.table)) or "/" in p.table or "\0" in p.table:
+            raise ConfigError(
+                f"`{p.table}` is not a table name for {p.model} at target {target}",
+                subject=target,
+                hint="write `table` or `schema.table`, without `/`",
+            )
+    return result
