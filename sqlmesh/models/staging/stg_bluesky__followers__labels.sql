@@ -67,7 +67,7 @@ WITH committed_packages AS (
     load_id
 )
 SELECT
-  parents._actors_actor::TEXT AS actor,
+  parents.actor::TEXT AS actor,
   parents.snapshot_date::DATE AS snapshot_date,
   parents.did::TEXT AS did,
   raw.val::TEXT AS label_value,

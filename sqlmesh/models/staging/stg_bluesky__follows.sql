@@ -62,7 +62,7 @@ WITH committed_packages AS (
     load_id
 )
 SELECT
-  raw._actors_actor::TEXT AS actor,
+  raw.actor::TEXT AS actor,
   raw.snapshot_date::DATE AS snapshot_date,
   raw.did::TEXT AS did,
   raw.handle::TEXT AS handle,

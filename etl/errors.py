@@ -1,0 +1,305 @@
+"""The failure tree and the exit codes: the only place where a code gets its number and meaning.
+
+EtlError
+├── ConfigError           2   the user's settings or options
+├── DataQualityError      3   an audit, freshness or volume check, an empty required source
+├── ConnectionFailed      4   unreachable, timed out, 429/5xx until the retries ran out
+├── ExtractError          5   a source's answer cannot be used
+├── TransformError        6   a model does not parse, plan or execute
+├── LoadError             7   a target refused the data
+├── LockedError           8   another run holds the lock
+├── SchemaError          10   raw data broke its contract
+├── ApprovalError        11   a change that the policy holds back
+├── ReconciliationError  12   rows lost or doubled between two stages
+├── AuthError            13   credentials rejected
+├── ResourcesError       14   disk, memory, files
+└── StageFailures             several failures of one stage, each with its own class
+
+Stopped (BaseException)  9, 130, 143   deadline, SIGINT, SIGTERM; passes every `except Exception`
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells its scheduler. Append-only: a number never changes its meaning."""
+
+    OK = 0
+    UNEXPECTED = 1
+    CONFIG = 2
+    DATA_QUALITY = 3
+    CONNECTION = 4
+    EXTRACT = 5
+    TRANSFORM = 6
+    LOAD = 7
+    LOCKED = 8
+    TIMEOUT = 9
+    SCHEMA = 10
+    APPROVAL = 11
+    RECONCILIATION = 12
+    AUTH = 13
+    RESOURCES = 14
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+    @property
+    def meaning(self) -> str:
+        """One sentence for the table that README, `etl exit-codes` and deploy files show."""
+        return _TABLE[self][0]
+
+    @property
+    def retryable(self) -> bool:
+        """True when the same run, started again unchanged, may succeed."""
+        return _TABLE[self][1]
+
+
+_TABLE: dict[ExitCode, tuple[str, bool]] = {
+    ExitCode.OK: (
+        "everything that was extracted is committed, transformed, audited and published; "
+        "also when there was nothing to do",
+        False,
+    ),
+    ExitCode.UNEXPECTED: ("a failure that nobody classified: a bug", False),
+    ExitCode.CONFIG: (
+        "wrong option, invalid or missing setting, unknown source, model or stage, "
+        "missing driver, extra or credential",
+        False,
+    ),
+    ExitCode.DATA_QUALITY: (
+        "a blocking audit, a freshness or volume check failed, or a required source was empty",
+        False,
+    ),
+    ExitCode.CONNECTION: (
+        "a source, the warehouse, the state store or a target could not be reached, timed out, "
+        "or answered 429/5xx until the retries ran out",
+        True,
+    ),
+    ExitCode.EXTRACT: (
+        "a source answered with something unusable: 4xx, malformed page, endless pagination",
+        False,
+    ),
+    ExitCode.TRANSFORM: ("a model failed to parse, plan or execute", False),
+    ExitCode.LOAD: ("a target refused the data", False),
+    ExitCode.LOCKED: ("another run holds this job's lock", True),
+    ExitCode.TIMEOUT: ("the run's own deadline passed", True),
+    ExitCode.SCHEMA: ("raw data broke its schema contract", False),
+    ExitCode.APPROVAL: (
+        "the plan holds a change that the policy does not let through unattended",
+        False,
+    ),
+    ExitCode.RECONCILIATION: ("rows were lost or doubled between two stages", False),
+    ExitCode.AUTH: ("credentials were rejected", False),
+    ExitCode.RESOURCES: ("disk full, out of memory, or a file not writable", True),
+    ExitCode.INTERRUPTED: ("SIGINT: stopped cleanly, resumable", True),
+    ExitCode.TERMINATED: ("SIGTERM: stopped cleanly, resumable", True),
+}
+
+SEVERITY: tuple[ExitCode, ...] = (
+    # A stopped run knows its other failures only in part: it has to be started again anyway.
+    ExitCode.TERMINATED,
+    ExitCode.INTERRUPTED,
+    ExitCode.TIMEOUT,
+    # Then what a person must mend, the threat to the data first: a code that invites the
+    # scheduler to retry must never hide one of these.
+    ExitCode.RECONCILIATION,
+    ExitCode.UNEXPECTED,
+    ExitCode.CONFIG,
+    ExitCode.AUTH,
+    ExitCode.SCHEMA,
+    ExitCode.DATA_QUALITY,
+    ExitCode.TRANSFORM,
+    ExitCode.EXTRACT,
+    ExitCode.LOAD,
+    ExitCode.APPROVAL,
+    # Last what may pass by itself.
+    ExitCode.RESOURCES,
+    ExitCode.CONNECTION,
+    ExitCode.LOCKED,
+    ExitCode.OK,
+)
+
+
+def most_severe(codes: list[ExitCode]) -> ExitCode:
+    """The code that stands for several failures, by the fixed order of `SEVERITY`."""
+    return min(codes, key=SEVERITY.index, default=ExitCode.OK)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the configuration, as one line: where, what, nearest valid name."""
+
+    where: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class EtlError(Exception):
+    """A classified failure.
+
+    `subject` names the source, model or target it belongs to, `hint` says what to do next.
+    """
+
+    code = ExitCode.UNEXPECTED
+
+    def __init__(self, message: str, *, subject: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.subject = subject
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ConfigError(EtlError):
+    """Settings or options are wrong; `problems` lists every one that was found."""
+
+    code = ExitCode.CONFIG
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        subject: str = "",
+        hint: str = "",
+        problems: tuple[Problem, ...] = (),
+    ) -> None:
+        super().__init__(message, subject=subject, hint=hint)
+        self.problems = problems
+
+
+class DataQualityError(EtlError):
+    """The data is not fit to be published."""
+
+    code = ExitCode.DATA_QUALITY
+
+
+class ConnectionFailed(EtlError):
+    """The other side could not be reached, or kept answering that it is busy or broken."""
+
+    code = ExitCode.CONNECTION
+
+
+class ExtractError(EtlError):
+    """A source answered with something that cannot be used."""
+
+    code = ExitCode.EXTRACT
+
+
+class TransformError(EtlError):
+    """A model failed to parse, plan or execute."""
+
+    code = ExitCode.TRANSFORM
+
+
+class LoadError(EtlError):
+    """A target refused the data."""
+
+    code = ExitCode.LOAD
+
+
+class LockedError(EtlError):
+    """Another run holds the job's lock."""
+
+    code = ExitCode.LOCKED
+
+
+class SchemaError(EtlError):
+    """Raw data broke its schema contract."""
+
+    code = ExitCode.SCHEMA
+
+
+class ApprovalError(EtlError):
+    """The plan holds a change that needs a person."""
+
+    code = ExitCode.APPROVAL
+
+
+class ReconciliationError(EtlError):
+    """Counts of two stages differ."""
+
+    code = ExitCode.RECONCILIATION
+
+
+class AuthError(EtlError):
+    """Credentials were rejected."""
+
+    code = ExitCode.AUTH
+
+
+class ResourcesError(EtlError):
+    """The machine ran out of disk or memory, or a file cannot be written."""
+
+    code = ExitCode.RESOURCES
+
+
+class StageFailures(EtlError):
+    """Every failure of one stage; the stage contained them and did the rest of its work."""
+
+    def __init__(self, failures: list[EtlError]) -> None:
+        super().__init__("; ".join(str(f) for f in failures))
+        self.failures = tuple(failures)
+
+    @property
+    def worst(self) -> ExitCode:
+        """The code of the most severe of the failures."""
+        return most_severe([f.code for f in self.failures])
+
+
+class Stopped(BaseException):
+    """The run was told to stop: deadline, SIGINT or SIGTERM.
+
+    Not an `Exception`, so that no library takes it for a failure of its own.
+    """
+
+    def __init__(self, code: ExitCode) -> None:
+        super().__init__(code.meaning)
+        self.code = code
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The error and all that caused it, outermost first; each once."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+def classify_os_error(error: BaseException) -> EtlError | None:
+    """A ResourcesError when disk, memory or file permissions are the cause, else None.
+
+    Decided by type and errno: ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOMEM, EMFILE.
+    """
+    import errno
+
+    out = {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EROFS,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOMEM,
+        errno.EMFILE,
+    }
+    for cause in causes(error):
+        if isinstance(cause, MemoryError):
+            return ResourcesError(
+                "out of memory", hint="give the job more memory or extract less at a time"
+            )
+        if isinstance(cause, OSError) and cause.errno in out:
+            where = f": {cause.filename}" if cause.filename else ""
+            return ResourcesError(
+                f"{cause.strerror or type(cause).__name__}{where}",
+                hint="free disk space or make the data directory writable, then run again",
+            )
+    return None

@@ -1,0 +1,73 @@
+"""The exit-code table in the forms that people and schedulers read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from etl.errors import ExitCode
+
+
+def as_text() -> str:
+    """Aligned columns for a terminal."""
+    lines = [f"{'code':>4}  {'name':<15} {'retry':<6} meaning"]
+    for code in ExitCode:
+        again = "yes" if code.retryable else "-" if code is ExitCode.OK else "no"
+        lines.append(f"{int(code):>4}  {code.name:<15} {again:<6} {code.meaning}")
+    return "\n".join(lines) + "\n"
+
+
+def as_markdown() -> str:
+    """The table of the README."""
+    lines = ["| code | name | means | does retrying help? |", "|---|---|---|---|"]
+    for code in ExitCode:
+        again = "yes" if code.retryable else "" if code is ExitCode.OK else "no"
+        lines.append(f"| {int(code)} | {code.name} | {code.meaning} | {again} |")
+    return "\n".join(lines) + "\n"
+
+
+def as_json() -> str:
+    """A list of objects: code, name, meaning, retryable."""
+    table = [
+        {
+            "code": int(code),
+            "name": code.name,
+            "meaning": code.meaning,
+            "retryable": code.retryable,
+        }
+        for code in ExitCode
+    ]
+    return json.dumps(table, indent=2) + "\n"
+
+
+def as_kubernetes() -> str:
+    """A Job's `podFailurePolicy`.
+
+    Rules apply in order, lists are sorted and unique as the API server demands. 137 is the kernel's
+    kill for memory. A failure that nobody knows fails the job: it is not retried blindly.
+    """
+    retry = sorted({int(c) for c in ExitCode if c.retryable} | {137})
+    return f"""podFailurePolicy:
+  rules:
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+    - action: Count
+      onExitCodes:
+        containerName: etl
+        operator: In
+        values: [{", ".join(map(str, retry))}]
+    - action: FailJob
+      onExitCodes:
+        containerName: etl
+        operator: NotIn
+        values: [{", ".join(map(str, [0, *retry]))}]
+"""
+
+
+FORMATS: dict[str, Callable[[], str]] = {
+    "text": as_text,
+    "markdown": as_markdown,
+    "json": as_json,
+    "kubernetes": as_kubernetes,
+}

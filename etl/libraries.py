@@ -1,0 +1,22 @@
+"""What dlt and SQLMesh must find in the environment before they are imported."""
+
+from __future__ import annotations
+
+import os
+
+_DEFAULTS = {
+    # No telemetry: neither library sends anything unless the user says so.
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "SQLMESH__DISABLE_ANONYMIZED_ANALYTICS": "1",
+    # Signals are ours: one handler stops the whole run, not only dlt's part of it.
+    "RUNTIME__INTERCEPT_SIGNALS": "false",
+    # Load files are read once, on this machine: compressing them costs more than it saves.
+    "DATA_WRITER__DISABLE_COMPRESSION": "true",
+    "LOAD__DELETE_COMPLETED_JOBS": "true",
+}
+
+
+def prepare_libraries() -> None:
+    """Set our defaults; a variable that the user has set stays."""
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)

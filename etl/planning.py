@@ -1,0 +1,39 @@
+"""`etl plan`: what a run would change in the models, and a person's approval of it."""
+
+from __future__ import annotations
+
+from etl.errors import StageFailures
+from etl.runs import hold_lock
+from etl.settings import Settings
+from etl.stages.transform import plan_lines
+from etl.warehouse import connect, ensure_tables, expected_tables
+
+
+def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
+    """Lines that say what would change; nothing is changed."""
+    if not settings.data.is_dir():
+        return plan_lines(settings, environment)
+    with hold_lock(settings, wait_lock):
+        return plan_lines(settings, environment)
+
+
+def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
+    """Apply every change, whatever the policy: the person at the keyboard is the approval.
+
+    Raises:
+        StageFailures: models or audits that failed.
+    """
+    from etl.project.runner import Project
+
+    with hold_lock(settings, wait_lock):
+        with connect(settings.warehouse) as connection:
+            ensure_tables(connection, expected_tables(settings.sqlmesh_dir))
+        project = Project(settings, environment)
+        try:
+            outcome = project.transform(approve="auto")
+        finally:
+            project.close()
+    if outcome.failures:
+        raise StageFailures(list(outcome.failures))
+    return [f"applied: {change}" for change in outcome.changes]
+

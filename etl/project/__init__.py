@@ -1,0 +1,1 @@
+"""The only importer of sqlmesh: its configuration from ours, plan, run, audits, named failures."""

@@ -1,0 +1,93 @@
+"""What a plan would change, in words, and whether the policy lets it through unattended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmesh.core.plan import Plan
+from sqlmesh.core.snapshot import SnapshotChangeCategory
+
+from etl.errors import ApprovalError
+from etl.project.listener import bare_name
+
+# Under `additive` a run applies these by itself: nothing that stands is taken away or rewritten.
+ADDITIVE = frozenset({"added", "metadata", "non-breaking"})
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between the project and the environment."""
+
+    model: str
+    kind: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.model}" + (f": {self.detail}" if self.detail else "")
+
+
+def list_changes(plan: Plan) -> list[Change]:
+    """Every direct change, and the removals; models that only follow from one are its detail."""
+    return sorted(_changes(plan), key=lambda c: (c.kind, c.model))
+
+
+def _changes(plan: Plan) -> Iterator[Change]:
+    difference = plan.context_diff
+    added = {s.name for s in difference.added}
+    for snapshot_id in sorted(difference.added):
+        snapshot = difference.snapshots[snapshot_id]
+        if snapshot.is_model and not snapshot.is_external:
+            yield Change(bare_name(snapshot.name), "added")
+    for snapshot_id in difference.removed_snapshots:
+        yield Change(bare_name(snapshot_id.name), "removed")
+    for name, (current, previous) in difference.modified_snapshots.items():
+        if name in added or not difference.directly_modified(name):
+            if difference.metadata_updated(name):
+                yield Change(bare_name(name), "metadata")
+            continue
+        yield Change(bare_name(name), _kind(current), _detail(plan, current, previous))
+
+
+def _kind(snapshot: Any) -> str:
+    category = snapshot.change_category
+    if snapshot.is_forward_only:
+        return "forward-only"
+    if category is not None and category.is_non_breaking:
+        return "non-breaking"
+    if category == SnapshotChangeCategory.METADATA:
+        return "metadata"
+    return "breaking"
+
+
+def _detail(plan: Plan, current: Any, previous: Any) -> str:
+    parts = []
+    if current.is_model and previous.is_model:
+        now = set(current.model.columns_to_types or {})
+        before = set(previous.model.columns_to_types or {})
+        parts += [f"+{c}" for c in sorted(now - before)] + [f"-{c}" for c in sorted(before - now)]
+    below = sorted(
+        bare_name(i.name) for i in plan.indirectly_modified.get(current.snapshot_id, set())
+    )
+    if below:
+        parts.append(f"rebuilds {', '.join(below)}")
+    return " ".join(parts)
+
+
+def check_policy(changes: list[Change], policy: str) -> None:
+    """Let the changes through or not.
+
+    Raises:
+        ApprovalError: names every change that a person has to approve.
+    """
+    if policy == "auto":
+        return
+    held = [c for c in changes if policy == "manual" or c.kind not in ADDITIVE]
+    if held:
+        raise ApprovalError(
+            f"{len(held)} change{'s need' if len(held) > 1 else ' needs'} approval "
+            f"(transform.approve: {policy}): " + "; ".join(str(c) for c in held),
+            subject=held[0].model,
+            hint="look at `etl plan`, then approve with `etl plan --apply`",
+        )

@@ -1,0 +1,168 @@
+"""SQLMesh's configuration and Context, built from our settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlmesh import Context
+from sqlmesh.core.config import (
+    AutoCategorizationMode,
+    CategorizerConfig,
+    Config,
+    DuckDBConnectionConfig,
+    GatewayConfig,
+    ModelDefaultsConfig,
+    PlanConfig,
+)
+from sqlmesh.core.console import set_console
+from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
+from sqlmesh.utils.errors import SQLMeshError
+from sqlglot.errors import SqlglotError
+
+from etl.configuration import load_settings
+from etl.errors import EtlError, TransformError, causes
+from etl.libraries import prepare_libraries
+from etl.project.listener import Listener
+from etl.settings import Settings
+from etl.warehouse import classify_duckdb
+
+
+def build_config(settings: Settings) -> Config:
+    """SQLMesh's configuration: the warehouse, its state, and how models are categorised."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    return Config(
+        gateways={
+            "warehouse": GatewayConfig(
+                connection=DuckDBConnectionConfig(database=str(settings.warehouse)),
+                state_connection=DuckDBConnectionConfig(database=str(settings.state)),
+            )
+        },
+        default_gateway="warehouse",
+        model_defaults=ModelDefaultsConfig(
+            dialect=settings.transform.dialect,
+            start=settings.transform.start.isoformat(),
+            cron="@daily",
+        ),
+        plan=PlanConfig(
+            # Whatever it cannot prove harmless counts as breaking, so that every plan can be made
+            # without a question.
+            auto_categorize_changes=CategorizerConfig(
+                external=AutoCategorizationMode.FULL,
+                python=AutoCategorizationMode.FULL,
+                sql=AutoCategorizationMode.FULL,
+                seed=AutoCategorizationMode.FULL,
+            ),
+            use_finalized_state=False,
+        ),
+        cache_dir=str(settings.data / "cache" / "sqlmesh"),
+        disable_anonymized_analytics=True,
+    )
+
+
+def project_config(sqlmesh_dir: Path) -> Config:
+    """What `sqlmesh/config.py` hands to the plain `sqlmesh` commands: the same, from the same files.
+
+    The profile comes from ETL_PROFILE, as for `etl`.
+    """
+    prepare_libraries()
+    profile = os.environ.get("ETL_PROFILE", "default")
+    return build_config(load_settings(sqlmesh_dir.resolve().parent, profile))
+
+
+class _Evaluator(SnapshotEvaluator):
+    """SQLMesh's evaluator, which also tells of every audit: the scheduler only counts them."""
+
+    def __init__(self, *args: Any, listener: Listener, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._listener = listener
+
+    def set_correlation_id(self, correlation_id: Any) -> _Evaluator:
+        """The same evaluator with a mark in its queries."""
+        return _Evaluator(
+            {
+                gateway: adapter.with_settings(correlation_id=correlation_id)
+                for gateway, adapter in self.adapters.items()
+            },
+            self.ddl_concurrent_tasks,
+            self.selected_gateway,
+            listener=self._listener,
+        )
+
+    def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
+        """Audit a snapshot and report each result."""
+        results: list[Any] = super().audit(snapshot, **kwargs)
+        self._listener.audited(snapshot, results, self.get_adapter(snapshot.model_gateway))
+        return results
+
+
+class ProjectContext(Context):
+    """SQLMesh's Context with our listener in place."""
+
+    listener: Listener
+
+    @property
+    def snapshot_evaluator(self) -> SnapshotEvaluator:
+        """The evaluator that reports its audits."""
+        if self._snapshot_evaluator is None:
+            plain = super().snapshot_evaluator
+            self._snapshot_evaluator = _Evaluator(
+                plain.adapters,
+                plain.ddl_concurrent_tasks,
+                plain.selected_gateway,
+                listener=self.listener,
+            )
+        return self._snapshot_evaluator
+
+
+def open_context(
+    settings: Settings, on_model: Callable[[str], None] = lambda name: None
+) -> ProjectContext:
+    """The project, parsed.
+
+    Raises:
+        TransformError: a model, audit or macro does not parse.
+        ConnectionFailed, ResourcesError: warehouse or state cannot be opened.
+    """
+    listener = Listener(on_model, settings.transform.pii)
+    set_console(listener)
+    try:
+        context = ProjectContext(
+            paths=[str(settings.sqlmesh_dir)], config=build_config(settings), load=False
+        )
+        context.listener = listener
+        context.load()
+    except Exception as e:
+        raise classify(e, "the project does not load") from e
+    return context
+
+
+def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
+    """The class of a failure inside SQLMesh, by the types in its chain of causes."""
+    import duckdb
+
+    chain = causes(error)
+    for cause in chain:
+        if isinstance(cause, EtlError):
+            return cause
+    for cause in chain:
+        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
+            return found
+    root = chain[-1]
+    known = isinstance(error, SQLMeshError | SqlglotError | duckdb.Error) or any(
+        isinstance(c, SQLMeshError | SqlglotError | duckdb.Error) for c in chain
+    )
+    text = (str(root).strip() or type(root).__name__)[:1000]
+    if known:
+        return TransformError(
+            f"{subject + ': ' if subject else ''}{what}: {text}",
+            subject=subject,
+            hint="mend the model, then `etl retry`",
+        )
+    # Models in Python, macros and Jinja may raise anything: it is the project's failure still.
+    return TransformError(
+        f"{subject + ': ' if subject else ''}{what}: {type(root).__name__}: {text}", subject=subject
+    )

@@ -1,0 +1,309 @@
+"""Runs on disk: the record while it grows, the job's one lock, and the runs of the past."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from etl.errors import ConfigError, EtlError, ExitCode, LockedError, ResourcesError, most_severe
+from etl.records import (
+    AuditRun,
+    Failure,
+    LoadRun,
+    ModelRun,
+    Options,
+    Reconciliation,
+    RunRecord,
+    SourceRun,
+    Stage,
+)
+from etl.settings import Settings
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def new_run_id(now: datetime) -> str:
+    """Sortable by time, unique without coordination."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+@dataclass
+class Run:
+    """One run while it happens; stages add to it, `record()` freezes it.
+
+    Safe to use from several threads: sources report from their own.
+    """
+
+    settings: Settings
+    options: Options
+    run_id: str
+    started_at: datetime
+    attempt: int = 1
+    redact: Callable[[str], str] = str
+    failures: list[Failure] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    stages: list[Stage] = field(default_factory=list)
+    sources: list[SourceRun] = field(default_factory=list)
+    models: list[ModelRun] = field(default_factory=list)
+    audits: list[AuditRun] = field(default_factory=list)
+    loads: list[LoadRun] = field(default_factory=list)
+    reconciliations: list[Reconciliation] = field(default_factory=list)
+    plan: list[str] = field(default_factory=list)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def folder(self) -> Path:
+        """runs/<run_id>, absolute."""
+        return self.settings.runs / self.run_id
+
+    @property
+    def code(self) -> ExitCode:
+        """The code of the most severe failure so far."""
+        return most_severe([ExitCode(f.exit_code) for f in self.failures])
+
+    @property
+    def failed_sources(self) -> set[str]:
+        """Sources whose data of this run is missing or not trusted."""
+        return {f.subject.split(".")[0] for f in self.failures if f.stage == "extract"}
+
+    def fail(self, error: EtlError, stage: str = "") -> None:
+        """Add a failure to the record."""
+        self.failures.append(Failure.of(error, stage))
+
+    def record(self, finished_at: datetime | None = None) -> RunRecord:
+        """The run as it stands now; finished when an end is given."""
+        from etl.versions import versions
+
+        done = finished_at is not None
+        return RunRecord(
+            run_id=self.run_id,
+            job=self.settings.job,
+            profile=self.settings.profile,
+            environment=self.options.environment,
+            options=self.options,
+            attempt=self.attempt,
+            versions=versions(),
+            started_at=self.started_at,
+            finished_at=finished_at,
+            status="finished" if done else "running",
+            exit_code=int(self.code) if done else None,
+            exit_name=self.code.name if done else None,
+            partial=bool(self.failures) and any(x.status == "published" for x in self.loads),
+            snapshot_date=self.settings.snapshot_date(self.started_at).isoformat(),
+            failures=tuple(self.failures),
+            warnings=tuple(self.warnings),
+            stages=tuple(self.stages),
+            sources=tuple(self.sources),
+            models=tuple(self.models),
+            audits=tuple(self.audits),
+            loads=tuple(self.loads),
+            reconciliations=tuple(self.reconciliations),
+            plan=tuple(self.plan),
+        )
+
+    def save(self, finished_at: datetime | None = None) -> RunRecord:
+        """Write run.json so that a reader sees the old or the new one, never half of it."""
+        record = self.record(finished_at)
+        with self._writing:
+            write_atomically(
+                self.folder / "run.json",
+                self.redact(json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)),
+            )
+        return record
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content whole.
+
+    Raises:
+        ResourcesError: the disk is full or the folder is not writable.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("w", encoding="utf-8") as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(path)
+    except OSError as e:
+        raise ResourcesError(f"cannot write {path}: {e.strerror}") from e
+
+
+def open_run(
+    settings: Settings, options: Options, redact: Callable[[str], str], now: datetime
+) -> Run:
+    """A new run with its folder; `runs/latest` points to it."""
+    run = Run(settings, options, new_run_id(now), now, redact=redact)
+    _claim(run)
+    return run
+
+
+def reopen_run(settings: Settings, last: RunRecord, redact: Callable[[str], str]) -> Run:
+    """The last failed run again, under its id, with what it had already done.
+
+    What the failed stage and later ones reported is dropped: they run again.
+    """
+    done = [s for s in last.stages if s.status == "ok"]
+    again = {s for s in last.options.stages if s not in {d.name for d in done}}
+    run = Run(
+        settings,
+        last.options,
+        last.run_id,
+        last.started_at,
+        attempt=last.attempt + 1,
+        redact=redact,
+        stages=done,
+        sources=[] if "extract" in again else list(last.sources),
+        models=[] if "transform" in again else list(last.models),
+        audits=[] if "transform" in again or "audit" in again else list(last.audits),
+    )
+    _claim(run)
+    return run
+
+
+def _claim(run: Run) -> None:
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        latest = run.settings.runs / "latest"
+        part = run.settings.runs / f".latest.{os.getpid()}"
+        part.unlink(missing_ok=True)
+        part.symlink_to(run.run_id)
+        part.replace(latest)
+    except OSError as e:
+        raise ResourcesError(
+            f"cannot write {run.settings.runs}: {e.strerror}",
+            hint="data_dir must be a writable folder on a disk with free space",
+        ) from e
+
+
+def past_runs(settings: Settings, limit: int | None = None) -> list[RunRecord]:
+    """Records of earlier runs, newest first; unreadable ones are left out."""
+    records: list[RunRecord] = []
+    folders = sorted(
+        (p for p in settings.runs.glob("*T*Z-*") if p.is_dir()), key=lambda p: p.name, reverse=True
+    )
+    for folder in folders:
+        if limit is not None and len(records) >= limit:
+            break
+        try:
+            text = (folder / "run.json").read_text(encoding="utf-8")
+            records.append(RunRecord.model_validate_json(text))
+        except (OSError, ValidationError, UnicodeDecodeError):
+            continue
+    return records
+
+
+def last_failed(settings: Settings) -> RunRecord:
+    """The newest run, if it failed or died.
+
+    Raises:
+        ConfigError: there is none, or the newest run ended well.
+    """
+    newest = past_runs(settings, 1)
+    if not newest:
+        raise ConfigError("there is no run to retry", hint="etl run")
+    if newest[0].exit_code == 0:
+        raise ConfigError(
+            f"nothing to retry: the last run {newest[0].run_id} ended with 0", hint="etl run"
+        )
+    return newest[0]
+
+
+def drop_old_runs(settings: Settings) -> None:
+    """Keep the newest `log.retention` runs on disk."""
+    folders = sorted(p for p in settings.runs.glob("*T*Z-*") if p.is_dir())
+    for folder in folders[: -settings.log.retention]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]]:
+    """The job's one lock, held for the whole run. The kernel frees it when its holder dies.
+
+    Yields a function that notes which run holds it, for those who find it held.
+
+    Raises:
+        LockedError: another run holds it after `wait` seconds; says who, since when.
+        ResourcesError: the lock file cannot be written.
+    """
+    import filelock
+
+    path = settings.data / "etl.lock"
+    holder = settings.data / "etl.lock.json"
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, timeout=wait)
+        lock.acquire(poll_interval=0.1)
+    except filelock.Timeout:
+        who = lock_holder(settings)
+        text = (
+            f"run {who.get('run_id') or '?'} (pid {who.get('pid')} on {who.get('host')}) holds it "
+            f"since {who.get('since')}"
+            if who
+            else "its holder has not written its name yet"
+        )
+        raise LockedError(
+            f"another run holds the lock of job `{settings.job}`: {text}",
+            subject=str(path),
+            hint="wait for it, or let this one wait with --wait-lock SECONDS",
+        ) from None
+    except OSError as e:
+        raise ResourcesError(f"cannot lock {path}: {e.strerror}") from e
+    me: dict[str, Any] = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": utc_now().isoformat(timespec="seconds"),
+    }
+
+    def note(run_id: str) -> None:
+        write_atomically(holder, json.dumps(me | {"run_id": run_id}))
+
+    try:
+        note("")
+        yield note
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def lock_holder(settings: Settings) -> dict[str, Any]:
+    """Who wrote the lock's note: run_id, pid, host, since; empty when nobody did."""
+    try:
+        note = json.loads((settings.data / "etl.lock.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def is_locked(settings: Settings) -> bool:
+    """True while a run holds the lock."""
+    import filelock
+
+    path = settings.data / "etl.lock"
+    if not path.exists():
+        return False
+    lock = filelock.FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except (filelock.Timeout, OSError):
+        return True
+    lock.release()
+    return False

@@ -1,0 +1,161 @@
+"""Secrets: which values of the configuration are secret, and how a text is freed of them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
+
+from pydantic import SecretStr
+
+MASK = "**********"
+
+_SECRET_KEY = re.compile(
+    r"(token|secret|passw(or)?d|pwd|api[_-]?key|apikey|authori[sz]ation|credential|signature"
+    r"|private[_-]?key|access[_-]?key|session[_-]?id|cookie)",
+    re.IGNORECASE,
+)
+# Keys that look like a secret's name and hold none: names of fields, paths and places.
+_HARMLESS_KEY = re.compile(
+    r"(_path|_param|_name|_url|_type|_field|_expiration|^location|^type|^grant_type)$",
+    re.IGNORECASE,
+)
+# Inside `auth` everything is secret but these.
+_OPEN_IN_AUTH = {"type", "name", "location", "access_token_url", "token_url", "scopes", "audience"}
+_OPEN_HEADERS = {"accept", "accept-language", "content-type", "user-agent", "accept-encoding"}
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+
+
+def _is_secret_key(key: str) -> bool:
+    return bool(_SECRET_KEY.search(key)) and not _HARMLESS_KEY.search(key)
+
+
+def hide_secrets(value: Any, key: str = "", inside: str = "") -> Any:
+    """The same structure with every secret leaf as SecretStr.
+
+    Secret is: what stands below `auth` (but its kind and names), every header that is not
+    known to be harmless, every value whose key says so.
+    """
+    if isinstance(value, dict):
+        below = key.lower() if key.lower() in {"auth", "headers"} else inside
+        return {k: hide_secrets(v, str(k), below) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [hide_secrets(v, key, inside) for v in value]
+    if isinstance(value, bool) or value is None or isinstance(value, SecretStr):
+        return value
+    secret = (
+        (inside == "auth" and key.lower() not in _OPEN_IN_AUTH)
+        or (inside == "headers" and key.lower() not in _OPEN_HEADERS)
+        or (_is_secret_key(key) and not str(value).startswith("{"))
+    )
+    return SecretStr(str(value)) if secret else value
+
+
+def reveal(value: Any) -> Any:
+    """The structure with plain values again, for the one library call that needs them."""
+    if isinstance(value, dict):
+        return {k: reveal(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [reveal(v) for v in value]
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def safe_url(url: str) -> str:
+    """The URL without user, password and the values of secret-looking parameters."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        if "@" in parts.netloc:
+            host = f"{MASK}@{host}"
+    except ValueError:
+        return MASK
+    query = "&".join(
+        f"{quote_plus(k)}={MASK if _is_secret_key(k) else quote_plus(v)}"
+        for k, v in parse_qsl(parts.query, keep_blank_values=True)
+    )
+    return parts._replace(netloc=host, query=query, fragment="").geturl()
+
+
+def mask(value: Any) -> Any:
+    """The structure as it may be shown: secrets masked, URLs without credentials."""
+    if isinstance(value, dict):
+        return {k: mask(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [mask(v) for v in value]
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, str) and "://" in value:
+        return _URL.sub(lambda m: safe_url(m.group()), value)
+    return value
+
+
+def _plain_secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from _plain_secrets(item)
+    elif isinstance(value, list | tuple | set):
+        for item in value:
+            yield from _plain_secrets(item)
+    elif isinstance(value, SecretStr):
+        plain = value.get_secret_value()
+        yield plain
+        # "Bearer abc": the part after the scheme appears alone, too.
+        if " " in plain:
+            yield plain.split(" ", 1)[1]
+    elif isinstance(value, str) and "://" in value:
+        try:
+            parts = urlsplit(value)
+            user, password = parts.username, parts.password
+        except ValueError:
+            return
+        if password:
+            yield password
+            yield unquote(password)
+            yield base64.b64encode(f"{user}:{password}".encode()).decode()
+        for k, v in parse_qsl(parts.query):
+            if _is_secret_key(k):
+                yield v
+
+
+def redactor(*values: Any) -> Callable[[str], str]:
+    """A function that masks, in any text, every secret found in these structures.
+
+    Plain, URL-encoded and Base64 forms are known, and credentials in any URL are masked
+    whether they were configured or not. Values of fewer than 4 characters are left: masking
+    them would destroy the text and hide nothing.
+    """
+    found: set[str] = set()
+    for value in values:
+        for secret in _plain_secrets(value):
+            if len(secret) >= 4:
+                found |= {
+                    secret,
+                    quote(secret, safe=""),
+                    quote_plus(secret),
+                    base64.b64encode(secret.encode()).decode(),
+                }
+    pattern = (
+        re.compile("|".join(re.escape(s) for s in sorted(found, key=len, reverse=True)))
+        if found
+        else None
+    )
+
+    def redact(text: str) -> str:
+        if pattern is not None:
+            text = pattern.sub(MASK, text)
+        if "://" in text and ("@" in text or "=" in text):
+            text = _URL.sub(lambda m: safe_url(m.group()) if _carries(m.group()) else m.group(), text)
+        return text
+
+    return redact
+
+
+def _carries(url: str) -> bool:
+    """True when the URL has user information or a secret-looking parameter."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return True
+    return "@" in parts.netloc or any(_is_secret_key(k) for k, _ in parse_qsl(parts.query))

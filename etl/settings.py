@@ -1,0 +1,267 @@
+"""Settings: what the job is told, read once from files, environment and secrets, then frozen."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from etl.secrets import hide_secrets
+
+NAME = r"^[a-z][a-z0-9_]*$"
+MODEL_NAME = r"^[A-Za-z_][\w]*\.[A-Za-z_][\w]*$"
+
+
+class Part(BaseModel):
+    """A frozen group of settings that knows all of its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class RateLimit(Part):
+    """At most `requests` in any window of `seconds`."""
+
+    requests: PositiveInt
+    seconds: PositiveFloat
+
+
+class Volume(Part):
+    """How many rows a source must bring; checked before anything is committed."""
+
+    min_rows: int | None = Field(default=None, ge=0, description="fewer rows than this: code 3")
+    max_drop: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="largest accepted fall against the last committed run, as a fraction",
+    )
+
+
+class Guards(Part):
+    """Limits that keep a broken pagination from ending green or never."""
+
+    max_pages: PositiveInt = Field(default=100_000, description="pages of one cursor chain")
+    max_empty_pages: PositiveInt = Field(default=20, description="empty pages in a row")
+    short_after: PositiveInt = Field(
+        default=5, description="a single page is refused when the last run had at least this many"
+    )
+
+
+class Source(Part):
+    """One API: dlt's declarative REST configuration, or a factory, and what we add to it."""
+
+    # dlt's own, exactly as documented by dlt
+    client: dict[str, Any] | None = Field(default=None, description="dlt REST client")
+    resource_defaults: dict[str, Any] = Field(default_factory=dict)
+    resources: tuple[dict[str, Any] | str, ...] = Field(default=(), description="dlt resources")
+    # or Python
+    factory: str | None = Field(
+        default=None, pattern=r"^[\w.]+:[\w]+$", description="package.module:function"
+    )
+    arguments: dict[str, Any] = Field(default_factory=dict, description="given to the factory")
+    # ours
+    enabled: bool = True
+    required: bool = Field(default=True, description="no row at all is a failure (code 3)")
+    rate_limit: RateLimit | None = None
+    volume: Volume = Volume()
+    freshness: PositiveFloat | None = Field(
+        default=None, description="hours after which the newest committed package is too old"
+    )
+    guards: Guards = Guards()
+    schema_contract: (
+        Literal["evolve", "freeze", "discard_row", "discard_value"] | dict[str, str] | None
+    ) = None
+    for_each: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="placeholder: values; each resource that names {placeholder} runs per value",
+    )
+    stamp: dict[str, Literal["snapshot_date"]] = Field(
+        default_factory=dict, description="column: value of this run that every row gets"
+    )
+    timeout_seconds: PositiveFloat = Field(default=30, description="one request")
+    attempts: PositiveInt = Field(default=5, description="tries of one request")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Source:
+        if (self.client is None) == (self.factory is None):
+            raise ValueError("give either `client` and `resources`, or `factory`")
+        if self.client is not None and not self.resources:
+            raise ValueError("`resources` is empty: name at least one")
+        return self
+
+    @field_validator("client", "resource_defaults", "arguments", mode="after")
+    @classmethod
+    def _hide(cls, value: Any) -> Any:
+        return hide_secrets(value)
+
+    @field_validator("resources", mode="after")
+    @classmethod
+    def _hide_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(hide_secrets(v) for v in value)
+
+
+class Transform(Part):
+    """How SQLMesh plans and runs."""
+
+    approve: Literal["auto", "additive", "manual"] = Field(
+        default="auto", description="which model changes a run applies by itself"
+    )
+    start: date = Field(default=date(2020, 1, 1), description="first interval of every model")
+    dialect: str = "duckdb"
+    pii: tuple[str, ...] = Field(
+        default=(), description="columns masked in samples: column or schema.model.column"
+    )
+
+
+class Target(Part):
+    """A place where people read marts."""
+
+    kind: Literal["duckdb", "parquet"]
+    path: Path = Field(description="a file (duckdb) or folder (parquet), relative to data_dir")
+
+
+class Load(Part):
+    """One mart that goes to one target."""
+
+    model: str = Field(pattern=MODEL_NAME)
+    target: str
+    table: str | None = Field(default=None, description="default: the model's own name")
+    key: tuple[str, ...] = Field(default=(), description="default: the model's grain")
+
+
+class Retry(Part):
+    """Retries of a whole stage, for failures that may pass by themselves."""
+
+    attempts: PositiveInt = 3
+    first_wait_seconds: PositiveFloat = 2
+    max_wait_seconds: PositiveFloat = 60
+    max_total_seconds: PositiveFloat = Field(default=600, description="no new try after this")
+
+
+class Log(Part):
+    """What is logged, and how long it is kept."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="standard error: text on a terminal, else JSON"
+    )
+    rotation: str = Field(default="100 MB", description="size at which a run's log file is split")
+    retention: PositiveInt = Field(default=90, description="runs kept in runs/")
+
+
+class Settings(BaseSettings):
+    """The whole configuration of one job."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+    )
+
+    job: str = Field(default="etl", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    data_dir: Path = Field(default=Path("data"), description="relative to the project")
+    timeout: PositiveFloat | None = Field(default=None, description="seconds for the whole run")
+    demo: bool = Field(default=False, description="serve the replay while the run lasts")
+    demo_date: date | None = Field(default=None, description="the day that the replay serves")
+    log: Log = Log()
+    retry: Retry = Retry()
+    transform: Transform = Transform()
+    sources: dict[str, Source] = Field(default_factory=dict)
+    targets: dict[str, Target] = Field(default_factory=dict)
+    loads: tuple[Load, ...] = ()
+
+    # Set by the loader, never by a file.
+    project: Path = Field(default=Path(), exclude=True, json_schema_extra={"internal": True})
+    profile: str = Field(default="default", exclude=True, json_schema_extra={"internal": True})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `etl.configuration` hands in: it has merged all layers and knows their origin."""
+        return (init_settings,)
+
+    @field_validator("sources", "targets", mode="after")
+    @classmethod
+    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        import re
+
+        for name in value:
+            if not re.match(NAME, name):
+                raise ValueError(f"`{name}` is not a name: lower-case letters, digits and _")
+        return value
+
+    @model_validator(mode="after")
+    def _loads_have_targets(self) -> Settings:
+        for load in self.loads:
+            if load.target not in self.targets:
+                raise ValueError(f"loads: target `{load.target}` of {load.model} is not defined")
+        return self
+
+    @property
+    def data(self) -> Path:
+        """The data directory, absolute."""
+        return self.data_dir if self.data_dir.is_absolute() else self.project / self.data_dir
+
+    @property
+    def warehouse(self) -> Path:
+        """The working place: raw, staging, marts."""
+        return self.data / "warehouse.duckdb"
+
+    @property
+    def state(self) -> Path:
+        """SQLMesh's state."""
+        return self.data / "state.duckdb"
+
+    @property
+    def dlt_dir(self) -> Path:
+        """dlt's working directories, one per source."""
+        return self.data / "dlt"
+
+    @property
+    def runs(self) -> Path:
+        """Run records and logs."""
+        return self.data / "runs"
+
+    @property
+    def sqlmesh_dir(self) -> Path:
+        """The SQLMesh project."""
+        return self.project / "sqlmesh"
+
+    @property
+    def active_sources(self) -> dict[str, Source]:
+        """The sources that are not switched off."""
+        return {name: source for name, source in self.sources.items() if source.enabled}
+
+    def target_path(self, target: Target) -> Path:
+        """Where a target of kind duckdb or parquet stands, absolute."""
+        return target.path if target.path.is_absolute() else self.data / target.path
+
+    def snapshot_date(self, now: datetime | None = None) -> date:
+        """The day that this run's snapshot describes: `demo_date`, else today in UTC."""
+        if self.demo and self.demo_date is not None:
+            return self.demo_date
+        return (now or datetime.now(UTC)).date()
+
+
+def dataset_name(source: str) -> str:
+    """The raw schema of a source in the warehouse."""
+    return f"{source}_raw"
+
+
+__all__ = ["SecretStr", "Settings", "Source", "dataset_name"]

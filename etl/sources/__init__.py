@@ -1,0 +1,1 @@
+"""APIs as dlt sources: declarative ones, Python factories, and the guards around both."""

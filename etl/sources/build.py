@@ -1,0 +1,218 @@
+"""Builds a dlt source from its settings, with our session, guards and counters in place."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from dlt.common import jsonpath
+from dlt.extract import DltResource, DltSource
+from dlt.sources.helpers.rest_client.detector import PaginatorFactory, single_entity_path
+from dlt.sources.helpers.rest_client.paginators import BasePaginator, SinglePagePaginator
+from dlt.sources.rest_api import rest_api_source
+from dlt.sources.rest_api.config_setup import create_paginator
+from requests import Response
+
+from etl.errors import ConfigError
+from etl.secrets import reveal
+from etl.settings import Source
+from etl.sources.http import ApiSession
+from etl.sources.limiter import RateLimiter
+from etl.sources.monitor import GuardedPaginator, Monitor, PageStep
+
+
+def build_source(
+    name: str,
+    source: Source,
+    monitor: Monitor,
+    *,
+    project: Path,
+    snapshot_date: date,
+    wait: Callable[[float], None],
+) -> tuple[DltSource, ApiSession | None]:
+    """The dlt source of these settings, and its session when it is a declarative one.
+
+    Raises:
+        ConfigError: the settings name no importable factory, or dlt does not accept them.
+    """
+    stamp = {column: snapshot_date for column in source.stamp}
+    if source.factory is not None:
+        built = _call_factory(name, source, project)
+        for resource in built.resources.values():
+            _watch(resource, monitor, stamp)
+        return built, None
+    limit = source.rate_limit
+    session = ApiSession(
+        RateLimiter(
+            limit.requests if limit else None, limit.seconds if limit else 0.0, wait=wait
+        ),
+        attempts=source.attempts,
+        timeout=source.timeout_seconds,
+        wait=wait,
+    )
+    config, stamps = _rest_config(name, source, monitor, session)
+    try:
+        # Only the argument of the source makes resources run side by side: the same key inside
+        # the configuration is ignored by dlt without a word.
+        built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
+    except Exception as e:
+        # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
+        # requested yet, so all of them speak of the configuration.
+        raise ConfigError(
+            f"sources.{name}: dlt does not accept it: {_first_line(e)}",
+            subject=name,
+            hint="see dlt's documentation of the REST API source",
+        ) from e
+    for resource in built.resources.values():
+        _watch(resource, monitor, stamp | stamps.get(resource.name, {}))
+    return built, session
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+
+
+def _watch(resource: DltResource, monitor: Monitor, stamp: dict[str, Any]) -> None:
+    if not resource.selected:
+        return
+    table = resource.table_name if isinstance(resource.table_name, str) else resource.name
+    monitor.tables[resource.name] = table
+    resource.add_step(PageStep(monitor, table, stamp))
+
+
+def _call_factory(name: str, source: Source, project: Path) -> DltSource:
+    module_name, _, attribute = (source.factory or "").partition(":")
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    try:
+        function = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as e:
+        raise ConfigError(
+            f"sources.{name}.factory: {source.factory} cannot be imported: {_first_line(e)}",
+            subject=name,
+            hint=f"modules are looked up in {project} and among the installed packages",
+        ) from e
+    try:
+        built = function(**reveal(source.arguments))
+    except TypeError as e:
+        raise ConfigError(
+            f"sources.{name}.arguments: {source.factory} does not accept them: {_first_line(e)}",
+            subject=name,
+        ) from e
+    if isinstance(built, DltResource):
+        from dlt.common.schema import Schema
+
+        built = DltSource(Schema(name), name, [built])
+    if not isinstance(built, DltSource):
+        raise ConfigError(
+            f"sources.{name}.factory: {source.factory} returned {type(built).__name__}, "
+            "not a dlt source or resource",
+            subject=name,
+        )
+    return built
+
+
+def _rest_config(
+    name: str, source: Source, monitor: Monitor, session: ApiSession
+) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """dlt's configuration with our parts in it, and the columns stamped per resource."""
+    client = reveal(deepcopy(source.client)) | {"session": session}
+    defaults = reveal(deepcopy(source.resource_defaults))
+    resources: list[dict[str, Any]] = []
+    stamps: dict[str, dict[str, str]] = {}
+    for given in source.resources:
+        plain: dict[str, Any] = (
+            {"name": given, "endpoint": {"path": given}} if isinstance(given, str) else reveal(given)
+        )
+        for resource, stamp in _expand(deepcopy(plain), source.for_each):
+            resources.append(resource)
+            stamps[str(resource.get("name"))] = stamp
+    try:
+        for resource in resources:
+            _guard(resource, defaults, client, monitor)
+    except Exception as e:
+        raise ConfigError(
+            f"sources.{name}: {_first_line(e)}",
+            subject=name,
+            hint="see dlt's documentation of the REST API source",
+        ) from e
+    # The guards carry each resource's paginator now.
+    client.pop("paginator", None)
+    if isinstance(default_endpoint := defaults.get("endpoint"), dict):
+        default_endpoint.pop("paginator", None)
+    config: dict[str, Any] = {"client": client, "resources": resources}
+    if defaults:
+        config["resource_defaults"] = defaults
+    return config, stamps
+
+
+def _expand(
+    resource: dict[str, Any], for_each: dict[str, tuple[str, ...]]
+) -> list[tuple[dict[str, Any], dict[str, str]]]:
+    """The resource once per value of each placeholder that it names; all feed one table."""
+    expanded: list[tuple[dict[str, Any], dict[str, str]]] = [(resource, {})]
+    for placeholder, values in for_each.items():
+        mark = "{" + placeholder + "}"
+        if mark not in repr(resource.get("endpoint")):
+            continue
+        expanded = [
+            (
+                _substitute(r, mark, value)
+                | {
+                    "name": f"{r.get('name')}[{value}]",
+                    "table_name": r.get("table_name", resource.get("name")),
+                },
+                stamp | {placeholder: value},
+            )
+            for r, stamp in expanded
+            for value in values
+        ]
+    return expanded
+
+
+def _substitute(value: Any, mark: str, by: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _substitute(v, mark, by) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_substitute(v, mark, by) for v in value]
+    return value.replace(mark, by) if isinstance(value, str) else value
+
+
+def _guard(
+    resource: dict[str, Any], defaults: dict[str, Any], client: dict[str, Any], monitor: Monitor
+) -> None:
+    """Compile the resource's selector once and put the guard around its paginator."""
+    endpoint = resource.get("endpoint")
+    if endpoint is None or isinstance(endpoint, str):
+        endpoint = {"path": endpoint or str(resource.get("name"))}
+        resource["endpoint"] = endpoint
+    default_endpoint = defaults.get("endpoint")
+    default_endpoint = default_endpoint if isinstance(default_endpoint, dict) else {}
+    selector = endpoint.get("data_selector", default_endpoint.get("data_selector"))
+    if selector is not None:
+        selector = jsonpath.compile_path(selector)
+        endpoint["data_selector"] = selector
+    configured = endpoint.get("paginator", default_endpoint.get("paginator"))
+    if configured is None and single_entity_path(str(endpoint.get("path", ""))):
+        # As dlt does: a path to one thing has one page, whatever the client's paginator.
+        configured = SinglePagePaginator()
+    inner = create_paginator(configured if configured is not None else client.get("paginator"))
+    endpoint["paginator"] = GuardedPaginator(
+        inner, monitor, str(resource.get("name")), selector, _detect
+    )
+
+
+def _detect(response: Response) -> BasePaginator:
+    """dlt's own guess, for a source that names no paginator."""
+    paginator, _ = PaginatorFactory().create_paginator(response)
+    if paginator is None:
+        raise ConfigError(
+            "dlt does not recognise the API's pagination",
+            hint="name a `paginator` in the source's client or endpoint",
+        )
+    return paginator

@@ -1,0 +1,211 @@
+"""One API's HTTP session: rate limit, bounded retries, counters, and JSON read once."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import tenacity
+from dlt.sources.helpers.requests.session import Session
+from loguru import logger
+from requests import HTTPError, PreparedRequest, Request, Response
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
+
+from etl.errors import ExtractError
+from etl.secrets import safe_url
+from etl.sources.limiter import RateLimiter, seconds_of
+
+# A server that wants us to wait longer than this is unavailable for this run.
+LONGEST_WAIT_SECONDS = 300.0
+UNREACHABLE = (ConnectionError, Timeout, ChunkedEncodingError)
+
+
+def is_busy(status: int) -> bool:
+    """True for answers that mean: ask again later."""
+    return status == 429 or 500 <= status < 600
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request belongs: resource, and number of the page within it (from 1)."""
+
+    resource: str = ""
+    page: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.resource}, page {self.page}" if self.resource else ""
+
+
+NOWHERE = Place()
+
+
+def mark_place(request: Request, place: Place) -> None:
+    """Let a request carry its place, so that every error can name it."""
+    vars(request)["place"] = place
+
+
+def place_of(request: PreparedRequest | Request | None) -> Place:
+    """The place of a request; empty for one that nobody marked."""
+    found = vars(request).get("place") if request is not None else None
+    return found if isinstance(found, Place) else NOWHERE
+
+
+class ApiSession(Session):
+    """dlt's session with our limits. One per source, shared by its threads.
+
+    A request is tried `attempts` times while the API is busy (429, 5xx), waiting as it asks with
+    Retry-After or else exponentially. An API that cannot be reached at all is tried three times:
+    the stage's own retry goes on from there.
+    """
+
+    def __init__(
+        self,
+        limiter: RateLimiter,
+        *,
+        attempts: int,
+        timeout: float,
+        wait: Callable[[float], None] = time.sleep,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(timeout=timeout, raise_for_status=False)
+        self.limiter = limiter
+        self.attempts = attempts
+        self.requests: Counter[str] = Counter()
+        self.retries: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._wait = wait
+        self._wall_clock = wall_clock
+        adapter = HTTPAdapter(pool_maxsize=64)
+        self.mount("http://", adapter)
+        self.mount("https://", adapter)
+
+    def prepare_request(self, request: Request) -> PreparedRequest:
+        """As requests does, and the page's place goes along (see `mark_place`)."""
+        prepared = super().prepare_request(request)
+        vars(prepared)["place"] = vars(request).get("place", NOWHERE)
+        return prepared
+
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[no-untyped-def,unused-ignore]
+        """Send within the limit, and again while that may help.
+
+        Raises:
+            requests.HTTPError: 4xx, or 5xx and 429 after the last try.
+            requests.ConnectionError, requests.Timeout: not reachable.
+        """
+        retrying = tenacity.Retrying(
+            stop=self._give_up,
+            wait=self._pause,
+            retry=tenacity.retry_any(
+                tenacity.retry_if_exception(_may_pass), tenacity.retry_if_result(_is_busy_answer)
+            ),
+            sleep=self._wait,
+            before_sleep=self._note_retry,
+            retry_error_callback=_last_outcome,
+        )
+        return retrying(self._send_once, request, **kwargs)
+
+    def _send_once(self, request: PreparedRequest, **kwargs: Any) -> Response:
+        with self.limiter.slot():
+            with self._counting:
+                self.requests[place_of(request).resource] += 1
+            try:
+                response = super().send(request, **kwargs)
+            except HTTPError as e:  # dlt's hook raises while the answer is handed over
+                if e.response is not None:
+                    self._learn(e.response)
+                raise
+        self._learn(response)
+        # Selector, paginator and guard each ask for the JSON: parse it once.
+        response.json = _JsonOnce(response)  # type: ignore[method-assign]
+        return response
+
+    def _learn(self, response: Response) -> None:
+        self.limiter.learn(response.headers)
+        if response.status_code in (429, 503):
+            pause = seconds_of(response.headers.get("Retry-After"), self._wall_clock())
+            if pause is not None and pause <= LONGEST_WAIT_SECONDS:
+                self.limiter.block(pause)
+
+    def _give_up(self, state: tenacity.RetryCallState) -> bool:
+        response = _answer(state)
+        if response is None:
+            return state.attempt_number >= min(3, self.attempts)
+        pause = seconds_of(response.headers.get("Retry-After"), self._wall_clock())
+        return state.attempt_number >= self.attempts or (pause or 0) > LONGEST_WAIT_SECONDS
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        response = _answer(state)
+        if response is not None:
+            pause = seconds_of(response.headers.get("Retry-After"), self._wall_clock())
+            if pause is not None:
+                return pause
+        longest = min(30.0, 0.5 * 2.0 ** (state.attempt_number - 1))
+        return longest * random.uniform(0.75, 1.25)  # noqa: S311
+
+    def _note_retry(self, state: tenacity.RetryCallState) -> None:
+        request: PreparedRequest = state.args[0]
+        with self._counting:
+            self.retries[place_of(request).resource] += 1
+        response = _answer(state)
+        error = state.outcome.exception() if state.outcome else None
+        cause = f"HTTP {response.status_code}" if response is not None else type(error).__name__
+        pause = round(state.next_action.sleep, 2) if state.next_action else 0
+        logger.bind(
+            cause=cause, attempt=state.attempt_number, wait_s=pause, url=safe_url(request.url or "")
+        ).warning("request is tried again")
+
+
+class _JsonOnce:
+    """A response's JSON, parsed at the first call and kept."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+        self._parsed: Any = self
+
+    def __call__(self, **_: Any) -> Any:
+        if self._parsed is self:
+            content = self._response.content
+            try:
+                self._parsed = orjson.loads(content)
+            except orjson.JSONDecodeError as e:
+                kind = self._response.headers.get("content-type", "no content type")
+                place = place_of(self._response.request)
+                raise ExtractError(
+                    f"{place}{': ' if place.resource else ''}the answer is no JSON ({kind}, "
+                    f"{len(content)} bytes, stops making sense at byte {e.pos}) "
+                    f"({safe_url(self._response.url)})"
+                ) from None
+        return self._parsed
+
+
+def _answer(state: tenacity.RetryCallState) -> Response | None:
+    if state.outcome is None:
+        return None
+    error = state.outcome.exception()
+    if error is None:
+        result = state.outcome.result()
+        return result if isinstance(result, Response) else None
+    return error.response if isinstance(error, HTTPError) else None
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, HTTPError):
+        return error.response is not None and is_busy(error.response.status_code)
+    return isinstance(error, UNREACHABLE)
+
+
+def _is_busy_answer(response: Response) -> bool:
+    return is_busy(response.status_code)
+
+
+def _last_outcome(state: tenacity.RetryCallState) -> Response:
+    assert state.outcome is not None  # noqa: S101 - tenacity calls this after an outcome only
+    result: Response = state.outcome.result()
+    return result

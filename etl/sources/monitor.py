@@ -1,0 +1,237 @@
+"""What one extraction of one source brings, counted where it passes, and the guards on it."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dlt.common import jsonpath
+from dlt.extract.items_transform import ItemTransform
+from dlt.sources.helpers.rest_client.paginators import BasePaginator
+from requests import Request, Response
+
+from etl.errors import DataQualityError, ExtractError
+from etl.secrets import safe_url
+from etl.settings import Source
+from etl.sources.http import Place, mark_place
+
+
+@dataclass
+class Monitor:
+    """Counters of one extraction, shared by the threads of a source.
+
+    `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource.
+    """
+
+    source: str
+    settings: Source
+    earlier_pages: Mapping[str, int] = field(default_factory=dict)
+    earlier_rows: int | None = None
+    on_page: Callable[[str, int], None] = lambda resource, rows: None
+    check_stop: Callable[[], None] = lambda: None
+    rows: Counter[str] = field(default_factory=Counter)
+    pages: Counter[str] = field(default_factory=Counter)
+    tables: dict[str, str] = field(default_factory=dict)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
+
+    def count_page(self, resource: str, rows: int) -> int:
+        """Note a page as it comes; returns its number within the resource."""
+        with self._counting:
+            self.pages[resource] += 1
+            number = self.pages[resource]
+        self.on_page(resource, rows)
+        return number
+
+    def count_rows(self, table: str, rows: int) -> None:
+        """Note rows on their way into raw."""
+        with self._counting:
+            self.rows[table] += rows
+
+    def check_source(self) -> None:
+        """The guards that need the whole source; called before anything is committed.
+
+        Raises:
+            DataQualityError: a required source is empty, or the volume is out of bounds.
+        """
+        total = sum(self.rows.values())
+        volume = self.settings.volume
+        if total == 0 and self.settings.required:
+            raise DataQualityError(
+                f"{self.source}: the source is required and returned no row "
+                f"({sum(self.pages.values())} pages)",
+                subject=self.source,
+                hint="look at the API; `required: false` accepts an empty source",
+            )
+        if volume.min_rows is not None and total < volume.min_rows:
+            raise DataQualityError(
+                f"{self.source}: {total} rows, at least {volume.min_rows} are expected",
+                subject=self.source,
+                hint="look at the API, or lower volume.min_rows",
+            )
+        if volume.max_drop is not None and self.earlier_rows:
+            floor = self.earlier_rows * (1 - volume.max_drop)
+            if total < floor:
+                raise DataQualityError(
+                    f"{self.source}: {total} rows after {self.earlier_rows} in the last run: a "
+                    f"fall of more than {volume.max_drop:.0%}",
+                    subject=self.source,
+                    hint="look at the API; when the fall is real, raise volume.max_drop once",
+                )
+
+
+class GuardedPaginator(BasePaginator):
+    """Any paginator of dlt's, watched: no endless chain, no missing field, no early end.
+
+    dlt copies the paginator for each chain, so its state belongs to one cursor chain.
+    """
+
+    def __init__(
+        self,
+        inner: BasePaginator | None,
+        monitor: Monitor,
+        resource: str,
+        selector: jsonpath.TJsonPath | None,
+        detect: Callable[[Response], BasePaginator],
+    ) -> None:
+        super().__init__()
+        self._inner = inner
+        self._monitor = monitor
+        self._resource = resource
+        self._selector = jsonpath.compile_path(selector) if selector else None
+        self._detect = detect
+        self._seen: set[str] = set()
+        self._chain_pages = 0
+        self._empty = 0
+        self._url = ""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GuardedPaginator:
+        import copy
+
+        return GuardedPaginator(
+            copy.deepcopy(self._inner), self._monitor, self._resource, self._selector, self._detect
+        )
+
+    @property
+    def has_next_page(self) -> bool:
+        """As the watched paginator says."""
+        return self._inner is None or self._inner.has_next_page
+
+    def init_request(self, request: Request) -> None:
+        """First request of a chain."""
+        self._monitor.check_stop()
+        if self._inner is not None:
+            self._inner.init_request(request)
+        self._seen = {_fingerprint(request)}
+        self._mark(request)
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Look at a page, then let the watched paginator decide.
+
+        Raises:
+            ExtractError: the page has no such field, or there are too many or too many empty ones.
+            DataQualityError: the chain ends after one page where earlier runs had many.
+        """
+        self._monitor.check_stop()
+        self._url = safe_url(response.url)
+        rows = len(data or [])
+        number = self._monitor.count_page(self._resource, rows)
+        self._chain_pages += 1
+        if rows == 0 and self._selector is not None:
+            found = self._selector.find(response.json())
+            if not found or found[0].value is None:
+                raise self._broken(number, f"the page has no field `{self._selector}`")
+        if self._inner is None:
+            self._inner = self._detect(response)
+        self._inner.update_state(response, data)
+        guards = self._monitor.settings.guards
+        self._empty = self._empty + 1 if rows == 0 else 0
+        if self.has_next_page:
+            if self._chain_pages >= guards.max_pages:
+                raise self._broken(
+                    number, f"more than {guards.max_pages} pages (guards.max_pages)"
+                )
+            if self._empty >= guards.max_empty_pages:
+                raise self._broken(number, f"{self._empty} empty pages in a row")
+        elif self._chain_pages == 1:
+            before = self._monitor.earlier_pages.get(self._resource, 0)
+            if before >= guards.short_after:
+                raise DataQualityError(
+                    f"{self._monitor.source}.{self._resource}: ended after page 1, the last run "
+                    f"had {before} pages ({self._url})",
+                    subject=f"{self._monitor.source}.{self._resource}",
+                    hint="look at the API; when it really shrank, raise guards.short_after",
+                )
+
+    def update_request(self, request: Request) -> None:
+        """Next request of the chain.
+
+        Raises:
+            ExtractError: it is one that this chain has already made (a cursor that repeats).
+        """
+        if self._inner is not None:
+            self._inner.update_request(request)
+        if not self.has_next_page:
+            return
+        fingerprint = _fingerprint(request)
+        if fingerprint in self._seen:
+            raise self._broken(
+                self._monitor.pages[self._resource],
+                "the cursor repeats: its next page is one that was read before",
+            )
+        self._seen.add(fingerprint)
+        self._mark(request)
+
+    def _mark(self, request: Request) -> None:
+        mark_place(request, Place(self._resource, self._monitor.pages[self._resource] + 1))
+
+    def _broken(self, page: int, what: str) -> ExtractError:
+        subject = f"{self._monitor.source}.{self._resource}"
+        return ExtractError(
+            f"{subject}, page {page}: {what} ({self._url})",
+            subject=subject,
+            hint="the API or the pagination settings changed: compare the URL's answer with them",
+        )
+
+
+def _fingerprint(request: Request) -> str:
+    """What makes two requests of a chain the same: address, parameters, body."""
+    return repr((request.url, sorted((request.params or {}).items(), key=str), request.json,
+                 request.data))  # fmt: skip
+
+
+class PageStep(ItemTransform[Any, Any]):
+    """The last step of every resource: stamps each row and counts what goes to raw.
+
+    Works on a whole page at a time; Arrow tables are counted and left as they are when there is
+    nothing to stamp.
+    """
+
+    placement_affinity = 2.0  # after dlt's incremental and validation steps
+
+    def __init__(self, monitor: Monitor, table: str, stamp: Mapping[str, Any]) -> None:
+        super().__init__(lambda item: item)
+        self._monitor = monitor
+        self._table = table
+        self._stamp = dict(stamp)
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """A page: a list of rows, one row, or an Arrow table."""
+        if item is None:
+            return None
+        if hasattr(item, "num_rows"):
+            self._monitor.count_rows(self._table, item.num_rows)
+            if self._stamp:
+                import pyarrow as pa
+
+                for name, value in self._stamp.items():
+                    item = item.append_column(name, pa.array([value] * item.num_rows))
+            return item
+        rows = item if isinstance(item, list) else [item]
+        if self._stamp:
+            for row in rows:
+                row.update(self._stamp)
+        self._monitor.count_rows(self._table, len(rows))
+        return item

@@ -1,0 +1,1 @@
+"""The four stages of a run, one module and one function each, and what they share."""

@@ -1,0 +1,202 @@
+"""Extract: every source into load packages, checked, then committed to raw and counted."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+from loguru import logger
+
+from etl.errors import EtlError, ReconciliationError, StageFailures
+from etl.logs import adopt_library_loggers, bound, stage_context
+from etl.raw import Committed, Raw
+from etl.records import Reconciliation, SourceRun
+from etl.settings import Source
+from etl.sources.build import build_source
+from etl.sources.http import ApiSession
+from etl.sources.monitor import Monitor
+from etl.stages.context import RunContext
+
+
+def extract(ctx: RunContext) -> None:
+    """Read all sources side by side; a source that fails holds back none of the others.
+
+    Raises:
+        StageFailures: one failure for each source that failed.
+    """
+    adopt_library_loggers()
+    if ctx.options.dry_run:
+        for name, source in ctx.sources.items():
+            _plan_source(ctx, name, source)
+        return
+    todo = {n: s for n, s in ctx.sources.items() if n not in ctx.done_sources}
+    _import_ahead(ctx)
+    # dlt writes the schema of its destination's state tables on a first load, and DuckDB allows
+    # one writer of a table: extraction runs side by side, commits take turns.
+    pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="source")
+    try:
+        futures: dict[Future[None], str] = {
+            pool.submit(bound(_extract_source), ctx, n, s): n for n, s in todo.items()
+        }
+        wait(futures)
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    failures: list[EtlError] = []
+    for future, name in futures.items():
+        error = future.exception()
+        if error is None:
+            ctx.done_sources.add(name)
+        elif isinstance(error, EtlError):
+            if not error.subject:
+                error.subject = name
+            failures.append(error)
+        else:
+            raise error
+    if failures:
+        raise StageFailures(failures)
+
+
+def _import_ahead(ctx: RunContext) -> None:
+    """Import what the later stages need while this one waits for the network."""
+    if "transform" in ctx.options.stages:
+        threading.Thread(target=_import_sqlmesh, name="imports", daemon=True).start()
+
+
+def _import_sqlmesh() -> None:
+    import etl.project.runner  # noqa: F401
+
+
+def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
+    with stage_context("extract", source=name):
+        raw = Raw(ctx.settings, name)
+        with ctx.warehouse_turn:
+            pending = raw.finish_pending()
+        if pending.load_ids:
+            logger.bind(load_ids=list(pending.load_ids)).warning(
+                "load packages of an earlier run were committed first"
+            )
+        last = raw.last_extraction()
+        monitor = Monitor(
+            name,
+            source,
+            earlier_pages=last.get("pages", {}),
+            earlier_rows=last.get("rows"),
+            on_page=lambda resource, rows: _show_page(ctx, name, rows),
+            check_stop=ctx.stop.check,
+        )
+        built, session = build_source(
+            name,
+            source,
+            monitor,
+            project=ctx.settings.project,
+            snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
+            wait=ctx.stop.wait,
+        )
+        refresh = ctx.options.full_refresh
+        chains = max(1, len(built.selected_resources))
+        load_ids = raw.extract(built, workers=min(32, chains), refresh=refresh)
+        try:
+            monitor.check_source()
+        except EtlError:
+            for load_id in load_ids:
+                raw.reject(load_id)
+            raise
+        raw.accept(load_ids)
+        ctx.stop.check()
+        with ctx.warehouse_turn:
+            committed = raw.commit() if load_ids else Committed((), ())
+            _reconcile(ctx, raw, monitor, load_ids)
+        raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.pages))
+        _report(ctx, name, monitor, session, pending, committed)
+
+
+def _show_page(ctx: RunContext, source: str, rows: int) -> None:
+    ctx.progress.advance("pages", source, 1)
+    ctx.progress.advance("rows", source, rows)
+
+
+def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str]) -> None:
+    """Compare the rows that passed by with the rows that stand in raw.
+
+    Raises:
+        ReconciliationError: names table, load package and both numbers.
+    """
+    for table, rows in sorted(monitor.rows.items()):
+        if not load_ids or not raw.countable(table):
+            continue
+        found = sum(raw.count_rows(table, load_ids).values())
+        result = Reconciliation(
+            between="api-raw",
+            subject=f"{raw.dataset}.{raw.normalized(table)}",
+            load_id=",".join(load_ids),
+            expected=rows,
+            found=found,
+        )
+        ctx.run.reconciliations.append(result)
+        if not result.agrees:
+            raise ReconciliationError(
+                f"{result.subject}: {rows} rows came from the API, {found} stand in raw "
+                f"(load package {result.load_id})",
+                subject=raw.source,
+                hint="nothing of this source is transformed in this run; compare "
+                "the load package in data/dlt with the table",
+            )
+
+
+def _report(
+    ctx: RunContext,
+    name: str,
+    monitor: Monitor,
+    session: ApiSession | None,
+    pending: Committed,
+    committed: Committed,
+) -> None:
+    changes = pending.schema_changes + committed.schema_changes
+    load_ids = pending.load_ids + committed.load_ids
+    tables = sorted(set(monitor.tables.values()) | set(monitor.rows))
+    for table in tables:
+        resources = [r for r, t in monitor.tables.items() if t == table]
+        ctx.run.sources.append(
+            SourceRun(
+                source=name,
+                resource=table,
+                rows=monitor.rows[table],
+                pages=sum(monitor.pages[r] for r in resources),
+                requests=sum(session.requests[r] for r in resources) if session else 0,
+                retries=sum(session.retries[r] for r in resources) if session else 0,
+                load_ids=load_ids,
+                schema_changes=tuple(c for c in changes if _of_table(c, table)),
+            )
+        )
+    logger.bind(
+        rows=sum(monitor.rows.values()),
+        pages=sum(monitor.pages.values()),
+        load_ids=list(load_ids),
+        schema_changes=len(changes),
+    ).info("extracted and committed")
+
+
+def _of_table(change: str, table: str) -> bool:
+    name = change.split(" ")[2].split(".")[0]
+    return name == table or name.startswith(f"{table}__")
+
+
+def _plan_source(ctx: RunContext, name: str, source: Source) -> None:
+    """Say what a run would read; nothing is opened that would be written to."""
+    monitor = Monitor(name, source)
+    built, _ = build_source(
+        name,
+        source,
+        monitor,
+        project=ctx.settings.project,
+        snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
+        wait=ctx.stop.wait,
+    )
+    for resource, table in sorted(monitor.tables.items()):
+        disposition = built.resources[resource].write_disposition
+        ctx.run.plan.append(f"extract {name}.{resource} → {name}_raw.{table} ({disposition})")
+    accepted = ctx.settings.dlt_dir / name / "accepted"
+    for marker in sorted(accepted.glob("*")) if accepted.is_dir() else []:
+        ctx.run.plan.append(f"extract {name}: would first commit the pending package {marker.name}")

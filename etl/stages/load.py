@@ -1,0 +1,93 @@
+"""Load: publish the audited marts to their targets; what is not fit keeps its earlier version."""
+
+from __future__ import annotations
+
+from loguru import logger
+
+from etl.errors import DataQualityError, EtlError, StageFailures
+from etl.history import ModelState, publishable, read_states
+from etl.records import LoadRun
+from etl.settings import Load
+from etl.stages.context import RunContext
+from etl.targets import TARGETS, Publication
+from etl.warehouse import connect, connect_read_only
+
+
+def load(ctx: RunContext) -> None:
+    """Publish every load of the configuration that may be published.
+
+    Raises:
+        StageFailures: targets that failed, and marts that may not be published.
+    """
+    if ctx.options.environment != "prod":
+        logger.info("only prod is published")
+        return
+    settings, dry = ctx.settings, ctx.options.dry_run
+    if dry and not settings.warehouse.exists():
+        ctx.run.plan += [f"load {x.model} → {x.target}: publish it whole" for x in settings.loads]
+        return
+    open_warehouse = connect_read_only if dry else connect
+    failures: list[EtlError] = []
+    with open_warehouse(settings.warehouse) as connection:
+        states = read_states(connection, "prod", create=not dry)
+        held = publishable(states, [x.model for x in settings.loads])
+        for name, target in settings.targets.items():
+            loads = [x for x in settings.loads if x.target == name]
+            if not loads:
+                continue
+            try:
+                results = TARGETS[target.kind](
+                    connection,
+                    name,
+                    settings.target_path(target),
+                    [_publication(x, states) for x in loads if x.model not in held],
+                    [_publication(x, states) for x in loads if x.model in held],
+                    dry_run=dry,
+                )
+            except EtlError as e:
+                if not e.subject:
+                    e.subject = name
+                failures.append(e)
+                results = [
+                    LoadRun(
+                        model=x.model, target=name, table=x.table or x.model, strategy="replace",
+                        status="failed",
+                    )
+                    for x in loads
+                ]  # fmt: skip
+            ctx.run.loads += results
+            _tell(ctx, results)
+    failures += _unexplained(ctx, held)
+    if failures:
+        raise StageFailures(failures)
+
+
+def _publication(load: Load, states: dict[str, ModelState]) -> Publication:
+    state = states.get(load.model)
+    key = load.key or (state.grain if state else ())
+    return Publication(load.model, load.table or load.model, key)
+
+
+def _tell(ctx: RunContext, results: list[LoadRun]) -> None:
+    for r in results:
+        change = f"+{r.inserted} ~{r.updated} -{r.deleted}"
+        if ctx.options.dry_run:
+            ctx.run.plan.append(f"load {r.model} → {r.target}: {change}")
+            continue
+        logger.bind(model=r.model, target=r.target, rows=r.rows_at_target, change=change).info(
+            r.status.replace("_", " ")
+        )
+
+
+def _unexplained(ctx: RunContext, held: dict[str, str]) -> list[EtlError]:
+    """Marts held back for what an earlier run left: this run must not end with 0 either."""
+    if ctx.run.failures or ctx.options.dry_run:
+        return []
+    return [
+        DataQualityError(
+            f"{model} was not published: {reason}",
+            subject=model,
+            hint="etl run --stage transform --stage audit --stage load",
+        )
+        for model, reason in sorted(held.items())
+    ]

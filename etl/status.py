@@ -1,0 +1,117 @@
+"""`etl status`: last runs, freshness, pending packages and the lock, read from files alone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from etl.records import RunRecord
+from etl.runs import is_locked, lock_holder, past_runs
+from etl.settings import Settings
+
+
+def read_status(settings: Settings, runs: int = 10) -> dict[str, Any]:
+    """Everything that can be known without opening the warehouse: a run may hold it now."""
+    locked = is_locked(settings)
+    records = past_runs(settings, runs)
+    return {
+        "job": settings.job,
+        "profile": settings.profile,
+        "data_dir": str(settings.data),
+        "lock": {"held": locked, **(lock_holder(settings) if locked else {})},
+        "runs": [_run(r, locked) for r in records],
+        "sources": [_source(settings, name, records) for name in settings.active_sources],
+        "targets": [
+            {"name": n, "path": str(p), "updated_at": _time(p)}
+            for n, t in settings.targets.items()
+            for p in [settings.target_path(t)]
+        ],
+    }
+
+
+def _run(record: RunRecord, locked: bool) -> dict[str, Any]:
+    status = record.status
+    if status == "running" and not locked:
+        status = "killed"  # type: ignore[assignment]
+    seconds = (
+        (record.finished_at - record.started_at).total_seconds() if record.finished_at else None
+    )
+    return {
+        "run_id": record.run_id,
+        "started_at": record.started_at.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1) if seconds is not None else None,
+        "status": status,
+        "exit_code": record.exit_code,
+        "exit_name": record.exit_name,
+        "partial": record.partial,
+        "environment": record.environment,
+        "rows": sum(s.rows for s in record.sources),
+        "failures": [f.message for f in record.failures],
+    }
+
+
+def _source(settings: Settings, name: str, records: list[RunRecord]) -> dict[str, Any]:
+    newest = next(
+        (
+            r
+            for r in records
+            if any(s.source == name and s.load_ids for s in r.sources) and r.finished_at
+        ),
+        None,
+    )
+    folder = settings.dlt_dir / name
+    pending = [
+        p.name
+        for kind in ("normalize/extracted", "load/normalized")
+        for p in (sorted((folder / kind).glob("*")) if (folder / kind).is_dir() else [])
+        if p.is_dir()
+    ]
+    quarantine = settings.data / "quarantine" / name
+    return {
+        "name": name,
+        "last_extracted_at": newest.finished_at.isoformat(timespec="seconds")
+        if newest and newest.finished_at
+        else None,
+        "pending_packages": pending,
+        "quarantined_packages": sorted(p.name for p in quarantine.glob("*"))
+        if quarantine.is_dir()
+        else [],
+    }
+
+
+def _time(path: Any) -> str | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+    except OSError:
+        return None
+
+
+def show_status(status: dict[str, Any]) -> str:
+    """The status as lines for a terminal."""
+    lock = status["lock"]
+    lines = [f"job {status['job']} (profile {status['profile']}), data in {status['data_dir']}"]
+    lines.append(
+        f"lock: run {lock.get('run_id') or '?'} (pid {lock.get('pid')} on {lock.get('host')}) "
+        f"since {lock.get('since')}"
+        if lock["held"]
+        else "lock: free"
+    )
+    for s in status["sources"]:
+        line = f"source {s['name']}: last extracted {s['last_extracted_at'] or 'never'}"
+        if s["pending_packages"]:
+            line += f", {len(s['pending_packages'])} pending packages"
+        if s["quarantined_packages"]:
+            line += f", {len(s['quarantined_packages'])} quarantined packages"
+        lines.append(line)
+    lines += [
+        f"target {t['name']}: {t['path']}, {t['updated_at'] or 'not yet written'}"
+        for t in status["targets"]
+    ]
+    lines.append("runs:" if status["runs"] else "runs: none yet (etl run)")
+    for r in status["runs"]:
+        code = "" if r["exit_code"] is None else f" {r['exit_code']} {r['exit_name']}"
+        rows = f", {r['rows']:,} rows" if r["rows"] else ""
+        took = f", {r['seconds']} s" if r["seconds"] is not None else ""
+        lines.append(f"  {r['started_at']}  {r['run_id']}  {r['status']}{code}{rows}{took}")
+        lines += [f"      {message}" for message in r["failures"]]
+    return "\n".join(lines) + "\n"

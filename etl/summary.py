@@ -1,0 +1,75 @@
+"""A run in a few lines for the person who started it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from etl.errors import ExitCode
+from etl.records import RunRecord
+from etl.settings import Settings
+
+
+def summarize(record: RunRecord, settings: Settings) -> str:
+    """Rows by stage, models, audits, loads, failures, and where to look next."""
+    return "\n".join(_lines(record, settings)) + "\n"
+
+
+def _lines(record: RunRecord, settings: Settings) -> Iterator[str]:
+    code = ExitCode(record.exit_code or 0)
+    seconds = (
+        (record.finished_at - record.started_at).total_seconds() if record.finished_at else 0.0
+    )
+    yield ""
+    if record.options.dry_run:
+        yield f"dry run of {record.job}: nothing was changed"
+        yield from (f"  {line}" for line in record.plan)
+    else:
+        yield f"run {record.run_id} of {record.job}, {record.environment}, {seconds:.1f} s"
+    for s in record.sources:
+        yield (
+            f"  extract    {s.source}.{s.resource}: {s.rows:,} rows, {s.pages} pages"
+            + (f", {s.retries} retries" if s.retries else "")
+            + (f", schema: {'; '.join(s.schema_changes)}" if s.schema_changes else "")
+        )
+    if record.models:
+        by = {k: [m.name for m in record.models if m.status == k] for k in ("failed", "held_back")}
+        ok = len(record.models) - len(by["failed"]) - len(by["held_back"])
+        yield f"  transform  {ok} models up to date" + "".join(
+            f", {len(names)} {label}: {', '.join(names)}"
+            for label, names in (("failed", by["failed"]), ("held back", by["held_back"]))
+            if names
+        )
+    if record.reconciliations:
+        wrong = [r for r in record.reconciliations if not r.agrees]
+        yield (
+            f"  reconcile  {len(record.reconciliations)} counts compared, "
+            + (f"{len(wrong)} differ" if wrong else "all agree")
+        )
+    if record.audits:
+        failed = [a for a in record.audits if a.status == "failed"]
+        yield f"  audit      {len(record.audits) - len(failed)} passed, {len(failed)} failed"
+        for a in failed:
+            kind = "" if a.blocking else " (a warning: it does not block)"
+            yield f"             {a.name} on {a.model}: {a.failing_rows} rows{kind}"
+    for x in record.loads:
+        if not record.options.dry_run:
+            yield (
+                f"  load       {x.model} → {x.target}: {x.status.replace('_', ' ')}, "
+                f"{x.rows_at_target:,} rows (+{x.inserted} ~{x.updated} -{x.deleted})"
+            )
+    for w in record.warnings:
+        yield f"  warning    {w}"
+    for f in record.failures:
+        yield f"  {f.exit_name} ({f.exit_code})  {f.message}"
+        if f.hint:
+            yield f"             → {f.hint}"
+    meaning = "OK" if code is ExitCode.OK else f"{code.name}: {code.meaning}"
+    yield f"exit code {int(code)}, {meaning}" + (
+        " (the rest was published)" if record.partial else ""
+    )
+    if not record.options.dry_run:
+        folder = settings.runs / record.run_id
+        yield f"record     {folder / 'run.json'}"
+        yield f"log        {folder / 'log.jsonl'}"
+        for name, target in settings.targets.items():
+            yield f"target     {name}: {settings.target_path(target)}"

@@ -1,0 +1,163 @@
+"""The warehouse engine, DuckDB: connections, names, its errors, and the raw tables models expect."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import yaml
+
+from etl.errors import ConfigError, ConnectionFailed, EtlError, ResourcesError, classify_os_error
+
+# Less free space than this, and a failed write means that the disk is full.
+FULL_DISK_BYTES = 16 * 1024 * 1024
+
+
+def quoted(*parts: str) -> str:
+    """A name as SQL, each part quoted."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+
+
+@contextmanager
+def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse.
+
+    Raises:
+        ConnectionFailed: another process holds the file, or it is no DuckDB file.
+        ResourcesError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = duckdb.connect(str(path))
+    except duckdb.Error as e:
+        raise classify_duckdb(e, path) or ConnectionFailed(f"{path}: {e}") from e
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def connect_read_only(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that cannot change the warehouse, nor create it.
+
+    Raises:
+        ConnectionFailed: the file is missing, held by another process, or no DuckDB file.
+    """
+    try:
+        connection = duckdb.connect(str(path), read_only=True)
+    except duckdb.Error as e:
+        raise classify_duckdb(e, path) or ConnectionFailed(f"{path}: {e}") from e
+    try:
+        connection.execute("SET TimeZone = 'UTC'")
+        yield connection
+    finally:
+        connection.close()
+
+
+def exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
+    """True when the table or view stands in the warehouse."""
+    row = connection.execute(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = ? AND table_name = ?",
+        [schema, table],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError | None:
+    """The class of a DuckDB failure that is the machine's, None when it is the query's.
+
+    DuckDB reports a full disk, a locked file and a missing one alike, as IOException without an
+    errno: the disk itself is asked.
+    """
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return ResourcesError(
+            "DuckDB ran out of memory", hint="give the job more memory or a larger temp directory"
+        )
+    if isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException):
+        where = path.parent if path is not None else Path.cwd()
+        if not can_write(where):
+            return ResourcesError(
+                f"{where}: the disk is full, or files may not be written or grow there",
+                hint="free disk space or make the folder writable, then run again",
+            )
+        if isinstance(error, duckdb.IOException):
+            return ConnectionFailed(
+                f"{path or 'the warehouse'} cannot be opened or read: another process holds it, "
+                "or it is damaged",
+                hint="close other programs that have the file open",
+            )
+    return classify_os_error(error)
+
+
+def can_write(folder: Path) -> bool:
+    """True when a megabyte can be written there now."""
+    import tempfile
+
+    try:
+        if shutil.disk_usage(folder).free < FULL_DISK_BYTES:
+            return False
+        with tempfile.TemporaryFile(dir=folder) as f:
+            f.write(bytes(1024 * 1024))
+            f.flush()
+    except OSError:
+        return False
+    return True
+
+
+def expected_tables(sqlmesh_dir: Path) -> list[dict[str, Any]]:
+    """The raw tables that models read, as `sqlmesh/external_models/*.yaml` declares them.
+
+    Raises:
+        ConfigError: a file is no list of tables with names and columns.
+    """
+    tables: list[dict[str, Any]] = []
+    for path in sorted((sqlmesh_dir / "external_models").glob("*.yaml")):
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+            tables += [
+                {"name": str(t["name"]), "columns": dict(t.get("columns") or {})} for t in found
+            ]
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as e:
+            raise ConfigError(
+                f"{path}: is no list of external models: {type(e).__name__}",
+                hint="each needs a name and columns",
+            ) from e
+    return tables
+
+
+def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, Any]]) -> list[str]:
+    """Create, empty, what models expect and no extraction has brought yet.
+
+    dlt adds its own columns to such a table when the first rows come. Returns what was created.
+    """
+    created = []
+    for table in tables:
+        schema, _, name = table["name"].replace('"', "").rpartition(".")
+        schema = schema.rpartition(".")[2]
+        present = {
+            row[0]
+            for row in connection.execute(
+                "SELECT column_name FROM information_schema.columns "
+                "WHERE table_schema = ? AND table_name = ?",
+                [schema, name],
+            ).fetchall()
+        }
+        columns = table["columns"]
+        target = quoted(schema, name)
+        if not present:
+            listed = ", ".join(f"{quoted(c)} {t}" for c, t in columns.items())
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+            connection.execute(f"CREATE TABLE {target} ({listed})")
+            created.append(f"{schema}.{name}")
+            continue
+        for column, kind in columns.items():
+            if column not in present:
+                connection.execute(f"ALTER TABLE {target} ADD COLUMN {quoted(column)} {kind}")
+                created.append(f"{schema}.{name}.{column}")
+    return created
