@@ -38,7 +38,7 @@ lint: setup ## check format, types, imports and SQL; change nothing
 	$(BIN)/ruff format --check --quiet
 	$(BIN)/ruff check --quiet
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/sqlmesh -p sqlmesh format --check
 	$(BIN)/sqlmesh -p sqlmesh test
