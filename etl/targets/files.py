@@ -54,20 +54,19 @@ def refuse_writer(path: Path, target: str) -> None:
 
 @contextmanager
 def translating(
-    cursor: duckdb.DuckDBPyConnection, target: str, doing: str, written: Path
+    cursor: duckdb.DuckDBPyConnection, target: str, doing: str, directory: Path, written: str
 ) -> Iterator[None]:
-    """Turn errors of DuckDB and of the system into ours; `written` is what was being written.
+    """Turn errors of DuckDB and of the system into ours.
 
-    Raises ResourcesError, LoadError; Stopped when a stop request interrupted a query.
+    `written` is a pattern for the files in `directory` that are being written. Raises
+    ResourcesError, LoadError; Stopped when a stop request interrupted a query.
     """
     try:
         yield
     except EtlError:
         raise
     except RuntimeError as error:
-        # DuckDB answers a signal handler's exception with RuntimeError. Until interrupt() is
-        # called, the next statement of this cursor waits for the interrupted one (1.5).
-        cursor.interrupt()
+        # DuckDB answers the exception of a signal handler with a RuntimeError.
         for cause in causes(error):
             if isinstance(cause, Stopped | KeyboardInterrupt):
                 raise cause from None
@@ -79,10 +78,10 @@ def translating(
             hint="give the job more memory, or free the disk of the warehouse's directory",
         ) from error
     except (duckdb.Error, OSError) as error:
-        # DuckDB's IOException carries no errno: ask the system by writing once more, to the very
-        # file (its size may be limited) and to where DuckDB spills.
-        for place in (error, _probe(written), _probe(_spill_directory(cursor))):
-            found = classify_os_error(place) if place is not None else None
+        # DuckDB's IOException carries no errno: ask the system by writing once more, here and
+        # where DuckDB spills.
+        for seen in (error, _probe(directory, written), _probe(_spill_directory(cursor), "*")):
+            found = classify_os_error(seen) if seen is not None else None
             if found is not None:
                 raise ResourcesError(
                     f"{doing} for target {target}: {found.message}",
@@ -102,21 +101,24 @@ def _spill_directory(cursor: duckdb.DuckDBPyConnection) -> Path | None:
     return Path(str(row[0])) if row and row[0] else None
 
 
-def _probe(path: Path | None) -> OSError | None:
-    """The error of writing 1 MiB to a file, or into a directory; None when it goes well."""
-    if path is None or not path.parent.is_dir():
+def _probe(directory: Path | None, written: str) -> OSError | None:
+    """The error of writing 1 MiB into a directory, None when it goes well.
+
+    It is written as far into a new file as the largest of the `written` ones reaches, so that a
+    limit on the size of files is met again too.
+    """
+    if directory is None or not directory.is_dir():
         return None
-    place = path / f".probe.{os.getpid()}" if path.is_dir() else path
-    existed = place.exists()
+    probe = directory / f".probe.{os.getpid()}"
     try:
-        with place.open("ab") as file:
+        reached = max((f.stat().st_size for f in directory.glob(written)), default=0)
+        with probe.open("wb") as file:
+            file.seek(reached)
             file.write(b"\0" * _PROBE_BYTES)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         return error
     finally:
-        # What stood there before is a part file that its owner throws away.
-        if not existed:
-            place.unlink(missing_ok=True)
+        probe.unlink(missing_ok=True)
     return None

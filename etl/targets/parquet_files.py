@@ -20,39 +20,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
-from duckdb.sqltypes import DuckDBPyType
 from loguru import logger
 
-from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError
+from etl.errors import ConfigError, LoadError
 from etl.records import LoadRun
-from etl.targets.files import sync, translating
-from etl.targets.publication import Publication, fold, literal, order, qualify, quote
-from etl.targets.relation import (
-    Changes,
-    Fingerprint,
-    Relation,
+from etl.targets.comparison import (
+    check_count,
     check_key,
     count_changes,
-    describe,
-    fingerprint,
-    query,
+    differs,
+    reading,
+    record,
 )
+from etl.targets.files import sync, translating
+from etl.targets.parquet_types import export
+from etl.targets.publication import Publication, fold, literal, take_order
+from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
 
 VERSIONS = ".versions"
 FILE_SIZE = "256MB"
-
-# Types that come back from Parquet as they went in, and those that do after a cast. DuckDB writes
-# HUGEINT, the type of every sum() of integers, as DOUBLE and so loses digits. All others become text.
-_EXACT = frozenset(
-    "boolean tinyint smallint integer bigint utinyint usmallint uinteger ubigint float double "
-    "decimal varchar blob uuid date time timestamp timestamp_ns".split()
-) | {"timestamp with time zone"}
-_CAST = {
-    "hugeint": "DECIMAL(38,0)",
-    "uhugeint": "DECIMAL(38,0)",
-    "timestamp_s": "TIMESTAMP",
-    "timestamp_ms": "TIMESTAMP",
-}
 
 
 def publish(
@@ -65,31 +51,35 @@ def publish(
     dry_run: bool = False,
 ) -> list[LoadRun]:
     """Bring each mart to its directory; see `Publish`. All are checked before the first changes."""
-    todo = order(target_name, publications, held_back)
+    order = take_order(target_name, publications, held_back)
     path = target_path.resolve()
     if path.exists() and not path.is_dir():
         raise ConfigError(f"{path} of target {target_name} is not a directory", subject=target_name)
-    for p in (*todo.publish, *todo.hold):
+    if not order.tables:
+        return []
+    for p in (*order.publish, *order.hold):
         _check_place(path, p, target_name)
     identity = uuid.uuid4().hex[:12]
     with (
         connection.cursor() as cursor,
-        translating(cursor, target_name, f"writing {path}", path / "probe"),
-        _cleaning_up(path, identity, [p.table for p in todo.publish]),
+        _cleaning_up(path, identity, [p.table for p in order.publish]),
+        translating(cursor, target_name, f"publishing {path}", path, f"{VERSIONS}/*/{identity}/*"),
     ):
-        runs = [_prepare(cursor, path, p, identity, target_name, dry_run) for p in todo.publish]
+        runs = [
+            _prepare(cursor, path, p, identity, target_name, dry_run=dry_run) for p in order.publish
+        ]
         held = {
             fold(p.table): _count(cursor, current)
-            for p in todo.hold
+            for p in order.hold
             if (current := _current(path, p.table)) is not None
         }
         if not dry_run:
             for run in runs:
                 if run.status == "published":
                     _swap(path, run.table, identity)
-            _drop_unnamed(path, todo.tables, target_name)
+            _drop_unnamed(path, order.tables, target_name)
             runs = [_confirm(cursor, path, run) for run in runs]
-        return runs + todo.held_runs(held)
+        return runs + order.held_runs(held)
 
 
 def _prepare(
@@ -98,61 +88,24 @@ def _prepare(
     publication: Publication,
     identity: str,
     target: str,
+    *,
     dry_run: bool,
 ) -> LoadRun:
     """Compare a mart with its present files and, if it differs, write and check the new ones."""
     started = time.perf_counter()
-    try:
-        mart = _export(cursor, publication.model)
+    with reading(publication, target):
+        mart = export(cursor, publication.model)
         check_key(cursor, mart, publication, target)
         content = fingerprint(cursor, mart)
-    except (duckdb.CatalogException, duckdb.BinderException) as error:
-        raise LoadError(
-            f"{publication.model} cannot be read from the warehouse: {error}",
-            subject=target,
-            hint="run the transform stage, or correct the load's `model`",
-        ) from error
     old, before = _read_present(cursor, path, publication.table, target)
-    same = old is not None and old.columns == mart.columns and before == content
-    changes = Changes() if same else count_changes(cursor, old, mart, publication.key)
-    if not same and not dry_run:
-        _write(cursor, path, publication.table, identity, mart, content, target)
-    return LoadRun(
-        model=publication.model,
-        target=target,
-        table=publication.table,
-        strategy="replace",
-        status="dry_run" if dry_run else "unchanged" if same else "published",
-        inserted=changes.inserted,
-        updated=changes.updated,
-        deleted=changes.deleted,
-        rows_at_target=before.rows if before is not None and dry_run else content.rows,
-        seconds=time.perf_counter() - started,
-    )
-
-
-def _export(cursor: duckdb.DuckDBPyConnection, model: str) -> Relation:
-    """The mart with every column in a type that Parquet keeps exactly."""
-    warehouse = str(cursor.execute("SELECT current_database()").fetchall()[0][0])
-    mart = qualify(warehouse, model)
-    columns = cursor.execute(f"SELECT * FROM {mart} LIMIT 0").description or []  # noqa: S608
-    select = ", ".join(
-        f"{quote(str(c[0]))}::{_exported_type(c[1])} AS {quote(str(c[0]))}" for c in columns
-    )
-    return describe(cursor, f"(SELECT {select} FROM {mart})")  # noqa: S608
-
-
-def _exported_type(kind: DuckDBPyType) -> str:
-    """The SQL type in which a value goes into Parquet and comes out the same."""
-    if kind.id == "list" or kind.id == "array":
-        return _exported_type(kind.children[0][1]) + "[]"
-    if kind.id == "struct":
-        fields = (f"{quote(name)} {_exported_type(child)}" for name, child in kind.children)
-        return f"STRUCT({', '.join(fields)})"
-    if kind.id == "map":
-        key, value = (_exported_type(child) for _, child in kind.children)
-        return f"MAP({key}, {value})"
-    return str(kind) if kind.id in _EXACT else _CAST.get(kind.id, "VARCHAR")
+    changes = None
+    if before != content or old is None or old.columns != mart.columns:
+        changes = count_changes(cursor, old, mart, publication.key)
+        if not dry_run:
+            _write(cursor, path, publication.table, identity, mart, content, target)
+    rows = (before.rows if before else 0) if dry_run else content.rows
+    seconds = time.perf_counter() - started
+    return record(publication, target, changes, rows=rows, dry_run=dry_run, seconds=seconds)
 
 
 def _files(directory: Path) -> str:
@@ -184,12 +137,7 @@ def _write(
     written = describe(cursor, _files(directory))
     found = fingerprint(cursor, written)
     if (written.columns, found) != (mart.columns, content):
-        raise ReconciliationError(
-            f"{table} at target {target}: {found} written, {content} in the warehouse",
-            subject=target,
-            hint="the target keeps its old version; a model that is not deterministic "
-            "(random(), now() in a VIEW) gives other rows each time",
-        )
+        raise differs(table, target, found, content)
 
 
 def _read_present(
@@ -264,11 +212,7 @@ def _count(cursor: duckdb.DuckDBPyConnection, directory: Path) -> int:
 def _confirm(cursor: duckdb.DuckDBPyConnection, path: Path, run: LoadRun) -> LoadRun:
     """Count the rows behind the link, as a reader would."""
     rows = _count(cursor, path / run.table)
-    if rows != run.rows_at_target:
-        raise ReconciliationError(
-            f"{run.table} in {path}: {rows} rows at the target, {run.rows_at_target} expected",
-            subject=run.target,
-        )
+    check_count(run.table, run.target, rows, run.rows_at_target)
     return run.model_copy(update={"reconciled": True})
 
 
@@ -277,7 +221,7 @@ def _cleaning_up(path: Path, identity: str, tables: list[str]) -> Iterator[None]
     """Remove what this call wrote when it does not come to be published."""
     try:
         yield
-    except (EtlError, Exception, BaseException):
+    except BaseException:
         for table in tables:
             if _current(path, table) != path / VERSIONS / table / identity:
                 shutil.rmtree(path / VERSIONS / table / identity, ignore_errors=True)

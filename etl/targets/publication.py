@@ -103,7 +103,7 @@ def fold(table: str) -> str:
     return ".".join(split_name(table)).casefold()
 
 
-def order(
+def take_order(
     target: str, publications: Iterable[Publication], held_back: Iterable[Publication]
 ) -> Order:
     """Sort out what to publish and what to hold back. Raises ConfigError on a bad table name."""

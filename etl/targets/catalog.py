@@ -1,0 +1,165 @@
+"""Reads DuckDB files attached to the warehouse's connection: tables, comments, versions."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+from loguru import logger
+
+from etl.errors import LoadError
+from etl.targets.files import refuse_writer
+from etl.targets.publication import Order, fold, literal, qualify, quote, split_name
+from etl.targets.relation import Fingerprint, Relation, describe, fingerprint
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a table: what it holds and what is said about it.
+
+    `comments` by column name; the table's own under the empty name.
+    """
+
+    relation: Relation
+    content: Fingerprint
+    comments: dict[str, str]
+
+    def equals(self, other: Version | None) -> bool:
+        """True when a reader could not tell the two apart."""
+        return other is not None and (self.relation.columns, self.content, self.comments) == (
+            other.relation.columns,
+            other.content,
+            other.comments,
+        )
+
+
+@dataclass(frozen=True)
+class Published:
+    """The target's file as it stands.
+
+    `tables` holds those that some load names and `unnamed` the others; `readable` is false when
+    there is no file, or a damaged one.
+    """
+
+    readable: bool = False
+    tables: dict[str, Version] = field(default_factory=dict)
+    unnamed: tuple[str, ...] = ()
+
+
+@contextmanager
+def attached(
+    cursor: duckdb.DuckDBPyConnection, path: Path, target: str, *, read_only: bool = True
+) -> Iterator[str]:
+    """The name of a catalog that stands for the file. Raises ConnectionFailed, duckdb.Error."""
+    # By ATTACH, not duckdb.connect, whose cache of instances goes by path: it could hand out the
+    # replaced file. A fresh name each time, because all cursors of the process share the names.
+    catalog = f"etl_{uuid.uuid4().hex[:12]}"
+    mode = "READ_ONLY" if read_only else "READ_WRITE"
+    if read_only:
+        with path.open("rb"):
+            pass  # fails with an errno, which DuckDB's IOException lacks
+    try:
+        # TYPE, or DuckDB would fetch an extension for what looks like another database.
+        cursor.execute(f"ATTACH {literal(str(path))} AS {quote(catalog)} (TYPE duckdb, {mode})")
+    except duckdb.Error:
+        refuse_writer(path, target)
+        raise
+    try:
+        yield catalog
+    except RuntimeError:
+        # A signal interrupted a query. Until interrupt() is called, the next statement of this
+        # cursor waits for the interrupted one to end (DuckDB 1.5).
+        cursor.interrupt()
+        raise
+    finally:
+        cursor.execute(f"DETACH {quote(catalog)}")
+
+
+def read_version(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> Version:
+    """Read a table or view through: columns, checksum, comments."""
+    relation = describe(cursor, qualify(catalog, name))
+    return Version(relation, fingerprint(cursor, relation), _read_comments(cursor, catalog, name))
+
+
+def _read_comments(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> dict[str, str]:
+    where = "database_name = $1 AND lower(schema_name) = lower($2) AND comment IS NOT NULL"
+    rows = cursor.execute(
+        f"SELECT column_name, comment FROM duckdb_columns() WHERE {where} "  # noqa: S608
+        "AND lower(table_name) = lower($3) "
+        f"UNION ALL SELECT '', comment FROM duckdb_views() WHERE {where} "
+        "AND lower(view_name) = lower($3) "
+        f"UNION ALL SELECT '', comment FROM duckdb_tables() WHERE {where} "
+        "AND lower(table_name) = lower($3)",
+        [catalog, *split_name(name)],
+    ).fetchall()
+    return {str(column): str(comment) for column, comment in rows}
+
+
+@contextmanager
+def open_published(
+    cursor: duckdb.DuckDBPyConnection, path: Path, order: Order
+) -> Iterator[Published]:
+    """The present file; an empty one when it is missing, or damaged and nobody needs it.
+
+    Raises ConnectionFailed when a writer has it open, LoadError when it is damaged but a table
+    has to be kept.
+    """
+    if not path.exists():
+        yield Published()
+        return
+    opened = attached(cursor, path, order.target)
+    try:
+        catalog = opened.__enter__()
+    except duckdb.Error as error:
+        _accept_damage(path, order, error)
+        yield Published()
+        return
+    try:
+        yield _read_published(cursor, catalog, path, order)
+    except BaseException as error:
+        opened.__exit__(type(error), error, error.__traceback__)
+        raise
+    else:
+        opened.__exit__(None, None, None)
+
+
+def _read_published(
+    cursor: duckdb.DuckDBPyConnection, catalog: str, path: Path, order: Order
+) -> Published:
+    try:
+        rows = cursor.execute(
+            "SELECT schema_name, table_name, true FROM duckdb_tables() WHERE database_name = $1 "
+            "UNION ALL SELECT schema_name, view_name, false FROM duckdb_views() "
+            "WHERE database_name = $1 AND NOT internal",
+            [catalog],
+        ).fetchall()
+        names = {f"{schema}.{table}": is_table for schema, table, is_table in rows}
+        return Published(
+            readable=True,
+            tables={
+                fold(name): read_version(cursor, catalog, name)
+                for name, is_table in names.items()
+                if is_table and fold(name) in order.tables
+            },
+            unnamed=tuple(sorted(n for n in names if fold(n) not in order.tables)),
+        )
+    except duckdb.Error as error:
+        _accept_damage(path, order, error)
+        return Published()
+
+
+def _accept_damage(path: Path, order: Order, error: duckdb.Error) -> None:
+    if order.hold:
+        raise LoadError(
+            f"{path} of target {order.target} is damaged: the present version of "
+            f"{', '.join(p.table for p in order.hold)} cannot be kept",
+            subject=order.target,
+            hint="mend what fails the audit, or put back a copy of the file, then run again",
+        ) from error
+    logger.bind(target=order.target, path=str(path), cause=str(error)).warning(
+        "the target's file is damaged and is built anew"
+    )

@@ -1,0 +1,55 @@
+"""Says in which types a mart goes into Parquet, so that every value comes out as it went in."""
+
+from __future__ import annotations
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+
+from etl.targets.publication import qualify, quote
+from etl.targets.relation import Relation, describe
+
+_EXACT = frozenset(
+    {
+        *("boolean", "tinyint", "smallint", "integer", "bigint"),
+        *("utinyint", "usmallint", "uinteger", "ubigint", "float", "double", "decimal"),
+        *("varchar", "blob", "uuid", "date", "time", "timestamp", "timestamp_ns"),
+        "timestamp with time zone",
+    }
+)
+
+# DuckDB would write HUGEINT, the type of every sum() of integers, as DOUBLE and lose digits.
+_CAST = {
+    "hugeint": "DECIMAL(38,0)",
+    "uhugeint": "DECIMAL(38,0)",
+    "timestamp_s": "TIMESTAMP",
+    "timestamp_ms": "TIMESTAMP",
+}
+
+
+def export(cursor: duckdb.DuckDBPyConnection, model: str) -> Relation:
+    """The mart with every column in a type that Parquet keeps exactly.
+
+    What has no such type (ENUM, INTERVAL, BIT, UNION ...) goes as text.
+    """
+    (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
+    mart = qualify(str(warehouse), model)
+    columns = cursor.execute(f"SELECT * FROM {mart} LIMIT 0").description or []  # noqa: S608
+    casts = ", ".join(
+        f"{quote(str(c[0]))}::{choose_type(c[1])} AS {quote(str(c[0]))}" for c in columns
+    )
+    return describe(cursor, f"(SELECT {casts} FROM {mart})")  # noqa: S608
+
+
+def choose_type(kind: DuckDBPyType) -> str:
+    """The SQL type for a column of this type, with all that is nested in it."""
+    if kind.id not in {"list", "array", "struct", "map"}:
+        return str(kind) if kind.id in _EXACT else _CAST.get(kind.id, "VARCHAR")
+    # An array's size stands among its children, as a number.
+    inner = [(n, choose_type(t)) for n, t in kind.children if isinstance(t, DuckDBPyType)]
+    if kind.id == "struct":
+        if not all(name for name, _ in inner):
+            return "VARCHAR"  # row(1, 2): Parquet has no fields without names
+        return f"STRUCT({', '.join(f'{quote(name)} {sql}' for name, sql in inner)})"
+    if kind.id == "map":
+        return f"MAP({inner[0][1]}, {inner[1][1]})"
+    return f"{inner[0][1]}[]"
