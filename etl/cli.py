@@ -114,13 +114,10 @@ def _finish(
 
     prepare_libraries()
     record = run_job(settings, options, wait_lock=arguments.wait_lock, resume=resume)
-    from etl.secrets import redactor
-
-    redact = redactor(settings.model_dump())
     if settings.log.format == "text" or (settings.log.format == "auto" and sys.stderr.isatty()):
-        sys.stderr.write(redact(summarize(record, settings)))
+        sys.stderr.write(summarize(record, settings))
     if arguments.json:
-        sys.stdout.write(redact(record.model_dump_json(indent=2)) + "\n")
+        sys.stdout.write(record.model_dump_json(indent=2) + "\n")
         sys.stdout.flush()
     code = int(record.exit_code or 0)
     if code in (ExitCode.TIMEOUT, ExitCode.INTERRUPTED, ExitCode.TERMINATED):

@@ -58,14 +58,18 @@ class ExitCode(IntEnum):
 
 _TABLE: dict[ExitCode, tuple[str, bool]] = {
     ExitCode.OK: (
-        "everything that was extracted is committed, transformed, audited and published; "
-        "also when there was nothing to do",
+        (
+            "everything that was extracted is committed, transformed, audited and published; "
+            "also when there was nothing to do"
+        ),
         False,
     ),
     ExitCode.UNEXPECTED: ("a failure that nobody classified: a bug", False),
     ExitCode.CONFIG: (
-        "wrong option, invalid or missing setting, unknown source, model or stage, "
-        "missing driver, extra or credential",
+        (
+            "wrong option, invalid or missing setting, unknown source, model or stage, "
+            "missing driver, extra or credential"
+        ),
         False,
     ),
     ExitCode.DATA_QUALITY: (
@@ -73,8 +77,10 @@ _TABLE: dict[ExitCode, tuple[str, bool]] = {
         False,
     ),
     ExitCode.CONNECTION: (
-        "a source, the warehouse, the state store or a target could not be reached, timed out, "
-        "or answered 429/5xx until the retries ran out",
+        (
+            "a source, the warehouse, the state store or a target could not be reached, timed out, "
+            "or answered 429/5xx until the retries ran out"
+        ),
         True,
     ),
     ExitCode.EXTRACT: (
@@ -270,7 +276,10 @@ def causes(error: BaseException) -> list[BaseException]:
     current: BaseException | None = error
     while current is not None and current not in chain:
         chain.append(current)
-        current = current.__cause__ or current.__context__
+        if current.__cause__ is not None or current.__suppress_context__:
+            current = current.__cause__
+        else:
+            current = current.__context__
     return chain
 
 

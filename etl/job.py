@@ -24,11 +24,14 @@ from etl.runs import (
     utc_now,
 )
 from etl.secrets import redactor
-from etl.settings import Settings
+from etl.settings import Settings, Source
 from etl.stages.context import RunContext
 from etl.stop import Stop, stopping
 
 StageFunction = Callable[[RunContext], None]
+
+# The API that the demo replays; a source that was pointed elsewhere is left as it is.
+REPLAYED_HOST = "public.api.bsky.app"
 
 
 def run_job(
@@ -47,9 +50,9 @@ def run_job(
         ConfigError, LockedError, ResourcesError: there is no run, and so no record.
     """
     check_options(settings, options)
-    redact = redactor(settings.model_dump())
-    note: Callable[[str], None] = lambda run_id: None  # noqa: E731
+    redact = redactor(settings)
     with ExitStack() as stack:
+        note: Callable[[str], None] | None = None
         if not options.dry_run or settings.data.is_dir():
             note = stack.enter_context(hold_lock(settings, wait_lock))
         if resume is not None:
@@ -65,7 +68,8 @@ def run_job(
             run, done = Run(settings, options, "dry-run", clock(), redact=redact), set()
         else:
             run, done = open_run(settings, options, redact, clock()), set()
-        note(run.run_id)
+        if note is not None:
+            note(run.run_id)
         return _run(settings, run, done, clock)
 
 
@@ -94,9 +98,7 @@ def check_options(settings: Settings, options: Options) -> None:
         raise ConfigError(f"--start {options.start} lies after --end {options.end}")
 
 
-def _run(
-    settings: Settings, run: Run, done: set[str], clock: Callable[[], datetime]
-) -> RunRecord:
+def _run(settings: Settings, run: Run, done: set[str], clock: Callable[[], datetime]) -> RunRecord:
     dry = run.options.dry_run
     stop = Stop()
     stop_logs = start_logs(
@@ -158,13 +160,14 @@ def _served(settings: Settings) -> Iterator[Settings]:
     from etl.demo import Replay
 
     with Replay(date=settings.snapshot_date()) as replay:
-        sources = {
-            name: source.model_copy(update={"client": source.client | {"base_url": replay.base_url}})
-            if source.client is not None and "bsky.app" in str(source.client.get("base_url"))
-            else source
-            for name, source in settings.sources.items()
-        }
+        sources = {n: _replayed(s, replay.base_url) for n, s in settings.sources.items()}
         yield settings.model_copy(update={"sources": sources})
+
+
+def _replayed(source: Source, url: str) -> Source:
+    if source.client is None or REPLAYED_HOST not in str(source.client.get("base_url")):
+        return source
+    return source.model_copy(update={"client": source.client | {"base_url": url}})
 
 
 def _stage_functions() -> dict[StageName, Callable[[], StageFunction]]:
@@ -234,14 +237,14 @@ def _run_stage(ctx: RunContext, name: StageName, load: Callable[[], StageFunctio
         ctx.run.stages.append(_stage(name, "stopped", attempts, started))
         raise
     except StageFailures as e:
-        for failure in e.failures:
-            ctx.run.fail(failure, name)
+        for contained in e.failures:
+            ctx.run.fail(contained, name)
         blocked = name == "extract" and not ctx.done_sources
         status = "failed" if blocked else "partial"
     except EtlError as e:
         ctx.run.fail(e, name)
         status, blocked = "failed", True
-    except Exception as e:  # the stage is the boundary: whatever happened, the record is written
+    except Exception as e:  # noqa: BLE001 - the boundary: whatever happened, it is in the record
         error = classify_os_error(e) or EtlError(
             f"{type(e).__name__}: {e}"[:1000],
             subject=name,

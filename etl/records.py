@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
@@ -170,6 +172,24 @@ class RunRecord(Record):
     def code(self) -> ExitCode | None:
         """The exit code, None while the run lasts."""
         return None if self.exit_code is None else ExitCode(self.exit_code)
+
+
+# Fields that carry words of libraries, APIs and users; all others are ours and hold no secret.
+FREE_TEXT = {"message", "cause", "hint", "subject", "sql", "sample", "warnings", "plan",
+             "schema_changes", "select"}  # fmt: skip
+
+
+def redacted(record: RunRecord, redact: Callable[[str], str]) -> RunRecord:
+    """The record with every secret in its free texts masked."""
+
+    def clean(value: Any, free: bool) -> Any:
+        if isinstance(value, dict):
+            return {k: clean(v, free or k in FREE_TEXT) for k, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [clean(v, free) for v in value]
+        return redact(value) if free and isinstance(value, str) else value
+
+    return RunRecord.model_validate_json(json.dumps(clean(record.model_dump(mode="json"), False)))
 
 
 def json_schema() -> dict[str, Any]:

@@ -28,6 +28,7 @@ from etl.records import (
     RunRecord,
     SourceRun,
     Stage,
+    redacted,
 )
 from etl.settings import Settings
 
@@ -92,7 +93,7 @@ class Run:
         from etl.versions import versions
 
         done = finished_at is not None
-        return RunRecord(
+        record = RunRecord(
             run_id=self.run_id,
             job=self.settings.job,
             profile=self.settings.profile,
@@ -117,6 +118,7 @@ class Run:
             reconciliations=tuple(self.reconciliations),
             plan=tuple(self.plan),
         )
+        return redacted(record, self.redact)
 
     def save(self, finished_at: datetime | None = None) -> RunRecord:
         """Write run.json so that a reader sees the old or the new one, never half of it."""
@@ -124,7 +126,7 @@ class Run:
         with self._writing:
             write_atomically(
                 self.folder / "run.json",
-                self.redact(json.dumps(record.model_dump(mode="json"), indent=2, ensure_ascii=False)),
+                record.model_dump_json(indent=2),
             )
         return record
 

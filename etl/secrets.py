@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 MASK = "**********"
 
 _SECRET_KEY = re.compile(
     r"(token|secret|passw(or)?d|pwd|api[_-]?key|apikey|authori[sz]ation|credential|signature"
-    r"|private[_-]?key|access[_-]?key|session[_-]?id|cookie)",
+    r"|private[_-]?key|access[_-]?key|session[_-]?id|cookie)|^(sig|key|code)$",
     re.IGNORECASE,
 )
 # Keys that look like a secret's name and hold none: names of fields, paths and places.
 _HARMLESS_KEY = re.compile(
-    r"(_path|_param|_name|_url|_type|_field|_expiration|^location|^type|^grant_type)$",
+    r"(_path|_param|_name|_url|_type|_field|_expiration|^location|^type|^grant_type)$"
+    r"|^(primary|merge|foreign|sort)_key$",
     re.IGNORECASE,
 )
 # Inside `auth` everything is secret but these.
@@ -36,21 +38,35 @@ def hide_secrets(value: Any, key: str = "", inside: str = "") -> Any:
     """The same structure with every secret leaf as SecretStr.
 
     Secret is: what stands below `auth` (but its kind and names), every header that is not
-    known to be harmless, every value whose key says so.
+    known to be harmless, every value whose key says so, and all that stands below such a key.
+    A number is left alone below `auth` unless its own key says that it is secret.
     """
     if isinstance(value, dict):
-        below = key.lower() if key.lower() in {"auth", "headers"} else inside
+        below = inside
+        if key.lower() in {"auth", "headers"}:
+            below = key.lower()
+        elif _is_secret_key(key):
+            below = "secret"
         return {k: hide_secrets(v, str(k), below) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [hide_secrets(v, key, inside) for v in value]
     if isinstance(value, bool) or value is None or isinstance(value, SecretStr):
         return value
-    secret = (
-        (inside == "auth" and key.lower() not in _OPEN_IN_AUTH)
-        or (inside == "headers" and key.lower() not in _OPEN_HEADERS)
-        or (_is_secret_key(key) and not str(value).startswith("{"))
-    )
+    named = _is_secret_key(key) or inside == "secret"
+    if isinstance(value, str):
+        secret = (
+            (inside == "auth" and key.lower() not in _OPEN_IN_AUTH)
+            or (inside == "headers" and key.lower() not in _OPEN_HEADERS)
+            or (named and not _is_placeholder(value))
+        )
+    else:
+        secret = named
     return SecretStr(str(value)) if secret else value
+
+
+def _is_placeholder(text: str) -> bool:
+    """dlt fills `{resources.…}` and `{incremental.…}` in itself: these are names, no secrets."""
+    return text.startswith("{") and text.endswith("}")
 
 
 def reveal(value: Any) -> Any:
@@ -63,19 +79,19 @@ def reveal(value: Any) -> Any:
 
 
 def safe_url(url: str) -> str:
-    """The URL without user, password and the values of secret-looking parameters."""
+    """The URL without user, password, fragment and the values of secret-looking parameters."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         if "@" in parts.netloc:
             host = f"{MASK}@{host}"
-    except ValueError:
+        query = "&".join(
+            f"{quote_plus(k)}={MASK if _is_secret_key(k) else quote_plus(v)}"
+            for k, v in parse_qsl(parts.query, keep_blank_values=True)
+        )
+        return parts._replace(netloc=host, query=query, fragment="").geturl()
+    except ValueError:  # not a URL, or one that no encoding can write
         return MASK
-    query = "&".join(
-        f"{quote_plus(k)}={MASK if _is_secret_key(k) else quote_plus(v)}"
-        for k, v in parse_qsl(parts.query, keep_blank_values=True)
-    )
-    return parts._replace(netloc=host, query=query, fragment="").geturl()
 
 
 def mask(value: Any) -> Any:
@@ -92,50 +108,69 @@ def mask(value: Any) -> Any:
 
 
 def _plain_secrets(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
+    if isinstance(value, BaseModel):
+        yield from _plain_secrets({k: getattr(value, k) for k in type(value).model_fields})
+    elif isinstance(value, dict):
+        plain = {k: v.get_secret_value() for k, v in value.items() if isinstance(v, SecretStr)}
+        user = plain.get("username") or value.get("username")
+        if "password" in plain and user:
+            yield base64.b64encode(f"{user}:{plain['password']}".encode()).decode()
         for item in value.values():
             yield from _plain_secrets(item)
     elif isinstance(value, list | tuple | set):
         for item in value:
             yield from _plain_secrets(item)
     elif isinstance(value, SecretStr):
-        plain = value.get_secret_value()
-        yield plain
+        secret = value.get_secret_value()
+        yield secret
         # "Bearer abc": the part after the scheme appears alone, too.
-        if " " in plain:
-            yield plain.split(" ", 1)[1]
+        if " " in secret:
+            yield secret.split(" ", 1)[1]
     elif isinstance(value, str) and "://" in value:
-        try:
-            parts = urlsplit(value)
-            user, password = parts.username, parts.password
-        except ValueError:
-            return
-        if password:
-            yield password
-            yield unquote(password)
-            yield base64.b64encode(f"{user}:{password}".encode()).decode()
-        for k, v in parse_qsl(parts.query):
-            if _is_secret_key(k):
-                yield v
+        yield from _secrets_of_url(value)
+
+
+def _secrets_of_url(url: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+        user, password = parts.username, parts.password
+        query = parse_qsl(parts.query)
+    except ValueError:
+        return
+    if password:
+        yield password
+        yield unquote(password)
+        yield base64.b64encode(f"{user}:{password}".encode()).decode()
+    for k, v in query:
+        if _is_secret_key(k):
+            yield v
+
+
+def _forms(secret: str) -> set[str]:
+    """Every way in which a secret may be written in a text."""
+    forms = {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    forms.add(repr(secret)[1:-1])
+    try:
+        for encoded in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+            forms |= {encoded, re.sub(r"%[0-9A-F]{2}", lambda m: m.group().lower(), encoded)}
+        forms.add(base64.b64encode(secret.encode()).decode())
+    except UnicodeEncodeError:
+        pass
+    return forms
 
 
 def redactor(*values: Any) -> Callable[[str], str]:
     """A function that masks, in any text, every secret found in these structures.
 
-    Plain, URL-encoded and Base64 forms are known, and credentials in any URL are masked
+    Plain, escaped, URL-encoded and Base64 forms are known, and credentials in any URL are masked
     whether they were configured or not. Values of fewer than 4 characters are left: masking
     them would destroy the text and hide nothing.
     """
     found: set[str] = set()
     for value in values:
         for secret in _plain_secrets(value):
-            if len(secret) >= 4:
-                found |= {
-                    secret,
-                    quote(secret, safe=""),
-                    quote_plus(secret),
-                    base64.b64encode(secret.encode()).decode(),
-                }
+            if len(secret) >= 4 and set(secret) != {"*"}:
+                found |= _forms(secret)
     pattern = (
         re.compile("|".join(re.escape(s) for s in sorted(found, key=len, reverse=True)))
         if found
@@ -146,16 +181,20 @@ def redactor(*values: Any) -> Callable[[str], str]:
         if pattern is not None:
             text = pattern.sub(MASK, text)
         if "://" in text and ("@" in text or "=" in text):
-            text = _URL.sub(lambda m: safe_url(m.group()) if _carries(m.group()) else m.group(), text)
+            text = _URL.sub(
+                lambda m: safe_url(m.group()) if _carries(m.group()) else m.group(), text
+            )
         return text
 
     return redact
 
 
 def _carries(url: str) -> bool:
-    """True when the URL has user information or a secret-looking parameter."""
+    """True when the URL has user information or an open secret-looking parameter."""
     try:
         parts = urlsplit(url)
+        query = parse_qsl(parts.query + "&" + parts.fragment)
     except ValueError:
         return True
-    return "@" in parts.netloc or any(_is_secret_key(k) for k, _ in parse_qsl(parts.query))
+    open_user = "@" in parts.netloc and not parts.netloc.startswith(f"{MASK}@")
+    return open_user or any(_is_secret_key(k) and v != MASK for k, v in query)

@@ -12,7 +12,8 @@ from types import FrameType
 from etl.errors import ExitCode, Stopped
 
 # The scheduler's patience is usually 30 s, ours with it 10 s; the rest is for writing the record.
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 7.0
+LAST_WORDS_SECONDS = 1.5
 
 
 class Stop:
@@ -55,10 +56,12 @@ def stopping(
     """
 
     def force(code: ExitCode) -> None:
-        try:
-            last_words(code)
-        finally:
-            os._exit(int(code))
+        # In a thread of its own: the main thread may hang while it holds a lock that the record
+        # or the log needs, and the process must end all the same.
+        speaking = threading.Thread(target=last_words, args=(code,), daemon=True)
+        speaking.start()
+        speaking.join(LAST_WORDS_SECONDS)
+        os._exit(int(code))
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if stop.code is not None:
