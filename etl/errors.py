@@ -155,7 +155,8 @@ class EtlError(Exception):
 
     def __init__(self, message: str, *, subject: str = "", hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        # One failure is one line, in the log as on the screen, whatever a library's words are.
+        self.message = " ".join(message.split())
         self.subject = subject
         self.hint = hint
 

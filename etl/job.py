@@ -14,7 +14,7 @@ from loguru import logger
 from etl.errors import ConfigError, EtlError, ExitCode, StageFailures, Stopped, classify_os_error
 from etl.logs import stage_context, start_logs
 from etl.progress import Progress
-from etl.records import STAGE_NAMES, Options, RunRecord, Stage, StageName
+from etl.records import STAGE_NAMES, Failure, Options, RunRecord, Stage, StageName
 from etl.runs import (
     Run,
     drop_old_runs,
@@ -128,8 +128,7 @@ def _run(settings: Settings, run: Run, done: set[str], clock: Callable[[], datet
                     _run_stages(ctx, clock)
             except Stopped as e:
                 run.fail(_stopped(e.code, settings))
-            except EtlError as e:
-                run.fail(e)
+                _tell_failures(run.failures[-1:])
             record = finish()
             if not dry:
                 _keep_history(settings, record)
@@ -254,16 +253,22 @@ def _run_stage(ctx: RunContext, name: StageName, load: Callable[[], StageFunctio
         logger.opt(exception=e).debug("unexpected")
         ctx.run.fail(error, name)
         status, blocked = "failed", True
-    for failure in ctx.run.failures[before:]:
-        logger.bind(
-            exit_code=failure.exit_code, exit_name=failure.exit_name, subject=failure.subject,
-            hint=failure.hint,
-        ).error(failure.message)  # fmt: skip
+    _tell_failures(ctx.run.failures[before:])
     if ctx.options.dry_run and status == "ok":
         status = "dry_run"
     ctx.run.stages.append(_stage(name, status, attempts, started))
     logger.bind(status=status, seconds=round(time.monotonic() - started, 3)).info(f"{name} ended")
     return blocked
+
+
+def _tell_failures(failures: list[Failure]) -> None:
+    for failure in failures:
+        logger.bind(
+            exit_code=failure.exit_code,
+            exit_name=failure.exit_name,
+            subject=failure.subject,
+            hint=failure.hint,
+        ).error(failure.message)
 
 
 def _stage(name: StageName, status: str, attempts: int, started: float) -> Stage:

@@ -1,0 +1,120 @@
+"""Runs the real command as a process on a copy of the shipped project."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from etl.demo import Fault, Replay
+
+ROOT = Path(__file__).parents[2]
+DAY = date(2026, 1, 1)
+
+
+@dataclass
+class Job:
+    """A copy of the project in a folder of its own, with the replay as its API."""
+
+    folder: Path
+    replay: Replay
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def data(self) -> Path:
+        """The job's data directory."""
+        return self.folder / "data"
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The variables of the process: none of the caller's ETL_… ones."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
+        return kept | {
+            "ETL_PROJECT": str(self.folder),
+            "ETL_SOURCES__BLUESKY__CLIENT__BASE_URL": self.replay.base_url,
+            "ETL_RETRY__FIRST_WAIT_SECONDS": "0.1",
+            "ETL_RETRY__ATTEMPTS": "2",
+            "ETL_SOURCES__BLUESKY__ATTEMPTS": "2",
+            **self.variables,
+            **(more or {}),
+        }
+
+    def run(
+        self,
+        *arguments: str,
+        limit: Callable[[], None] | None = None,
+        command: str = "run",
+        **more: str,
+    ) -> Finished:
+        """`python -m etl run …`, to its end."""
+        done = subprocess.run(
+            [sys.executable, "-m", "etl", command, *arguments],
+            cwd=self.folder,
+            env=self.environment(more),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            preexec_fn=limit,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr, self)
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """The same, in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "etl", "run", *arguments],
+            cwd=self.folder,
+            env=self.environment(more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """run.json of the newest run."""
+        text = (self.data / "runs" / "latest" / "run.json").read_text(encoding="utf-8")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Change the project's text; the old one must be there."""
+        file = self.folder / path
+        text = file.read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {path}"
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a process ended."""
+
+    code: int
+    out: str
+    err: str
+    job: Job
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """The failures of its record."""
+        found: list[dict[str, Any]] = self.job.record()["failures"]
+        return found
+
+
+@contextmanager
+def new_job(folder: Path, *faults: Fault, token: str | None = None) -> Iterator[Job]:
+    """A job with the shipped configuration and models, against the replay of 2026-01-01."""
+    for part in ("config", "sqlmesh"):
+        shutil.copytree(
+            ROOT / part,
+            folder / part,
+            ignore=shutil.ignore_patterns(".cache", "__pycache__", "logs"),
+        )
+    with Replay(date=DAY, faults=faults, token=token) as replay:
+        yield Job(folder, replay, {"ETL_DEMO": "true", "ETL_DEMO_DATE": DAY.isoformat()})

@@ -1,0 +1,253 @@
+"""Every exit code comes back from the real process, by a real cause."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from etl.demo import Fault
+from etl.errors import ExitCode
+from tests.contract.process import Finished, Job, new_job
+
+SLOW = Fault("latency", seconds=0.5)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    with new_job(tmp_path) as job:
+        yield job
+
+
+def finish_unclassified(job: Job) -> Finished:
+    (job.folder / "broken_source.py").write_text(
+        "import dlt\n\n@dlt.resource\ndef rows():\n    yield {}['nothing']\n"
+    )
+    job.edit(
+        "config/etl.yaml", "sources:\n", "sources:\n  broken: {factory: 'broken_source:rows'}\n"
+    )
+    return job.run("--source", "broken")
+
+
+def finish_with_wrong_setting(job: Job) -> Finished:
+    return job.run(ETL_LOG__LEVEL="LOUD")
+
+
+def finish_with_failed_audit(job: Job) -> Finished:
+    job.edit(
+        "sqlmesh/models/marts/mutuals.sql",
+        "  audits (\n",
+        "  audits (\n    accepted_values(\"column\" := actor, is_in := ('nobody.example')),\n",
+    )
+    return job.run()
+
+
+def finish_with_empty_source(job: Job) -> Finished:
+    job.replay.faults = [Fault("empty")]
+    return job.run("--stage", "extract")
+
+
+def finish_with_dead_port(job: Job) -> Finished:
+    return job.run(ETL_SOURCES__BLUESKY__CLIENT__BASE_URL="http://127.0.0.1:9/xrpc/")
+
+
+def finish_with_busy_api(job: Job) -> Finished:
+    job.replay.faults = [Fault("503")]
+    return job.run("--stage", "extract")
+
+
+def finish_with_refused_request(job: Job) -> Finished:
+    job.replay.faults = [Fault("404", method="getFollows", page=2)]
+    return job.run("--stage", "extract")
+
+
+def finish_with_truncated_page(job: Job) -> Finished:
+    job.replay.faults = [Fault("truncated", page=3)]
+    return job.run("--stage", "extract")
+
+
+def finish_with_broken_model(job: Job) -> Finished:
+    job.edit(
+        "sqlmesh/models/marts/mutuals.sql",
+        "followers.handle::TEXT AS handle",
+        "followers.handle::INT::TEXT AS handle",
+    )
+    return job.run()
+
+
+def finish_with_refusing_target(job: Job) -> Finished:
+    job.edit(
+        "config/etl.yaml",
+        "{model: marts.mutuals, target: marts}",
+        "{model: marts.mutuals, target: marts, key: [actor]}",
+    )
+    return job.run()
+
+
+def finish_while_locked(job: Job) -> Finished:
+    job.replay.faults = [SLOW]
+    first = job.start("--stage", "extract")
+    try:
+        wait_for((job.data / "etl.lock.json").exists)
+        wait_for(lambda: len(job.replay.requests) > 0)
+        return job.run()
+    finally:
+        first.kill()
+        first.communicate()
+
+
+def finish_after_deadline(job: Job) -> Finished:
+    job.replay.faults = [SLOW]
+    return job.run(ETL_TIMEOUT="3")
+
+
+def finish_with_frozen_schema(job: Job) -> Finished:
+    assert job.run("--stage", "extract").code == 0
+    job.replay.faults = [Fault("extra_field", field="surprise")]
+    return job.run("--stage", "extract", ETL_SOURCES__BLUESKY__SCHEMA_CONTRACT="freeze")
+
+
+def finish_without_approval(job: Job) -> Finished:
+    return job.run(ETL_TRANSFORM__APPROVE="manual")
+
+
+def finish_with_lost_rows(job: Job) -> Finished:
+    model = "sqlmesh/models/staging/stg_bluesky__follows.sql"
+    between = "packages.inserted_at BETWEEN"
+    job.edit(model, between, f"raw.did > 'did:plc:f' AND {between}")
+    return job.run()
+
+
+def finish_with_rejected_credentials(job: Job) -> Finished:
+    job.replay.faults = [Fault("401")]
+    return job.run("--stage", "extract")
+
+
+def finish_with_full_disk(job: Job) -> Finished:
+    def limit() -> None:
+        # Like a full disk: no file may grow beyond 200 kB; the signal becomes an error (EFBIG).
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    return job.run("--stage", "extract", limit=limit)
+
+
+def finish_after_signal(number: signal.Signals) -> Callable[[Job], Finished]:
+    def finish(job: Job) -> Finished:
+        job.replay.faults = [SLOW]
+        process = job.start()
+        wait_for(lambda: len(job.replay.requests) > 2)
+        process.send_signal(number)
+        sent = time.monotonic()
+        out, err = process.communicate(timeout=60)
+        assert time.monotonic() - sent < 10
+        return Finished(process.returncode, out, err, job)
+
+    return finish
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+CAUSES: list[tuple[ExitCode, Callable[[Job], Finished], str]] = [
+    (ExitCode.OK, lambda job: job.run(), ""),
+    (ExitCode.UNEXPECTED, finish_unclassified, "broken"),
+    (ExitCode.CONFIG, finish_with_wrong_setting, ""),
+    (ExitCode.DATA_QUALITY, finish_with_failed_audit, "marts.mutuals"),
+    (ExitCode.DATA_QUALITY, finish_with_empty_source, "bluesky"),
+    (ExitCode.CONNECTION, finish_with_dead_port, "bluesky"),
+    (ExitCode.CONNECTION, finish_with_busy_api, "bluesky"),
+    (ExitCode.EXTRACT, finish_with_refused_request, "bluesky.follows[chess.com]"),
+    (ExitCode.EXTRACT, finish_with_truncated_page, "bluesky"),
+    (ExitCode.TRANSFORM, finish_with_broken_model, "marts.mutuals"),
+    (ExitCode.LOAD, finish_with_refusing_target, ""),
+    (ExitCode.LOCKED, finish_while_locked, ""),
+    (ExitCode.TIMEOUT, finish_after_deadline, ""),
+    (ExitCode.SCHEMA, finish_with_frozen_schema, "bluesky"),
+    (ExitCode.APPROVAL, finish_without_approval, ""),
+    (ExitCode.RECONCILIATION, finish_with_lost_rows, "staging.stg_bluesky__follows"),
+    (ExitCode.AUTH, finish_with_rejected_credentials, "bluesky"),
+    (ExitCode.RESOURCES, finish_with_full_disk, ""),
+    (ExitCode.INTERRUPTED, finish_after_signal(signal.SIGINT), ""),
+    (ExitCode.TERMINATED, finish_after_signal(signal.SIGTERM), ""),
+]
+WITHOUT_RECORD = {ExitCode.CONFIG, ExitCode.LOCKED}
+
+
+@pytest.mark.parametrize(
+    ("code", "finish", "subject"), CAUSES, ids=[f"{c.name}-{f.__name__}" for c, f, _ in CAUSES]
+)
+def test_a_real_cause_ends_with_its_code(
+    job: Job, code: ExitCode, finish: Callable[[Job], Finished], subject: str
+) -> None:
+    done = finish(job)
+    assert done.code == code, done.err[-3000:]
+    assert "Traceback" not in done.err
+    if code not in WITHOUT_RECORD:
+        record = job.record()
+        assert record["exit_code"] == code
+        assert record["status"] == "finished"
+        if code is not ExitCode.OK:
+            worst = next(f for f in record["failures"] if f["exit_code"] == code)
+            assert worst["subject"].startswith(subject)
+            assert worst["retryable"] == code.retryable
+            assert worst["message"] in done.err.replace('\\"', '"')
+    # Whatever happened, the lock is free and the job can be started again.
+    if code is not ExitCode.LOCKED:
+        assert not (job.data / "etl.lock.json").exists()
+
+
+def test_every_code_of_the_table_has_a_cause_here() -> None:
+    assert {c for c, _, _ in CAUSES} == set(ExitCode)
+
+
+def test_a_stopped_run_is_finished_by_the_next(job: Job) -> None:
+    finish_after_signal(signal.SIGTERM)(job)
+    job.replay.faults = []
+    assert job.run().code == 0
+    with duckdb.connect(str(job.data / "warehouse.duckdb"), read_only=True) as warehouse:
+        found = warehouse.sql(
+            "SELECT count(*), count(DISTINCT did) FROM bluesky_raw.followers"
+        ).fetchone()
+    assert found is not None
+    assert found[0] == found[1] > 0
+
+
+def test_no_network_is_told_in_one_line_that_points_to_the_demo(job: Job) -> None:
+    done = job.run(
+        ETL_SOURCES__BLUESKY__CLIENT__BASE_URL="http://127.0.0.1:9/xrpc/", ETL_LOG__FORMAT="text"
+    )
+    assert done.code == ExitCode.CONNECTION
+    lines = [x for x in done.err.splitlines() if x.strip().startswith("CONNECTION (4)")]
+    assert len(lines) == 1
+    assert "--profile demo" in done.err
+
+
+def test_the_holder_of_the_lock_is_named(job: Job) -> None:
+    done = finish_while_locked(job)
+    assert "pid" in done.err
+    assert "since 20" in done.err
+    assert done.out == ""
+
+
+def test_a_dead_holders_lock_is_free(job: Job) -> None:
+    finish_while_locked(job)  # kills the first run with SIGKILL
+    job.replay.faults = []
+    assert job.run("--stage", "extract").code == 0
+
+
+def test_wait_lock_waits_for_the_other_run(job: Job) -> None:
+    first = job.start("--stage", "extract")
+    wait_for((job.data / "etl.lock.json").exists)
+    second = job.run("--stage", "extract", "--wait-lock", "60")
+    first.communicate()
+    assert (first.returncode, second.code) == (0, 0)

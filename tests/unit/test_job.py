@@ -1,0 +1,164 @@
+"""The order of stages, retries, containment; stages are handed in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl import job
+from etl.errors import (
+    ConfigError,
+    ConnectionFailed,
+    DataQualityError,
+    EtlError,
+    ExitCode,
+    ResourcesError,
+    StageFailures,
+)
+from etl.job import check_options, run_job
+from etl.records import LoadRun, Options, RunRecord
+from etl.runs import last_failed
+from etl.settings import Retry, Settings, Source
+from etl.stages.context import RunContext
+
+Behaviour = Callable[[RunContext], None]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    source = Source(client={"base_url": "http://127.0.0.1:9"}, resources=("a",))
+    retry = Retry(attempts=3, first_wait_seconds=0.001, max_wait_seconds=0.001)
+    return Settings(project=tmp_path, sources={"api": source}, retry=retry)
+
+
+@pytest.fixture
+def play(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> Callable[..., tuple[RunRecord, list[str]]]:
+    """Run the job with stages that do as they are told; also tells which were called."""
+
+    def play(
+        options: Options | None = None, resume: Any = None, **behaviours: Behaviour
+    ) -> tuple[RunRecord, list[str]]:
+        called: list[str] = []
+
+        def stage(name: str) -> Callable[[], Behaviour]:
+            def act(ctx: RunContext) -> None:
+                called.append(name)
+                if name == "extract" and name not in behaviours:
+                    ctx.done_sources.add("api")
+                behaviours.get(name, lambda ctx: None)(ctx)
+
+            return lambda: act
+
+        functions = {n: stage(n) for n in ("extract", "transform", "audit", "load")}
+        monkeypatch.setattr(job, "_stage_functions", lambda: functions)
+        return run_job(settings, options or Options(), resume=resume), called
+
+    return play
+
+
+def fail(error: EtlError) -> Behaviour:
+    def act(ctx: RunContext) -> None:
+        raise error
+
+    return act
+
+
+def test_stages_run_in_pipeline_order_whatever_the_order_asked(play: Any) -> None:
+    record, called = play()
+    assert called == ["extract", "transform", "audit", "load"]
+    assert record.exit_code == 0
+    record, called = play(Options(stages=("load", "extract")))
+    assert called == ["extract", "load"]
+
+
+def test_a_failure_that_nothing_contains_stops_what_follows(play: Any) -> None:
+    record, called = play(transform=fail(DataQualityError("x")))
+    assert called == ["extract", "transform"]
+    assert [s.status for s in record.stages] == ["ok", "failed", "skipped", "skipped"]
+    assert record.exit_code == ExitCode.DATA_QUALITY
+
+
+def test_contained_failures_let_the_rest_go_on(play: Any) -> None:
+    def publish(ctx: RunContext) -> None:
+        ctx.run.loads.append(
+            LoadRun(model="m.a", target="t", table="a", strategy="replace", status="published")
+        )
+
+    record, called = play(transform=fail(StageFailures([DataQualityError("x")])), load=publish)
+    assert called == ["extract", "transform", "audit", "load"]
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert record.partial
+
+
+def test_when_no_source_came_through_nothing_follows(play: Any) -> None:
+    record, called = play(extract=fail(StageFailures([DataQualityError("x", subject="api")])))
+    assert called == ["extract"]
+    assert record.exit_code == ExitCode.DATA_QUALITY
+
+
+def test_a_failure_that_may_pass_is_tried_again(play: Any) -> None:
+    tries: list[int] = []
+
+    def flaky(ctx: RunContext) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise StageFailures([ConnectionFailed("down", subject="api")])
+        ctx.done_sources.add("api")
+
+    record, _ = play(extract=flaky)
+    assert (len(tries), record.exit_code) == (3, 0)
+    assert record.stages[0].attempts == 3
+
+
+@pytest.mark.parametrize("error", [ConnectionFailed("down"), ResourcesError("full")])
+def test_retries_are_bounded(play: Any, error: EtlError) -> None:
+    record, called = play(extract=fail(error))
+    assert called == ["extract"] * 3
+    assert record.exit_code == error.code
+
+
+def test_nothing_else_is_tried_again(play: Any) -> None:
+    _, called = play(extract=fail(DataQualityError("x")))
+    assert called == ["extract"]
+
+
+def test_an_unclassified_failure_ends_in_the_record_with_code_1(play: Any) -> None:
+    def crash(ctx: RunContext) -> None:
+        raise KeyError("what")
+
+    record, _ = play(transform=crash)
+    assert record.exit_code == ExitCode.UNEXPECTED
+    assert "KeyError" in record.failures[0].message
+    assert record.status == "finished"
+
+
+def test_retry_goes_on_at_the_stage_that_failed_under_the_same_id(play: Any) -> None:
+    first, _ = play(audit=fail(DataQualityError("x")))
+    second, called = play(resume=last_failed)
+    assert called == ["audit", "load"]
+    assert (second.run_id, second.attempt, second.exit_code) == (first.run_id, 2, 0)
+
+
+def test_a_dry_run_leaves_no_trace(play: Any, settings: Settings) -> None:
+    record, called = play(Options(dry_run=True))
+    assert called == ["extract", "transform", "audit", "load"]
+    assert [s.status for s in record.stages] == ["dry_run"] * 4
+    assert not settings.data.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(sources=("nope",)), "nope: no such source"),
+        (Options(start="yesterday-ish"), "is no date"),
+        (Options(start="2026-02-01", end="2026-01-01"), "lies after"),
+    ],
+)
+def test_wrong_options_are_found_before_anything_starts(
+    settings: Settings, options: Options, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_options(settings, options)

@@ -1,0 +1,149 @@
+"""The run on disk: record, lock, the runs of the past."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from etl.errors import AuthError, ConfigError, DataQualityError, LockedError
+from etl.records import LoadRun, Options, SourceRun, Stage
+from etl.runs import (
+    Run,
+    drop_old_runs,
+    hold_lock,
+    is_locked,
+    last_failed,
+    lock_holder,
+    new_run_id,
+    open_run,
+    past_runs,
+    reopen_run,
+)
+from etl.secrets import redactor
+from etl.settings import Log, Settings
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(project=tmp_path, log=Log(retention=3))
+
+
+def start(settings: Settings, minute: int = 0) -> Run:
+    return open_run(settings, Options(), str, NOW + timedelta(minutes=minute))
+
+
+def test_a_saved_record_reads_back_as_it_was(settings: Settings) -> None:
+    run = start(settings)
+    run.sources.append(SourceRun(source="a", resource="t", rows=3, pages=1, requests=1, retries=0))
+    saved = run.save(NOW)
+    assert past_runs(settings) == [saved]
+    assert (settings.runs / "latest").resolve() == run.folder
+
+
+def test_a_running_record_has_no_exit_code(settings: Settings) -> None:
+    assert start(settings).save().exit_code is None
+
+
+def test_secrets_never_reach_the_record_and_the_record_stays_readable(settings: Settings) -> None:
+    canary = 'cana"ry\\12 ü'
+    run = open_run(settings, Options(), redactor([SecretStr(canary), SecretStr("finished")]), NOW)
+    run.fail(AuthError(f"401 for https://u:{canary}@h/?token=abcdefgh and {canary!r}"), "extract")
+    record = run.save(NOW)
+    text = (run.folder / "run.json").read_text(encoding="utf-8")
+    for form in (canary, json.dumps(canary)[1:-1], "abcdefgh"):
+        assert form not in text
+        assert form not in record.model_dump_json()
+    assert past_runs(settings)[0].status == "finished"
+
+
+def test_a_run_is_partial_when_something_was_published_all_the_same(settings: Settings) -> None:
+    run = start(settings)
+    run.loads.append(
+        LoadRun(model="m.a", target="t", table="a", strategy="replace", status="published")
+    )
+    assert not run.record().partial
+    run.fail(DataQualityError("b"), "transform")
+    assert run.record().partial
+
+
+def test_unreadable_records_are_left_out(settings: Settings) -> None:
+    good, bad = start(settings), start(settings, 1)
+    good.save(NOW)
+    (bad.folder / "run.json").write_text("{half")
+    assert [r.run_id for r in past_runs(settings)] == [good.run_id]
+
+
+def test_retention_keeps_the_newest(settings: Settings) -> None:
+    runs = [start(settings, m) for m in range(5)]
+    drop_old_runs(settings)
+    kept = sorted(p.name for p in settings.runs.iterdir() if p.is_dir() and not p.is_symlink())
+    assert kept == sorted(r.run_id for r in runs[2:])
+
+
+def test_there_is_nothing_to_retry_before_the_first_and_after_a_good_run(
+    settings: Settings,
+) -> None:
+    with pytest.raises(ConfigError, match="no run"):
+        last_failed(settings)
+    start(settings).save(NOW)
+    with pytest.raises(ConfigError, match="ended with 0"):
+        last_failed(settings)
+
+
+def test_a_run_that_died_can_be_retried(settings: Settings) -> None:
+    run = start(settings)
+    run.save()
+    assert last_failed(settings).run_id == run.run_id
+
+
+def test_a_reopened_run_keeps_its_id_and_what_was_done(settings: Settings) -> None:
+    run = start(settings)
+    run.stages.append(Stage(name="extract", status="ok", attempts=1, seconds=1))
+    run.stages.append(Stage(name="transform", status="failed", attempts=1, seconds=1))
+    run.fail(DataQualityError("bad", subject="m"), "transform")
+    last = run.save(NOW)
+    again = reopen_run(settings, last, str)
+    assert (again.run_id, again.attempt) == (run.run_id, 2)
+    assert [s.name for s in again.stages] == ["extract"]
+    assert again.failures == []
+
+
+def test_the_lock_is_held_once_and_names_its_holder(settings: Settings) -> None:
+    with hold_lock(settings, 0) as note:
+        note("run-1")
+        assert is_locked(settings)
+        with pytest.raises(LockedError, match=rf"run-1 \(pid {os.getpid()} on "):
+            hold_lock(settings, 0).__enter__()
+    assert not is_locked(settings)
+    assert lock_holder(settings) == {}
+
+
+def test_the_lock_of_a_killed_holder_is_free(settings: Settings) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from etl.settings import Settings;"
+        "from etl.runs import hold_lock; s = Settings(project=Path(sys.argv[1]));"
+        "hold_lock(s, 0).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(settings.project)], check=False)
+    with hold_lock(settings, 0):
+        assert is_locked(settings)
+
+
+def test_a_held_lock_is_told_even_when_the_note_is_broken(settings: Settings) -> None:
+    with hold_lock(settings, 0):
+        (settings.data / "etl.lock.json").write_text("{")
+        with pytest.raises(LockedError, match="not written its name"):
+            hold_lock(settings, 0).__enter__()
+
+
+def test_run_ids_sort_by_time() -> None:
+    later = NOW + timedelta(seconds=1)
+    assert new_run_id(NOW) < new_run_id(later)
+    assert new_run_id(NOW) != new_run_id(NOW)
