@@ -169,7 +169,7 @@ def _config_show(arguments: argparse.Namespace) -> int:
 
 
 def _config_schema(arguments: argparse.Namespace) -> int:
-    from etl.configuration import json_schema
+    from etl.settings_schema import json_schema
 
     sys.stdout.write(json.dumps(json_schema(), indent=2) + "\n")
     return int(ExitCode.OK)

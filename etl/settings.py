@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -14,27 +16,49 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     field_validator,
-    model_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from etl.secrets import hide_secrets
 
 NAME = r"^[a-z][a-z0-9_]*$"
-MODEL_NAME = r"^[A-Za-z_][\w]*\.[A-Za-z_][\w]*$"
+MODEL_NAME = r"^[A-Za-z_]\w*\.[A-Za-z_]\w*$"
+TABLE_NAME = r"^([A-Za-z_]\w*\.)?[A-Za-z_]\w*$"
+SIZE = r"^\s*\d+(\.\d+)?\s*([kKmMgGtT]i?)?[bB]?\s*$"
+YEAR_SECONDS = 366 * 24 * 3600
+
+
+def _usable_path(path: Path) -> Path:
+    if str(path) in {"", "."} or "\0" in str(path):
+        raise ValueError("is no path of a file or folder")
+    return path
+
+
+def _usable_size(text: str) -> str:
+    number = re.match(r"\s*([\d.]+)", text)
+    if not re.match(SIZE, text) or number is None or float(number.group(1)) <= 0:
+        raise ValueError("is no size: write 500 KB, 100 MB or 1 GB")
+    return text
+
+
+# Beyond a year the timers of the operating system overflow.
+Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
+Place = Annotated[Path, AfterValidator(_usable_path)]
 
 
 class Part(BaseModel):
     """A frozen group of settings that knows all of its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
 
 class RateLimit(Part):
     """At most `requests` in any window of `seconds`."""
 
-    requests: PositiveInt
-    seconds: PositiveFloat
+    requests: PositiveInt = Field(description="requests in a window")
+    seconds: Seconds = Field(description="length of the window")
 
 
 class Volume(Part):
@@ -60,11 +84,17 @@ class Guards(Part):
 
 
 class Source(Part):
-    """One API: dlt's declarative REST configuration, or a factory, and what we add to it."""
+    """One API: dlt's declarative REST configuration, or a factory, and what we add to it.
+
+    Which keys belong together is checked in `etl.checks`, on the plain tree, so that these problems
+    are told together with all others.
+    """
 
     # dlt's own, exactly as documented by dlt
     client: dict[str, Any] | None = Field(default=None, description="dlt REST client")
-    resource_defaults: dict[str, Any] = Field(default_factory=dict)
+    resource_defaults: dict[str, Any] = Field(
+        default_factory=dict, description="what all resources of the source share, for dlt"
+    )
     resources: tuple[dict[str, Any] | str, ...] = Field(default=(), description="dlt resources")
     # or Python
     factory: str | None = Field(
@@ -72,9 +102,11 @@ class Source(Part):
     )
     arguments: dict[str, Any] = Field(default_factory=dict, description="given to the factory")
     # ours
-    enabled: bool = True
+    enabled: bool = Field(default=True, description="false: this source is not read")
     required: bool = Field(default=True, description="no row at all is a failure (code 3)")
-    rate_limit: RateLimit | None = None
+    rate_limit: RateLimit | None = Field(
+        default=None, description="kept by waiting, and what the API's own headers ask for"
+    )
     volume: Volume = Volume()
     freshness: PositiveFloat | None = Field(
         default=None, description="hours after which the newest committed package is too old"
@@ -82,7 +114,9 @@ class Source(Part):
     guards: Guards = Guards()
     schema_contract: (
         Literal["evolve", "freeze", "discard_row", "discard_value"] | dict[str, str] | None
-    ) = None
+    ) = Field(
+        default=None, description="what dlt does with a table or column that is new or changed"
+    )
     for_each: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="placeholder: values; each resource that names {placeholder} runs per value",
@@ -90,16 +124,8 @@ class Source(Part):
     stamp: dict[str, Literal["snapshot_date"]] = Field(
         default_factory=dict, description="column: value of this run that every row gets"
     )
-    timeout_seconds: PositiveFloat = Field(default=30, description="one request")
-    attempts: PositiveInt = Field(default=5, description="tries of one request")
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Source:
-        if (self.client is None) == (self.factory is None):
-            raise ValueError("give either `client` and `resources`, or `factory`")
-        if self.client is not None and not self.resources:
-            raise ValueError("`resources` is empty: name at least one")
-        return self
+    timeout_seconds: Seconds = Field(default=30, description="one request")
+    attempts: PositiveInt = Field(default=5, le=100, description="tries of one request")
 
     @field_validator("client", "resource_defaults", "arguments", mode="after")
     @classmethod
@@ -119,7 +145,7 @@ class Transform(Part):
         default="auto", description="which model changes a run applies by itself"
     )
     start: date = Field(default=date(2020, 1, 1), description="first interval of every model")
-    dialect: str = "duckdb"
+    dialect: str = Field(default="duckdb", description="SQL dialect of models that name none")
     pii: tuple[str, ...] = Field(
         default=(), description="columns masked in samples: column or schema.model.column"
     )
@@ -128,36 +154,55 @@ class Transform(Part):
 class Target(Part):
     """A place where people read marts."""
 
-    kind: Literal["duckdb", "parquet"]
-    path: Path = Field(description="a file (duckdb) or folder (parquet), relative to data_dir")
+    kind: Literal["duckdb", "parquet"] = Field(description="one file, or one folder per mart")
+    path: Place = Field(description="a file (duckdb) or folder (parquet), relative to data_dir")
 
 
 class Load(Part):
     """One mart that goes to one target."""
 
-    model: str = Field(pattern=MODEL_NAME)
-    target: str
-    table: str | None = Field(default=None, description="default: the model's own name")
-    key: tuple[str, ...] = Field(default=(), description="default: the model's grain")
+    model: str = Field(pattern=MODEL_NAME, description="schema.model, such as marts.orders")
+    target: str = Field(description="one of `targets`")
+    table: str | None = Field(
+        default=None,
+        pattern=TABLE_NAME,
+        description="table or schema.table at the target; default: the model's name without schema",
+    )
+    key: tuple[str, ...] = Field(
+        default=(), description="columns that identify a row; default: the model's grain"
+    )
+
+    @property
+    def target_table(self) -> str:
+        """The table at the target.
+
+        Without the model's schema: DuckDB calls the catalog of a file marts.duckdb `marts` too, so
+        `marts.orders` would be ambiguous in it.
+        """
+        return self.table or self.model.rpartition(".")[2]
 
 
 class Retry(Part):
     """Retries of a whole stage, for failures that may pass by themselves."""
 
-    attempts: PositiveInt = 3
-    first_wait_seconds: PositiveFloat = 2
-    max_wait_seconds: PositiveFloat = 60
-    max_total_seconds: PositiveFloat = Field(default=600, description="no new try after this")
+    attempts: PositiveInt = Field(default=3, le=100, description="tries of a stage")
+    first_wait_seconds: Seconds = Field(default=2, description="doubles with each try, with jitter")
+    max_wait_seconds: Seconds = Field(default=60, description="longest wait between two tries")
+    max_total_seconds: Seconds = Field(default=600, description="no new try after this")
 
 
 class Log(Part):
     """What is logged, and how long it is kept."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="least level that is written"
+    )
     format: Literal["auto", "json", "text"] = Field(
         default="auto", description="standard error: text on a terminal, else JSON"
     )
-    rotation: str = Field(default="100 MB", description="size at which a run's log file is split")
+    rotation: Annotated[str, AfterValidator(_usable_size)] = Field(
+        default="100 MB", description="size at which a run's log file is split"
+    )
     retention: PositiveInt = Field(default=90, description="runs kept in runs/")
 
 
@@ -165,20 +210,28 @@ class Settings(BaseSettings):
     """The whole configuration of one job."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
 
-    job: str = Field(default="etl", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    data_dir: Path = Field(default=Path("data"), description="relative to the project")
-    timeout: PositiveFloat | None = Field(default=None, description="seconds for the whole run")
+    job: str = Field(
+        default="etl", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="the job's name"
+    )
+    data_dir: Place = Field(default=Path("data"), description="relative to the project")
+    timeout: Seconds | None = Field(default=None, description="seconds for the whole run")
     demo: bool = Field(default=False, description="serve the replay while the run lasts")
     demo_date: date | None = Field(default=None, description="the day that the replay serves")
     log: Log = Log()
     retry: Retry = Retry()
     transform: Transform = Transform()
-    sources: dict[str, Source] = Field(default_factory=dict)
-    targets: dict[str, Target] = Field(default_factory=dict)
-    loads: tuple[Load, ...] = ()
+    sources: dict[str, Source] = Field(default_factory=dict, description="the APIs, by name")
+    targets: dict[str, Target] = Field(
+        default_factory=dict, description="the places where people read, by name"
+    )
+    loads: tuple[Load, ...] = Field(default=(), description="which mart goes where")
 
     # Set by the loader, never by a file.
     project: Path = Field(default=Path(), exclude=True, json_schema_extra={"internal": True})
@@ -193,25 +246,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `etl.configuration` hands in: it has merged all layers and knows their origin."""
+        """Only what `etl.configuration` hands in: it merged all layers and knows their origin."""
         return (init_settings,)
-
-    @field_validator("sources", "targets", mode="after")
-    @classmethod
-    def _names(cls, value: dict[str, Any]) -> dict[str, Any]:
-        import re
-
-        for name in value:
-            if not re.match(NAME, name):
-                raise ValueError(f"`{name}` is not a name: lower-case letters, digits and _")
-        return value
-
-    @model_validator(mode="after")
-    def _loads_have_targets(self) -> Settings:
-        for load in self.loads:
-            if load.target not in self.targets:
-                raise ValueError(f"loads: target `{load.target}` of {load.model} is not defined")
-        return self
 
     @property
     def data(self) -> Path:

@@ -50,7 +50,7 @@ def load(ctx: RunContext) -> None:
                 failures.append(e)
                 results = [
                     LoadRun(
-                        model=x.model, target=name, table=x.table or x.model, strategy="replace",
+                        model=x.model, target=name, table=x.target_table, strategy="replace",
                         status="failed",
                     )
                     for x in loads
@@ -65,7 +65,7 @@ def load(ctx: RunContext) -> None:
 def _publication(load: Load, states: dict[str, ModelState]) -> Publication:
     state = states.get(load.model)
     key = load.key or (state.grain if state else ())
-    return Publication(load.model, load.table or load.model, key)
+    return Publication(load.model, load.target_table, key)
 
 
 def _tell(ctx: RunContext, results: list[LoadRun]) -> None:

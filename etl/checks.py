@@ -1,0 +1,246 @@
+"""Checks between settings: on the merged tree, so that they come together with all other problems.
+
+Pydantic's own validators of a whole model do not run when one of its fields is wrong.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from etl.settings import NAME, Source
+
+
+class Finding(NamedTuple):
+    """One thing wrong: the path of keys, what is wrong, and what would be right."""
+
+    path: tuple[Any, ...]
+    message: str
+    hint: str = ""
+
+
+# What belongs to one kind of source only: elsewhere it would be ignored without a word.
+REST_ONLY = (
+    "client", "resources", "resource_defaults", "for_each", "rate_limit", "timeout_seconds",
+    "attempts",
+)  # fmt: skip
+# Names in data_dir that are the job's own.
+OWN_FILES = {
+    "warehouse.duckdb", "state.duckdb", "dlt", "runs", "cache", "quarantine", "etl.lock",
+    "etl.lock.json",
+}  # fmt: skip
+MAX_DEPTH = 40
+MAX_VALUES = 100_000
+
+
+def clean(tree: Any) -> tuple[Any, list[Finding]]:
+    """A copy of a file's tree without what no setting can be, and a finding for each such value.
+
+    Aliases are copied, so that a file that refers to itself, or to much of itself often, ends here.
+    """
+    findings: list[Finding] = []
+    count = 0
+
+    def copy(value: Any, path: tuple[Any, ...]) -> Any:
+        nonlocal count
+        count += 1
+        if count > MAX_VALUES:
+            raise _UnusableError(f"has more than {MAX_VALUES:,} values (aliases counted)")
+        if len(path) > MAX_DEPTH:
+            raise _UnusableError(f"is nested more than {MAX_DEPTH} levels deep")
+        if isinstance(value, dict):
+            findings.extend(
+                Finding((*path, key), "a key must be text", "write it in quotes")
+                for key in value
+                if not isinstance(key, str)
+            )
+            return {k: copy(v, (*path, k)) for k, v in value.items() if isinstance(k, str)}
+        if isinstance(value, list):
+            return [copy(v, (*path, i)) for i, v in enumerate(value)]
+        if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
+            findings.append(Finding(path, "holds a character that no text may hold"))
+            return ""
+        if isinstance(value, bytes | set | tuple):
+            findings.append(Finding(path, f"a {type(value).__name__} is no value of a setting"))
+            return None
+        return value
+
+    try:
+        return copy(tree, ()), findings
+    except _UnusableError as e:
+        return {}, [Finding((), str(e))]
+
+
+class _UnusableError(ValueError):
+    """The tree as a whole cannot be taken."""
+
+
+def cross_check(merged: dict[str, Any]) -> Iterator[Finding]:
+    """Every contradiction between settings; values of wrong types are left to pydantic."""
+    for name, source in _mapping(merged, "sources").items():
+        yield from _check_name("sources", name)
+        if isinstance(source, dict):
+            yield from _check_source(("sources", name), source)
+    yield from _check_targets(_mapping(merged, "targets"), merged.get("data_dir"))
+    yield from _check_loads(merged.get("loads"), _mapping(merged, "targets"))
+    yield from _check_dialect(_mapping(merged, "transform").get("dialect"))
+
+
+def _mapping(tree: dict[str, Any], key: str) -> dict[str, Any]:
+    found = tree.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _check_name(group: str, name: str) -> Iterator[Finding]:
+    if not re.fullmatch(NAME, name):
+        better = re.sub(r"[^a-z0-9_]", "_", name.lower())
+        hint = f"as in {better}" if re.fullmatch(NAME, better) else ""
+        yield Finding((group, name), "a name has lower-case letters, digits and _ only", hint)
+
+
+def _check_source(path: tuple[Any, ...], source: dict[str, Any]) -> Iterator[Finding]:
+    declared, factory = source.get("client") is not None, source.get("factory") is not None
+    if declared and factory:
+        yield Finding(
+            path, "has both `client` and `factory`",
+            "an API is described by `client` and `resources`, or made by `factory`",
+        )  # fmt: skip
+    elif factory:
+        for key in REST_ONLY:
+            if source.get(key) not in (None, [], {}, Source.model_fields[key].default):
+                yield Finding(
+                    (*path, key), "has no effect on a source that `factory` makes",
+                    "take it out, or do it in the factory",
+                )  # fmt: skip
+    else:
+        if not declared:
+            yield Finding(
+                path, "needs `client` and `resources` (a REST API), or `factory` (Python)"
+            )
+        elif not source.get("resources"):
+            yield Finding((*path, "resources"), "is empty: name at least one")
+        if source.get("arguments"):
+            yield Finding((*path, "arguments"), "has an effect only with `factory`")
+        if declared:
+            yield from _check_client(path, source)
+            yield from _check_for_each(path, source)
+
+
+def _check_client(path: tuple[Any, ...], source: dict[str, Any]) -> Iterator[Finding]:
+    client = source["client"]
+    if isinstance(client, dict) and not client.get("base_url"):
+        near = difflib.get_close_matches("base_url", client, 1, 0.6)
+        hint = f"is {near[0]} meant to be it?" if near else "the address that all paths start from"
+        yield Finding((*path, "client", "base_url"), "is missing", hint)
+    resources = source.get("resources")
+    seen: set[str] = set()
+    for i, resource in enumerate(resources if isinstance(resources, list) else []):
+        name = resource.get("name") if isinstance(resource, dict) else resource
+        if not isinstance(name, str) or not name:
+            yield Finding((*path, "resources", i), "needs a `name`")
+        elif name in seen:
+            yield Finding((*path, "resources", i), f"`{name}` stands here twice")
+        else:
+            seen.add(name)
+
+
+def _check_for_each(path: tuple[Any, ...], source: dict[str, Any]) -> Iterator[Finding]:
+    text = repr(source.get("resources"))
+    stamped = _mapping(source, "stamp")
+    for name, values in _mapping(source, "for_each").items():
+        at = (*path, "for_each", name)
+        if isinstance(values, list) and not values:
+            yield Finding(at, "is empty: no resource would run")
+        elif isinstance(values, list) and len({str(v) for v in values}) < len(values):
+            yield Finding(at, "names a value twice: its rows would come twice")
+        if "{" + name + "}" not in text:
+            used = [
+                u for u in re.findall(r"{(\w+)}", text) if u not in _mapping(source, "for_each")
+            ]
+            hint = f"did you mean {used[0]}?" if used else ""
+            yield Finding(at, f"no resource uses {{{name}}}", hint)
+        if name in stamped:
+            yield Finding((*path, "stamp", name), f"for_each fills the column {name} already")
+
+
+def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
+    seen: dict[str, str] = {}
+    for name, target in targets.items():
+        yield from _check_name("targets", name)
+        place = target.get("path") if isinstance(target, dict) else None
+        if not isinstance(place, str):
+            continue
+        at = ("targets", name, "path")
+        pure = PurePosixPath(place)
+        plain = _normal(pure)
+        if not pure.is_absolute() and plain.partition("/")[0] in OWN_FILES:
+            yield Finding(at, f"`{plain.partition('/')[0]}` in data_dir is the job's own")
+        elif (other := seen.setdefault(plain, name)) != name:
+            yield Finding(at, f"is the path of target {other} too")
+
+
+def _normal(path: PurePosixPath) -> str:
+    """The path without `.` and with each `..` taken back, in lower case: some disks ignore case."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts).casefold()
+
+
+def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
+    seen: dict[tuple[str, str], str] = {}
+    for i, load in enumerate(loads if isinstance(loads, list) else []):
+        if not isinstance(load, dict):
+            continue
+        model, target = load.get("model"), load.get("target")
+        if isinstance(target, str) and target not in targets:
+            yield Finding(
+                ("loads", i, "target"), f"no target is called `{target}`", nearest(target, targets)
+            )
+        if not (isinstance(model, str) and isinstance(target, str)):
+            continue
+        table = load.get("table")
+        if not isinstance(table, str):
+            table = model.rpartition(".")[2]
+        # DuckDB's names ignore case.
+        place = (target, table.casefold())
+        if place not in seen:
+            seen[place] = model
+        else:
+            other = seen[place]
+            what = (
+                f"{model} goes to target {target} twice"
+                if other == model
+                else f"{other} goes to table {table} of target {target} already"
+            )
+            yield Finding(("loads", i), what, "" if other == model else "give one another `table`")
+
+
+def _check_dialect(dialect: Any) -> Iterator[Finding]:
+    """Known to sqlglot or not: its files are looked at, it is not imported."""
+    if not isinstance(dialect, str) or dialect == "duckdb":
+        return
+    found = importlib.util.find_spec("sqlglot")
+    if found is not None and found.origin is not None:
+        known = {p.stem for p in (Path(found.origin).parent / "dialects").glob("[a-z]*.*")}
+        if known and dialect.partition(",")[0].strip() not in known - {"dialect"}:
+            yield Finding(
+                ("transform", "dialect"), f"no dialect is called `{dialect}`",
+                nearest(dialect, known - {"dialect"}),
+            )  # fmt: skip
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The nearest valid name as a hint, or the list of all."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(names)}" if names else ""
