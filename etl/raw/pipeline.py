@@ -1,4 +1,4 @@
-"""The only importer of dlt's pipeline: load packages from extraction to their commit in raw."""
+"""One source's raw tables: load packages from extraction to their commit."""
 
 from __future__ import annotations
 
@@ -12,30 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
-from dlt.common.configuration.exceptions import ConfigurationException
-from dlt.common.exceptions import DictValidationException, MissingDependencyException
-from dlt.common.schema.exceptions import DataValidationError
-from dlt.extract.exceptions import ResourceExtractionError
-from requests import HTTPError
-from requests.exceptions import InvalidURL, MissingSchema, RequestException
+from dlt.pipeline.abort import TAbortPlan
 
-from etl.errors import (
-    AuthError,
-    ConfigError,
-    ConnectionFailed,
-    EtlError,
-    ExtractError,
-    LoadError,
-    SchemaError,
-    Stopped,
-    causes,
-    classify_os_error,
-)
+from etl.errors import LoadError, SchemaError, Stopped, causes
+from etl.raw.failures import classify
+from etl.raw.repair import is_committed, take_back
 from etl.runs import write_atomically
-from etl.secrets import safe_url
 from etl.settings import Settings, dataset_name
-from etl.sources.http import UNREACHABLE, is_busy, place_of
-from etl.warehouse import classify_duckdb, exists, quoted
+from etl.warehouse import exists, quoted
 
 if TYPE_CHECKING:
     from dlt.extract import DltSource
@@ -52,9 +36,7 @@ class Committed:
     schema_changes: tuple[str, ...]
 
     def __add__(self, other: Committed) -> Committed:
-        return Committed(
-            self.load_ids + other.load_ids, self.schema_changes + other.schema_changes
-        )
+        return Committed(self.load_ids + other.load_ids, self.schema_changes + other.schema_changes)
 
 
 NOTHING = Committed((), ())
@@ -81,7 +63,11 @@ class Raw:
         self.pipeline = dlt.pipeline(
             pipeline_name=source,
             pipelines_dir=str(settings.dlt_dir),
-            destination=dlt.destinations.duckdb(str(settings.warehouse)),
+            # Nobody reads raw while it is written, so the cheapest way to replace is right; named
+            # here, because `take_back` knows no other.
+            destination=dlt.destinations.duckdb(
+                str(settings.warehouse), replace_strategy="truncate-and-insert"
+            ),
             dataset_name=self.dataset,
         )
         self.pipeline.activate()
@@ -92,12 +78,21 @@ class Raw:
     # -- what the last committed extraction looked like -----------------------------------
 
     def last_extraction(self) -> dict[str, Any]:
-        """`{"rows": int, "pages": {resource: int}}` of the last committed one, or empty."""
+        """`{"rows": int, "pages": {resource: int}}` of the last committed one, or empty.
+
+        `pages` is the length of the resource's longest chain.
+        """
         try:
             found = json.loads(self._last.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
+
+    @property
+    def is_new(self) -> bool:
+        """True when no extraction of this source has ever been normalised."""
+        schemas = self.pipeline.schemas
+        return not any(schemas[name].data_tables(seen_data_only=True) for name in schemas)
 
     def remember_extraction(self, rows: int, pages: dict[str, int]) -> None:
         """Keep the counts for the guards of the next run."""
@@ -147,8 +142,24 @@ class Raw:
             write_atomically(self._accepted / load_id, "")
 
     def reject(self, load_id: str) -> None:
-        """Drop a package that must not reach raw, with the cursors that it had moved on."""
-        self.pipeline.abort_packages(load_id)
+        """Drop a package and all later ones, with the cursors and schemas that they moved on.
+
+        Not by dlt's `abort_packages`: it finds no package that is only extracted, and leaves
+        a record of one that is half loaded.
+        """
+        extracted = self.pipeline.list_extracted_load_packages()
+        normalized = self.pipeline.list_normalized_load_packages()
+        self.pipeline._apply_abort_plan(
+            TAbortPlan(
+                package_to_abort=None,
+                packages_to_delete=[i for i in normalized if i >= load_id],
+                extracted_packages_to_delete=[i for i in extracted if i >= load_id],
+                restore_from_load_id=load_id,
+            )
+        )
+        for marker in self._accepted.glob("*"):
+            if marker.name >= load_id:
+                marker.unlink(missing_ok=True)
 
     def commit(self) -> Committed:
         """Normalise and load every pending package.
@@ -159,22 +170,21 @@ class Raw:
         Raises:
             SchemaError, LoadError, ConnectionFailed, ResourcesError
         """
-        load_ids = self.pending()
         try:
             with self._translated("normalize"):
                 self.pipeline.normalize()
         except (SchemaError, LoadError):
             self._put_in_quarantine(self.pipeline.list_extracted_load_packages())
             raise
-        self._repair()
+        loaded = set(self._take_back())
         try:
             with self._translated("load"):
                 info = self.pipeline.load()
         except LoadError:
+            self._take_back()
             self._put_in_quarantine(self.pipeline.list_normalized_load_packages())
             raise
         changes: list[str] = []
-        loaded = set(load_ids)
         if info is not None:
             loaded |= set(info.loads_ids)
             for package in info.load_packages:
@@ -196,86 +206,34 @@ class Raw:
                 folder = Path(storage.storage.make_full_path(storage.get_package_path(load_id)))
                 if folder.is_dir():
                     shutil.copytree(folder, self._quarantine / load_id, dirs_exist_ok=True)
-        self.pipeline.abort_packages(ids[0])
+        self.reject(ids[0])
 
-    def _repair(self) -> None:
-        """Make a half-loaded package loadable again without a row twice.
+    def _take_back(self) -> list[str]:
+        """Make half-loaded packages loadable again; returns those that proved to be complete.
 
-        dlt loads file by file and notes each file after the database committed it: killed in
-        between, it would load that file again. So the rows of an unfinished package go first, and
-        all of its files are loaded anew. A package whose commit stands in `_dlt_loads` is complete:
-        only dlt's own note of it was lost.
+        A package whose commit stands in `_dlt_loads` is complete: only dlt's own note was lost.
         """
+        complete = []
         storage = self.pipeline._get_load_storage()
-        packages = storage.normalized_packages
-        for load_id in self.pipeline.list_normalized_load_packages():
-            jobs = [
-                (state, Path(name).name)
-                for state in ("started_jobs", "completed_jobs")
-                for name in packages.storage.list_folder_files(
-                    packages.get_job_state_folder_path(load_id, state)  # type: ignore[arg-type]
-                )
-            ]
-            if self._is_committed(load_id):
-                storage.complete_load_package(load_id, False)
-                continue
-            if not jobs:
-                continue
-            schema = packages.load_schema(load_id)
-            again = {
-                name
-                for name, table in schema.tables.items()
-                if _root(schema.tables, name).get("write_disposition") in ("append", "replace")
-            }
-            self._delete_rows(load_id, schema.tables, again)
-            for state, name in jobs:
-                table = name.split(".", 1)[0]
-                if table in again:
-                    source, target = (
-                        Path(
-                            packages.storage.make_full_path(
-                                packages.get_job_file_path(load_id, folder, name)  # type: ignore[arg-type]
-                            )
-                        )
-                        for folder in (state, "new_jobs")
-                    )
-                    source.rename(target)
-
-    def _is_committed(self, load_id: str) -> bool:
+        load_ids = self.pipeline.list_normalized_load_packages()
+        if not load_ids:
+            return []
+        with self.pipeline.sql_client() as client:
+            staging_dataset = client.staging_dataset_name
         with self.connection() as connection:
-            if not exists(connection, self.dataset, "_dlt_loads"):
-                return False
-            row = connection.execute(
-                f"SELECT count(*) FROM {quoted(self.dataset, '_dlt_loads')} "  # noqa: S608
-                "WHERE load_id = ? AND status = 0",
-                [load_id],
-            ).fetchone()
-            return bool(row and row[0])
-
-    def _delete_rows(self, load_id: str, tables: dict[str, Any], again: set[str]) -> None:
-        with self.connection() as connection:
-            connection.begin()
-            # Parents first, then every child whose parent is gone: a child may have been loaded
-            # before its parent was.
-            for name in sorted(again, key=lambda n: len(_chain(tables, n))):
-                if not exists(connection, self.dataset, name):
-                    continue
-                parent = tables[name].get("parent")
-                table = quoted(self.dataset, name)
-                if parent is None:
-                    if "_dlt_load_id" in tables[name].get("columns", {}):
-                        connection.execute(
-                            f"DELETE FROM {table} WHERE _dlt_load_id = ?",  # noqa: S608
-                            [load_id],
-                        )
-                elif exists(connection, self.dataset, parent):
-                    connection.execute(
-                        f"DELETE FROM {table} WHERE _dlt_parent_id NOT IN "  # noqa: S608
-                        f"(SELECT _dlt_id FROM {quoted(self.dataset, parent)})"
-                    )
+            for load_id in load_ids:
+                if is_committed(connection, self.dataset, load_id):
+                    storage.complete_load_package(load_id, False)
+                    complete.append(load_id)
                 else:
-                    connection.execute(f"DELETE FROM {table}")  # noqa: S608
-            connection.commit()
+                    take_back(
+                        connection,
+                        storage.normalized_packages,
+                        load_id,
+                        self.dataset,
+                        staging_dataset,
+                    )
+        return complete
 
     def _drop_old_packages(self) -> None:
         storage = self.pipeline._get_load_storage().loaded_packages
@@ -303,7 +261,7 @@ class Raw:
         return str(self.pipeline.default_schema.naming.normalize_tables_path(table))
 
     def countable(self, table: str) -> bool:
-        """True when every row of the API must stand in raw: append or replace, nothing discarded."""
+        """True when every row of the API must stand in raw: append or replace, none discarded."""
         schema = self.pipeline.default_schema
         known = schema.tables.get(self.normalized(table))
         if known is None or known.get("write_disposition") not in ("append", "replace"):
@@ -334,19 +292,6 @@ class Raw:
             raise classify(e, self.source, step) from e
 
 
-def _root(tables: dict[str, Any], name: str) -> dict[str, Any]:
-    table: dict[str, Any] = tables[_chain(tables, name)[-1]]
-    return table
-
-
-def _chain(tables: dict[str, Any], name: str) -> list[str]:
-    """The table and its parents, up to the root."""
-    chain = [name]
-    while (parent := tables[chain[-1]].get("parent")) is not None:
-        chain.append(parent)
-    return chain
-
-
 def _changes(update: dict[str, Any]) -> list[str]:
     """A package's schema update in words; dlt's own tables and columns are left out."""
     changes = []
@@ -359,102 +304,3 @@ def _changes(update: dict[str, Any]) -> list[str]:
         else:
             changes += [f"new column {name}.{c['name']} {c.get('data_type', '')}" for c in columns]
     return changes
-
-
-def classify(error: BaseException, source: str, step: str) -> EtlError:
-    """The class of a failure inside dlt, by the types in its chain of causes."""
-    chain = causes(error)
-    resource = next(
-        (c.pipe_name for c in chain if isinstance(c, ResourceExtractionError)), None
-    )
-    subject = f"{source}.{resource}" if resource else source
-    for cause in chain:
-        if isinstance(cause, EtlError):
-            if not cause.subject:
-                cause.subject = subject
-                if cause.message.startswith(f"{resource},"):
-                    cause.message = f"{source}.{cause.message}"
-            return cause
-    for rule in (_schema, _http, _config, _machine):
-        if (found := rule(chain, subject, step)) is not None:
-            return found
-    root = chain[-1]
-    if step == "load":
-        return LoadError(
-            f"{subject}: the warehouse refused a load package: {_text(root)}",
-            subject=subject,
-            hint="the package is kept in data/quarantine",
-        )
-    return EtlError(
-        f"{subject}: {step} failed: {type(root).__name__}: {_text(root)}",
-        subject=subject,
-        hint="this failure has no class yet: please report it with the run's log",
-    )
-
-
-def _text(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
-
-
-def _schema(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
-    for cause in chain:
-        if isinstance(cause, DataValidationError):
-            column = f".{cause.column_name}" if cause.column_name else ""
-            return SchemaError(
-                f"{subject}: {cause.table_name}{column}: the contract on {cause.schema_entity} "
-                f"({cause.contract_mode}) does not allow it",
-                subject=subject,
-                hint="mend the source or change sources.<name>.schema_contract; "
-                "the package is kept in data/quarantine",
-            )
-    return None
-
-
-def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
-    for cause in chain:
-        if isinstance(cause, MissingSchema | InvalidURL):
-            return ConfigError(f"{subject}: the URL is not valid: {_text(cause)}", subject=subject)
-        if isinstance(cause, HTTPError) and cause.response is not None:
-            status, url = cause.response.status_code, safe_url(cause.response.url)
-            page = place_of(cause.response.request).page
-            subject_at = f"{subject}, page {page}" if page else subject
-            if status in (401, 403):
-                return AuthError(
-                    f"{subject_at}: {status}, the credentials were rejected ({url})",
-                    subject=subject,
-                    hint="check the secret of this source and what it may read",
-                )
-            if is_busy(status):
-                return ConnectionFailed(
-                    f"{subject_at}: {status} until the retries ran out ({url})", subject=subject
-                )
-            return ExtractError(
-                f"{subject_at}: {status} ({url})",
-                subject=subject,
-                hint="the API refuses this request: compare it with the API's documentation",
-            )
-        if isinstance(cause, UNREACHABLE):
-            request = cause.request if isinstance(cause, RequestException) else None
-            url = safe_url((request.url or "") if request is not None else "")
-            return ConnectionFailed(
-                f"{subject}: {url or 'the API'} cannot be reached ({type(cause).__name__})",
-                subject=subject,
-                hint="no network? `etl run --profile demo` runs the same job without one",
-            )
-    return None
-
-
-def _config(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
-    for cause in chain:
-        if isinstance(
-            cause, ConfigurationException | DictValidationException | MissingDependencyException
-        ):
-            return ConfigError(f"{subject}: {_text(cause)}", subject=subject)
-    return None
-
-
-def _machine(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
-    for cause in chain:
-        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
-            return found
-    return classify_os_error(chain[0])

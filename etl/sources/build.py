@@ -34,23 +34,27 @@ def build_source(
     project: Path,
     snapshot_date: date,
     wait: Callable[[float], None],
+    first: bool = False,
 ) -> tuple[DltSource, ApiSession | None]:
     """The dlt source of these settings, and its session when it is a declarative one.
+
+    `first` says that raw has no table of it yet.
 
     Raises:
         ConfigError: the settings name no importable factory, or dlt does not accept them.
     """
-    stamp = {column: snapshot_date for column in source.stamp}
+    stamp = dict.fromkeys(source.stamp, snapshot_date)
     if source.factory is not None:
         built = _call_factory(name, source, project)
         for resource in built.resources.values():
             _watch(resource, monitor, stamp)
+            if resource.incremental is not None:
+                monitor.incremental.add(resource.name)
+        _hold_contract(built, source, first)
         return built, None
     limit = source.rate_limit
     session = ApiSession(
-        RateLimiter(
-            limit.requests if limit else None, limit.seconds if limit else 0.0, wait=wait
-        ),
+        RateLimiter(limit.requests if limit else None, limit.seconds if limit else 0.0, wait=wait),
         attempts=source.attempts,
         timeout=source.timeout_seconds,
         wait=wait,
@@ -70,7 +74,23 @@ def build_source(
         ) from e
     for resource in built.resources.values():
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}))
+    _hold_contract(built, source, first)
     return built, session
+
+
+def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
+    """Hold all tables of the source to the schema contract of its settings.
+
+    The first extraction makes the tables that the contract then holds.
+    """
+    contract = source.schema_contract
+    if contract is None:
+        return
+    entities = ("tables", "columns", "data_type")
+    modes = dict.fromkeys(entities, contract) if isinstance(contract, str) else dict(contract)
+    if first:
+        modes["tables"] = "evolve"
+    built.schema_contract = modes  # type: ignore[assignment]
 
 
 def _first_line(error: BaseException) -> str:
@@ -127,7 +147,9 @@ def _rest_config(
     stamps: dict[str, dict[str, str]] = {}
     for given in source.resources:
         plain: dict[str, Any] = (
-            {"name": given, "endpoint": {"path": given}} if isinstance(given, str) else reveal(given)
+            {"name": given, "endpoint": {"path": given}}
+            if isinstance(given, str)
+            else reveal(given)
         )
         for resource, stamp in _expand(deepcopy(plain), source.for_each):
             resources.append(resource)
@@ -202,6 +224,11 @@ def _guard(
         # As dlt does: a path to one thing has one page, whatever the client's paginator.
         configured = SinglePagePaginator()
     inner = create_paginator(configured if configured is not None else client.get("paginator"))
+    params = default_endpoint.get("params", {}) | endpoint.get("params", {})
+    if endpoint.get("incremental", default_endpoint.get("incremental")) or any(
+        isinstance(p, dict) and p.get("type") == "incremental" for p in params.values()
+    ):
+        monitor.incremental.add(str(resource.get("name")))
     endpoint["paginator"] = GuardedPaginator(
         inner, monitor, str(resource.get("name")), selector, _detect
     )

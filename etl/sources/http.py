@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -16,45 +15,14 @@ from dlt.sources.helpers.requests.session import Session
 from loguru import logger
 from requests import HTTPError, PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
-from requests.exceptions import ChunkedEncodingError, ConnectionError, Timeout
 
 from etl.errors import ExtractError
+from etl.raw.places import NOWHERE, UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.sources.limiter import RateLimiter, seconds_of
 
 # A server that wants us to wait longer than this is unavailable for this run.
 LONGEST_WAIT_SECONDS = 300.0
-UNREACHABLE = (ConnectionError, Timeout, ChunkedEncodingError)
-
-
-def is_busy(status: int) -> bool:
-    """True for answers that mean: ask again later."""
-    return status == 429 or 500 <= status < 600
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a request belongs: resource, and number of the page within it (from 1)."""
-
-    resource: str = ""
-    page: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.resource}, page {self.page}" if self.resource else ""
-
-
-NOWHERE = Place()
-
-
-def mark_place(request: Request, place: Place) -> None:
-    """Let a request carry its place, so that every error can name it."""
-    vars(request)["place"] = place
-
-
-def place_of(request: PreparedRequest | Request | None) -> Place:
-    """The place of a request; empty for one that nobody marked."""
-    found = vars(request).get("place") if request is not None else None
-    return found if isinstance(found, Place) else NOWHERE
 
 
 class ApiSession(Session):
@@ -92,7 +60,7 @@ class ApiSession(Session):
         vars(prepared)["place"] = vars(request).get("place", NOWHERE)
         return prepared
 
-    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:  # type: ignore[no-untyped-def,unused-ignore]
+    def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
         """Send within the limit, and again while that may help.
 
         Raises:
@@ -109,14 +77,20 @@ class ApiSession(Session):
             before_sleep=self._note_retry,
             retry_error_callback=_last_outcome,
         )
-        return retrying(self._send_once, request, **kwargs)
+        try:
+            response: Response = retrying(self._send_once, request, **kwargs)
+        except UNREACHABLE as e:
+            # A body that breaks off carries no request, and the failure has to name it.
+            e.request = e.request or request
+            raise
+        return response
 
     def _send_once(self, request: PreparedRequest, **kwargs: Any) -> Response:
         with self.limiter.slot():
             with self._counting:
                 self.requests[place_of(request).resource] += 1
             try:
-                response = super().send(request, **kwargs)
+                response: Response = super().send(request, **kwargs)  # type: ignore[no-untyped-call]
             except HTTPError as e:  # dlt's hook raises while the answer is handed over
                 if e.response is not None:
                     self._learn(e.response)

@@ -26,7 +26,7 @@ def seconds_of(header: str | None, now: float) -> float | None:
             return max(0.0, parsedate_to_datetime(text).timestamp() - now)
         except (ValueError, TypeError):
             return None
-    if value != value or value < 0:
+    if not value >= 0:  # not a number is neither
         return None
     # A wait of thirty years is no wait: it is a point in time.
     return max(0.0, value - now) if value > 1e9 else value

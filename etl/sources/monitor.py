@@ -14,16 +14,17 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
 from etl.errors import DataQualityError, ExtractError
+from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.settings import Source
-from etl.sources.http import Place, mark_place
 
 
 @dataclass
 class Monitor:
     """Counters of one extraction, shared by the threads of a source.
 
-    `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource.
+    `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
+    pages of a resource's longest chain, `incremental` the resources that read only what is new.
     """
 
     source: str
@@ -34,14 +35,19 @@ class Monitor:
     check_stop: Callable[[], None] = lambda: None
     rows: Counter[str] = field(default_factory=Counter)
     pages: Counter[str] = field(default_factory=Counter)
+    longest: Counter[str] = field(default_factory=Counter)
     tables: dict[str, str] = field(default_factory=dict)
+    incremental: set[str] = field(default_factory=set)
+    _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
-    def count_page(self, resource: str, rows: int) -> int:
-        """Note a page as it comes; returns its number within the resource."""
+    def count_page(self, resource: str, rows: int, *, chain: int = 0, url: str = "") -> int:
+        """Note a page, the `chain`-th of its chain, as it comes; its number in the resource."""
         with self._counting:
             self.pages[resource] += 1
             number = self.pages[resource]
+            self.longest[resource] = max(self.longest[resource], chain)
+            self._urls[resource] = url
         self.on_page(resource, rows)
         return number
 
@@ -54,11 +60,15 @@ class Monitor:
         """The guards that need the whole source; called before anything is committed.
 
         Raises:
-            DataQualityError: a required source is empty, or the volume is out of bounds.
+            DataQualityError: a required source is empty, the volume is out of bounds, or a
+                resource ended after one page where the last run had many.
         """
+        self._check_short()
         total = sum(self.rows.values())
         volume = self.settings.volume
-        if total == 0 and self.settings.required:
+        # Nothing new is no failure once there was something.
+        idle = self.earlier_rows is not None and self.tables.keys() <= self.incremental
+        if total == 0 and self.settings.required and not idle:
             raise DataQualityError(
                 f"{self.source}: the source is required and returned no row "
                 f"({sum(self.pages.values())} pages)",
@@ -79,6 +89,20 @@ class Monitor:
                     f"fall of more than {volume.max_drop:.0%}",
                     subject=self.source,
                     hint="look at the API; when the fall is real, raise volume.max_drop once",
+                )
+
+    def _check_short(self) -> None:
+        # By the longest chain: of a resource that is read per parent, single chains may well be
+        # short. And what reads only news is expected to have less of them than its first run.
+        for resource, before in sorted(self.earlier_pages.items()):
+            if resource in self.incremental or before < self.settings.guards.short_after:
+                continue
+            if self.longest[resource] == 1:
+                raise DataQualityError(
+                    f"{self.source}.{resource}: ended after page 1, the last run had {before} "
+                    f"pages ({self._urls[resource]})",
+                    subject=f"{self.source}.{resource}",
+                    hint="look at the API; when it really shrank, raise guards.short_after",
                 )
 
 
@@ -132,13 +156,14 @@ class GuardedPaginator(BasePaginator):
 
         Raises:
             ExtractError: the page has no such field, or there are too many or too many empty ones.
-            DataQualityError: the chain ends after one page where earlier runs had many.
         """
         self._monitor.check_stop()
         self._url = safe_url(response.url)
         rows = len(data or [])
-        number = self._monitor.count_page(self._resource, rows)
         self._chain_pages += 1
+        number = self._monitor.count_page(
+            self._resource, rows, chain=self._chain_pages, url=self._url
+        )
         if rows == 0 and self._selector is not None:
             found = self._selector.find(response.json())
             if not found or found[0].value is None:
@@ -150,20 +175,9 @@ class GuardedPaginator(BasePaginator):
         self._empty = self._empty + 1 if rows == 0 else 0
         if self.has_next_page:
             if self._chain_pages >= guards.max_pages:
-                raise self._broken(
-                    number, f"more than {guards.max_pages} pages (guards.max_pages)"
-                )
+                raise self._broken(number, f"more than {guards.max_pages} pages (guards.max_pages)")
             if self._empty >= guards.max_empty_pages:
                 raise self._broken(number, f"{self._empty} empty pages in a row")
-        elif self._chain_pages == 1:
-            before = self._monitor.earlier_pages.get(self._resource, 0)
-            if before >= guards.short_after:
-                raise DataQualityError(
-                    f"{self._monitor.source}.{self._resource}: ended after page 1, the last run "
-                    f"had {before} pages ({self._url})",
-                    subject=f"{self._monitor.source}.{self._resource}",
-                    hint="look at the API; when it really shrank, raise guards.short_after",
-                )
 
     def update_request(self, request: Request) -> None:
         """Next request of the chain.

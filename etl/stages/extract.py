@@ -93,8 +93,9 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             project=ctx.settings.project,
             snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
             wait=ctx.stop.wait,
+            first=raw.is_new,
         )
-        refresh = ctx.options.full_refresh
+        refresh = ctx.refresh
         chains = max(1, len(built.selected_resources))
         load_ids = raw.extract(built, workers=min(32, chains), refresh=refresh)
         try:
@@ -108,7 +109,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         with ctx.warehouse_turn:
             committed = raw.commit() if load_ids else Committed((), ())
             _reconcile(ctx, raw, monitor, load_ids)
-        raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.pages))
+        raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
         _report(ctx, name, monitor, session, pending, committed)
 
 
@@ -179,7 +180,7 @@ def _report(
 
 
 def _of_table(change: str, table: str) -> bool:
-    name = change.split(" ")[2].split(".")[0]
+    name = change.split(" ")[2].split(".", maxsplit=1)[0]
     return name == table or name.startswith(f"{table}__")
 
 

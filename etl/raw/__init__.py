@@ -1,0 +1,6 @@
+"""The only importer of dlt's pipeline: load packages from extraction to their commit in raw."""
+
+from etl.raw.failures import classify
+from etl.raw.pipeline import NOTHING, Committed, Raw
+
+__all__ = ["NOTHING", "Committed", "Raw", "classify"]

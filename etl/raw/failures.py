@@ -1,0 +1,125 @@
+"""Names failures inside dlt: from the types in a chain of causes to a class of ours."""
+
+from __future__ import annotations
+
+import duckdb
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.exceptions import DictValidationException, MissingDependencyException
+from dlt.common.schema.exceptions import DataValidationError
+from dlt.extract.exceptions import ResourceExtractionError
+from requests import HTTPError
+from requests.exceptions import InvalidURL, MissingSchema
+
+from etl.errors import (
+    AuthError,
+    ConfigError,
+    ConnectionFailed,
+    EtlError,
+    ExtractError,
+    LoadError,
+    SchemaError,
+    causes,
+    classify_os_error,
+)
+from etl.raw.places import UNREACHABLE, is_busy, place_of
+from etl.secrets import safe_url
+from etl.warehouse import classify_duckdb
+
+
+def classify(error: BaseException, source: str, step: str) -> EtlError:
+    """The class of a failure inside dlt, by the types in its chain of causes."""
+    chain = causes(error)
+    resource = next((c.pipe_name for c in chain if isinstance(c, ResourceExtractionError)), None)
+    subject = f"{source}.{resource}" if resource else source
+    for cause in chain:
+        if isinstance(cause, EtlError):
+            if not cause.subject:
+                cause.subject = subject
+                if cause.message.startswith(f"{resource},"):
+                    cause.message = f"{source}.{cause.message}"
+            return cause
+    for rule in (_schema, _http, _config, _machine):
+        if (found := rule(chain, subject, step)) is not None:
+            return found
+    root = chain[-1]
+    if step == "load":
+        return LoadError(
+            f"{subject}: the warehouse refused a load package: {_text(root)}",
+            subject=subject,
+            hint="the package is kept in data/quarantine",
+        )
+    return EtlError(
+        f"{subject}: {step} failed: {type(root).__name__}: {_text(root)}",
+        subject=subject,
+        hint="this failure has no class yet: please report it with the run's log",
+    )
+
+
+def _text(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+
+
+def _schema(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
+    for cause in chain:
+        if isinstance(cause, DataValidationError):
+            column = f".{cause.column_name}" if cause.column_name else ""
+            return SchemaError(
+                f"{subject}: {cause.table_name}{column}: the contract on {cause.schema_entity} "
+                f"({cause.contract_mode}) does not allow it",
+                subject=subject,
+                hint="mend the source or change sources.<name>.schema_contract"
+                + ("; the package is kept in data/quarantine" if step == "normalize" else ""),
+            )
+    return None
+
+
+def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
+    for cause in chain:
+        if isinstance(cause, MissingSchema | InvalidURL):
+            return ConfigError(f"{subject}: the URL is not valid: {_text(cause)}", subject=subject)
+        if isinstance(cause, HTTPError) and cause.response is not None:
+            status, url = cause.response.status_code, safe_url(cause.response.url)
+            page = place_of(cause.response.request).page
+            subject_at = f"{subject}, page {page}" if page else subject
+            if status in (401, 403):
+                return AuthError(
+                    f"{subject_at}: {status}, the credentials were rejected ({url})",
+                    subject=subject,
+                    hint="check the secret of this source and what it may read",
+                )
+            if is_busy(status):
+                return ConnectionFailed(
+                    f"{subject_at}: {status} until the retries ran out ({url})", subject=subject
+                )
+            return ExtractError(
+                f"{subject_at}: {status} ({url})",
+                subject=subject,
+                hint="the API refuses this request: compare it with the API's documentation",
+            )
+        if isinstance(cause, UNREACHABLE):
+            request = cause.request
+            url = safe_url((request.url or "") if request is not None else "")
+            page = place_of(request).page
+            return ConnectionFailed(
+                f"{subject}{f', page {page}' if page else ''}: {url or 'the API'} cannot be "
+                f"reached ({type(cause).__name__})",
+                subject=subject,
+                hint="no network? `etl run --profile demo` runs the same job without one",
+            )
+    return None
+
+
+def _config(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
+    for cause in chain:
+        if isinstance(
+            cause, ConfigurationException | DictValidationException | MissingDependencyException
+        ):
+            return ConfigError(f"{subject}: {_text(cause)}", subject=subject)
+    return None
+
+
+def _machine(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
+    for cause in chain:
+        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
+            return found
+    return classify_os_error(chain[0])

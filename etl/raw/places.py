@@ -1,0 +1,41 @@
+"""Where a request belongs and what its failure means, for whoever has to name it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from requests import PreparedRequest, Request
+from requests.exceptions import ChunkedEncodingError, Timeout
+from requests.exceptions import ConnectionError as RequestsConnectionError
+
+UNREACHABLE = (RequestsConnectionError, Timeout, ChunkedEncodingError)
+
+
+def is_busy(status: int) -> bool:
+    """True for answers that mean: ask again later."""
+    return status == 429 or 500 <= status < 600
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a request belongs: resource, and number of the page within it (from 1)."""
+
+    resource: str = ""
+    page: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.resource}, page {self.page}" if self.resource else ""
+
+
+NOWHERE = Place()
+
+
+def mark_place(request: Request, place: Place) -> None:
+    """Let a request carry its place, so that every error can name it."""
+    vars(request)["place"] = place
+
+
+def place_of(request: PreparedRequest | Request | None) -> Place:
+    """The place of a request; empty for one that nobody marked."""
+    found = vars(request).get("place") if request is not None else None
+    return found if isinstance(found, Place) else NOWHERE
