@@ -1,0 +1,75 @@
+"""Times whole processes: wall seconds and peak memory, in alternating order, as medians."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One process: wall seconds, peak resident megabytes of the process itself."""
+
+    seconds: float
+    peak_mb: float
+
+
+def time_process(
+    command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Timing:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: it did not end with 0; with the end of what it said.
+    """
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **(environment or {})},
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    said = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{command} ended with {process.returncode}: {said[-2000:].decode()}")
+    scale = 1024 * 1024 if sys.platform == "darwin" else 1024
+    return Timing(seconds, usage.ru_maxrss / scale)
+
+
+def alternate(ways: Mapping[str, Callable[[int], Timing]], rounds: int) -> dict[str, list[Timing]]:
+    """Every way once per round, one after the other: a slow minute hits all of them alike."""
+    results: dict[str, list[Timing]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name, way in ways.items():
+            results[name].append(way(number))
+            sys.stderr.write(f"  round {number + 1}: {name} {results[name][-1].seconds:.2f} s\n")
+    return results
+
+
+def table(results: Mapping[str, Sequence[Timing]], rows: int, reference: str) -> str:
+    """A Markdown table: medians, spread, rows per second, and the ratio to the reference."""
+    base = statistics.median(t.seconds for t in results[reference])
+    lines = [
+        f"| way | seconds (median, min-max) | rows/s | peak MB | speed against {reference} |",
+        "|---|---|---|---|---|",
+    ]
+    for name, timings in results.items():
+        seconds = [t.seconds for t in timings]
+        median = statistics.median(seconds)
+        peak = statistics.median(t.peak_mb for t in timings)
+        lines.append(
+            f"| {name} | {median:.2f} ({min(seconds):.2f}-{max(seconds):.2f}) "
+            f"| {rows / median:,.0f} | {peak:.0f} | {base / median:.2f} x |"
+        )
+    return "\n".join(lines)
