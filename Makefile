@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml requirements/dev.txt
 	@touch $@
 
 demo: setup ## run the whole job on the data that comes with it
-	$(BIN)/etl run --profile demo
+	ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo
 
 test: setup ## run all tests
 	$(BIN)/pytest -n 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from etl.records import RunRecord
@@ -22,9 +23,7 @@ def read_status(settings: Settings, runs: int = 10) -> dict[str, Any]:
         "runs": [_run(r, locked) for r in records],
         "sources": [_source(settings, name, records) for name in settings.active_sources],
         "targets": [
-            {"name": n, "path": str(p), "updated_at": _time(p)}
-            for n, t in settings.targets.items()
-            for p in [settings.target_path(t)]
+            _target(name, settings.target_path(target)) for name, target in settings.targets.items()
         ],
     }
 
@@ -50,38 +49,54 @@ def _run(record: RunRecord, locked: bool) -> dict[str, Any]:
     }
 
 
-def _source(settings: Settings, name: str, records: list[RunRecord]) -> dict[str, Any]:
-    newest = next(
-        (
-            r
-            for r in records
-            if any(s.source == name and s.load_ids for s in r.sources) and r.finished_at
-        ),
-        None,
-    )
-    folder = settings.dlt_dir / name
-    pending = [
-        p.name
-        for kind in ("normalize/extracted", "load/normalized")
-        for p in (sorted((folder / kind).glob("*")) if (folder / kind).is_dir() else [])
-        if p.is_dir()
-    ]
-    quarantine = settings.data / "quarantine" / name
+def _target(name: str, path: Path) -> dict[str, Any]:
+    changed = _changed(path)
     return {
         "name": name,
-        "last_extracted_at": newest.finished_at.isoformat(timespec="seconds")
-        if newest and newest.finished_at
-        else None,
-        "pending_packages": pending,
-        "quarantined_packages": sorted(p.name for p in quarantine.glob("*"))
-        if quarantine.is_dir()
-        else [],
+        "path": str(path),
+        "updated_at": changed.isoformat(timespec="seconds") if changed else None,
     }
 
 
-def _time(path: Any) -> str | None:
+def _source(settings: Settings, name: str, records: list[RunRecord]) -> dict[str, Any]:
+    limit = settings.sources[name].freshness
+    last = _last_extracted(settings, name, records)
+    age = (datetime.now(UTC) - last).total_seconds() / 3600 if last else None
+    quarantine = settings.data / "quarantine" / name
+    return {
+        "name": name,
+        "last_extracted_at": last.isoformat(timespec="seconds") if last else None,
+        "age_hours": round(age, 2) if age is not None else None,
+        "max_age_hours": limit,
+        "stale": limit is not None and (age is None or age > limit),
+        "pending_packages": _pending(settings.dlt_dir / name),
+        "quarantined_packages": sorted(p.name for p in quarantine.glob("*")),
+    }
+
+
+def _last_extracted(settings: Settings, name: str, records: list[RunRecord]) -> datetime | None:
+    """When a load package of the source was committed last, in a listed run or before them."""
+    for record in records:
+        if record.finished_at and any(s.source == name and s.load_ids for s in record.sources):
+            return record.finished_at
+    return _changed(settings.dlt_dir / name / "last.json")
+
+
+def _pending(folder: Path) -> list[str]:
+    """Load packages that wait for their commit, as dlt keeps them in its working directory."""
+    return sorted(
+        {
+            p.name
+            for kind in ("normalize/extracted", "load/normalized")
+            for p in (folder / kind).glob("*")
+            if p.is_dir()
+        }
+    )
+
+
+def _changed(path: Path) -> datetime | None:
     try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     except OSError:
         return None
 
@@ -98,6 +113,8 @@ def show_status(status: dict[str, Any]) -> str:
     )
     for s in status["sources"]:
         line = f"source {s['name']}: last extracted {s['last_extracted_at'] or 'never'}"
+        if s["stale"]:
+            line += f" (older than {s['max_age_hours']:g} hours)"
         if s["pending_packages"]:
             line += f", {len(s['pending_packages'])} pending packages"
         if s["quarantined_packages"]:

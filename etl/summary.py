@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from etl.errors import ExitCode
@@ -15,61 +16,98 @@ def summarize(record: RunRecord, settings: Settings) -> str:
 
 
 def _lines(record: RunRecord, settings: Settings) -> Iterator[str]:
-    code = ExitCode(record.exit_code or 0)
-    seconds = (
-        (record.finished_at - record.started_at).total_seconds() if record.finished_at else 0.0
-    )
     yield ""
     if record.options.dry_run:
         yield f"dry run of {record.job}: nothing was changed"
         yield from (f"  {line}" for line in record.plan)
     else:
-        yield f"run {record.run_id} of {record.job}, {record.environment}, {seconds:.1f} s"
+        yield f"run {record.run_id} of {record.job}, {record.environment}, {_seconds(record):.1f} s"
+    for part in (_sources, _models, _reconciliations, _audits, _loads, _failures):
+        yield from part(record)
+    code = ExitCode(record.exit_code or 0)
+    meaning = "OK" if code is ExitCode.OK else f"{code.name}: {code.meaning}"
+    yield f"exit code {int(code)}, {meaning}" + (
+        " (the rest was published)" if record.partial else ""
+    )
+    if not record.options.dry_run:
+        yield from _where_to_look(record, settings)
+
+
+def _seconds(record: RunRecord) -> float:
+    if record.finished_at is None:
+        return 0.0
+    return (record.finished_at - record.started_at).total_seconds()
+
+
+def _sources(record: RunRecord) -> Iterator[str]:
     for s in record.sources:
         yield (
             f"  extract    {s.source}.{s.resource}: {s.rows:,} rows, {s.pages} pages"
             + (f", {s.retries} retries" if s.retries else "")
             + (f", schema: {'; '.join(s.schema_changes)}" if s.schema_changes else "")
         )
-    if record.models:
-        by = {k: [m.name for m in record.models if m.status == k] for k in ("failed", "held_back")}
-        ok = len(record.models) - len(by["failed"]) - len(by["held_back"])
-        yield f"  transform  {ok} models up to date" + "".join(
-            f", {len(names)} {label}: {', '.join(names)}"
-            for label, names in (("failed", by["failed"]), ("held back", by["held_back"]))
-            if names
-        )
+
+
+def _models(record: RunRecord) -> Iterator[str]:
+    if not record.models:
+        return
+    by = {k: [m.name for m in record.models if m.status == k] for k in ("failed", "held_back")}
+    ok = len(record.models) - len(by["failed"]) - len(by["held_back"])
+    yield f"  transform  {ok} models up to date" + "".join(
+        f", {len(names)} {label}: {', '.join(names)}"
+        for label, names in (("failed", by["failed"]), ("held back", by["held_back"]))
+        if names
+    )
+
+
+def _reconciliations(record: RunRecord) -> Iterator[str]:
     if record.reconciliations:
         wrong = [r for r in record.reconciliations if not r.agrees]
-        yield (
-            f"  reconcile  {len(record.reconciliations)} counts compared, "
-            + (f"{len(wrong)} differ" if wrong else "all agree")
+        yield f"  reconcile  {len(record.reconciliations)} counts compared, " + (
+            f"{len(wrong)} differ" if wrong else "all agree"
         )
+
+
+def _audits(record: RunRecord) -> Iterator[str]:
     if record.audits:
-        failed = [a for a in record.audits if a.status == "failed"]
+        failed = [a for a in record.audits if a.status != "passed"]
         yield f"  audit      {len(record.audits) - len(failed)} passed, {len(failed)} failed"
         for a in failed:
             kind = "" if a.blocking else " (a warning: it does not block)"
             yield f"             {a.name} on {a.model}: {a.failing_rows} rows{kind}"
+
+
+def _loads(record: RunRecord) -> Iterator[str]:
+    if record.options.dry_run:
+        return
     for x in record.loads:
-        if not record.options.dry_run:
-            yield (
-                f"  load       {x.model} → {x.target}: {x.status.replace('_', ' ')}, "
-                f"{x.rows_at_target:,} rows (+{x.inserted} ~{x.updated} -{x.deleted})"
-            )
+        yield (
+            f"  load       {x.model} → {x.target}: {x.status.replace('_', ' ')}, "
+            f"{x.rows_at_target:,} rows (+{x.inserted} ~{x.updated} -{x.deleted})"
+        )
+
+
+def _failures(record: RunRecord) -> Iterator[str]:
     for w in record.warnings:
         yield f"  warning    {w}"
     for f in record.failures:
         yield f"  {f.exit_name} ({f.exit_code})  {f.message}"
         if f.hint:
             yield f"             → {f.hint}"
-    meaning = "OK" if code is ExitCode.OK else f"{code.name}: {code.meaning}"
-    yield f"exit code {int(code)}, {meaning}" + (
-        " (the rest was published)" if record.partial else ""
-    )
-    if not record.options.dry_run:
-        folder = settings.runs / record.run_id
-        yield f"record     {folder / 'run.json'}"
-        yield f"log        {folder / 'log.jsonl'}"
-        for name, target in settings.targets.items():
-            yield f"target     {name}: {settings.target_path(target)}"
+
+
+def _where_to_look(record: RunRecord, settings: Settings) -> Iterator[str]:
+    folder = settings.runs / record.run_id
+    yield f"record     {folder / 'run.json'}"
+    yield f"log        {folder / 'log.jsonl'}"
+    for name, target in settings.targets.items():
+        yield f"target     {name}: {settings.target_path(target)}"
+    tables = {
+        t: [x.target_table for x in settings.loads if x.target == t] for t in settings.targets
+    }
+    for name, target in settings.targets.items():
+        path = settings.target_path(target)
+        if target.kind == "duckdb" and tables[name] and path.exists():
+            python = f"import duckdb; duckdb.connect('{path}').table('{tables[name][0]}').show()"
+            yield f'look       {sys.executable} -c "{python}"'
+            break

@@ -23,8 +23,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
-from pydantic import ValidationError
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from etl import logs
 from etl.errors import ConfigError

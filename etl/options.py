@@ -1,0 +1,271 @@
+"""The command line's options: each with its variable, wrong ones told in a line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from etl.errors import ConfigError, ExitCode
+
+STAGES = ("extract", "transform", "audit", "load")
+CODE_FORMATS = ("text", "markdown", "json", "kubernetes")
+SWITCH = {
+    "1": True, "true": True, "yes": True, "y": True, "on": True,
+    "": False, "0": False, "false": False, "no": False, "n": False, "off": False,
+}  # fmt: skip
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose usage errors are one line and end with the code of a wrong option."""
+
+    def __init__(self, **more: Any) -> None:
+        # An abbreviation that works today is ambiguous once an option is added.
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **more
+        )
+
+    def error(self, message: str) -> Any:
+        """Say what is wrong and where the options are listed."""
+        self.exit(int(ExitCode.CONFIG), f"etl: {message}\n     → {self.prog} --help\n")
+
+    def options(self) -> list[str]:
+        """Every option that the command takes."""
+        return [option for action in self._actions for option in action.option_strings]
+
+
+class _Append(argparse.Action):
+    """Collects values; the first one on the command line displaces the variable's."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(() if before is self.default else before), values])
+
+
+class _Version(argparse.Action):
+    """--version; the installed metadata is read when it is asked for."""
+
+    def __call__(self, parser: Any, *_: Any) -> None:
+        from importlib import metadata
+
+        try:
+            text = f"etl {metadata.version('etl-job')}"
+        except metadata.PackageNotFoundError:
+            text = "etl, not installed"
+        sys.stdout.write(text + "\n")
+        parser.exit()
+
+
+def parse(argv: Sequence[str] | None, env: Mapping[str, str] | None = None) -> argparse.Namespace:
+    """The command, by name in `command`, and its options.
+
+    Raises:
+        ConfigError: a variable holds what its option does not take.
+        SystemExit: argparse has said what is to be said: help, version, a usage error.
+    """
+    arguments, unknown = _parser(os.environ if env is None else env).parse_known_args(argv)
+    if unknown:
+        parser: _Parser = arguments.parser
+        near = difflib.get_close_matches(unknown[0].partition("=")[0], parser.options(), 1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        parser.error(f"no such option or argument: {' '.join(unknown)}{hint}")
+    return arguments
+
+
+def _parser(env: Mapping[str, str]) -> _Parser:
+    parser = _Parser(
+        prog="etl",
+        description="A batch job that a scheduler can trust: extract, transform, audit, load.",
+        epilog="Every option can be set by a variable: --wait-lock by ETL_WAIT_LOCK. "
+        "Exit codes: etl exit-codes.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    run = _command(
+        commands, "run", env, "the job: extract → transform → audit → load",
+        "examples:\n"
+        "  etl run                                   the whole job\n"
+        "  etl run --dry-run                         say what it would do\n"
+        "  etl run --stage transform --stage audit   without extracting or publishing\n"
+        "  etl run --select +marts.mutuals           one mart and what it reads\n"
+        "  etl run --start 2026-01-01 --end 2026-01-31\n"
+        "                                            build January again\n"
+        "  etl run --environment dev_ann             in a virtual environment; not published\n"
+        "  etl run --json --wait-lock 600            for a scheduler\n",
+    )  # fmt: skip
+    run.add_argument(
+        "--stage", action=_Append, choices=STAGES, default=_stages(env),
+        help="only this stage; repeat for more (always run in pipeline order)",
+    )  # fmt: skip
+    run.add_argument(
+        "--source", action=_Append, metavar="NAME", default=_listed(env, "ETL_SOURCE"),
+        help="only this source and what depends on it; repeat for more",
+    )  # fmt: skip
+    run.add_argument(
+        "--select", action=_Append, metavar="SELECTOR", default=_listed(env, "ETL_SELECT"),
+        help="only these models and what they read, in SQLMesh's selector language (+model, tag:x)",
+    )  # fmt: skip
+    _environment(run, env)
+    _flag(
+        run, env, "--full-refresh",
+        "extract everything anew in place of what is in raw, and build the models anew",
+    )  # fmt: skip
+    run.add_argument(
+        "--start", metavar="DATE", default=env.get("ETL_START") or None,
+        help="build again what was loaded from this day on",
+    )  # fmt: skip
+    run.add_argument(
+        "--end", metavar="DATE", default=env.get("ETL_END") or None, help="… up to this day"
+    )
+    _flag(run, env, "--dry-run", "say what each stage would do; change nothing")
+    _wait_lock(run, env)
+    _flag(run, env, "--json", "print the run record on standard output")
+
+    retry = _command(
+        commands, "retry", env, "the last failed run again, from the stage that failed",
+        "It keeps the run's id and options. After code 0 there is nothing to retry: code 2.",
+    )  # fmt: skip
+    _wait_lock(retry, env)
+    _flag(retry, env, "--json", "print the run record on standard output")
+
+    plan = _command(
+        commands, "plan", env, "what a run would change in the models",
+        "examples:\n"
+        "  etl plan           show the changes that transform.approve lets through or holds back\n"
+        "  etl plan --apply   approve them all\n",
+    )  # fmt: skip
+    _flag(plan, env, "--apply", "approve and apply what the policy holds back")
+    _environment(plan, env)
+    _wait_lock(plan, env)
+    _flag(plan, env, "--json", "print the changes as JSON")
+
+    status = _command(
+        commands, "status", env, "last runs, freshness, pending packages, lock holder",
+        "It reads files only, so it can be asked while a run lasts.",
+    )  # fmt: skip
+    status.add_argument(
+        "--runs", type=_count, default=env.get("ETL_RUNS") or "10", metavar="N",
+        help="how many runs to list (default: 10)",
+    )  # fmt: skip
+    _flag(status, env, "--json", "print the status as JSON")
+
+    config = _subparser(commands, "config", "show the settings, or their schema")
+    parts = config.add_subparsers(metavar="PART", required=True)
+    show = _command(
+        parts, "show", env, "the merged settings, secrets masked",
+        "The output is a valid config/etl.yaml, but for the masked secrets.",
+    )  # fmt: skip
+    _flag(show, env, "--all", "with every default")
+    _flag(show, env, "--json", "print as JSON")
+    schema = _subparser(parts, "schema", "the JSON Schema of config/*.yaml, for editors")
+    schema.set_defaults(command="config schema")
+    _flag(schema, env, "--markdown", "a table of all settings instead")
+
+    codes = _subparser(commands, "exit-codes", "what each exit code means")
+    codes.add_argument(
+        "--format", choices=CODE_FORMATS, metavar="FORMAT", default=_format(env),
+        help=f"{', '.join(CODE_FORMATS)} (a podFailurePolicy for a Job)",
+    )  # fmt: skip
+    codes.set_defaults(command="exit-codes")
+    return parser
+
+
+def _subparser(commands: Any, name: str, text: str, epilog: str = "") -> _Parser:
+    parser: _Parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
+    parser.set_defaults(parser=parser)
+    return parser
+
+
+def _command(
+    commands: Any,
+    name: str,
+    env: Mapping[str, str],
+    text: str,
+    epilog: str,
+) -> _Parser:
+    parser = _subparser(commands, name, text, epilog)
+    parser.set_defaults(command=parser.prog.removeprefix("etl "))
+    parser.add_argument(
+        "--project", metavar="DIR", default=env.get("ETL_PROJECT") or ".",
+        help="the folder with config/ and sqlmesh/ (default: here)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--profile", metavar="NAME", default=env.get("ETL_PROFILE") or "default",
+        help="config/NAME.yaml on top of config/etl.yaml",
+    )  # fmt: skip
+    return parser
+
+
+def _environment(parser: _Parser, env: Mapping[str, str]) -> None:
+    parser.add_argument(
+        "--environment", metavar="NAME", type=_environment_name,
+        default=env.get("ETL_ENVIRONMENT") or "prod",
+        help="SQLMesh environment; only prod is published to targets",
+    )  # fmt: skip
+
+
+def _environment_name(text: str) -> str:
+    if not text.replace("_", "").isalnum() or not text.isascii() or text != text.lower():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name: lower-case letters, digits and _ only"
+        )
+    return text
+
+
+def _wait_lock(parser: _Parser, env: Mapping[str, str]) -> None:
+    parser.add_argument(
+        "--wait-lock", type=_seconds, metavar="SECONDS", default=env.get("ETL_WAIT_LOCK") or "0",
+        help="wait so long for another run to end, instead of leaving at once with 8",
+    )  # fmt: skip
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < len(text) < 10:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs")
+    return int(text)
+
+
+def _flag(parser: _Parser, env: Mapping[str, str], option: str, text: str) -> None:
+    name = "ETL_" + option.strip("-").replace("-", "_").upper()
+    value = env.get(name, "")
+    if value.strip().lower() not in SWITCH:
+        # Taken for "no", a mistyped ETL_DRY_RUN would start a real run.
+        raise ConfigError(f"{name}={value}: is no switch", hint="write true or false")
+    parser.add_argument(
+        option, action="store_true", default=SWITCH[value.strip().lower()], help=text
+    )
+
+
+def _format(env: Mapping[str, str]) -> str:
+    text = env.get("ETL_FORMAT") or "text"
+    if text not in CODE_FORMATS:
+        raise ConfigError(f"ETL_FORMAT: no such format: {text}", hint=", ".join(CODE_FORMATS))
+    return text
+
+
+def _listed(env: Mapping[str, str], name: str) -> list[str]:
+    return [x.strip() for x in env.get(name, "").split(",") if x.strip()]
+
+
+def _stages(env: Mapping[str, str]) -> list[str]:
+    stages = _listed(env, "ETL_STAGE")
+    for stage in stages:
+        if stage not in STAGES:
+            raise ConfigError(f"ETL_STAGE: no such stage: {stage}", hint=f"{', '.join(STAGES)}")
+    return stages
