@@ -66,7 +66,9 @@ def translating(
     except EtlError:
         raise
     except RuntimeError as error:
-        # DuckDB answers the exception of a signal handler with a RuntimeError.
+        # DuckDB answers the exception of a signal handler with a RuntimeError. Until interrupt()
+        # is called, the cursor's next statement waits for the interrupted one to end (1.5).
+        cursor.interrupt()
         for cause in causes(error):
             if isinstance(cause, Stopped | KeyboardInterrupt):
                 raise cause from None

@@ -9,8 +9,8 @@ import duckdb
 
 from etl.targets.publication import quote
 
-# DuckDB's hash() of a nested value ignores how it nests ([[1],[2]] and [[1,2]] hash alike), and
-# an ENUM's is its position. Only these types are hashed as they are, all others as text.
+# DuckDB's hash() takes a nested value for its parts ([] and NULL, [[1], [2]] and [[1, 2]] hash
+# alike), and an ENUM for its position. Only these types are hashed as they are, others as text.
 _PLAIN = re.compile(
     r"(BOOLEAN|U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)"
     r"|VARCHAR|BLOB|UUID|DATE|TIME|TIMESTAMP(_NS|_MS|_S)?|TIMESTAMP WITH TIME ZONE)"
