@@ -125,7 +125,10 @@ def _run(settings: Settings, run: Run, done: set[str], clock: Callable[[], datet
                     run.save()
                 with Progress() as progress, _served(settings) as served:
                     ctx = RunContext(served, run.options, run, stop, progress, done_sources=done)
-                    _run_stages(ctx, clock)
+                    try:
+                        _run_stages(ctx, clock)
+                    finally:
+                        ctx.close()
             except Stopped as e:
                 run.fail(_stopped(e.code, settings))
                 _tell_failures(run.failures[-1:])

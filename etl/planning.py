@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from etl.errors import StageFailures
-from etl.runs import hold_lock
+from etl.records import Options
+from etl.runs import Run, hold_lock, utc_now
 from etl.settings import Settings
-from etl.stages.transform import plan_lines
+from etl.stages.transform import plan_lines, transform_models
 from etl.warehouse import connect, ensure_tables, expected_tables
 
 
@@ -25,15 +26,17 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     """
     from etl.project.runner import Project
 
+    options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         with connect(settings.warehouse) as connection:
             ensure_tables(connection, expected_tables(settings.sqlmesh_dir))
         project = Project(settings, environment)
         try:
-            outcome = project.transform(approve="auto")
+            changes = project.propose("auto", None).changes
+            run = Run(settings, options, "plan-apply", utc_now())
+            failures = transform_models(project, run, options, "auto")
         finally:
             project.close()
-    if outcome.failures:
-        raise StageFailures(list(outcome.failures))
-    return [f"applied: {change}" for change in outcome.changes]
-
+    if failures:
+        raise StageFailures(failures)
+    return [f"applied: {change}" for change in changes]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,19 +75,16 @@ def _detail(plan: Plan, current: Any, previous: Any) -> str:
     return " ".join(parts)
 
 
-def check_policy(changes: list[Change], policy: str) -> None:
-    """Let the changes through or not.
-
-    Raises:
-        ApprovalError: names every change that a person has to approve.
-    """
+def find_refused(changes: Collection[Change], policy: str) -> ApprovalError | None:
+    """The refusal that names every change a person has to approve; None when there is none."""
     if policy == "auto":
-        return
+        return None
     held = [c for c in changes if policy == "manual" or c.kind not in ADDITIVE]
-    if held:
-        raise ApprovalError(
-            f"{len(held)} change{'s need' if len(held) > 1 else ' needs'} approval "
-            f"(transform.approve: {policy}): " + "; ".join(str(c) for c in held),
-            subject=held[0].model,
-            hint="look at `etl plan`, then approve with `etl plan --apply`",
-        )
+    if not held:
+        return None
+    return ApprovalError(
+        f"{len(held)} change{'s need' if len(held) > 1 else ' needs'} approval "
+        f"(transform.approve: {policy}): " + "; ".join(str(c) for c in held),
+        subject=held[0].model,
+        hint="look at `etl plan`, then approve with `etl plan --apply`",
+    )

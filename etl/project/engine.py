@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sqlglot.errors import SqlglotError
 from sqlmesh import Context
 from sqlmesh.core.config import (
     AutoCategorizationMode,
@@ -21,7 +22,6 @@ from sqlmesh.core.console import set_console
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
-from sqlglot.errors import SqlglotError
 
 from etl.configuration import load_settings
 from etl.errors import EtlError, TransformError, causes
@@ -64,7 +64,7 @@ def build_config(settings: Settings) -> Config:
 
 
 def project_config(sqlmesh_dir: Path) -> Config:
-    """What `sqlmesh/config.py` hands to the plain `sqlmesh` commands: the same, from the same files.
+    """What `sqlmesh/config.py` hands to the plain `sqlmesh` commands, from the same files.
 
     The profile comes from ETL_PROFILE, as for `etl`.
     """
@@ -93,7 +93,13 @@ class _Evaluator(SnapshotEvaluator):
         )
 
     def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
-        """Audit a snapshot and report each result."""
+        """Audit a snapshot and report each result.
+
+        SQLMesh would run a standalone audit once per full day, in the middle of a run; the audit
+        stage runs them all, after every model (`etl.project.audits`).
+        """
+        if not snapshot.is_model:
+            return []
         results: list[Any] = super().audit(snapshot, **kwargs)
         self._listener.audited(snapshot, results, self.get_adapter(snapshot.model_gateway))
         return results

@@ -16,16 +16,17 @@ from etl.records import AuditRun
 from etl.secrets import MASK
 
 SAMPLE_ROWS = 5
+# Stands for the model in the record of an audit that belongs to none.
+STANDALONE = "standalone"
 
 
 @dataclass
 class Evaluated:
-    """What happened to one model: batches of intervals, rows where the engine tells, seconds."""
+    """What happened to one model: batches of intervals, seconds."""
 
     name: str
     kind: str
     intervals: int = 0
-    rows: int | None = None
     seconds: float = 0.0
 
 
@@ -36,9 +37,37 @@ class Listener(NoopConsole):
     on_model: Callable[[str], None] = lambda name: None
     pii: tuple[str, ...] = ()
     evaluated: dict[str, Evaluated] = field(default_factory=dict)
-    audits: list[AuditRun] = field(default_factory=list)
+    heard: dict[str, list[AuditRun]] = field(default_factory=dict)
     errors: dict[str, BaseException] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
+    _stale: set[str] = field(default_factory=set)
+
+    @property
+    def audits(self) -> list[AuditRun]:
+        """Every audit of the last pass over its model."""
+        return [a for name in sorted(self.heard) for a in self.heard[name]]
+
+    def forget(self) -> None:
+        """Start anew: another stage listens."""
+        for told in (self.evaluated, self.heard, self.errors, self.skipped, self._stale):
+            told.clear()
+
+    def next_pass(self) -> None:
+        """Models may be evaluated again: what is heard of one from here on replaces the earlier."""
+        self._stale |= {*self.evaluated, *self.heard, *self.errors, *self.skipped}
+
+    def _refresh(self, name: str) -> None:
+        if name in self._stale:
+            self._stale.discard(name)
+            for told in (self.evaluated, self.heard, self.errors):
+                told.pop(name, None)
+            self.skipped.discard(name)
+
+    def start_snapshot_evaluation_progress(
+        self, snapshot: Snapshot, audit_only: bool = False
+    ) -> None:
+        """A batch of a model begins."""
+        self._refresh(model_name(snapshot))
 
     def update_snapshot_evaluation_progress(
         self,
@@ -59,44 +88,56 @@ class Listener(NoopConsole):
         model = self.evaluated.setdefault(name, Evaluated(name, snapshot.model_kind_name or ""))
         model.intervals += 1
         model.seconds += (duration_ms or 0) / 1000
-        rows = getattr(execution_stats, "total_rows_processed", None)
-        if rows is not None:
-            model.rows = (model.rows or 0) + int(rows)
         if duration_ms is not None:
             logger.bind(
-                model=name, rows=rows, seconds=duration_ms / 1000, audits_passed=num_audits_passed
+                model=name, seconds=duration_ms / 1000, audits_passed=num_audits_passed
             ).info("model evaluated")
         self.on_model(name)
 
-    def audited(self, snapshot: Snapshot, results: Sequence[Any], adapter: Any) -> None:
-        """Results of a snapshot's audits, with a sample of the rows that failed."""
+    def audited(
+        self,
+        snapshot: Snapshot,
+        results: Sequence[Any],
+        adapter: Any,
+        *,
+        read: Sequence[Snapshot] = (),
+        blocking: bool | None = None,
+    ) -> list[AuditRun]:
+        """Results of a snapshot's audits, with a sample of the rows that failed.
+
+        For a standalone audit `read` are the models that it reads, and `blocking` is ours to say.
+        """
         name = model_name(snapshot)
+        self._refresh(name)
+        runs = []
         for result in results:
             if result.skipped:
                 continue
             failing = int(result.count or 0)
             sql = result.query.sql(dialect=adapter.dialect, pretty=True) if result.query else ""
-            self.audits.append(
+            hidden = self._hidden(read or (snapshot,)) if failing else set()
+            runs.append(
                 AuditRun(
-                    model=name,
+                    model=name if snapshot.is_model else STANDALONE,
                     name=result.audit.name,
-                    blocking=bool(result.blocking),
+                    blocking=bool(result.blocking) if blocking is None else blocking,
                     status="failed" if failing else "passed",
                     failing_rows=failing,
                     sql=sql if failing else "",
-                    sample=self._sample(snapshot, result.query, adapter) if failing else (),
+                    sample=self._sample(result.query, adapter, hidden) if failing else (),
                 )
             )
             if failing:
                 logger.bind(
-                    model=name, audit=result.audit.name, rows=failing, blocking=result.blocking
+                    model=name, audit=result.audit.name, rows=failing, blocking=runs[-1].blocking
                 ).warning("audit failed")
+        self.heard.setdefault(name, []).extend(runs)
+        return runs
 
-    def _sample(self, snapshot: Snapshot, query: Any, adapter: Any) -> tuple[dict[str, Any], ...]:
+    def _sample(self, query: Any, adapter: Any, hidden: set[str]) -> tuple[dict[str, Any], ...]:
         limited = exp.select("*").from_(query.subquery("audit")).limit(SAMPLE_ROWS)
         adapter.execute(limited, quote_identifiers=True)
         names = [d[0] for d in adapter.cursor.description]
-        hidden = self._hidden(snapshot)
         return tuple(
             {
                 n: MASK if n.lower() in hidden and v is not None else plain(v)
@@ -105,14 +146,16 @@ class Listener(NoopConsole):
             for row in adapter.cursor.fetchall()
         )
 
-    def _hidden(self, snapshot: Snapshot) -> set[str]:
+    def _hidden(self, snapshots: Sequence[Snapshot]) -> set[str]:
         """Columns with personal data: tags `pii:<column>` and the setting transform.pii."""
-        tags = snapshot.model.tags if snapshot.is_model else []
-        hidden = {t.removeprefix("pii:").lower() for t in tags if t.startswith("pii:")}
-        name = model_name(snapshot)
+        hidden: set[str] = set()
+        names = {model_name(s) for s in snapshots}
+        for snapshot in snapshots:
+            tags = snapshot.model.tags if snapshot.is_model else []
+            hidden |= {t.removeprefix("pii:").lower() for t in tags if t.startswith("pii:")}
         for column in self.pii:
             model, _, bare = column.rpartition(".")
-            if not model or model == name:
+            if not model or model in names:
                 hidden.add(bare.lower())
         return hidden
 
@@ -120,7 +163,7 @@ class Listener(NoopConsole):
         """Every model that failed, with what really happened."""
         for error in errors:
             node = error.node
-            key = getattr(node, "snapshot_name", None) or str(node)
+            key = getattr(node, "snapshot_name", None) or getattr(node, "name", None) or str(node)
             self.errors[bare_name(str(key))] = error.__cause__ or error
 
     def log_skipped_models(self, snapshot_names: set[str]) -> None:

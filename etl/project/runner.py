@@ -1,22 +1,25 @@
-"""Plan, run and audit: brings an environment up to date and says what happened to each model."""
+"""Plan and run: brings an environment up to date and says what happened to each model."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlglot import exp
+from sqlmesh.core.environment import Environment
 from sqlmesh.core.plan import Plan
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.errors import PlanError
 
-from etl.errors import ConfigError, DataQualityError, EtlError, TransformError
-from etl.project.changes import Change, check_policy, list_changes
+from etl.errors import ApprovalError, ConfigError, EtlError
+from etl.project.audits import audit_failure
+from etl.project.changes import Change, find_refused, list_changes
 from etl.project.engine import ProjectContext, classify, open_context
+from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name, failed_audits
 from etl.records import AuditRun, ModelRun
-from etl.settings import Settings, dataset_name
+from etl.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,24 @@ class Outcome:
     models: tuple[ModelRun, ...]
     audits: tuple[AuditRun, ...]
     failures: tuple[EtlError, ...]
+    failed: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan that is needed, its changes, and the refusal of a policy that holds it back."""
+
+    plan: Plan | None = None
     changes: tuple[Change, ...] = ()
+    refusal: ApprovalError | None = None
 
 
 class Project:
-    """The SQLMesh project of one job, for one environment."""
+    """The SQLMesh project of one job, for one environment.
+
+    `graph` are the models that this run works on: the project's, or, when the policy holds the
+    project's changes back, those of the environment as it stands.
+    """
 
     def __init__(
         self,
@@ -41,6 +57,8 @@ class Project:
         self.settings = settings
         self.environment = environment
         self.context: ProjectContext = open_context(settings, on_model)
+        self.graph = Graph(self.context.models.values())
+        self.local_names = self.graph.names
 
     @property
     def listener(self) -> Listener:
@@ -50,42 +68,6 @@ class Project:
     def close(self) -> None:
         """Free the warehouse and the state."""
         self.context.close()
-
-    # -- the graph -----------------------------------------------------------------------
-
-    def models(self) -> dict[str, str]:
-        """Every model of the project that SQLMesh builds: name to fully qualified name."""
-        return {
-            bare_name(fqn): fqn
-            for fqn, model in self.context.models.items()
-            if not model.kind.is_external
-        }
-
-    def grain(self, model: str) -> tuple[str, ...]:
-        """The columns that identify a row of the model; empty when it declares none."""
-        found = self.context.get_model(model)
-        if found is None or not found.grains:
-            return ()
-        first = found.grains[0]
-        expressions = first.expressions if isinstance(first, exp.Tuple) else [first]
-        return tuple(e.name for e in expressions)
-
-    def downstream_of_sources(self, sources: Iterable[str]) -> set[str]:
-        """Models that read, at any distance, a raw table of these sources."""
-        datasets = {dataset_name(s) for s in sources}
-        roots = {
-            node
-            for node in self.context.dag.graph
-            if bare_name(node).partition(".")[0] in datasets
-        }
-        return self.downstream_of_names(roots)
-
-    def downstream_of_names(self, fqns: Iterable[str]) -> set[str]:
-        """Models below these fully qualified names; without the names themselves."""
-        below: set[str] = set()
-        for fqn in fqns:
-            below |= {bare_name(d) for d in self.context.dag.downstream(fqn)}
-        return below & self.models().keys()
 
     def select(self, selectors: Collection[str]) -> set[str]:
         """Names of the models that SQLMesh's selector language picks.
@@ -100,43 +82,74 @@ class Project:
                 found = {bare_name(f) for f in selector.expand_model_selections([text])}
             except Exception as e:
                 raise ConfigError(f"--select {text}: is no selector: {e}") from e
-            found &= self.models().keys()
-            if not found:
+            if not found & self.local_names:
                 raise ConfigError(
                     f"--select {text}: picks no model",
-                    hint=f"models: {', '.join(sorted(self.models()))}",
+                    hint=f"models: {', '.join(sorted(self.local_names))}",
                 )
-            picked |= found
+            picked |= found & self.graph.names
         return picked
 
-    def with_upstream(self, names: Iterable[str]) -> set[str]:
-        """The models and all that they read."""
-        known = self.models()
-        result = set(names)
-        for name in names:
-            result |= {bare_name(u) for u in self.context.dag.upstream(known[name])}
-        return result & known.keys()
+    # -- the environment as it stands ------------------------------------------------------
 
-    def staging_of(self, raw_table: str) -> list[str]:
-        """Models that read this raw table (`schema.table`) directly and keep `_dlt_load_id`."""
-        return sorted(
-            bare_name(fqn)
-            for fqn, model in self.context.models.items()
-            if any(bare_name(d) == raw_table for d in model.depends_on)
-            and "_dlt_load_id" in (model.columns_to_types or {})
-            and model.kind.is_incremental_by_time_range
-        )
+    def _environment(self) -> Environment | None:
+        return self.context.state_reader.get_environment(self.environment)
 
-    # -- plan and run --------------------------------------------------------------------
+    def built(self) -> dict[str, Snapshot] | None:
+        """The environment's snapshots by name; None when it was never built."""
+        environment = self._environment()
+        if environment is None:
+            return None
+        found = self.context.state_reader.get_snapshots(environment.snapshots)
+        return {s.name: s for s in found.values()}
+
+    def built_names(self) -> set[str]:
+        """Models that have a view in the environment."""
+        return {bare_name(name) for name, s in (self.built() or {}).items() if s.is_model}
+
+    def plan_id(self) -> str:
+        """What identifies the last plan that was applied; empty when there was none."""
+        environment = self._environment()
+        return environment.plan_id if environment is not None else ""
 
     def differs(self) -> bool:
         """True when the project is not what the environment was built from."""
-        environment = self.context.state_reader.get_environment(self.environment)
+        environment = self._environment()
         if environment is None or not environment.finalized_ts or environment.expiration_ts:
             return True
         built = {s.name: s.fingerprint for s in environment.snapshots}
         here = {name: s.fingerprint for name, s in self.context.snapshots.items()}
         return built != here
+
+    def due_at(self) -> datetime:
+        """When the cron of some model asks for an evaluation although no data came."""
+        now = datetime.now(UTC)
+        models = (self.graph.model(name) for name in self.graph.names)
+        return min((m.cron_next(now) for m in models if m is not None), default=now)
+
+    # -- plan and run ----------------------------------------------------------------------
+
+    def propose(self, approve: str, select: Collection[str] | None) -> Proposal:
+        """What the project changes in the environment, and whether the policy lets it.
+
+        When it does not, the environment's own models take the place of the project's: they go on.
+
+        Raises:
+            ApprovalError: held back, and there is no environment that could go on.
+            TransformError: the project cannot be planned.
+        """
+        if not self.differs() or (select is not None and not select):
+            return Proposal()
+        plan = self.plan(select=select)
+        changes = tuple(list_changes(plan))
+        refusal = find_refused(changes, approve) if self.environment == "prod" else None
+        if refusal is None:
+            return Proposal(plan, changes)
+        built = self.built()
+        if built is None:
+            raise refusal
+        self.graph = Graph(s.model for s in built.values() if s.is_model)
+        return Proposal(None, changes, refusal)
 
     def plan(
         self,
@@ -172,184 +185,149 @@ class Project:
 
     def transform(
         self,
+        plan: Plan | None,
+        wanted: Collection[str],
         *,
-        approve: str,
-        select: set[str] | None = None,
-        hold_back: Collection[str] = (),
-        restate: set[str] | None = None,
+        held_back: Collection[str] = (),
+        restate: Collection[str] = (),
         start: str | None = None,
         end: str | None = None,
     ) -> Outcome:
-        """Plan when the project changed, then evaluate every interval that is missing up to now.
+        """Apply the plan, if there is one, then evaluate every interval that is missing up to now.
 
-        `select`: only these models; `hold_back`: not these (their source failed).
-        `restate`: build these anew, all of them or from `start` to `end`.
+        `restate`: build these anew first, all of them or from `start` to `end`, and what is below.
 
         Raises:
-            ApprovalError: the policy holds a change back; nothing was changed.
-            TransformError: the project does not load or cannot be planned.
+            TransformError: the plan cannot be applied to any model.
         """
-        wanted = (select if select is not None else set(self.models())) - set(hold_back)
-        partly = wanted != set(self.models())
-        changes: list[Change] = []
-        if not wanted:
-            return self._outcome(hold_back, ())
-        planned = False
-        if self.differs():
-            plan = self.plan(select=wanted if partly else None)
-            changes = list_changes(plan)
-            if self.environment == "prod":
-                check_policy(changes, approve)
-            planned = self._apply_contained(plan, wanted)
-        if not planned:
-            self._run(wanted if partly or self._failed() else None)
+        wanted = set(wanted)
+        if wanted and plan is not None:
+            self._apply_contained(plan, wanted)
         if restate:
-            again = restate & wanted - self._failed()
-            if again:
-                self._apply_contained(
-                    self.plan(restate=again, start=start, end=end), wanted, retry=False
-                )
-        return self._outcome(hold_back, tuple(changes))
+            self._restate(set(restate), start, end)
+        if wanted and (plan is None or restate):
+            partly = wanted != self.graph.names or self._failed()
+            self._run(wanted - self._failed() if partly else None)
+        return self._outcome(held_back)
 
     def _failed(self) -> set[str]:
-        return set(self.listener.errors) | self.listener.skipped
+        return (set(self.listener.errors) | self.listener.skipped) & self.graph.names
 
-    def _apply_contained(self, plan: Plan, wanted: set[str], retry: bool = True) -> bool:
+    def _apply_contained(self, plan: Plan, wanted: set[str]) -> None:
         """Apply a plan; when models fail, apply it again without them and what is below them.
 
         SQLMesh promotes all of a plan or nothing: one broken model would hold back every other.
-        Returns False when the environment still needs a run.
+        What failed keeps its earlier version in the environment.
         """
+        while not self._apply(plan):
+            broken = self._failed()
+            broken |= self.graph.below(broken)
+            self.listener.skipped |= broken - set(self.listener.errors)
+            rest = wanted - broken
+            if not rest or rest == wanted:
+                return
+            wanted = rest
+            self.listener.next_pass()
+            plan = self.plan(select=wanted)
+
+    def _apply(self, plan: Plan) -> bool:
+        """False when models failed; each failure is in the listener."""
+        before = set(self.listener.errors)
         try:
             self.context.apply(plan)
         except PlanError as e:
-            if not self.listener.errors:
+            if set(self.listener.errors) <= before:
                 raise classify(e, "the plan cannot be applied") from e
+            return False
         except Exception as e:
             raise classify(e, "the plan cannot be applied") from e
-        else:
-            return True
-        if not retry:
-            return True
-        known = self.models()
-        broken = self._failed() & known.keys()
-        broken |= self.downstream_of_names(known[b] for b in broken)
-        self.listener.skipped |= broken - set(self.listener.errors)
-        rest = wanted - broken
-        if rest:
-            try:
-                self.context.apply(self.plan(select=rest))
-            except Exception as e:
-                raise classify(e, "the rest of the plan cannot be applied") from e
-        # What failed keeps its earlier version in the environment: that one goes on.
         return True
 
+    def _restate(self, models: set[str], start: str | None, end: str | None) -> None:
+        again = (models & self.built_names()) - self._failed()
+        if again:
+            self.listener.next_pass()
+            self._apply(self.plan(restate=again, start=start, end=end))
+            self.listener.next_pass()
+
     def _run(self, select: Collection[str] | None) -> None:
+        if select is not None and not select:
+            return
         try:
             self.context.run(
                 self.environment,
                 ignore_cron=True,
                 skip_janitor=True,
                 select_models=sorted(select) if select is not None else None,
-                no_auto_upstream=True if select is not None else False,
+                no_auto_upstream=select is not None,
             )
         except Exception as e:
             raise classify(e, "the run cannot be made") from e
 
-    def _outcome(self, hold_back: Collection[str], changes: tuple[Change, ...]) -> Outcome:
-        heard = self.listener
+    # -- what happened ---------------------------------------------------------------------
+
+    def _outcome(self, held_back: Collection[str]) -> Outcome:
+        heard, graph = self.listener, self.graph
+        failures, failed = self._failures()
+        rows = self._count(heard.evaluated.keys() - failed)
         models = [
             ModelRun(
                 name=m.name,
                 kind=m.kind,
                 intervals=m.intervals,
-                rows=m.rows,
+                rows=rows.get(m.name),
                 seconds=round(m.seconds, 3),
-                status="failed" if m.name in heard.errors else "ok",
+                status="failed" if m.name in failed else "ok",
             )
             for m in heard.evaluated.values()
         ]
         reported = {m.name for m in models}
-        known = self.models()
+        stopped = heard.skipped | set(held_back) - failed
         models += [
             ModelRun(
-                name=name, kind=self._kind(name), intervals=0, rows=None, seconds=0, status=status
+                name=name,
+                kind=graph.kind(name),
+                intervals=0,
+                rows=None,
+                seconds=0,
+                status="failed" if name in failed else "held_back",
             )
-            for name, status in [
-                *((n, "failed") for n in sorted(heard.errors)),
-                *((n, "held_back") for n in sorted(heard.skipped | set(hold_back))),
-            ]
-            if name not in reported and name in known
+            for name in sorted((failed | stopped) & graph.names - reported)
         ]
-        return Outcome(
-            tuple(models), tuple(heard.audits), tuple(self._failures()), tuple(changes)
+        return Outcome(tuple(models), tuple(heard.audits), tuple(failures), frozenset(failed))
+
+    def _count(self, names: Collection[str]) -> dict[str, int]:
+        """Rows of models as they stand; views are not read. SQLMesh does not count on DuckDB."""
+        built = self.built() or {}
+        index = (
+            DeployabilityIndex.all_deployable()
+            if self.environment == "prod"
+            else DeployabilityIndex.create(built.values())
         )
+        rows: dict[str, int] = {}
+        for snapshot in built.values():
+            name = bare_name(snapshot.name)
+            if not snapshot.is_model or name not in names or not snapshot.is_materialized:
+                continue
+            table = exp.to_table(snapshot.table_name(is_deployable=index.is_deployable(snapshot)))
+            row = self.context.engine_adapter.fetchone(
+                exp.select("COUNT(*)").from_(table), quote_identifiers=True
+            )
+            if row:
+                rows[name] = int(row[0])
+        return rows
 
-    def _kind(self, name: str) -> str:
-        model = self.context.get_model(name)
-        return model.kind.name.value if model is not None else ""
-
-    def _failures(self) -> list[EtlError]:
+    def _failures(self) -> tuple[list[EtlError], set[str]]:
         failures: list[EtlError] = []
         for name, error in sorted(self.listener.errors.items()):
             audits = failed_audits(error)
             if audits:
                 failures += [audit_failure(name, a.audit_name, int(a.count)) for a in audits]
             else:
-                failures.append(classify(error, "failed", name))
-        return failures
-
-    # -- audits --------------------------------------------------------------------------
-
-    def audit(self, select: set[str] | None = None) -> Outcome:
-        """Run every audit over all data, and the standalone ones; nothing is evaluated.
-
-        Raises:
-            TransformError: an audit's query fails, or the environment was never built.
-        """
-        environment = self.context.state_reader.get_environment(self.environment)
-        if environment is None:
-            raise TransformError(
-                f"environment `{self.environment}` was never built",
-                hint="etl run --stage transform",
-            )
-        snapshots = self.context.state_reader.get_snapshots(environment.snapshots)
-        by_name = {s.name: s for s in snapshots.values()}
-        wanted = [
-            s
-            for s in snapshots.values()
-            if (not s.is_model or not s.model.kind.is_external)
-            and (select is None or not s.is_model or bare_name(s.name) in select)
-        ]
-        failures: list[EtlError] = []
-        for snapshot in sorted(wanted, key=lambda s: s.name):
-            name = bare_name(snapshot.name) if snapshot.is_model else snapshot.name
-            try:
-                self.context.snapshot_evaluator.audit(
-                    snapshot=snapshot,
-                    snapshots=by_name,
-                    start=self.settings.transform.start.isoformat(),
-                    end=datetime.now(UTC),
-                    execution_time=datetime.now(UTC),
-                )
-            except Exception as e:
-                failures.append(classify(e, "an audit cannot be run", name))
-        failures += [
-            audit_failure(a.model, a.name, a.failing_rows)
-            for a in self.listener.audits
-            if a.status == "failed" and a.blocking
-        ]
-        return Outcome((), tuple(self.listener.audits), tuple(failures))
-
-
-def audit_failure(model: str, audit: str, rows: int) -> DataQualityError:
-    """The error of a blocking audit."""
-    return DataQualityError(
-        f"audit {audit} failed on {model}: {rows} row{'s' if rows != 1 else ''}",
-        subject=model,
-        hint="see run.json → audits: the query that shows the rows, and a sample",
-    )
-
+                found = classify(error, "failed", name)
+                found.subject = found.subject or name
+                failures.append(found)
+        return failures, set(self.listener.errors)
 
 
 def describe_plan(project: Project, select: Collection[str] | None) -> list[str]:

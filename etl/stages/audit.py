@@ -1,44 +1,77 @@
-"""Audit: the audits that the transformation has not just run, and the age of the data."""
+"""Audit: what the transformation has not just audited, standalone audits, the age of the data."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from loguru import logger
+
 from etl.errors import DataQualityError, EtlError, StageFailures
-from etl.history import write_states
+from etl.history import Verdict, read_states, write_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
-from etl.stages.transform import verdicts, wanted_models
+from etl.stages.transform import wanted_models
 from etl.warehouse import connect, exists, quoted
 
 
 def audit(ctx: RunContext) -> None:
-    """Run all audits over all data, unless the transformation of this run has run its own.
+    """Run the standalone audits; all others over all data too, unless the models just ran theirs.
+
+    This stage takes the right to be published away; it gives it only to models that waited for
+    a standalone audit. What failed in a transformation needs another one.
 
     Raises:
         StageFailures: blocking audits that failed, sources whose data is too old.
     """
     if ctx.options.dry_run:
-        ctx.run.plan.append("audit: every audit of the models above")
+        which = "standalone audits" if "transform" in ctx.options.stages else "every audit"
+        ctx.run.plan.append(f"audit: {which} over all data of {ctx.options.environment}")
         return
     failures: list[EtlError] = list(_stale(ctx))
-    if not ctx.transformed:
-        with ctx.project() as project:
-            select = wanted_models(ctx, project)
-            outcome = project.audit(select)
-            ctx.run.audits += outcome.audits
-            failures += outcome.failures
-            models = select if select is not None else set(project.models())
-            with connect(ctx.settings.warehouse) as connection:
-                write_states(
-                    connection,
-                    ctx.options.environment,
-                    ctx.run.run_id,
-                    verdicts(project, models, failures),
-                    {m: project.grain(m) for m in models},
-                )
+    if ctx.idle:
+        logger.info("nothing new to audit")
+    else:
+        failures += _audit(ctx)
     if failures:
         raise StageFailures(failures)
+
+
+def _audit(ctx: RunContext) -> list[EtlError]:
+    from etl.project.audits import Audited, audit_models, audit_standalone
+    from etl.project.listener import STANDALONE
+
+    # Tried again, the stage reports anew.
+    ctx.run.audits = [a for a in ctx.run.audits if ctx.transformed and a.model != STANDALONE]
+    environment = ctx.options.environment
+    with connect(ctx.settings.warehouse) as connection:
+        states = read_states(connection, environment)
+    with ctx.project() as project:
+        graph = project.graph
+        select = wanted_models(project, ctx.options)
+        models = select if select is not None else graph.names
+        own = Audited() if ctx.transformed else audit_models(project, models)
+        alone = audit_standalone(project, never_built=graph.names - states.keys())
+        ctx.run.audits += own.audits + alone.audits
+        failed = own.failed | alone.failed
+        held = graph.below(failed) - failed
+        waiting = alone.unaudited | graph.below(alone.unaudited)
+        verdicts: dict[str, Verdict] = {}
+        for model in graph.names & states.keys():
+            if model in failed:
+                verdicts[model] = "failed"
+            elif model in held and states[model].verdict in ("passed", "unaudited"):
+                verdicts[model] = "held_back"
+            elif states[model].verdict == "unaudited" and model not in waiting:
+                verdicts[model] = "passed"
+        with connect(ctx.settings.warehouse) as connection:
+            write_states(
+                connection,
+                environment,
+                ctx.run.run_id,
+                verdicts,
+                {m: graph.grain(m) for m in verdicts},
+            )
+    return own.failures + alone.failures
 
 
 def _stale(ctx: RunContext) -> list[DataQualityError]:

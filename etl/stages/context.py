@@ -23,7 +23,7 @@ class RunContext:
     """Handed to every stage.
 
     `done_sources` need no second extraction when the stage is tried again; `transformed` tells the
-    audit stage that the models' own audits have just run.
+    audit stage that the models' own audits have just run, `idle` that there was nothing to do.
     """
 
     settings: Settings
@@ -33,6 +33,7 @@ class RunContext:
     progress: Progress
     done_sources: set[str] = field(default_factory=set)
     transformed: bool = False
+    idle: bool = False
     warehouse_turn: threading.Lock = field(default_factory=threading.Lock)
     _project: Project | None = None
 
@@ -40,19 +41,34 @@ class RunContext:
     def sources(self) -> dict[str, Source]:
         """The sources that this run reads."""
         active = self.settings.active_sources
-        return {n: s for n, s in active.items() if not self.options.sources or n in self.options.sources}
+        return {
+            n: s for n, s in active.items() if not self.options.sources or n in self.options.sources
+        }
+
+    @property
+    def refresh(self) -> bool:
+        """True when raw is extracted anew; `--select` asks for models only, raw stays."""
+        return self.options.full_refresh and not self.options.select
 
     @contextmanager
     def project(self) -> Iterator[Project]:
-        """The SQLMesh project; parsed once, with fresh ears for each stage."""
+        """The SQLMesh project: parsed once in a run, but anew after an error."""
         from etl.project.runner import Project
 
-        project = Project(
-            self.settings,
-            self.options.environment,
-            on_model=lambda name: self.progress.advance("models", name),
-        )
+        if self._project is None:
+            self._project = Project(
+                self.settings,
+                self.options.environment,
+                on_model=lambda name: self.progress.advance("models", name),
+            )
         try:
-            yield project
-        finally:
+            yield self._project
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Free warehouse and state, if the project was opened."""
+        project, self._project = self._project, None
+        if project is not None:
             project.close()

@@ -4,178 +4,216 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from etl.errors import EtlError, ReconciliationError, StageFailures
-from etl.history import Verdict, write_states
+from etl.errors import EtlError, StageFailures
+from etl.history import Verdict, read_states, write_states
 from etl.logs import adopt_library_loggers
-from etl.records import Reconciliation
+from etl.records import Options
+from etl.runs import Run
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
-from etl.warehouse import connect, ensure_tables, expected_tables, quoted
+from etl.stages.idle import (
+    find_idle,
+    fingerprint_packages,
+    fingerprint_project,
+    note_transformation,
+)
+from etl.stages.reconcile import raw_tables, reconcile
+from etl.warehouse import connect, connect_read_only, ensure_tables, expected_tables
 
 if TYPE_CHECKING:
-    from etl.project.runner import Outcome, Project
+    from etl.project.runner import Project
 
 
 def transform(ctx: RunContext) -> None:
     """Bring the environment up to date with the project and with raw.
 
     Raises:
-        StageFailures: models, audits or counts that failed; everything else is up to date.
+        StageFailures: models, audits, counts or approvals that failed; the rest is up to date.
         ApprovalError, TransformError: nothing could be transformed.
     """
     if ctx.options.dry_run:
-        ctx.run.plan += plan_lines(
-            ctx.settings, ctx.options.environment, lambda p: wanted_models(ctx, p)
-        )
+        _say_plan(ctx)
         return
-    settings, options = ctx.settings, ctx.options
+    settings, run = ctx.settings, ctx.run
+    # Tried again, the stage reports anew.
+    run.models, run.audits = [], []
+    counted = [r for r in run.reconciliations if r.between != "raw-staging"]
+    run.reconciliations = list(counted)
     with connect(settings.warehouse) as connection:
         created = ensure_tables(connection, expected_tables(settings.sqlmesh_dir))
-    if created:
-        logger.bind(tables=created).info("raw tables without data were created empty")
+        if created:
+            logger.bind(tables=created).info("raw tables without data were created empty")
+        idle = find_idle(connection, settings, ctx.options, datetime.now(UTC))
+        # The counts are compared all the same; what differs needs the models to be held back.
+        if idle is not None and not reconcile(connection, run, idle.pairs):
+            ctx.transformed = ctx.idle = True
+            logger.bind(next_due=str(idle.due_at)).info("nothing new to transform")
+            return
+        run.reconciliations = counted
     with ctx.project() as project:
         adopt_library_loggers()
-        select = wanted_models(ctx, project)
-        held = project.downstream_of_sources(ctx.run.failed_sources)
-        touched = (select if select is not None else set(project.models())) - held
-        _mark(ctx, project, dict.fromkeys(touched, "unfinished"))
-        outcome = project.transform(
-            approve=settings.transform.approve,
-            select=select,
-            hold_back=held,
-            restate=_to_restate(ctx, project, touched),
-            start=options.start,
-            end=options.end,
-        )
-        ctx.run.models += outcome.models
-        ctx.run.audits += outcome.audits
-        ctx.transformed = True
-        failures = list(outcome.failures)
-        if options.environment == "prod":
-            failures += _reconcile(ctx, project, touched, outcome)
-        _mark(ctx, project, verdicts(project, touched, failures))
+        failures = transform_models(project, run, ctx.options, settings.transform.approve)
+    ctx.transformed = True
     if failures:
         raise StageFailures(failures)
 
 
-def wanted_models(ctx: RunContext, project: Project) -> set[str] | None:
+def transform_models(project: Project, run: Run, options: Options, approve: str) -> list[EtlError]:
+    """Plan, evaluate, count, and note which models may be published; returns what failed.
+
+    Raises:
+        ApprovalError, TransformError: nothing could be transformed.
+    """
+    settings, environment = project.settings, project.environment
+    with connect(settings.warehouse) as connection:
+        packages = fingerprint_packages(connection, settings)
+        suspects = {
+            m
+            for m, s in read_states(connection, environment).items()
+            if s.verdict in ("failed", "held_back")
+        }
+    files = fingerprint_project(settings)
+    select = wanted_models(project, options)
+    held = project.graph.below_sources(run.failed_sources)
+    partly = select is not None or bool(held)
+    wanted = (select if select is not None else project.graph.names) - held
+    proposal = project.propose(approve, wanted if partly else None)
+    if proposal.refusal is not None:
+        # The graph is now the environment's: what stands there goes on.
+        select = wanted_models(project, options)
+        held = project.graph.below_sources(run.failed_sources)
+        wanted = (select if select is not None else project.graph.names) - held
+    restate = _to_restate(project, options, wanted)
+    touched = wanted | (project.graph.below(restate) - held)
+    _mark(project, run, dict.fromkeys(touched, "unfinished"))
+    outcome = project.transform(
+        proposal.plan,
+        wanted,
+        held_back=held,
+        restate=restate,
+        start=options.start,
+        end=options.end,
+    )
+    run.models += outcome.models
+    run.audits += outcome.audits
+    failures = list(outcome.failures)
+    failed = set(outcome.failed)
+    found, pairs = _reconcile(project, run, touched - failed)
+    failures += found
+    failed |= {e.subject for e in found}
+    found = _audit_suspects(project, run, (suspects & touched) - failed)
+    failures += found
+    failed |= {e.subject for e in found}
+    states = verdicts(project, touched, failed)
+    _mark(project, run, states)
+    if proposal.refusal is not None:
+        failures.append(proposal.refusal)
+    if not partly and not failures and not project.differs():
+        with connect(settings.warehouse) as connection:
+            note_transformation(connection, project, run.run_id, packages, files, pairs)
+    return failures
+
+
+def wanted_models(project: Project, options: Options) -> set[str] | None:
     """The models that the options name, with all that they read; None for every model."""
-    options = ctx.options
     chosen: set[str] | None = None
     if options.select:
-        chosen = project.with_upstream(project.select(options.select))
+        chosen = project.graph.with_upstream(project.select(options.select))
     if options.sources:
-        below = project.downstream_of_sources(options.sources)
+        below = project.graph.below_sources(options.sources)
         chosen = below if chosen is None else chosen & below
     return chosen
 
 
-def _to_restate(ctx: RunContext, project: Project, touched: set[str]) -> set[str] | None:
-    options = ctx.options
+def _to_restate(project: Project, options: Options, wanted: set[str]) -> set[str]:
     if not options.full_refresh and not options.start and not options.end:
-        return None
-    return (project.select(options.select) if options.select else set(touched)) & touched
+        return set()
+    return (project.select(options.select) if options.select else wanted) & wanted
 
 
-def _mark(ctx: RunContext, project: Project, states: dict[str, Verdict]) -> None:
+def _mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
     """Note the models' verdicts before and after: a run killed in between leaves `unfinished`."""
-    with connect(ctx.settings.warehouse) as connection:
+    with connect(project.settings.warehouse) as connection:
         write_states(
             connection,
-            ctx.options.environment,
-            ctx.run.run_id,
+            project.environment,
+            run.run_id,
             states,
-            {m: project.grain(m) for m in states},
+            {m: project.graph.grain(m) for m in states},
         )
 
 
-def verdicts(
-    project: Project, models: set[str], failures: list[EtlError]
-) -> dict[str, Verdict]:
-    """Failed models, what is below them, and the rest."""
-    known = project.models()
-    failed = {f.subject for f in failures} & models
-    held = (
-        project.downstream_of_names(known[m] for m in failed) | project.listener.skipped
-    ) & models
-    return {
-        m: "failed" if m in failed else "held_back" if m in held else "passed" for m in models
-    }
+def verdicts(project: Project, models: Iterable[str], failed: set[str]) -> dict[str, Verdict]:
+    """Failed models, what is below them, what a standalone audit has yet to see, and the rest."""
+    from etl.project.audits import standalone_readers
+
+    held = (project.graph.below(failed) | project.listener.skipped) - failed
+    waiting = set[str]().union(*standalone_readers(project).values())
+    waiting |= project.graph.below(waiting)
+
+    def verdict(model: str) -> Verdict:
+        if model in failed:
+            return "failed"
+        if model in held:
+            return "held_back"
+        return "unaudited" if model in waiting else "passed"
+
+    return {m: verdict(m) for m in models}
 
 
 def _reconcile(
-    ctx: RunContext, project: Project, touched: set[str], outcome: Outcome
-) -> list[EtlError]:
-    """Count each committed load package of append tables in raw and in its staging model."""
-    failed = {m.name for m in outcome.models if m.status != "ok"}
-    errors: list[EtlError] = []
-    with connect(ctx.settings.warehouse) as connection:
-        for source in ctx.settings.active_sources:
-            dataset = dataset_name(source)
-            for (table,) in connection.execute(
-                "SELECT table_name FROM information_schema.columns WHERE table_schema = ? "
-                "AND column_name = '_dlt_load_id' AND table_name NOT LIKE '\\_dlt%' ESCAPE '\\' "
-                "ORDER BY 1",
-                [dataset],
-            ).fetchall():
-                for model in project.staging_of(f"{dataset}.{table}"):
-                    if not model.endswith(f"__{table}") or model not in touched - failed:
-                        continue
-                    rows = connection.execute(
-                        f"""
-                        SELECT load_id, coalesce(r.n, 0), coalesce(s.n, 0)
-                        FROM (SELECT DISTINCT load_id FROM {quoted(dataset, "_dlt_loads")}
-                              WHERE status = 0) l
-                        LEFT JOIN (SELECT _dlt_load_id AS load_id, count(*) AS n
-                                   FROM {quoted(dataset, table)} GROUP BY 1) r USING (load_id)
-                        LEFT JOIN (SELECT _dlt_load_id AS load_id, count(*) AS n
-                                   FROM {quoted(*model.split("."))} GROUP BY 1) s USING (load_id)
-                        WHERE coalesce(r.n, 0) > 0 OR coalesce(s.n, 0) > 0
-                        ORDER BY load_id
-                        """  # noqa: S608
-                    ).fetchall()
-                    errors += _compare(ctx, f"{dataset}.{table}", model, rows)
-    return errors
-
-
-def _compare(
-    ctx: RunContext, table: str, model: str, rows: list[tuple[str, int, int]]
-) -> list[EtlError]:
-    now = {i for s in ctx.run.sources for i in s.load_ids}
-    wrong = []
-    for load_id, expected, found in rows:
-        result = Reconciliation(
-            between="raw-staging", subject=model, load_id=load_id, expected=expected, found=found
+    project: Project, run: Run, models: set[str]
+) -> tuple[list[EtlError], tuple[tuple[str, str, str], ...]]:
+    """Count staging against raw; also returns what was compared."""
+    if project.environment != "prod":
+        return [], ()
+    datasets = [dataset_name(s) for s in project.settings.active_sources]
+    with connect(project.settings.warehouse) as connection:
+        pairs = tuple(
+            (p.dataset, p.table, p.model)
+            for p in project.graph.pairs(raw_tables(connection, datasets))
+            if p.model in models
         )
-        # The record lists this run's packages and whatever does not agree.
-        if load_id in now or not result.agrees:
-            ctx.run.reconciliations.append(result)
-        if not result.agrees:
-            wrong.append(result)
-    if not wrong:
+        return list(reconcile(connection, run, pairs)), pairs
+
+
+def _audit_suspects(project: Project, run: Run, models: set[str]) -> list[EtlError]:
+    """Audit over all data what had failed: the run's own audits see only the new intervals."""
+    from etl.project.audits import audit_models
+
+    if not models:
         return []
-    first = wrong[0]
-    return [
-        ReconciliationError(
-            f"{model}: {len(wrong)} load package{'s' if len(wrong) > 1 else ''} differ from "
-            f"{table}: {first.load_id} has {first.expected} rows in raw and {first.found} in staging",
-            subject=model,
-            hint=f"etl run --stage transform --select {model}+ --full-refresh builds it anew "
-            "from raw; run.json → reconciliations lists all",
-        )
-    ]
+    audited = audit_models(project, models)
+    seen = {(a.model, a.name, a.sql) for a in run.audits}
+    run.audits += [a for a in audited.audits if (a.model, a.name, a.sql) not in seen]
+    return audited.failures
+
+
+def _say_plan(ctx: RunContext) -> None:
+    idle = None
+    if ctx.settings.warehouse.exists() and "extract" not in ctx.options.stages:
+        with connect_read_only(ctx.settings.warehouse) as connection:
+            idle = find_idle(connection, ctx.settings, ctx.options, datetime.now(UTC))
+    if idle is not None:
+        ctx.run.plan.append("transform: nothing new since the last run")
+        return
+    ctx.run.plan += plan_lines(
+        ctx.settings, ctx.options.environment, lambda p: wanted_models(p, ctx.options), ctx.options
+    )
 
 
 def plan_lines(
     settings: Settings,
     environment: str,
     choose: Callable[[Project], set[str] | None] = lambda project: None,
+    options: Options | None = None,
 ) -> list[str]:
     """What SQLMesh would do, found on a copy of its state: nothing in data/ is written to."""
     from etl.project.runner import Project, describe_plan
@@ -186,6 +224,17 @@ def plan_lines(
         copied = settings.model_copy(update={"data_dir": Path(folder)})
         project = Project(copied, environment)
         try:
-            return describe_plan(project, choose(project))
+            select = choose(project)
+            lines = describe_plan(project, select)
+            if options is not None:
+                wanted = select if select is not None else project.graph.names
+                again = _to_restate(project, options, wanted)
+                lines += [f"transform: build {m} anew{_interval(options)}" for m in sorted(again)]
+            return lines
         finally:
             project.close()
+
+
+def _interval(options: Options) -> str:
+    start = f" from {options.start}" if options.start else ""
+    return start + (f" to {options.end}" if options.end else "")

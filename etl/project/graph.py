@@ -1,0 +1,137 @@
+"""Models by name: what they read, what reads them, what identifies their rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlglot import exp
+from sqlmesh.core.model import Model, SqlModel
+from sqlmesh.utils.dag import DAG
+
+from etl.project.listener import bare_name
+from etl.settings import dataset_name
+
+# A staging model with this tag may leave rows out: it is not counted against raw.
+FILTERED_TAG = "filtered"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A raw table and the staging model that holds each of its rows of committed packages."""
+
+    dataset: str
+    table: str
+    model: str
+
+
+class Graph:
+    """The models of the project, or those that an environment was built from."""
+
+    def __init__(self, models: Iterable[Model]) -> None:
+        self._by_fqn = {m.fqn: m for m in models}
+        self._dag: DAG[str] = DAG()
+        for fqn, model in self._by_fqn.items():
+            self._dag.add(fqn, model.depends_on)
+        self._names = {
+            bare_name(fqn): fqn for fqn, m in self._by_fqn.items() if not m.kind.is_external
+        }
+
+    @property
+    def names(self) -> set[str]:
+        """Every model that SQLMesh builds."""
+        return set(self._names)
+
+    def model(self, name: str) -> Model | None:
+        """A model by its name, None for one that is not here."""
+        return self._by_fqn.get(self._names.get(name, ""))
+
+    def kind(self, name: str) -> str:
+        """The kind of a model; empty for one that is not here."""
+        model = self.model(name)
+        return model.kind.name.value if model is not None else ""
+
+    def grain(self, name: str) -> tuple[str, ...]:
+        """The columns that identify a row of the model; empty when it declares none."""
+        model = self.model(name)
+        if model is None or not model.grains:
+            return ()
+        first = model.grains[0]
+        expressions = first.expressions if isinstance(first, exp.Tuple) else [first]
+        return tuple(e.name for e in expressions)
+
+    def below(self, names: Iterable[str]) -> set[str]:
+        """Models that read these, at any distance; without the names themselves."""
+        return self._below(self._names[n] for n in names if n in self._names)
+
+    def below_sources(self, sources: Iterable[str]) -> set[str]:
+        """Models that read, at any distance, a raw table of these sources."""
+        datasets = {dataset_name(s) for s in sources}
+        return self._below(n for n in self._dag.graph if bare_name(n).partition(".")[0] in datasets)
+
+    def _below(self, fqns: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for fqn in fqns:
+            found |= {bare_name(d) for d in self._dag.downstream(fqn)}
+        return found & self.names
+
+    def with_upstream(self, names: Iterable[str]) -> set[str]:
+        """The models and all that they read."""
+        result = set(names)
+        for name in names:
+            result |= {bare_name(u) for u in self._dag.upstream(self._names[name])}
+        return result & self.names
+
+    def read_by(self, fqns: Iterable[str]) -> set[str]:
+        """The models among these fully qualified names."""
+        return {bare_name(f) for f in fqns} & self.names
+
+    def foreign(self, datasets: set[str]) -> set[str]:
+        """What is read that is no model and no raw table of ours: its changes are not seen."""
+        outside = {
+            bare_name(node)
+            for node in self._dag.graph
+            if node not in self._by_fqn or self._by_fqn[node].kind.is_external
+        }
+        return {node for node in outside if node.partition(".")[0] not in datasets}
+
+    def reads_elsewhere(self, functions: re.Pattern[str]) -> bool:
+        """True when a model is Python, or its SQL has what the pattern names."""
+        for name in self._names.values():
+            model = self._by_fqn[name]
+            if model.is_python or (
+                isinstance(model, SqlModel) and functions.search(model.query.sql("duckdb"))
+            ):
+                return True
+        return False
+
+    def pairs(self, tables: Mapping[str, Collection[str]]) -> list[Pair]:
+        """Raw tables (by dataset) with their staging models: those that bear the table's name.
+
+        `staging.stg_shop__orders` and `staging.orders` hold `shop_raw.orders` row for row, if
+        they are incremental by time range and keep `_dlt_load_id`. The tag `filtered` says that
+        one does not.
+        """
+        found = []
+        for name in sorted(self._names):
+            model = self._by_fqn[self._names[name]]
+            if (
+                not model.kind.is_incremental_by_time_range
+                or "_dlt_load_id" not in (model.columns_to_types or {})
+                or FILTERED_TAG in model.tags
+            ):
+                continue
+            bare = name.rpartition(".")[2]
+            read = [bare_name(d).partition(".") for d in model.depends_on]
+            named = [
+                (dataset, table)
+                for dataset, _, table in read
+                if table in tables.get(dataset, ())
+                and (bare == table or bare.endswith(f"__{table}"))
+            ]
+            if named:
+                # orders__items reads orders as well: the longest name is its own.
+                dataset, table = max(named, key=lambda n: len(n[1]))
+                found.append(Pair(dataset, table, name))
+        return found

@@ -1,0 +1,120 @@
+"""Whether there is anything to transform, found without SQLMesh (docs/adr/0002)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from etl.history import (
+    Transformation,
+    read_states,
+    read_transformation,
+    write_transformation,
+)
+from etl.records import Options
+from etl.settings import Settings, dataset_name
+from etl.versions import versions
+from etl.warehouse import exists, quoted
+
+if TYPE_CHECKING:
+    from etl.project.runner import Project
+
+# What a query may read beside tables; nobody tells when it changes.
+FILES = re.compile(
+    r"\b(?:read_\w+|parquet_scan|\w+_scan|glob|iceberg_\w+|sniff_csv|getenv)\s*\("
+    r"|\bFROM\s+'|\bJOIN\s+'",
+    re.IGNORECASE,
+)
+
+
+def find_idle(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, options: Options, now: datetime
+) -> Transformation | None:
+    """The last transformation, if one now could change nothing; else None."""
+    if options.full_refresh or options.start or options.end or options.select:
+        return None
+    last = read_transformation(connection, options.environment)
+    if last is None or last.due_at is None or now >= last.due_at:
+        return None
+    states = read_states(connection, options.environment, create=False)
+    if any(s.verdict != "passed" for s in states.values()):
+        return None
+    same = (
+        last.packages == fingerprint_packages(connection, settings)
+        and last.project == fingerprint_project(settings)
+        and last.plan_id == _plan_id(settings, options.environment)
+    )
+    return last if same else None
+
+
+def note_transformation(
+    connection: duckdb.DuckDBPyConnection,
+    project: Project,
+    run_id: str,
+    packages: str,
+    files: str,
+    pairs: tuple[tuple[str, str, str], ...],
+) -> None:
+    """Note that nothing is left to do for these packages and this state of the project."""
+    done = Transformation(
+        project=files,
+        packages=packages,
+        plan_id=project.plan_id(),
+        due_at=project.due_at() if _sees_all(project) else None,
+        pairs=pairs,
+    )
+    write_transformation(connection, project.environment, run_id, done)
+
+
+def _sees_all(project: Project) -> bool:
+    """True when models read nothing but raw tables of ours, seeds and each other."""
+    datasets = {dataset_name(s) for s in project.settings.active_sources}
+    return not project.graph.foreign(datasets) and not project.graph.reads_elsewhere(FILES)
+
+
+def fingerprint_packages(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+    """Every committed load package of every source: which, and when it was committed."""
+    found: dict[str, list[str]] = {}
+    for source in sorted(settings.active_sources):
+        dataset = dataset_name(source)
+        if exists(connection, dataset, "_dlt_loads"):
+            row = connection.execute(
+                "SELECT count(*), max(inserted_at), bit_xor(hash(load_id, inserted_at)), "  # noqa: S608
+                f"sum(hash(load_id, inserted_at)) FROM {quoted(dataset, '_dlt_loads')} "
+                "WHERE status = 0"
+            ).fetchone()
+            found[dataset] = [str(v) for v in row or ()]
+    return json.dumps(found)
+
+
+def fingerprint_project(settings: Settings) -> str:
+    """Names and contents of the project's files, our settings for it, and the versions."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps(versions(), sort_keys=True).encode())
+    digest.update(settings.transform.model_dump_json(exclude={"approve", "pii"}).encode())
+    folder = settings.sqlmesh_dir
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(p.startswith((".", "__pycache__")) for p in name.parts):
+            digest.update(f"\0{name}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _plan_id(settings: Settings, environment: str) -> str:
+    """The environment's last plan, read from SQLMesh's state: somebody may have used `sqlmesh`."""
+    if not settings.state.exists():
+        return ""
+    try:
+        with duckdb.connect(str(settings.state), read_only=True) as state:
+            row = state.execute(
+                "SELECT plan_id FROM sqlmesh._environments WHERE name = ?", [environment]
+            ).fetchone()
+    except duckdb.Error:
+        return ""  # SQLMesh itself will say what is wrong with its state
+    return str(row[0]) if row else ""
