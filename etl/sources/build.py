@@ -9,6 +9,7 @@ from copy import deepcopy
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from dlt.common import jsonpath
 from dlt.extract import DltResource, DltSource
@@ -137,11 +138,25 @@ def _call_factory(name: str, source: Source, project: Path) -> DltSource:
     return built
 
 
+def _without_credentials(client: dict[str, Any]) -> dict[str, Any]:
+    """The client with `user:password@` of its URL moved to `auth`.
+
+    dlt keeps URLs in its traces and error files as they are; credentials do not belong there.
+    """
+    parts = urlsplit(str(client.get("base_url", "")))
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return client
+    name, _, password = user.partition(":")
+    basic = {"type": "http_basic", "username": unquote(name), "password": unquote(password)}
+    return {"auth": basic, **client, "base_url": parts._replace(netloc=host).geturl()}
+
+
 def _rest_config(
     name: str, source: Source, monitor: Monitor, session: ApiSession
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
     """dlt's configuration with our parts in it, and the columns stamped per resource."""
-    client = reveal(deepcopy(source.client)) | {"session": session}
+    client = _without_credentials(reveal(deepcopy(source.client))) | {"session": session}
     defaults = reveal(deepcopy(source.resource_defaults))
     resources: list[dict[str, Any]] = []
     stamps: dict[str, dict[str, str]] = {}
