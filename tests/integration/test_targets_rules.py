@@ -149,9 +149,10 @@ def test_a_new_column_updates_every_row_that_stays(target: Target) -> None:
     target.publish(A)
     target.warehouse.execute("""
         DELETE FROM base.a WHERE id = 0;
-        CREATE OR REPLACE VIEW marts.a AS SELECT id::VARCHAR AS id, v, 1 AS w FROM base.a;
+        CREATE OR REPLACE VIEW marts.a AS
+            SELECT CASE WHEN id = 1 THEN 'one' ELSE id::VARCHAR END AS id, v, 1 AS w FROM base.a;
     """)
-    assert counts(target.publish(A)["marts.a"]) == ("published", 0, 9, 1, 9, True)
+    assert counts(target.publish(A)["marts.a"]) == ("published", 1, 8, 2, 9, True)
 
 
 def test_dry_run_counts_and_changes_nothing(target: Target) -> None:
@@ -178,6 +179,8 @@ def test_mart_that_is_in_both_lists_is_held_back(target: Target) -> None:
     runs = target.publish(A, B, held_back=[A])
     assert counts(runs["marts.a"]) == ("held_back", 0, 0, 0, 0, False)
     assert counts(runs["marts.b"]) == ("published", 6, 0, 0, 6, True)
+    with pytest.raises((duckdb.Error, subprocess.CalledProcessError)):
+        target.read("marts.a")
 
 
 def test_nothing_to_publish_drops_nothing(target: Target) -> None:
