@@ -170,6 +170,7 @@ class Raw:
         Raises:
             SchemaError, LoadError, ConnectionFailed, ResourcesError
         """
+        self._drop_normalized_twice()
         try:
             with self._translated("normalize"):
                 self.pipeline.normalize()
@@ -193,6 +194,14 @@ class Raw:
             marker.unlink(missing_ok=True)
         self._drop_old_packages()
         return Committed(tuple(sorted(loaded)), tuple(changes))
+
+    def _drop_normalized_twice(self) -> None:
+        """dlt hands a normalised package on and then deletes the extracted one: killed between the
+        two, it would fail for ever on finding the package already there."""
+        extracted = self.pipeline._get_normalize_storage().extracted_packages
+        for load_id in self.pipeline.list_normalized_load_packages():
+            if load_id in self.pipeline.list_extracted_load_packages():
+                extracted.delete_package(load_id)
 
     def _put_in_quarantine(self, load_ids: Iterable[str]) -> None:
         ids = sorted(load_ids)
