@@ -219,6 +219,7 @@ def _findings(error: ValidationError, merged: dict[str, Any]) -> Iterator[Findin
         elif item["type"] == "literal_error":
             expected = re.findall(r"'(\w+)'", str(context.get("expected")))
             hint = nearest(value, expected) if isinstance(value, str) else ""
+            hint = "" if hint.startswith("known") else hint  # the message lists them
         elif item["type"] in _TEXT_EXPECTED:
             message = "must be text"
             if not isinstance(value, dict | list | None):

@@ -85,4 +85,9 @@ def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
     for part, plain in _YAML_PROBLEMS.items():
         if part in problem:
             return plain
-    return re.sub(r"'[^'<>]{2,}'|\"[^\"<>]{2,}\"", "…", problem)
+    # Single signs and the names of YAML's own tokens, <block end>, may be shown.
+    return re.sub(
+        r"'([^']*)'|\"([^\"]*)\"",
+        lambda m: m[0] if len(m[0]) <= 3 or m[0][1] == "<" else "…",
+        problem,
+    )

@@ -72,7 +72,7 @@ class Layer:
 def merge(below: Any, above: Any) -> Any:
     """The two trees as one: mappings key by key, a list whole, single items by their index."""
     if isinstance(below, dict) and isinstance(above, dict) and not isinstance(above, Items):
-        return below | {k: merge(below[k], v) if k in below else v for k, v in above.items()}
+        return below | {k: merge(below.get(k), v) for k, v in above.items()}
     if isinstance(above, Items):
         items = list(below) if isinstance(below, list) else []
         for i, value in sorted(above.items()):
@@ -110,7 +110,7 @@ def variables_layer(
             near = difflib.get_close_matches(top, fields, 1, 0.8)
             foreign = not (near or nested) or _SERVICE.fullmatch(short)
             if strict or not foreign:
-                known = near or difflib.get_close_matches(top, fields, 1, 0.4)
+                known = near or difflib.get_close_matches(top, fields, 1, 0.6)
                 hint = f"did you mean {known[0]}?" if known else ""
                 problems.append(Problem(name, f"no setting is called `{top}`", hint))
             continue
