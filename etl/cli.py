@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etl.errors import ConfigError, EtlError, ExitCode, classify_os_error
+from etl.errors import ConfigError, EtlError, ExitCode, Stopped, classify_os_error
 from etl.options import STAGES, parse
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(e.code)
     except EtlError as e:
         _say(f"etl: {e.code.name} ({int(e.code)}): {e}" + (f"\n     → {e.hint}" if e.hint else ""))
+        return int(e.code)
+    except Stopped as e:  # before there was a run: while it waited for the lock
         return int(e.code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)

@@ -1,23 +1,21 @@
-"""Runs the stages in order: lock, deadline, retries, containment, run record, history."""
+"""One run from lock to record: logs, deadline, signals, the stages, history."""
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 
-import tenacity
 from loguru import logger
 
-from etl.errors import ConfigError, EtlError, ExitCode, StageFailures, Stopped, classify_os_error
-from etl.logs import stage_context, start_logs
+from etl.errors import ConfigError, EtlError, ExitCode, Stopped
+from etl.logs import start_logs
 from etl.progress import Progress
-from etl.records import STAGE_NAMES, Failure, Options, RunRecord, Stage, StageName
+from etl.records import Options, RunRecord
 from etl.runs import (
     Run,
     drop_old_runs,
+    extracted_sources,
     hold_lock,
     open_run,
     reopen_run,
@@ -26,9 +24,8 @@ from etl.runs import (
 from etl.secrets import redactor
 from etl.settings import Settings, Source
 from etl.stages.context import RunContext
+from etl.stages.sequence import run_stages, tell_failures
 from etl.stop import Stop, stopping
-
-StageFunction = Callable[[RunContext], None]
 
 # The API that the demo replays; a source that was pointed elsewhere is left as it is.
 REPLAYED_HOST = "public.api.bsky.app"
@@ -47,30 +44,36 @@ def run_job(
     `resume` names the run to take up again (under the lock, so that it is still the last one).
 
     Raises:
-        ConfigError, LockedError, ResourcesError: there is no run, and so no record.
+        ConfigError, LockedError, ResourcesError, Stopped: there is no run, and so no record.
     """
     check_options(settings, options)
     redact = redactor(settings)
-    with ExitStack() as stack:
-        note: Callable[[str], None] | None = None
+    started: list[_Lifecycle] = []
+
+    def last_words(code: ExitCode) -> None:
+        for life in started:
+            life.end(code)
+
+    stop = Stop()
+    with stopping(stop, last_words), ExitStack() as stack:
+        note = None
         if not options.dry_run or settings.data.is_dir():
             note = stack.enter_context(hold_lock(settings, wait_lock))
+        done: set[str] = set()
         if resume is not None:
             last = resume(settings)
             check_options(settings, last.options)
             run = reopen_run(settings, last, redact)
-            done = {s.source for s in last.sources} - {
-                f.subject.split(".")[0] for f in last.failures if f.stage == "extract"
-            }
-            if "extract" not in {s.name for s in run.stages}:
-                run.sources = [s for s in last.sources if s.source in done]
+            done = extracted_sources(last)
         elif options.dry_run:
-            run, done = Run(settings, options, "dry-run", clock(), redact=redact), set()
+            run = Run(settings, options, "dry-run", clock(), redact=redact)
         else:
-            run, done = open_run(settings, options, redact, clock()), set()
+            run = open_run(settings, options, redact, clock())
         if note is not None:
             note(run.run_id)
-        return _run(settings, run, done, clock)
+        life = _Lifecycle(run, stop, clock)
+        started.append(life)
+        return life.live(done)
 
 
 def check_options(settings: Settings, options: Options) -> None:
@@ -98,48 +101,62 @@ def check_options(settings: Settings, options: Options) -> None:
         raise ConfigError(f"--start {options.start} lies after --end {options.end}")
 
 
-def _run(settings: Settings, run: Run, done: set[str], clock: Callable[[], datetime]) -> RunRecord:
-    dry = run.options.dry_run
-    stop = Stop()
-    stop_logs = start_logs(
-        settings, folder=None if dry else run.folder, run_id=run.run_id, redact=run.redact
-    )
-    finished = False
+class _Lifecycle:
+    """One run between its opening and its last record."""
 
-    def finish() -> RunRecord:
-        nonlocal finished
-        finished = True
-        return run.record(clock()) if dry else run.save(clock())
+    def __init__(self, run: Run, stop: Stop, clock: Callable[[], datetime]) -> None:
+        self.run = run
+        self._stop = stop
+        self._clock = clock
+        self._dry = run.options.dry_run
+        self._record: RunRecord | None = None
+        self._stop_logs = start_logs(
+            run.settings, folder=None if self._dry else run.folder, run_id=run.run_id,
+            redact=run.redact,
+        )  # fmt: skip
 
-    def last_words(code: ExitCode) -> None:
-        """A library holds the main thread: write the record without it."""
-        if not finished:
-            run.fail(_stopped(code, settings))
-            finish()
-        stop_logs()
-
-    try:
-        with stopping(stop, settings.timeout, last_words):
+    def live(self, done_sources: set[str]) -> RunRecord:
+        """Run the stages, then write what happened."""
+        settings = self.run.settings
+        try:
             try:
-                if not dry:
-                    run.save()
+                if not self._dry:
+                    self.run.save()
+                self._stop.after(settings.timeout)
                 with Progress() as progress, _served(settings) as served:
-                    ctx = RunContext(served, run.options, run, stop, progress, done_sources=done)
-                    try:
-                        _run_stages(ctx, clock)
-                    finally:
-                        ctx.close()
+                    ctx = RunContext(
+                        served, self.run.options, self.run, self._stop, progress,
+                        done_sources=done_sources,
+                    )  # fmt: skip
+                    with closing(ctx):
+                        run_stages(ctx)
             except Stopped as e:
-                run.fail(_stopped(e.code, settings))
-                _tell_failures(run.failures[-1:])
-            record = finish()
-            if not dry:
+                self._note_stop(e.code)
+            self._stop.disarm()
+            record = self._finish()
+            if not self._dry:
                 _keep_history(settings, record)
                 drop_old_runs(settings)
             _tell_end(record)
-        return record
-    finally:
-        stop_logs()
+            return record
+        finally:
+            self._stop_logs()
+
+    def end(self, code: ExitCode) -> None:
+        """A library holds the main thread: write the record without it."""
+        if self._record is None:
+            self._note_stop(code)
+            self._finish()
+        self._stop_logs()
+
+    def _note_stop(self, code: ExitCode) -> None:
+        self.run.fail(_stopped(code, self.run.settings))
+        tell_failures(self.run.failures[-1:])
+
+    def _finish(self) -> RunRecord:
+        end = self._clock()
+        self._record = self.run.record(end) if self._dry else self.run.save(end)
+        return self._record
 
 
 def _stopped(code: ExitCode, settings: Settings) -> EtlError:
@@ -170,153 +187,6 @@ def _replayed(source: Source, url: str) -> Source:
     if source.client is None or REPLAYED_HOST not in str(source.client.get("base_url")):
         return source
     return source.model_copy(update={"client": source.client | {"base_url": url}})
-
-
-def _stage_functions() -> dict[StageName, Callable[[], StageFunction]]:
-    def load_extract() -> StageFunction:
-        from etl.stages.extract import extract
-
-        return extract
-
-    def load_transform() -> StageFunction:
-        from etl.stages.transform import transform
-
-        return transform
-
-    def load_audit() -> StageFunction:
-        from etl.stages.audit import audit
-
-        return audit
-
-    def load_load() -> StageFunction:
-        from etl.stages.load import load
-
-        return load
-
-    # Each imports its libraries when it is needed: dlt costs a second, SQLMesh two.
-    return {
-        "extract": load_extract,
-        "transform": load_transform,
-        "audit": load_audit,
-        "load": load_load,
-    }
-
-
-def _run_stages(ctx: RunContext, clock: Callable[[], datetime]) -> None:
-    done = {s.name for s in ctx.run.stages}
-    functions = _stage_functions()
-    blocked = False
-    for name in STAGE_NAMES:
-        if name not in ctx.options.stages or name in done:
-            continue
-        if blocked:
-            ctx.run.stages.append(Stage(name=name, status="skipped", attempts=0, seconds=0))
-            continue
-        ctx.progress.stage(name)
-        with stage_context(name):
-            blocked = _run_stage(ctx, name, functions[name])
-        if not ctx.options.dry_run:
-            ctx.run.save()
-
-
-def _run_stage(ctx: RunContext, name: StageName, load: Callable[[], StageFunction]) -> bool:
-    """Run one stage with its retries; True when nothing after it can go on."""
-    logger.info(f"{name} starts")
-    started = time.monotonic()
-    before = len(ctx.run.failures)
-    attempts = 0
-
-    def attempt() -> None:
-        nonlocal attempts
-        attempts += 1
-        ctx.stop.check()
-        load()(ctx)
-
-    status, blocked = "ok", False
-    try:
-        _retrying(ctx, name)(attempt)
-    except Stopped:
-        ctx.run.stages.append(_stage(name, "stopped", attempts, started))
-        raise
-    except StageFailures as e:
-        for contained in e.failures:
-            ctx.run.fail(contained, name)
-        blocked = name == "extract" and not ctx.done_sources
-        status = "failed" if blocked else "partial"
-    except EtlError as e:
-        ctx.run.fail(e, name)
-        status, blocked = "failed", True
-    except Exception as e:  # noqa: BLE001 - the boundary: whatever happened, it is in the record
-        error = classify_os_error(e) or EtlError(
-            f"{type(e).__name__}: {e}"[:1000],
-            subject=name,
-            hint=f"a failure without a class is a bug: please report it with {ctx.run.folder}",
-        )
-        error.__cause__ = e
-        logger.opt(exception=e).debug("unexpected")
-        ctx.run.fail(error, name)
-        status, blocked = "failed", True
-    _tell_failures(ctx.run.failures[before:])
-    if ctx.options.dry_run and status == "ok":
-        status = "dry_run"
-    ctx.run.stages.append(_stage(name, status, attempts, started))
-    logger.bind(status=status, seconds=round(time.monotonic() - started, 3)).info(f"{name} ended")
-    return blocked
-
-
-def _tell_failures(failures: list[Failure]) -> None:
-    for failure in failures:
-        logger.bind(
-            exit_code=failure.exit_code,
-            exit_name=failure.exit_name,
-            subject=failure.subject,
-            hint=failure.hint,
-        ).error(failure.message)
-
-
-def _stage(name: StageName, status: str, attempts: int, started: float) -> Stage:
-    return Stage.model_validate(
-        {
-            "name": name,
-            "status": status,
-            "attempts": attempts,
-            "seconds": round(time.monotonic() - started, 3),
-        }
-    )
-
-
-def _retrying(ctx: RunContext, name: str) -> tenacity.Retrying:
-    """Retries of a stage for failures that may pass; bounded in count and in time."""
-    retry = ctx.settings.retry
-
-    def note(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        pause = state.next_action.sleep if state.next_action else 0.0
-        logger.bind(cause=str(error), attempt=state.attempt_number, wait_s=round(pause, 2)).warning(
-            f"{name} is tried again"
-        )
-
-    def pause(state: tenacity.RetryCallState) -> float:
-        longest = retry.first_wait_seconds * 2.0 ** (state.attempt_number - 1)
-        return min(retry.max_wait_seconds, longest) * random.uniform(0.5, 1.0)  # noqa: S311
-
-    return tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_may_pass),
-        stop=tenacity.stop_any(
-            tenacity.stop_after_attempt(1 if ctx.options.dry_run else retry.attempts),
-            tenacity.stop_before_delay(retry.max_total_seconds),
-        ),
-        wait=pause,
-        sleep=ctx.stop.wait,
-        before_sleep=note,
-        reraise=True,
-    )
-
-
-def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, StageFailures):
-        return any(f.code.retryable for f in error.failures)
-    return isinstance(error, EtlError) and error.code.retryable
 
 
 def _keep_history(settings: Settings, record: RunRecord) -> None:

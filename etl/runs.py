@@ -158,6 +158,12 @@ def open_run(
     return run
 
 
+def extracted_sources(record: RunRecord) -> set[str]:
+    """The sources that a run had brought to raw whole."""
+    failed = {f.subject.split(".")[0] for f in record.failures if f.stage == "extract"}
+    return {s.source for s in record.sources} - failed
+
+
 def reopen_run(settings: Settings, last: RunRecord, redact: Callable[[str], str]) -> Run:
     """The last failed run again, under its id, with what it had already done.
 
@@ -173,7 +179,7 @@ def reopen_run(settings: Settings, last: RunRecord, redact: Callable[[str], str]
         attempt=last.attempt + 1,
         redact=redact,
         stages=done,
-        sources=[] if "extract" in again else list(last.sources),
+        sources=[s for s in last.sources if s.source in extracted_sources(last)],
         models=[] if "transform" in again else list(last.models),
         audits=[] if "transform" in again or "audit" in again else list(last.audits),
     )

@@ -26,7 +26,21 @@ class Stop:
 
     def __init__(self) -> None:
         self._event = threading.Event()
+        self._disarmed = False
         self.code: ExitCode | None = None
+
+    def after(self, seconds: float | None) -> None:
+        """Set the deadline: stop with TIMEOUT so many seconds from now; None: never."""
+        signal.setitimer(signal.ITIMER_REAL, seconds or 0)
+
+    def disarm(self) -> None:
+        """The run is over, only its record is to be written: nothing stops that any more."""
+        self._disarmed = True
+
+    @property
+    def armed(self) -> bool:
+        """True while a first signal still stops the run."""
+        return self.code is None and not self._disarmed
 
     def request(self, code: ExitCode) -> None:
         """Ask the run to stop, with the code that it shall end with. The first one counts."""
@@ -46,9 +60,7 @@ class Stop:
 
 
 @contextmanager
-def stopping(
-    stop: Stop, timeout: float | None, last_words: Callable[[ExitCode], None]
-) -> Iterator[None]:
+def stopping(stop: Stop, last_words: Callable[[ExitCode], None]) -> Iterator[None]:
     """Turn SIGINT, SIGTERM and the deadline into a Stopped in the main thread.
 
     When the run has not ended `GRACE_SECONDS` later (a library that does not let go),
@@ -64,7 +76,7 @@ def stopping(
         os._exit(int(code))
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.code is not None:
+        if not stop.armed:
             return
         stop.request(codes[number])
         timer = threading.Timer(GRACE_SECONDS, force, (codes[number],))
@@ -80,8 +92,6 @@ def stopping(
     }
     timers: list[threading.Timer] = []
     before = {number: signal.signal(number, on_signal) for number in codes}
-    if timeout is not None:
-        signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
         yield
     finally:

@@ -251,3 +251,20 @@ def test_wait_lock_waits_for_the_other_run(job: Job) -> None:
     second = job.run("--stage", "extract", "--wait-lock", "60")
     first.communicate()
     assert (first.returncode, second.code) == (0, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_the_lock(job: Job, number: signal.Signals) -> None:
+    job.replay.faults = [SLOW]
+    first = job.start("--stage", "extract")
+    try:
+        wait_for(lambda: len(job.replay.requests) > 0)
+        second = job.start("--wait-lock", "100")
+        time.sleep(2)
+        second.send_signal(number)
+        _, err = second.communicate(timeout=10)
+    finally:
+        first.kill()
+        first.communicate()
+    assert second.returncode == 128 + number
+    assert "Traceback" not in err

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from etl import job
 from etl.errors import (
     ConfigError,
     ConnectionFailed,
@@ -20,6 +19,7 @@ from etl.job import check_options, run_job
 from etl.records import LoadRun, Options, RunRecord
 from etl.runs import last_failed
 from etl.settings import Retry, Settings, Source
+from etl.stages import sequence
 from etl.stages.context import RunContext
 
 Behaviour = Callable[[RunContext], None]
@@ -53,7 +53,7 @@ def play(
             return lambda: act
 
         functions = {n: stage(n) for n in ("extract", "transform", "audit", "load")}
-        monkeypatch.setattr(job, "_stage_functions", lambda: functions)
+        monkeypatch.setattr(sequence, "_stage_functions", lambda: functions)
         return run_job(settings, options or Options(), resume=resume), called
 
     return play

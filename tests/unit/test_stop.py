@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,13 +18,19 @@ def never(code: ExitCode) -> None:
     raise AssertionError(f"forced: {code}")
 
 
+@contextmanager
+def deadline(stop: Stop) -> Iterator[None]:
+    stop.after(0.05)
+    yield
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
 )
 def test_a_signal_stops_the_main_thread(number: signal.Signals, code: ExitCode) -> None:
     stop = Stop()
-    with pytest.raises(Stopped) as caught, stopping(stop, None, never):
+    with pytest.raises(Stopped) as caught, stopping(stop, never):
         signal.raise_signal(number)
     assert caught.value.code is code
     with pytest.raises(Stopped):
@@ -30,8 +38,10 @@ def test_a_signal_stops_the_main_thread(number: signal.Signals, code: ExitCode) 
 
 
 def test_the_deadline_stops_the_main_thread() -> None:
-    with pytest.raises(Stopped) as caught, stopping(Stop(), 0.05, never):
-        threading.Event().wait(5)
+    stop = Stop()
+    late = threading.Event()
+    with pytest.raises(Stopped) as caught, stopping(stop, never), deadline(stop):
+        late.wait(5)
     assert caught.value.code is ExitCode.TIMEOUT
 
 
@@ -40,6 +50,14 @@ def test_the_first_reason_counts() -> None:
     stop.request(ExitCode.TIMEOUT)
     stop.request(ExitCode.TERMINATED)
     assert stop.code is ExitCode.TIMEOUT
+
+
+def test_nothing_stops_the_writing_of_the_record() -> None:
+    stop = Stop()
+    with stopping(stop, never):
+        stop.disarm()
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.code is None
 
 
 def test_no_library_takes_it_for_a_failure_of_its_own() -> None:
@@ -57,7 +75,7 @@ def test_waiting_ends_when_the_run_is_stopped() -> None:
 
 def test_handlers_are_given_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with stopping(Stop(), 100, never):
+    with stopping(Stop(), never):
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
@@ -72,7 +90,7 @@ def last_words(code):
     sys.stdout.write("last words"); sys.stdout.flush()
     if sys.argv[1] == "hang":
         time.sleep(60)
-with etl.stop.stopping(etl.stop.Stop(), None, last_words):
+with etl.stop.stopping(etl.stop.Stop(), last_words):
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
     while True:
         try:

@@ -1,0 +1,178 @@
+"""Runs the stages in order: retries of what may pass, containment, and each stage's record."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import tenacity
+from loguru import logger
+
+from etl.errors import EtlError, StageFailures, Stopped, classify_os_error
+from etl.logs import stage_context
+from etl.records import STAGE_NAMES, Failure, Stage, StageName
+from etl.stages.context import RunContext
+
+StageFunction = Callable[[RunContext], None]
+
+
+def _stage_functions() -> dict[StageName, Callable[[], StageFunction]]:
+    def load_extract() -> StageFunction:
+        from etl.stages.extract import extract
+
+        return extract
+
+    def load_transform() -> StageFunction:
+        from etl.stages.transform import transform
+
+        return transform
+
+    def load_audit() -> StageFunction:
+        from etl.stages.audit import audit
+
+        return audit
+
+    def load_load() -> StageFunction:
+        from etl.stages.load import load
+
+        return load
+
+    # Each imports its libraries when it is needed: dlt costs a second, SQLMesh two.
+    return {
+        "extract": load_extract,
+        "transform": load_transform,
+        "audit": load_audit,
+        "load": load_load,
+    }
+
+
+def run_stages(ctx: RunContext) -> None:
+    """Run the stages that the options name, in pipeline order, and record each.
+
+    Raises:
+        Stopped: the run was asked to stop.
+    """
+    done = {s.name for s in ctx.run.stages}
+    functions = _stage_functions()
+    blocked = False
+    for name in STAGE_NAMES:
+        if name not in ctx.options.stages or name in done:
+            continue
+        if blocked:
+            ctx.run.stages.append(Stage(name=name, status="skipped", attempts=0, seconds=0))
+            continue
+        ctx.progress.stage(name)
+        with stage_context(name):
+            blocked = _run_stage(ctx, name, functions[name])
+        if not ctx.options.dry_run:
+            ctx.run.save()
+
+
+def _run_stage(ctx: RunContext, name: StageName, load: Callable[[], StageFunction]) -> bool:
+    """Run one stage with its retries; True when nothing after it can go on."""
+    logger.info(f"{name} starts")
+    started = time.monotonic()
+    before = len(ctx.run.failures)
+    attempts = 0
+
+    def attempt() -> None:
+        nonlocal attempts
+        attempts += 1
+        ctx.stop.check()
+        load()(ctx)
+
+    status, blocked = "ok", False
+    try:
+        _retrying(ctx, name)(attempt)
+    except Stopped:
+        ctx.run.stages.append(_stage(name, "stopped", attempts, started))
+        raise
+    except Exception as e:  # noqa: BLE001 - the boundary: whatever happened, it is in the record
+        if ctx.stop.code is not None:
+            # DuckDB turns what a signal's handler raises into an error of its own.
+            ctx.run.stages.append(_stage(name, "stopped", attempts, started))
+            ctx.stop.check()
+        status, blocked = _note_failure(ctx, name, e)
+    tell_failures(ctx.run.failures[before:])
+    if ctx.options.dry_run and status == "ok":
+        status = "dry_run"
+    ctx.run.stages.append(_stage(name, status, attempts, started))
+    logger.bind(status=status, seconds=round(time.monotonic() - started, 3)).info(f"{name} ended")
+    return blocked
+
+
+def tell_failures(failures: list[Failure]) -> None:
+    """Log failures, a line each."""
+    for failure in failures:
+        logger.bind(
+            exit_code=failure.exit_code,
+            exit_name=failure.exit_name,
+            subject=failure.subject,
+            hint=failure.hint,
+        ).error(failure.message)
+
+
+def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[str, bool]:
+    """Record what a stage raised; returns its status and whether it blocks what follows."""
+    if isinstance(error, StageFailures):
+        for contained in error.failures:
+            ctx.run.fail(contained, name)
+        blocked = name == "extract" and not ctx.done_sources
+        return ("failed" if blocked else "partial"), blocked
+    if not isinstance(error, EtlError):
+        logger.opt(exception=error).debug("unexpected")
+        known = classify_os_error(error) or EtlError(
+            f"{type(error).__name__}: {error}"[:1000],
+            subject=name,
+            hint=f"a failure without a class is a bug: please report it with {ctx.run.folder}",
+        )
+        known.__cause__ = error
+        error = known
+    ctx.run.fail(error, name)
+    return "failed", True
+
+
+def _stage(name: StageName, status: str, attempts: int, started: float) -> Stage:
+    return Stage.model_validate(
+        {
+            "name": name,
+            "status": status,
+            "attempts": attempts,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+    )
+
+
+def _retrying(ctx: RunContext, name: str) -> tenacity.Retrying:
+    """Retries of a stage for failures that may pass; bounded in count and in time."""
+    retry = ctx.settings.retry
+
+    def note(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        pause = state.next_action.sleep if state.next_action else 0.0
+        logger.bind(cause=str(error), attempt=state.attempt_number, wait_s=round(pause, 2)).warning(
+            f"{name} is tried again"
+        )
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        longest = retry.first_wait_seconds * 2.0 ** (state.attempt_number - 1)
+        return min(retry.max_wait_seconds, longest) * random.uniform(0.5, 1.0)  # noqa: S311
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_may_pass),
+        stop=tenacity.stop_any(
+            tenacity.stop_after_attempt(1 if ctx.options.dry_run else retry.attempts),
+            tenacity.stop_before_delay(retry.max_total_seconds),
+        ),
+        wait=pause,
+        sleep=ctx.stop.wait,
+        before_sleep=note,
+        reraise=True,
+    )
+
+
+def _may_pass(error: BaseException) -> bool:
+    if isinstance(error, StageFailures):
+        return any(f.code.retryable for f in error.failures)
+    return isinstance(error, EtlError) and error.code.retryable
