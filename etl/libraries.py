@@ -13,6 +13,8 @@ _DEFAULTS = {
     # Load files are read once, on this machine: compressing them costs more than it saves.
     "DATA_WRITER__DISABLE_COMPRESSION": "true",
     "LOAD__DELETE_COMPLETED_JOBS": "true",
+    # One file after the other: DuckDB uses all cores for each, and their memory does not add up.
+    "LOAD__WORKERS": "1",
     # Arrow tables, too, say which load package brought them: staging and reconciliation ask.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import dlt
 import duckdb
 from dlt.pipeline.abort import TAbortPlan
 
-from etl.errors import LoadError, SchemaError, Stopped, causes
+from etl.errors import LoadError, ResourcesError, SchemaError, Stopped, causes
 from etl.raw.failures import classify
 from etl.raw.repair import is_committed, take_back
 from etl.runs import write_atomically
@@ -22,10 +22,12 @@ from etl.settings import Settings, dataset_name
 from etl.warehouse import exists, quoted
 
 if TYPE_CHECKING:
+    from dlt.common.pipeline import LoadInfo
     from dlt.extract import DltSource
 
 # Old packages are of no use once committed; a few are kept to look at.
 KEPT_PACKAGES = 10
+LEAN_MEMORY = "192MB"
 
 
 @dataclass(frozen=True)
@@ -179,8 +181,7 @@ class Raw:
             raise
         loaded = set(self._take_back())
         try:
-            with self._translated("load"):
-                info = self.pipeline.load()
+            info = self._load()
         except LoadError:
             self._take_back()
             self._put_in_quarantine(self.pipeline.list_normalized_load_packages())
@@ -194,6 +195,25 @@ class Raw:
             marker.unlink(missing_ok=True)
         self._drop_old_packages()
         return Committed(tuple(sorted(loaded)), tuple(changes))
+
+    def _load(self) -> LoadInfo | None:
+        """Load with little memory; with as much as DuckDB likes when that was too little.
+
+        Without a limit DuckDB keeps what it has written in memory: the more rows, the more of it.
+        """
+        with self.connection() as connection, ExitStack() as stack:
+            stack.callback(connection.execute, "RESET preserve_insertion_order")
+            stack.callback(connection.execute, "RESET memory_limit")
+            connection.execute(f"SET memory_limit = '{LEAN_MEMORY}'")
+            connection.execute("SET preserve_insertion_order = false")
+            try:
+                with self._translated("load"):
+                    return self.pipeline.load()
+            except ResourcesError:
+                connection.execute("RESET memory_limit")
+                self._take_back()
+                with self._translated("load"):
+                    return self.pipeline.load()
 
     def _drop_normalized_twice(self) -> None:
         """dlt hands a normalised package on and then deletes the extracted one: killed between the

@@ -1,0 +1,143 @@
+"""Schema contracts: what breaks one ends with SCHEMA, is put away, and poisons no later run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.demo import Fault, Replay
+from etl.errors import SchemaError
+from tests.integration.extracting import (
+    bluesky,
+    count,
+    extract_once,
+    failures_of,
+    pending,
+    query,
+    settings_of,
+)
+
+ACTOR = "bulk-200.test"
+NEW = Fault("extra_field", field="elo", value=1, page=2)
+RETYPED = Fault("extra_field", field="indexedAt", value="whenever", page=2)
+
+
+@pytest.fixture
+def replay() -> Iterator[Replay]:
+    with Replay(date(2026, 1, 2)) as replay:
+        yield replay
+
+
+def columns(settings: Any) -> set[str]:
+    return {
+        c for (c,) in query(settings, "SELECT column_name FROM (DESCRIBE bluesky_raw.followers)")
+    }
+
+
+@pytest.mark.parametrize(
+    "contract", ["freeze", {"columns": "freeze"}, {"tables": "freeze", "columns": "freeze"}]
+)
+def test_new_column_breaks_a_frozen_contract(replay: Replay, tmp_path: Path, contract: Any) -> None:
+    source = bluesky(replay.base_url, ACTOR, schema_contract=contract)
+    settings = settings_of(tmp_path, {"bluesky": source})
+    extract_once(settings)
+    replay.faults = [NEW]
+    [failure] = failures_of(settings)
+    assert type(failure) is SchemaError
+    assert "bluesky: followers.elo: the contract on columns (freeze)" in failure.message
+    [kept] = (settings.data / "quarantine" / "bluesky").iterdir()
+    assert list(kept.rglob("followers.*"))
+    assert count(settings, "bluesky_raw.followers") == 200
+    assert pending(settings, "bluesky") == []
+
+    replay.faults = []  # the data is mended
+    extract_once(settings)
+    assert count(settings, "bluesky_raw.followers") == 400
+
+
+@pytest.mark.parametrize("mended", [None, "evolve"])
+def test_mended_contract_lets_the_next_run_pass(
+    replay: Replay, tmp_path: Path, mended: Any
+) -> None:
+    frozen = settings_of(
+        tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR, schema_contract="freeze")}
+    )
+    extract_once(frozen)
+    replay.faults = [NEW]
+    failures_of(frozen)
+    failures_of(frozen)
+    more = {} if mended is None else {"schema_contract": mended}
+    extract_once(settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR, **more)}))
+    assert count(frozen, "bluesky_raw.followers") == 400
+    assert "elo" in columns(frozen)
+
+
+def test_changed_type_breaks_a_frozen_contract(replay: Replay, tmp_path: Path) -> None:
+    source = bluesky(replay.base_url, ACTOR, schema_contract={"data_type": "freeze"})
+    settings = settings_of(tmp_path, {"bluesky": source})
+    extract_once(settings)
+    replay.faults = [RETYPED]
+    [failure] = failures_of(settings)
+    assert type(failure) is SchemaError
+    assert "followers.indexed_at" in failure.message
+
+
+def test_without_a_contract_the_schema_evolves_and_is_told(replay: Replay, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR)})
+    extract_once(settings)
+    replay.faults = [NEW]
+    ctx = extract_once(settings)
+    assert ctx.run.sources[0].schema_changes == ("new column followers.elo bigint",)
+
+
+def test_rows_that_break_a_discarding_contract_are_left_out(replay: Replay, tmp_path: Path) -> None:
+    source = bluesky(replay.base_url, ACTOR, schema_contract={"columns": "discard_row"})
+    settings = settings_of(tmp_path, {"bluesky": source})
+    extract_once(settings)
+    replay.faults = [NEW]
+    extract_once(settings)
+    assert count(settings, "bluesky_raw.followers") == 300
+    assert "elo" not in columns(settings)
+
+
+def test_values_that_break_a_discarding_contract_are_left_out(
+    replay: Replay, tmp_path: Path
+) -> None:
+    source = bluesky(replay.base_url, ACTOR, schema_contract="discard_value")
+    settings = settings_of(tmp_path, {"bluesky": source})
+    extract_once(settings)
+    replay.faults = [NEW]
+    extract_once(settings)
+    assert count(settings, "bluesky_raw.followers") == 400
+    assert "elo" not in columns(settings)
+
+
+def test_contract_holds_a_factory_source_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "frozen_source.py").write_text(
+        "import dlt\n\ndef make(extra):\n"
+        "    return dlt.resource([{'id': 1, **extra}], name='things', write_disposition='append')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def settings(**extra: Any) -> Any:
+        return settings_of(
+            tmp_path,
+            {
+                "things": {
+                    "factory": "frozen_source:make",
+                    "arguments": {"extra": extra},
+                    "schema_contract": "freeze",
+                }
+            },
+        )
+
+    extract_once(settings())
+    [failure] = failures_of(settings(b=1))
+    assert type(failure) is SchemaError
+    assert count(settings(), "things_raw.things") == 1
