@@ -35,6 +35,7 @@ class RunContext:
     transformed: bool = False
     idle: bool = False
     warehouse_turn: threading.Lock = field(default_factory=threading.Lock)
+    importing: threading.Event = field(default_factory=threading.Event)
     _project: Project | None = None
 
     @property

@@ -30,7 +30,6 @@ def extract(ctx: RunContext) -> None:
             _plan_source(ctx, name, source)
         return
     todo = {n: s for n, s in ctx.sources.items() if n not in ctx.done_sources}
-    _import_ahead(ctx)
     # dlt writes the schema of its destination's state tables on a first load, and DuckDB allows
     # one writer of a table: extraction runs side by side, commits take turns.
     pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="source")
@@ -59,8 +58,12 @@ def extract(ctx: RunContext) -> None:
 
 
 def _import_ahead(ctx: RunContext) -> None:
-    """Import what the later stages need while this one waits for the network."""
-    if "transform" in ctx.options.stages:
+    """Import what the later stages need, while this one waits for the network.
+
+    Called at the first page with rows: a run that finds nothing new needs no SQLMesh.
+    """
+    if "transform" in ctx.options.stages and not ctx.importing.is_set():
+        ctx.importing.set()
         threading.Thread(target=_import_sqlmesh, name="imports", daemon=True).start()
 
 
@@ -114,6 +117,8 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:
+    if rows:
+        _import_ahead(ctx)
     ctx.progress.advance("pages", source, 1)
     ctx.progress.advance("rows", source, rows)
 
