@@ -1,0 +1,285 @@
+"""Small projects of their own: a source that a test fills, a few models, a mart target."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from etl.configuration import load_settings
+from etl.demo import Replay
+from etl.job import run_job
+from etl.libraries import prepare_libraries
+from etl.records import Options, RunRecord
+from etl.settings import Settings
+
+prepare_libraries()
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+job: shop
+data_dir: data
+retry: {{attempts: 1}}
+sources:
+  shop:
+    factory: tests.integration.projects:shop
+    arguments: {{folder: "{folder}"}}
+    required: false
+transform:
+  start: 2026-01-01
+  pii: [customer]
+targets:
+  marts: {{kind: duckdb, path: published.duckdb}}
+loads:
+  - {{model: marts.totals, target: marts}}
+  - {{model: marts.customers, target: marts}}
+  - {{model: marts.items, target: marts}}
+"""
+STAGING = """
+MODEL (
+  name staging.stg_shop__{table},
+  kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at),
+  allow_partials TRUE,
+  grain _dlt_id,
+  audits (not_null(columns := (_dlt_load_id)))
+);
+WITH packages AS (
+  SELECT load_id, MIN(inserted_at) AS inserted_at
+  FROM shop_raw._dlt_loads WHERE status = 0 GROUP BY load_id
+)
+SELECT {columns}, packages.inserted_at::TIMESTAMPTZ AS _loaded_at,
+  {root}._dlt_load_id::TEXT AS _dlt_load_id, raw._dlt_id::TEXT AS _dlt_id
+FROM shop_raw.{table} AS raw {join}
+INNER JOIN packages ON {root}._dlt_load_id = packages.load_id
+WHERE packages.inserted_at BETWEEN @start_tstz AND @end_tstz
+"""
+FILES = {
+    "sqlmesh/config.py": """
+from pathlib import Path
+from etl.project.engine import project_config
+config = project_config(Path(__file__).parent)
+""",
+    "sqlmesh/external_models/shop.yaml": """
+- name: shop_raw.orders
+  columns: {id: BIGINT, customer: TEXT, amount: BIGINT, _dlt_load_id: TEXT, _dlt_id: TEXT}
+- name: shop_raw.orders__items
+  columns: {name: TEXT, _dlt_parent_id: TEXT, _dlt_list_idx: BIGINT, _dlt_id: TEXT}
+- name: shop_raw._dlt_loads
+  columns: {load_id: TEXT, schema_name: TEXT, status: BIGINT, inserted_at: TIMESTAMPTZ,
+    schema_version_hash: TEXT}
+""",
+    "sqlmesh/models/orders.sql": STAGING.format(
+        table="orders",
+        columns="raw.id::BIGINT AS id, raw.customer::TEXT AS customer, raw.amount::BIGINT AS amount",
+        join="",
+        root="raw",
+    ),
+    "sqlmesh/models/order_items.sql": STAGING.format(
+        table="orders__items",
+        columns="parents.id::BIGINT AS id, raw.name::TEXT AS name",
+        join="INNER JOIN shop_raw.orders AS parents ON raw._dlt_parent_id = parents._dlt_id",
+        root="parents",
+    ),
+    "sqlmesh/models/totals.sql": """
+MODEL (
+  name marts.totals, kind FULL, allow_partials TRUE, grain customer,
+  audits (
+    not_null(columns := (customer)),
+    unique_values(columns := (customer)),
+    forall(criteria := (amount >= 0))
+  )
+);
+SELECT customer::TEXT AS customer, SUM(amount)::BIGINT AS amount
+FROM staging.stg_shop__orders GROUP BY customer
+""",
+    "sqlmesh/models/customers.sql": """
+MODEL (name marts.customers, kind FULL, allow_partials TRUE, grain customer);
+SELECT customer::TEXT AS customer, (amount > 100)::BOOLEAN AS is_large FROM marts.totals
+""",
+    "sqlmesh/models/items.sql": """
+MODEL (name marts.items, kind FULL, allow_partials TRUE, grain name);
+SELECT name::TEXT AS name, COUNT(*)::BIGINT AS n FROM staging.stg_shop__orders__items GROUP BY name
+""",
+}
+ALL = {
+    "staging.stg_shop__orders", "staging.stg_shop__orders__items",
+    "marts.totals", "marts.customers", "marts.items",
+}  # fmt: skip
+
+
+def shop(folder: str) -> Any:
+    """The source of the small projects: the rows of `folder`/rows.json, each run once."""
+    import dlt
+
+    path = Path(folder) / "rows.json"
+
+    @dlt.resource(name="orders", write_disposition="append")
+    def orders() -> Iterator[Any]:
+        if path.exists():
+            yield json.loads(path.read_text(encoding="utf-8"))
+            path.unlink()
+
+    return orders
+
+
+class Shop:
+    """One small project in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "config").mkdir(parents=True, exist_ok=True)
+        (folder / "config" / "etl.yaml").write_text(CONFIG.format(folder=folder), encoding="utf-8")
+
+    @classmethod
+    def create(cls, folder: Path, files: dict[str, str] = FILES) -> Shop:
+        """A new project."""
+        project = cls(folder)
+        for path, text in files.items():
+            project.write(path, text)
+        return project
+
+    def copy(self, folder: Path) -> Shop:
+        """The project with all of its data, in another folder."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Shop(folder)
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def warehouse(self) -> Path:
+        return self.data / "warehouse.duckdb"
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(self.folder)
+
+    def write(self, path: str, text: str) -> None:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.folder / path).read_text(encoding="utf-8")
+        assert old in text, f"{old!r} is not in {path}"
+        self.write(path, text.replace(old, new))
+
+    def sell(self, *orders: tuple[int, str | None, int], items: Iterable[str] = ("tea",)) -> None:
+        """What the source returns in the next run: (id, customer, amount), each with the items."""
+        self.write(
+            "rows.json",
+            json.dumps(
+                [
+                    {"id": i, "customer": c, "amount": a, "items": [{"name": n} for n in items]}
+                    for i, c, a in orders
+                ]
+            ),
+        )
+
+    def run(self, *stages: str, **options: Any) -> RunRecord:
+        """One run in this process."""
+        chosen = {"stages": stages} if stages else {}
+        return run_job(self.settings, Options.model_validate(chosen | options))
+
+    def etl(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`python -m etl …` as a process."""
+        return subprocess.run(
+            [sys.executable, "-m", "etl", *arguments],
+            cwd=self.folder,
+            env=self.environment(**variables),
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
+        return kept | {
+            "ETL_PROJECT": str(self.folder), "PYTHONPATH": str(ROOT), **variables,
+        }  # fmt: skip
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Read or change the warehouse by hand."""
+        return _query(self.warehouse, sql)
+
+    def published(self, table: str) -> list[tuple[Any, ...]]:
+        """A mart as its readers see it, sorted."""
+        return _query(self.data / "published.duckdb", f"FROM {table} ORDER BY ALL", read_only=True)
+
+    def verdicts(self, environment: str = "prod") -> dict[str, str]:
+        return dict(
+            self.query(
+                "SELECT model, verdict FROM etl_meta.model_states "
+                f"WHERE environment = '{environment}'"
+            )
+        )
+
+    def physical(self, model: str, environment: str = "prod") -> str:
+        """The physical table behind a model's view."""
+        schema, _, name = model.partition(".")
+        suffix = "" if environment == "prod" else f"__{environment}"
+        view = _query(
+            self.warehouse,
+            f"SELECT sql FROM duckdb_views() WHERE schema_name = '{schema}{suffix}' "
+            f"AND view_name = '{name}'",
+        )
+        return str(view[0][0]).split(" FROM ")[-1].strip(" ;\n").replace('"', "")
+
+    def age(self, days: int = 1) -> None:
+        """Let all that was loaded and transformed so far be some days old.
+
+        Raw packages, staging rows and SQLMesh's intervals move back together.
+        """
+        self.query(
+            f"UPDATE shop_raw._dlt_loads SET inserted_at = inserted_at - INTERVAL {days} DAY"
+        )
+        for model in ("staging.stg_shop__orders", "staging.stg_shop__orders__items"):
+            self.query(
+                f"UPDATE {self.physical(model)} SET _loaded_at = _loaded_at - INTERVAL {days} DAY"
+            )
+
+
+def _query(path: Path, sql: str, *, read_only: bool = False) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(path), read_only=read_only) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.execute(sql).fetchall()
+
+
+class Bluesky:
+    """A copy of the project that ships, with the replay as its API, two actors."""
+
+    def __init__(self, folder: Path, replay: Replay) -> None:
+        self.folder, self.replay = folder, replay
+        for name in ("config", "sqlmesh"):
+            shutil.copytree(
+                ROOT / name, folder / name,
+                ignore=shutil.ignore_patterns("__pycache__", ".cache", "logs"),
+            )  # fmt: skip
+
+    def run(self, day: date, **options: Any) -> RunRecord:
+        """A run whose snapshot is of this day."""
+        self.replay.date = day
+        settings = load_settings(
+            self.folder,
+            "demo",
+            {
+                "ETL_DEMO_DATE": day.isoformat(),
+                "ETL_SOURCES__BLUESKY__CLIENT__BASE_URL": self.replay.base_url,
+            },
+        )
+        # Only the date of the demo is wanted, not a second replay: the address is no bsky.app.
+        return run_job(settings, Options.model_validate(options))
+
+    def mart(self, sql: str) -> list[tuple[Any, ...]]:
+        """A query of the published marts."""
+        return _query(self.folder / "data" / "marts.duckdb", sql, read_only=True)

@@ -1,0 +1,250 @@
+"""What was extracted is in the marts in the same run, and counted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from etl.cli import main
+from etl.demo import ACTORS, Replay, difference
+from etl.errors import ExitCode
+from tests.integration.projects import Bluesky, Shop
+
+FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop.create(tmp_path / "shop")
+
+
+@pytest.fixture
+def built(tmp_path: Path, template: Shop) -> Shop:
+    """A project after its first run: ann 50, bob 200, each with a tea and a cup."""
+    return template.copy(tmp_path / "shop")
+
+
+@pytest.fixture(scope="module")
+def bluesky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bluesky]:
+    """Two days of the replay, the second one run twice."""
+    with Replay(FIRST, cache=True) as replay:
+        project = Bluesky(tmp_path_factory.mktemp("bluesky") / "project", replay)
+        for day in (FIRST, SECOND, SECOND):
+            assert project.run(day).exit_code == 0
+        yield project
+
+
+def test_extracted_rows_are_in_the_marts_when_the_run_ends(shop: Shop) -> None:
+    shop.sell((1, "ann", 50), (2, "bob", 200))
+    record = shop.run()
+    assert (record.exit_code, record.partial) == (0, False)
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.published("customers") == [("ann", False), ("bob", True)]
+    assert shop.published("items") == [("tea", 2)]
+
+
+def test_second_run_of_a_day_brings_its_rows_too(built: Shop) -> None:
+    shop = built
+    shop.sell((2, "ann", 60))
+    assert shop.run().exit_code == 0
+    assert shop.published("totals") == [("ann", 110), ("bob", 200)]
+
+
+def test_package_with_an_older_load_id_that_was_committed_late_is_transformed(built: Shop) -> None:
+    shop = built
+    # Created long before the first one, committed only now: as after a crash.
+    shop.query(
+        "INSERT INTO shop_raw.orders (id, customer, amount, _dlt_load_id, _dlt_id) "
+        "VALUES (2, 'eve', 7, '1000000000.5', 'late'); "
+        "INSERT INTO shop_raw._dlt_loads (load_id, schema_name, status, inserted_at) "
+        "VALUES ('1000000000.5', 'shop', 0, now())"
+    )
+    assert shop.run().exit_code == 0
+    assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 7)]
+
+
+def test_package_that_is_not_committed_reaches_no_mart(built: Shop) -> None:
+    shop = built
+    shop.query(
+        "INSERT INTO shop_raw.orders (id, customer, amount, _dlt_load_id, _dlt_id) "
+        "VALUES (2, 'bob', 7, '1000000000.5', 'half')"
+    )
+    shop.sell((3, "ann", 1))
+    assert shop.run().exit_code == 0
+    assert shop.published("totals") == [("ann", 51), ("bob", 200)]
+
+
+def test_record_has_each_model_with_its_rows(shop: Shop) -> None:
+    shop.sell((1, "ann", 50), (2, "bob", 200), items=("tea", "cup"))
+    models = {m.name: m for m in shop.run().models}
+    assert {n: m.rows for n, m in models.items()} == {
+        "staging.stg_shop__orders": 2,
+        "staging.stg_shop__orders__items": 4,
+        "marts.totals": 2,
+        "marts.customers": 2,
+        "marts.items": 2,
+    }
+    assert {m.status for m in models.values()} == {"ok"}
+    assert all(m.intervals >= 1 for m in models.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actor", ACTORS)
+def test_second_day_shows_exactly_who_came_left_and_was_renamed(
+    bluesky: Bluesky, actor: str
+) -> None:
+    expected = difference(actor, "followers", FIRST, SECOND)
+    rows = bluesky.mart(
+        "SELECT change, did, handle, previous_handle FROM follower_changes "
+        f"WHERE actor = '{actor}' AND changed_on = DATE '{SECOND}'"
+    )
+    assert {r[1] for r in rows if r[0] == "gained"} == expected.gained
+    assert {r[1] for r in rows if r[0] == "lost"} == expected.lost
+    assert {r[1]: (r[3], r[2]) for r in rows if r[0] == "renamed"} == dict(expected.renamed)
+    assert len(rows) == len(expected.gained) + len(expected.lost) + len(expected.renamed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("actor", ACTORS)
+def test_day_with_two_runs_counts_nobody_twice(bluesky: Bluesky, actor: str) -> None:
+    from etl.demo import graph
+
+    expected = difference(actor, "followers", FIRST, SECOND)
+    daily = bluesky.mart(
+        "SELECT snapshot_date, followers_count, follows_count, gained_count, lost_count "
+        f"FROM followers_daily WHERE actor = '{actor}' ORDER BY 1"
+    )
+    first, second = graph(actor, FIRST), graph(actor, SECOND)
+    assert daily == [
+        (FIRST, len(first.followers), len(first.follows), None, None),
+        (
+            SECOND,
+            len(second.followers),
+            len(second.follows),
+            len(expected.gained),
+            len(expected.lost),
+        ),
+    ]
+    mutual = {p["did"] for p in second.followers} & {p["did"] for p in second.follows}
+    found = bluesky.mart(f"SELECT did FROM mutuals WHERE actor = '{actor}'")
+    assert sorted(d for (d,) in found) == sorted(mutual)
+
+
+# -- raw and staging agree -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "numbers", "idle"),
+    [
+        ("orders", "DELETE FROM {table} WHERE id = 1", (2, 1), True),
+        ("orders", "INSERT INTO {table} FROM {table} WHERE id = 1", (2, 3), False),
+        ("orders__items", "DELETE FROM {table} WHERE name = 'cup'", (4, 2), True),
+        ("orders__items", "INSERT INTO {table} FROM {table}", (4, 8), False),
+    ],
+    ids=["lost, idle", "doubled", "nested lost, idle", "nested doubled"],
+)
+def test_lost_or_doubled_rows_end_with_12(
+    built: Shop, model: str, change: str, numbers: tuple[int, int], idle: bool
+) -> None:
+    shop, model = built, f"staging.stg_shop__{model}"
+    ((load_id,),) = shop.query("SELECT DISTINCT _dlt_load_id FROM shop_raw.orders")
+    shop.age(days=2)
+    shop.run()
+    # Two days ago: no interval that a run evaluates by itself.
+    before = shop.published("totals")
+    shop.query(change.format(table=shop.physical(model)))
+    if not idle:
+        shop.sell((3, "eve", 1))
+    record = shop.run()
+    assert record.exit_code == ExitCode.RECONCILIATION
+    failure = next(f for f in record.failures if f.exit_code == ExitCode.RECONCILIATION)
+    assert failure.subject == model
+    assert all(str(part) in failure.message for part in (model, load_id, *numbers))
+    wrong = [r for r in record.reconciliations if not r.agrees]
+    assert [(r.subject, r.load_id, r.expected, r.found) for r in wrong] == [
+        (model, load_id, *numbers)
+    ]
+    if model == "staging.stg_shop__orders":
+        assert shop.published("totals") == before, "a mart below it was published"
+    # The command of the hint mends it.
+    command = failure.hint.partition("etl ")[2].partition(" (")[0].split()
+    assert main([*command, "--project", str(shop.folder)]) == 0
+    assert shop.run().exit_code == 0
+    names = ["ann", "bob"] if idle else ["ann", "bob", "eve"]
+    assert [c for c, _ in shop.published("totals")] == names
+
+
+def test_package_that_moves_out_of_its_interval_ends_with_12(built: Shop) -> None:
+    shop = built
+    shop.query("UPDATE shop_raw._dlt_loads SET inserted_at = inserted_at - INTERVAL 3 DAY")
+    record = shop.run()
+    assert record.exit_code == ExitCode.RECONCILIATION
+    assert "has 2 rows in raw and 0 in staging" in record.failures[0].message
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+
+
+def test_filtered_staging_model_is_not_counted(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
+    shop.edit("sqlmesh/models/orders.sql", "WHERE packages", "WHERE raw.id > 1 AND packages")
+    shop.sell((1, "ann", 50), (2, "bob", 200))
+    record = shop.run()
+    assert record.exit_code == 0
+    assert shop.published("totals") == [("bob", 200)]
+
+
+# -- nothing new -----------------------------------------------------------------------------
+
+
+def test_idle_run_evaluates_nothing(built: Shop) -> None:
+    shop = built
+    record = shop.run()
+    assert (record.exit_code, record.models, record.audits) == (0, (), ())
+    assert {x.status for x in record.loads} == {"unchanged"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["model", "macro", "verdict", "plan", "day", "state", "restate", "setting"],
+)
+def test_idle_run_evaluates_when_anything_may_have_changed(built: Shop, change: str) -> None:
+    shop = built
+    options: dict[str, object] = {}
+    if change == "model":
+        shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
+    elif change == "macro":
+        shop.write("sqlmesh/macros/m.py", "x = 1\n")
+    elif change == "verdict":
+        shop.query(
+            "UPDATE etl_meta.model_states SET verdict = 'unfinished' WHERE model = 'marts.items'"
+        )
+    elif change == "plan":
+        shop.query("UPDATE etl_meta.transformations SET plan_id = 'another'")
+    elif change == "day":
+        shop.query("UPDATE etl_meta.transformations SET due_at = due_at - INTERVAL 1 DAY")
+    elif change == "state":
+        (shop.data / "state.duckdb").unlink()
+    elif change == "restate":
+        options["full_refresh"] = True
+    elif change == "setting":
+        shop.edit("config/etl.yaml", "start: 2026-01-01", "start: 2026-01-02")
+    record = shop.run("transform", "audit", "load", **options)
+    assert record.exit_code == 0
+    assert record.models
+
+
+def test_project_that_reads_elsewhere_is_never_idle(shop: Shop) -> None:
+    shop.write("extra.csv", "name\ntea\n")
+    shop.edit(
+        "sqlmesh/models/items.sql",
+        "GROUP BY name",
+        f"WHERE name IN (SELECT x.name FROM READ_CSV('{shop.folder}/extra.csv') AS x) GROUP BY name",
+    )
+    shop.sell((1, "ann", 50), items=("tea", "cup"))
+    shop.run()
+    assert shop.published("items") == [("tea", 1)]
+    shop.write("extra.csv", "name\ncup\n")
+    assert shop.run().exit_code == 0
+    assert shop.published("items") == [("cup", 1)]
