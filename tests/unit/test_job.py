@@ -48,7 +48,8 @@ def play(
                 called.append(name)
                 if name == "extract" and name not in behaviours:
                     ctx.done_sources.add("api")
-                behaviours.get(name, lambda ctx: None)(ctx)
+                if name in behaviours:
+                    behaviours[name](ctx)
 
             return lambda: act
 

@@ -1,0 +1,60 @@
+"""The wheel holds all that the job needs and runs from anywhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.contract.process import ROOT, new_job
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation",
+         "--no-index", "-w", str(folder), str(ROOT)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {n.split("/")[0] for n in names if ".dist-info/" not in n} == {"etl"}
+    assert "etl/run.schema.json" in names
+    assert "etl/py.typed" in names
+    assert any(n.startswith("etl/demo/") for n in names)
+    entry = next(n for n in names if n.endswith("entry_points.txt"))
+    assert "etl = etl.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
+
+
+def test_a_wheel_installed_elsewhere_runs_a_project_by_its_folder(
+    wheel: Path, tmp_path: Path
+) -> None:
+    site, project, elsewhere = (tmp_path / name for name in ("site", "project", "elsewhere"))
+    for folder in (project, elsewhere):
+        folder.mkdir()
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index",
+         "--target", str(site), str(wheel)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    with new_job(project) as job:
+        variables = job.environment({"PYTHONPATH": str(site), "ETL_PROJECT": ""})
+        where = subprocess.run(
+            [sys.executable, "-c", "import etl; print(etl.__file__)"],
+            cwd=elsewhere, env=variables, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert str(site) in where.stdout
+        done = subprocess.run(
+            [sys.executable, "-m", "etl", "run", "--project", str(project)],
+            cwd=elsewhere, env=variables, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (project / "data" / "marts.duckdb").exists()
+    assert list(elsewhere.iterdir()) == []
