@@ -1,0 +1,374 @@
+"""Sources as dlt documents them bring through our builder what they bring through plain dlt."""
+
+from __future__ import annotations
+
+import base64
+from copy import deepcopy
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pytest
+from dlt.sources.rest_api import rest_api_source
+
+from etl.errors import ConfigError
+from tests.integration.extracting import (
+    context,
+    count,
+    extract_once,
+    failures_of,
+    query,
+    serving,
+    settings_of,
+)
+
+ROWS = [{"id": n, "name": f"n{n}", "tags": [{"t": n}, {"t": -n}]} for n in range(1, 26)]
+
+
+def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+    """Lists of 25 rows behind every kind of pagination, and one path per parent."""
+    kind, _, rest = path.strip("/").partition("/")
+    if kind == "secret":
+        given = headers.get("authorization") or headers.get("x-key") or asked.get("key")
+        basic = "Basic " + base64.b64encode(b"ann:pa:ss").decode()
+        return ROWS if given in {"Bearer tok", "k3y", basic} else (401, {}, {})
+    if kind == "things" and rest:
+        return [{"thing": int(rest.split("/")[0]), "n": n} for n in range(2)]
+    if kind == "one":
+        return {"id": 1, "name": "only"}
+    if kind == "since":
+        floor = asked.get("since", "0")
+        return [r for r in ROWS[: int(asked.get("upto", "25"))] if r["id"] > int(floor)]
+    size = 10
+    start = {
+        "page": (int(asked.get("page", "1")) - 1) * size,
+        "offset": int(asked.get("offset", "0")),
+    }.get(kind, int(asked.get("after", "0")))
+    rows, more = ROWS[start : start + size], start + size < len(ROWS)
+    next_url = f"{headers['host']}/{kind}?after={start + size}"
+    if kind == "header":
+        return 200, rows, {"Link": f'<http://{next_url}>; rel="next"'} if more else {}
+    if kind == "link":
+        return {"data": rows, "next": f"http://{next_url}" if more else None}
+    if kind == "auto":
+        return {"results": rows, "links": {"next": f"http://{next_url}" if more else None}}
+    return {"data": rows, "total": len(ROWS), "cursor": str(start + size) if more else None}
+
+
+def things(**endpoint: Any) -> dict[str, Any]:
+    return {"name": "things", "endpoint": {"path": "things_list", **endpoint}}
+
+
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "page_number": {
+        "client": {"paginator": {"type": "page_number", "base_page": 1, "total_path": None}},
+        "resources": [things(path="page", data_selector="data")],
+    },
+    "offset": {
+        "client": {"paginator": {"type": "offset", "limit": 10, "total_path": "total"}},
+        "resources": [things(path="offset", data_selector="data")],
+    },
+    "header_link": {
+        "client": {"paginator": "header_link"},
+        "resources": [things(path="header")],
+    },
+    "json_link": {
+        "client": {"paginator": {"type": "json_link", "next_url_path": "next"}},
+        "resources": [things(path="link", data_selector="data")],
+    },
+    "cursor": {
+        "client": {
+            "paginator": {"type": "cursor", "cursor_path": "cursor", "cursor_param": "after"}
+        },
+        "resources": [things(path="cursor", data_selector="$.data")],
+    },
+    "single_page": {"client": {"paginator": "single_page"}, "resources": [things(path="since")]},
+    "auto": {"client": {}, "resources": [things(path="auto")]},
+    "auto on a path alone": {"client": {}, "resources": ["since"]},
+    "endpoint's own paginator": {
+        "client": {"paginator": "single_page"},
+        "resources": [
+            things(
+                path="link",
+                data_selector="data",
+                paginator={"type": "json_link", "next_url_path": "next"},
+            )
+        ],
+    },
+    "default endpoint": {
+        "client": {},
+        "resource_defaults": {
+            "primary_key": "id",
+            "write_disposition": "merge",
+            "endpoint": {
+                "data_selector": "data",
+                "paginator": {"type": "json_link", "next_url_path": "next"},
+            },
+        },
+        "resources": [things(path="link")],
+    },
+    "bearer": {
+        "client": {"auth": {"type": "bearer", "token": "tok"}},
+        "resources": [things(path="secret")],
+    },
+    "api_key in a header": {
+        "client": {"auth": {"type": "api_key", "name": "X-Key", "api_key": "k3y"}},
+        "resources": [things(path="secret")],
+    },
+    "api_key in the query": {
+        "client": {
+            "auth": {"type": "api_key", "name": "key", "api_key": "k3y", "location": "query"}
+        },
+        "resources": [things(path="secret")],
+    },
+    "http_basic": {
+        "client": {"auth": {"type": "http_basic", "username": "ann", "password": "pa:ss"}},
+        "resources": [things(path="secret")],
+    },
+    "dependent": {
+        "client": {"paginator": "single_page"},
+        "resources": [
+            things(path="since"),
+            {
+                "name": "parts",
+                "endpoint": {"path": "things/{resources.things.id}/parts"},
+                "include_from_parent": ["id", "name"],
+            },
+        ],
+    },
+    "dependent by a resolved parameter": {
+        "client": {"paginator": "single_page"},
+        "resources": [
+            things(path="since"),
+            {
+                "name": "parts",
+                "endpoint": {
+                    "path": "things/{thing}/parts",
+                    "params": {"thing": {"type": "resolve", "resource": "things", "field": "id"}},
+                },
+            },
+        ],
+    },
+    "processing steps": {
+        "client": {"paginator": "single_page"},
+        "resources": [
+            {**things(path="since"), "processing_steps": [{"filter": lambda r: r["id"] % 2}]}
+        ],
+    },
+}
+
+
+def tables(client: Any, schema: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Every table's rows without dlt's ids, sorted."""
+    names = client(
+        "SELECT table_name FROM information_schema.tables "
+        f"WHERE table_schema = '{schema}' AND table_name NOT LIKE '\\_dlt%' ESCAPE '\\'"
+    )
+    return {
+        n: sorted(
+            client(f"SELECT COLUMNS(c -> c NOT LIKE '\\_dlt%' ESCAPE '\\') FROM {schema}.{n}"),
+            key=repr,
+        )
+        for (n,) in names
+    }
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+def test_declarative_source_brings_what_plain_dlt_brings(tmp_path: Path, kind: str) -> None:
+    with serving(answer) as api:
+        config: dict[str, Any] = deepcopy(CONFIGURATIONS[kind])
+        config["client"]["base_url"] = api.url
+        pipeline = dlt.pipeline(
+            "plain",
+            pipelines_dir=str(tmp_path / "plain"),
+            destination=dlt.destinations.duckdb(str(tmp_path / "plain.duckdb")),
+            dataset_name="plain_raw",
+        )
+        pipeline.run(rest_api_source(deepcopy(config), name="plain"))  # type: ignore[arg-type]
+        with pipeline.sql_client() as client:
+            plain = tables(client.execute_sql, "plain_raw")
+        settings = settings_of(tmp_path, {"api": config})
+        ctx = extract_once(settings)
+    ours = tables(lambda sql: query(settings, sql), "api_raw")
+    assert ours == plain
+    assert {len(v) for v in ours.values()} & {25, 13}, "the API gave its rows"
+    assert all(r.agrees for r in ctx.run.reconciliations)
+
+
+def test_dependent_resource_runs_twice_although_each_parent_has_one_page(tmp_path: Path) -> None:
+    with serving(answer) as api:
+        config: dict[str, Any] = deepcopy(CONFIGURATIONS["dependent"])
+        config["client"]["base_url"] = api.url
+        settings = settings_of(tmp_path, {"api": config})
+        for _ in range(2):
+            extract_once(settings)
+    assert count(settings, "api_raw.parts") == 100
+
+
+@pytest.mark.parametrize("form", ["incremental", "params"])
+def test_incremental_reads_only_what_is_new(tmp_path: Path, form: str) -> None:
+    seen = {"upto": 10}
+
+    def growing(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return answer(path, asked | {"upto": str(seen["upto"])}, headers)
+
+    with serving(growing) as api:
+        cursor = {"cursor_path": "id", "initial_value": 0}
+        endpoint: dict[str, Any] = (
+            {
+                "params": {"since": "{incremental.start_value}"},
+                "incremental": cursor | {"start_param": "since"},
+            }
+            if form == "incremental"
+            else {"params": {"since": {"type": "incremental", **cursor}}}
+        )
+        if form == "incremental":
+            del endpoint["params"]
+        config = {
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resources": [things(path="since", **endpoint)],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        extract_once(settings)
+        assert api.asked[-1][1]["since"] == "0"
+        for upto in (25, 25, 25):  # and a run without anything new is a good one
+            seen["upto"] = upto
+            extract_once(settings)
+            assert count(settings, "api_raw.things") == upto
+        assert api.asked[-1][1]["since"] == "25"
+
+
+def test_incremental_cursor_of_a_refused_extraction_is_taken_back(tmp_path: Path) -> None:
+    with serving(answer) as api:
+
+        def config(**more: Any) -> Any:
+            cursor = {"cursor_path": "id", "initial_value": 0, "start_param": "since"}
+            return {
+                "client": {"base_url": api.url, "paginator": "single_page"},
+                "resources": [things(path="since", incremental=cursor)],
+            } | more
+
+        failures_of(settings_of(tmp_path, {"api": config(volume={"min_rows": 26})}))
+        extract_once(settings := settings_of(tmp_path, {"api": config()}))
+        assert count(settings, "api_raw.things") == 25
+
+
+def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) -> None:
+    with serving(answer) as api:
+        config = {
+            "for_each": {"kind": ["cursor", "other"]},
+            "stamp": {"day": "snapshot_date"},
+            "client": {
+                "base_url": api.url,
+                "paginator": {"type": "cursor", "cursor_path": "cursor", "cursor_param": "after"},
+            },
+            "resources": [things(path="{kind}", data_selector="data")],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        ctx = extract_once(settings)
+    found = query(settings, "SELECT kind, day::VARCHAR, count(*) FROM api_raw.things GROUP BY 1, 2")
+    assert sorted(found) == [("cursor", "2026-01-02", 25), ("other", "2026-01-02", 25)]
+    [source] = ctx.run.sources
+    assert (source.resource, source.rows, source.pages) == ("things", 50, 6)
+
+
+FACTORY = """
+import dlt
+import pyarrow as pa
+
+@dlt.source
+def several(size):
+    @dlt.resource(write_disposition="append")
+    def dicts():
+        for n in range(size):
+            yield {"id": n}
+
+    @dlt.resource(write_disposition="append")
+    def lists():
+        yield [{"id": n} for n in range(size)]
+
+    @dlt.resource(write_disposition="replace")
+    def arrow():
+        for _ in range(2):
+            yield pa.table({"id": pa.array(range(size), pa.int64())})
+
+    @dlt.resource(write_disposition="append")
+    def batches():
+        yield pa.record_batch({"id": pa.array(range(size), pa.int64())})
+
+    return dicts, lists, arrow, batches
+
+@dlt.resource(name="alone", write_disposition="append")
+def alone(cursor=dlt.sources.incremental("id", initial_value=0)):
+    yield [{"id": n} for n in range(1, 6) if n > (cursor.last_value or 0)]
+
+def nothing():
+    return 3
+"""
+
+
+@pytest.fixture
+def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    name = f"factory_{tmp_path.name}".replace("-", "_").replace("[", "_").replace("]", "_")
+    (tmp_path / f"{name}.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return name
+
+
+def test_factory_source_brings_dicts_lists_and_arrow_tables(tmp_path: Path, factory: str) -> None:
+    source = {
+        "factory": f"{factory}:several",
+        "arguments": {"size": 7},
+        "stamp": {"day": "snapshot_date"},
+    }
+    settings = settings_of(tmp_path, {"py": source})
+    for _ in range(2):
+        ctx = extract_once(settings)
+    expected = {"dicts": 14, "lists": 14, "arrow": 14, "batches": 14}
+    assert {t: count(settings, f"py_raw.{t}") for t in expected} == expected
+    for table in expected:
+        assert query(settings, f"SELECT DISTINCT day FROM py_raw.{table}") == [(date(2026, 1, 2),)]
+        assert query(
+            settings,
+            f"SELECT count(*) FROM py_raw.{table} t ANTI JOIN py_raw._dlt_loads l "
+            "ON t._dlt_load_id = l.load_id",
+        ) == [(0,)]
+    assert {r.subject: r.found for r in ctx.run.reconciliations} == {
+        "py_raw.dicts": 7, "py_raw.lists": 7, "py_raw.arrow": 14, "py_raw.batches": 7,
+    }  # fmt: skip
+
+
+def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: str) -> None:
+    settings = settings_of(tmp_path, {"py": {"factory": f"{factory}:alone"}})
+    for _ in range(3):
+        extract_once(settings)
+        assert count(settings, "py_raw.alone") == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"factory": "no_such_module:f"}, "cannot be imported"),
+        ({"factory": "{}:no_such"}, "cannot be imported"),
+        ({"factory": "{}:nothing"}, "returned int, not a dlt source"),
+        ({"factory": "{}:nothing", "arguments": {"x": 1}}, "does not accept them"),
+    ],
+)
+def test_factory_that_cannot_be_used_is_a_configuration_error(
+    tmp_path: Path, factory: str, given: dict[str, Any], message: str
+) -> None:
+    given = given | {"factory": given["factory"].format(factory)}
+    [failure] = failures_of(settings_of(tmp_path, {"py": given}))
+    assert type(failure) is ConfigError
+    assert message in failure.message
+
+
+def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
+    with serving(answer) as api:
+        config = {"client": {"base_url": api.url}, "resources": [things(path="since")]}
+        settings = settings_of(tmp_path, {"api": config})
+        ctx = extract_once(settings, context(settings, dry_run=True))
+    assert ctx.run.plan == ["extract api.things → api_raw.things (append)"]
+    assert api.asked == []
+    assert not settings.data.exists()

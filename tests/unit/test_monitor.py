@@ -1,0 +1,101 @@
+"""The counters and the guards that need no API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from etl.errors import DataQualityError
+from etl.settings import Source
+from etl.sources.monitor import Monitor, PageStep
+
+
+def monitor(rows: int = 0, *, tables: tuple[str, ...] = ("t",), **more: Any) -> Monitor:
+    settings = Source.model_validate(
+        {"client": {"base_url": "http://x"}, "resources": ["t"], **more.pop("settings", {})}
+    )
+    found = Monitor("api", settings, **more)
+    found.tables = {t: t for t in tables}
+    found.count_rows("t", rows)
+    return found
+
+
+def page(found: Monitor, resource: str, chains: tuple[int, ...]) -> None:
+    for pages in chains:
+        for number in range(1, pages + 1):
+            found.count_page(resource, 1, chain=number, url="http://x/t")
+
+
+def test_first_empty_extraction_of_an_incremental_source_is_refused() -> None:
+    found = monitor()
+    found.incremental = {"t"}
+    with pytest.raises(DataQualityError, match="returned no row"):
+        found.check_source()
+
+
+def test_nothing_new_from_an_incremental_source_is_good() -> None:
+    found = monitor(earlier_rows=0)
+    found.incremental = {"t"}
+    found.check_source()
+
+
+def test_nothing_from_a_source_that_is_incremental_in_part_is_refused() -> None:
+    found = monitor(tables=("t", "u"), earlier_rows=5)
+    found.incremental = {"t"}
+    with pytest.raises(DataQualityError, match="returned no row"):
+        found.check_source()
+
+
+@pytest.mark.parametrize(
+    ("chains", "refused"), [((1,), True), ((1, 1, 1), True), ((2,), False), ((1, 6), False)]
+)
+def test_one_page_is_refused_when_no_chain_is_longer(
+    chains: tuple[int, ...], refused: bool
+) -> None:
+    found = monitor(1, earlier_pages={"t": 5})
+    page(found, "t", chains)
+    if not refused:
+        found.check_source()
+        return
+    with pytest.raises(DataQualityError, match="ended after page 1") as caught:
+        found.check_source()
+    assert "api.t" in caught.value.message
+    assert "http://x/t" in caught.value.message
+
+
+@pytest.mark.parametrize("more", [{"earlier_pages": {"t": 4}}, {"earlier_pages": {}}])
+def test_one_page_is_good_where_there_were_never_many(more: dict[str, Any]) -> None:
+    found = monitor(1, **more)
+    page(found, "t", (1,))
+    found.check_source()
+
+
+def test_one_page_of_an_incremental_resource_is_good() -> None:
+    found = monitor(1, earlier_pages={"t": 50})
+    found.incremental = {"t"}
+    page(found, "t", (1,))
+    found.check_source()
+
+
+@pytest.mark.parametrize(("rows", "refused"), [(79, True), (80, False), (200, False)])
+def test_fall_in_volume_is_refused_beyond_the_limit(rows: int, refused: bool) -> None:
+    found = monitor(rows, earlier_rows=100, settings={"volume": {"max_drop": 0.2}})
+    if not refused:
+        found.check_source()
+        return
+    with pytest.raises(DataQualityError, match="79 rows after 100"):
+        found.check_source()
+
+
+def test_step_counts_and_stamps_lists_rows_and_arrow() -> None:
+    found = monitor()
+    step = PageStep(found, "t", {"day": "d"})
+    assert step([{"a": 1}, {"a": 2}]) == [{"a": 1, "day": "d"}, {"a": 2, "day": "d"}]
+    assert step({"a": 3}) == {"a": 3, "day": "d"}
+    assert step(pa.table({"a": [4, 5]})).to_pylist() == [{"a": 4, "day": "d"}, {"a": 5, "day": "d"}]
+    assert step(pa.record_batch({"a": [6]})).to_pylist() == [{"a": 6, "day": "d"}]
+    assert step(pa.table({"a": pa.array([], pa.int64())})).num_rows == 0
+    assert step(None) is None
+    assert found.rows["t"] == 6
