@@ -84,7 +84,9 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         epilog="Every option can be set by a variable: --wait-lock by ETL_WAIT_LOCK. "
         "Exit codes: etl exit-codes.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     run = _command(

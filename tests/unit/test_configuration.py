@@ -415,7 +415,7 @@ def test_text_that_looks_like_yaml_stays_text_where_text_stands(project: Project
 
 
 def test_kubernetes_service_variables_break_nothing(project: Project) -> None:
-    variables = {}
+    variables: dict[str, str] = {}
     for service in ("ETL", "ETL_SOURCES", "ETL_LOG", "ETL_DEMO", "ETL_DATA_DIR", "ETL_JOB"):
         variables |= {
             f"{service}_SERVICE_HOST": "10.0.0.1",

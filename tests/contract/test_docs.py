@@ -1,0 +1,284 @@
+"""README and docs/ hold what the code does: tables, commands, snippets, links."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+import pytest
+import yaml
+
+from etl.configuration import load_settings
+from etl.demo.__main__ import _parser as demo_parser
+from etl.errors import SEVERITY, ExitCode
+from etl.exit_codes import as_markdown
+from etl.options import parse
+from etl.records import json_schema as record_schema
+from etl.settings_schema import json_schema, settings_table
+from etl.variables import OPTION_VARIABLES
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+class Block(NamedTuple):
+    """A fenced block: its page, language, text, and the file that it is meant to be."""
+
+    page: str
+    language: str
+    text: str
+    file: str
+
+
+def blocks(*languages: str) -> list[Block]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(
+            r"(?:`shop/(\S+)`[^\n]*:\n\n)?^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+        ):
+            file, language, body = match.groups()
+            if language in languages or not languages:
+                found.append(Block(page.name, language, body, file or ""))
+    return found
+
+
+def between(page: str, mark: str) -> str:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return text.split(f"<!-- {mark}:start -->\n")[1].split(f"<!-- {mark}:end -->")[0]
+
+
+# -- generated parts -------------------------------------------------------------------------------
+
+
+def test_the_exit_code_table_is_the_codes_own() -> None:
+    assert between("README.md", "exit-codes") == as_markdown()
+
+
+def test_the_settings_table_is_the_settings_own() -> None:
+    assert between("docs/configuration.md", "settings") == settings_table()
+
+
+def test_the_committed_schemas_are_the_codes_own() -> None:
+    config = json.loads((ROOT / "config" / "etl.schema.json").read_text(encoding="utf-8"))
+    assert config == json_schema()
+    record = json.loads((ROOT / "etl" / "run.schema.json").read_text(encoding="utf-8"))
+    assert record == record_schema()
+    for schema in (config, record):
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("name", ["etl.yaml", "demo.yaml"])
+def test_the_shipped_configuration_fits_the_schema(name: str) -> None:
+    text = (ROOT / "config" / name).read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=etl.schema.json\n")
+    check_configuration(text)
+
+
+def check_configuration(text: str) -> None:
+    tree = json.loads(json.dumps(yaml.safe_load(text), default=str))
+    jsonschema.Draft202012Validator(json_schema()).validate(tree)
+
+
+def test_every_setting_has_a_meaning() -> None:
+    for line in settings_table().splitlines()[2:]:
+        assert all(cell.strip() for i, cell in enumerate(line.split(" | ")) if i in {0, 1, 3}), line
+
+
+def test_operations_say_what_to_do_for_each_code() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    paragraphs = dict(re.findall(r"^### (\d+ [A-Z_]+)\n\n([^#]+)", text, re.MULTILINE))
+    assert list(paragraphs) == [f"{int(c)} {c.name}" for c in ExitCode]
+    assert all(len(p) > 15 for p in paragraphs.values())
+
+
+def test_the_decision_on_severity_has_the_codes_order() -> None:
+    (page,) = (ROOT / "docs" / "adr").glob("0003-*.md")
+    line = next(x for x in page.read_text(encoding="utf-8").splitlines() if x.startswith("143, "))
+    assert [int(n) for n in re.findall(r"\d+", line)] == [int(c) for c in SEVERITY if c]
+
+
+def test_the_readme_lists_every_option_of_etl_run() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = set(
+        re.findall(r"`(--[a-z-]+)", text.split("## Options of `etl run`")[1].split("\n## ")[0])
+    )
+    names = {f"--{n.replace('_', '-')}" for n in vars(parse(["run"], {}))} - {
+        "--parser",
+        "--command",
+    }
+    assert listed - {"--wait-lock"} == names - {"--wait-lock"}
+
+
+def test_the_readme_lists_every_file_of_the_data_directory() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## What is in `data/`")[1]
+    for name in (
+        "warehouse.duckdb",
+        "marts.duckdb",
+        "state.duckdb",
+        "dlt/",
+        "quarantine/",
+        "etl.lock",
+    ):
+        assert f"`{name}`" in section
+
+
+def test_architecture_names_every_module() -> None:
+    (house,) = [b.text for b in blocks("text") if b.page == "architecture.md"]
+    named = set(re.findall(r"[a-z_]+", house))
+    modules = {p.stem for p in (ROOT / "etl").iterdir() if p.suffix == ".py" or p.is_dir()}
+    assert {m for m in modules if not m.startswith("__")} <= named
+
+
+# -- links and commands ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("block", blocks("shell"), ids=lambda b: f"{b.page}:{b.text[:20]!r}")
+def test_every_command_exists(block: Block) -> None:
+    for line in block.text.splitlines():
+        words = shlex.split(line)
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            words.pop(0)
+        check_command(words)
+
+
+def check_command(words: list[str]) -> None:
+    program, *rest = words
+    if program == "make":
+        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(rest) <= set(targets)
+    elif program in {"etl", ".venv/bin/etl"}:
+        parse(rest, {})
+    elif rest[:2] == ["-m", "etl.demo"]:
+        demo_parser({}).parse_args(rest[2:])
+    elif program == "export":
+        check_variable(*rest[0].split("=", 1))
+    else:
+        assert program in {"mkdir", "printf"}, program
+
+
+def check_variable(name: str, text: str) -> None:
+    """It names a setting or an option, and the shipped configuration takes it."""
+    if name.removeprefix("ETL_") not in OPTION_VARIABLES and "__SHOP__" not in name:
+        load_settings(ROOT, "default", {name: text, "ETL_SECRETS_DIR": "/nonexistent"})
+
+
+def test_every_option_that_a_text_mentions_exists() -> None:
+    for page in PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        text = text.partition("## What it does not do")[0]
+        for command in re.findall(r"`(etl [a-z][^`]*)`", text):
+            words = [w for w in shlex.split(command) if "…" not in w]
+            if words[1] == "plan" or "NAME" not in command:
+                parse(words[1:], {})
+        for command in re.findall(r"`python -m etl\.demo ([^`]*)`", text):
+            parser: argparse.ArgumentParser = demo_parser({})
+            parser.parse_args(shlex.split(command.replace(" N", " 0")))
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda b: f"{b.page}:{b.text[:20]!r}")
+def test_every_configuration_fits_the_schema(block: Block) -> None:
+    if block.file.startswith("sqlmesh/"):
+        assert all(table["columns"] for table in yaml.safe_load(block.text))
+    else:
+        check_configuration(block.text)
+
+
+def test_no_block_goes_untested() -> None:
+    assert {b.language for b in blocks()} <= {"shell", "yaml", "sql", "text", "mermaid"}
+    assert all(b.file for b in blocks("sql"))
+
+
+# -- your own API in five minutes ------------------------------------------------------------------
+
+PRODUCTS = [{"id": n, "name": f"tea {n}", "price_eur": n / 2} for n in range(1, 251)]
+
+
+class Shop(BaseHTTPRequestHandler):
+    """The README's API: /v1/products?limit=100&cursor=…, for who has the token."""
+
+    def do_GET(self) -> None:
+        """Answer one page."""
+        parts = urlsplit(self.path)
+        asked = {k: int(v[0]) for k, v in parse_qs(parts.query).items()}
+        begin, end = asked.get("cursor", 0), asked.get("cursor", 0) + asked["limit"]
+        answer: dict[str, Any] = {"products": PRODUCTS[begin:end]}
+        if end < len(PRODUCTS):
+            answer["next"] = str(end)
+        right = self.headers["Authorization"] == "Bearer s3cret-t0ken"
+        body = json.dumps(answer if right else {"error": "who are you?"}).encode()
+        self.send_response(200 if right and parts.path == "/v1/products" else 401)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the library's name
+        """Say nothing."""
+
+
+@pytest.fixture
+def shop() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1/"
+        server.shutdown()
+
+
+@pytest.mark.slow
+def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
+    import duckdb
+
+    files = {b.file: b.text for b in blocks() if b.file}
+    assert len(files) == 5
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")} | {
+        "ETL_SOURCES__SHOP__CLIENT__BASE_URL": shop,
+        "ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN": "s3cret-t0ken",
+    }
+    for expected in (250, 500):
+        done = subprocess.run(
+            [sys.executable, "-m", "etl", "run", "--json", "--project", str(tmp_path)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        # The record, and nothing else, on standard output; it fits its published schema.
+        record = json.loads(done.stdout)
+        jsonschema.Draft202012Validator(record_schema()).validate(record)
+        stored = (tmp_path / "data" / "runs" / "latest" / "run.json").read_text(encoding="utf-8")
+        assert json.loads(stored) == record
+        assert "s3cret" not in done.stdout + done.stderr
+        assert record["sources"][0]["rows"] == 250
+        assert any(r["between"] == "raw-staging" for r in record["reconciliations"])
+        with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb"), read_only=True) as c:
+            staged = c.sql("FROM staging.stg_shop__products").count("*").fetchall()
+            assert staged == [(expected,)]
+        with duckdb.connect(str(tmp_path / "data" / "marts.duckdb"), read_only=True) as c:
+            rows = c.sql("SELECT product_id, product_name, price_eur FROM prices_daily ORDER BY 1")
+            assert rows.fetchall() == [tuple(p.values()) for p in PRODUCTS]
+            assert c.sql("FROM marts.prices_daily").count("*").fetchall() == [(250,)]
