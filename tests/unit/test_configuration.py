@@ -321,7 +321,7 @@ def other(path: tuple[Any, ...], value: Any) -> Any:  # noqa: C901  one line for
     if isinstance(value, float):
         return value / 2
     if isinstance(value, list):
-        return [*value, value[0]] if path[-2:-1] != ("for_each",) else [*value, "more"]
+        return [*value, *(value[:1] or ["x"])] if path[-2:-1] != ("for_each",) else [*value, "more"]
     if isinstance(value, dict):
         return value
     if "{shop}" in str(value) or "{actor}" in str(value):
