@@ -249,7 +249,7 @@ def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
     import duckdb
 
     files = {b.file: b.text for b in blocks() if b.file}
-    assert len(files) == 5
+    assert len(files) == 4
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
