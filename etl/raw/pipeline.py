@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import dlt
 import duckdb
 from dlt.pipeline.abort import TAbortPlan
 
-from etl.errors import LoadError, ResourcesError, SchemaError, Stopped, causes
+from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
 from etl.raw.failures import classify
 from etl.raw.repair import is_committed, take_back
 from etl.runs import write_atomically
@@ -59,6 +59,11 @@ class Raw:
         self._accepted = settings.dlt_dir / source / "accepted"
         self._last = settings.dlt_dir / source / "last.json"
         self._quarantine = settings.data / "quarantine" / source
+        if "'" in str(settings.data):
+            raise ConfigError(
+                f"data_dir {settings.data}: dlt cannot load from a path with an apostrophe in it",
+                hint="choose another data_dir",
+            )
         settings.dlt_dir.mkdir(parents=True, exist_ok=True)
         settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
         fresh = not (settings.dlt_dir / source).exists()
@@ -201,19 +206,24 @@ class Raw:
 
         Without a limit DuckDB keeps what it has written in memory: the more rows, the more of it.
         """
-        with self.connection() as connection, ExitStack() as stack:
-            stack.callback(connection.execute, "RESET preserve_insertion_order")
-            stack.callback(connection.execute, "RESET memory_limit")
-            connection.execute(f"SET memory_limit = '{LEAN_MEMORY}'")
-            connection.execute("SET preserve_insertion_order = false")
+        with self.connection() as connection:
+            found = connection.execute("SELECT current_setting('memory_limit')").fetchone()
+            # Not RESET: with DuckDB 1.5 the setting then reads as before and the limit stays.
+            usual = f"SET memory_limit = '{found[0] if found else '80%'}'"
             try:
-                with self._translated("load"):
-                    return self.pipeline.load()
-            except ResourcesError:
-                connection.execute("RESET memory_limit")
-                self._take_back()
-                with self._translated("load"):
-                    return self.pipeline.load()
+                connection.execute(f"SET memory_limit = '{LEAN_MEMORY}'")
+                connection.execute("SET preserve_insertion_order = false")
+                try:
+                    with self._translated("load"):
+                        return self.pipeline.load()
+                except ResourcesError:
+                    connection.execute(usual)
+                    self._take_back()
+                    with self._translated("load"):
+                        return self.pipeline.load()
+            finally:
+                connection.execute(usual)
+                connection.execute("RESET preserve_insertion_order")
 
     def _drop_normalized_twice(self) -> None:
         """dlt hands a normalised package on and then deletes the extracted one: killed between the

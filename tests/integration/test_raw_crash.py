@@ -118,7 +118,9 @@ def kill(sources: dict[str, Any], points: list[tuple[str, str]]) -> None:
 
 
 def shape(settings: Any) -> dict[str, Any]:
-    one = lambda sql: query(settings, sql)[0]  # noqa: E731
+    def one(sql: str) -> tuple[Any, ...]:
+        return query(settings, sql)[0]
+
     return {
         "rows": one("SELECT count(*), count(DISTINCT did) FROM bluesky_raw.followers"),
         "labels": one(

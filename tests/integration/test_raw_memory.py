@@ -1,0 +1,107 @@
+"""Memory of the load: little however many rows there are, and more when that is not enough."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import etl.raw.pipeline
+from etl.errors import ConfigError
+from etl.raw import Raw
+from tests.integration.extracting import count, extract_once, failures_of, settings_of
+
+ROOT = Path(__file__).parents[2]
+FACTORY = """
+import dlt
+import pyarrow as pa
+
+@dlt.resource(name="rows", write_disposition="append")
+def rows(size):
+    for start in range(0, size, 10_000):
+        ids = pa.array(range(start, start + 10_000), pa.int64())
+        texts = pa.array([f"{n:x} text of one row {n * 7919:x}" for n in ids.tolist()])
+        yield pa.table({"id": ids, "a": texts, "b": texts, "c": texts, "d": texts, "e": texts})
+"""
+CHILD = """
+import resource, sys
+from pathlib import Path
+from tests.integration.extracting import count, extract_once, settings_of
+
+sys.path.insert(0, sys.argv[1])
+source = {"factory": "many_rows:rows", "arguments": {"size": int(sys.argv[2])}}
+settings = settings_of(Path(sys.argv[1]) / sys.argv[2], {"py": source})
+extract_once(settings)
+assert count(settings, "py_raw.rows") == int(sys.argv[2])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak(folder: Path, rows: int) -> int:
+    """Peak memory of a process that extracts so many rows, in the machine's unit."""
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, str(folder), str(rows)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr[-2000:]
+    return int(child.stdout)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    (tmp_path / "many_rows.py").write_text(FACTORY)
+    few, many = peak(tmp_path, 100_000), peak(tmp_path, 1_000_000)
+    assert many <= 1.5 * few, (few, many)
+
+
+def test_load_that_needs_more_memory_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEMORY", "3MB")
+    (tmp_path / "many_rows.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    taken: list[int] = []
+    real = Raw._take_back
+
+    def take_back(self: Raw) -> list[str]:
+        taken.append(1)
+        return real(self)
+
+    monkeypatch.setattr(Raw, "_take_back", take_back)
+    source = {"factory": "many_rows:rows", "arguments": {"size": 100_000}}
+    extract_once(settings := settings_of(tmp_path, {"py": source}))
+    assert len(taken) == 2, "the first load had enough memory: this test proves nothing"
+    assert count(settings, "py_raw.rows") == 100_000
+
+
+def test_limit_of_the_load_does_not_stay_for_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As DuckDB enforces it, not as it shows it."""
+    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEMORY", "16MB")
+    (tmp_path / "many_rows.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = {"factory": "many_rows:rows", "arguments": {"size": 10_000}}
+    settings = settings_of(tmp_path, {"py": source})
+    settings.data.mkdir()
+    with duckdb.connect(str(settings.warehouse)) as held:
+        extract_once(settings)
+        held.execute("SET temp_directory = ''")
+        held.execute("CREATE TABLE t AS SELECT md5(i::VARCHAR) AS s FROM range(1000000) AS r(i)")
+        held.execute("CREATE TABLE u AS FROM t ORDER BY s")
+
+
+def test_apostrophe_in_the_path_is_a_configuration_error(tmp_path: Path) -> None:
+    """dlt writes paths of load files into SQL as they are."""
+    source = {"client": {"base_url": "http://127.0.0.1:9/"}, "resources": ["x"]}
+    [failure] = failures_of(settings_of(tmp_path / "ann's", {"api": source}))
+    assert type(failure) is ConfigError
