@@ -10,6 +10,9 @@ _DEFAULTS = {
     "SQLMESH__DISABLE_ANONYMIZED_ANALYTICS": "1",
     # Signals are ours: one handler stops the whole run, not only dlt's part of it.
     "RUNTIME__INTERCEPT_SIGNALS": "false",
+    # SQLMesh would fork workers to parse models: slower for tens of models, and no process with
+    # other threads (DuckDB's, dlt's) should fork.
+    "MAX_FORK_WORKERS": "1",
     # Load files are read once, on this machine: compressing them costs more than it saves.
     "DATA_WRITER__DISABLE_COMPRESSION": "true",
     "LOAD__DELETE_COMPLETED_JOBS": "true",

@@ -38,5 +38,8 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
         finally:
             project.close()
     if failures:
-        raise StageFailures(failures)
+        error = StageFailures(failures)
+        error.code = error.worst
+        error.hint = next((f.hint for f in failures if f.code == error.worst), "")
+        raise error
     return [f"applied: {change}" for change in changes]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from sqlmesh.core.config import (
 from sqlmesh.core.console import set_console
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
+from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
@@ -29,6 +31,8 @@ from etl.libraries import prepare_libraries
 from etl.project.listener import Listener
 from etl.settings import Settings
 from etl.warehouse import classify_duckdb
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def build_config(settings: Settings) -> Config:
@@ -150,7 +154,8 @@ def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
     """The class of a failure inside SQLMesh, by the types in its chain of causes."""
     import duckdb
 
-    chain = causes(error)
+    # A worker process of SQLMesh's parser sends its traceback along as a cause.
+    chain = [c for c in causes(error) if type(c).__name__ != "_RemoteTraceback"]
     for cause in chain:
         if isinstance(cause, EtlError):
             return cause
@@ -161,7 +166,9 @@ def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
     known = isinstance(error, SQLMeshError | SqlglotError | duckdb.Error) or any(
         isinstance(c, SQLMeshError | SqlglotError | duckdb.Error) for c in chain
     )
-    text = (str(root).strip() or type(root).__name__)[:1000]
+    # SQLMesh itself says in which file; below it only the parser speaks.
+    told = error if isinstance(error, SQLMeshConfigError) else root
+    text = " ".join(ANSI.sub("", str(told)).split())[:1000] or type(root).__name__
     if known:
         return TransformError(
             f"{subject + ': ' if subject else ''}{what}: {text}",

@@ -326,6 +326,7 @@ class Project:
             else:
                 found = classify(error, "failed", name)
                 found.subject = found.subject or name
+                found.__cause__ = error
                 failures.append(found)
         return failures, set(self.listener.errors)
 

@@ -78,7 +78,8 @@ config = project_config(Path(__file__).parent)
 """,
     "sqlmesh/models/orders.sql": STAGING.format(
         table="orders",
-        columns="raw.id::BIGINT AS id, raw.customer::TEXT AS customer, raw.amount::BIGINT AS amount",
+        columns="raw.id::BIGINT AS id, raw.customer::TEXT AS customer, "
+        "raw.amount::BIGINT AS amount",
         join="",
         root="raw",
     ),

@@ -130,7 +130,16 @@ def test_day_with_two_runs_counts_nobody_twice(bluesky: Bluesky, actor: str) -> 
     ]
     mutual = {p["did"] for p in second.followers} & {p["did"] for p in second.follows}
     found = bluesky.mart(f"SELECT did FROM mutuals WHERE actor = '{actor}'")
-    assert sorted(d for (d,) in found) == sorted(mutual)
+    assert sorted(str(d) for (d,) in found) == sorted(map(str, mutual))
+
+
+def test_transformation_forks_no_process(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise AssertionError("a process with DuckDB's and dlt's threads must not fork")
+
+    monkeypatch.setattr("os.fork", refuse)
+    shop.sell((1, "ann", 50))
+    assert shop.run().exit_code == 0
 
 
 # -- raw and staging agree -------------------------------------------------------------------
@@ -240,7 +249,8 @@ def test_project_that_reads_elsewhere_is_never_idle(shop: Shop) -> None:
     shop.edit(
         "sqlmesh/models/items.sql",
         "GROUP BY name",
-        f"WHERE name IN (SELECT x.name FROM READ_CSV('{shop.folder}/extra.csv') AS x) GROUP BY name",
+        f"WHERE name IN (SELECT x.name FROM READ_CSV('{shop.folder}/extra.csv') AS x) "
+        "GROUP BY name",
     )
     shop.sell((1, "ann", 50), items=("tea", "cup"))
     shop.run()

@@ -1,0 +1,148 @@
+"""Changes of the models under each policy, `etl plan`, and who approves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.cli import main
+from etl.errors import ExitCode
+from tests.integration.projects import Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+def change(shop: Shop, kind: str) -> str:
+    """Make one change; returns how it is named."""
+    if kind == "added":
+        shop.write(
+            "sqlmesh/models/added.sql",
+            "MODEL (name marts.added, kind FULL, allow_partials TRUE);\n"
+            "SELECT customer::TEXT AS customer FROM marts.totals",
+        )
+        return "added marts.added"
+    if kind == "non-breaking":
+        shop.edit("sqlmesh/models/items.sql", " AS n FROM", " AS n, 1::INT AS extra FROM")
+        return "non-breaking marts.items: +extra"
+    if kind == "breaking":
+        shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "2 * SUM(amount)")
+        return "breaking marts.totals: rebuilds marts.customers"
+    if kind == "removed":
+        (shop.folder / "sqlmesh/models/items.sql").unlink()
+        return "removed marts.items"
+    assert kind == "metadata"
+    shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, description 'Things'")
+    return "metadata marts.items"
+
+
+def policy(shop: Shop, name: str) -> None:
+    shop.edit("config/etl.yaml", "transform:\n", f"transform:\n  approve: {name}\n")
+
+
+CHANGES = ("added", "non-breaking", "breaking", "removed", "metadata")
+HELD = {
+    "auto": (),
+    "additive": ("breaking", "removed"),
+    "manual": CHANGES,
+}
+
+
+@pytest.mark.parametrize(
+    ("approve", "kind"),
+    [("additive", k) for k in CHANGES] + [("manual", k) for k in ("added", "metadata")],
+)
+def test_policy_holds_back_what_it_names(shop: Shop, approve: str, kind: str) -> None:
+    policy(shop, approve)
+    named = change(shop, kind)
+    shop.sell((3, "eve", 7))
+    record = shop.run()
+    if kind not in HELD[approve]:
+        assert record.exit_code == 0
+        return
+    assert record.exit_code == ExitCode.APPROVAL
+    assert [f.exit_name for f in record.failures] == ["APPROVAL"]
+    assert named in record.failures[0].message
+    # What stands goes on with the new data, and is published.
+    assert record.partial
+    assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 7)]
+    assert shop.published("customers")[-1] == ("eve", False)
+    assert shop.published("items") == [("cup", 2), ("tea", 3)]
+
+
+def test_auto_applies_every_change(shop: Shop) -> None:
+    for kind in ("added", "non-breaking", "breaking"):
+        change(shop, kind)
+    assert shop.run().exit_code == 0
+    assert shop.published("totals") == [("ann", 100), ("bob", 400)]
+    assert shop.query("SELECT DISTINCT extra FROM marts.items") == [(1,)]
+    assert len(shop.query("FROM marts.added")) == 2
+
+
+def test_every_held_change_is_named(shop: Shop) -> None:
+    policy(shop, "manual")
+    named = [change(shop, k) for k in ("added", "breaking", "metadata")]
+    message = shop.run().failures[0].message
+    assert message.startswith("3 changes need approval (transform.approve: manual)")
+    assert all(n in message for n in named)
+
+
+def test_plan_lists_and_its_approval_lets_the_next_run_end_with_0(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy(shop, "manual")
+    named = change(shop, "breaking")
+    assert shop.run().exit_code == ExitCode.APPROVAL
+    assert shop.run().exit_code == ExitCode.APPROVAL, "held until somebody approves"
+    here = ("--project", str(shop.folder))
+    capsys.readouterr()
+    assert main(["plan", *here]) == 0
+    assert named in capsys.readouterr().out
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)], "listing changes nothing"
+    assert main(["plan", "--apply", *here]) == 0
+    assert f"applied: {named}" in capsys.readouterr().out
+    assert shop.run().exit_code == 0
+    assert shop.published("totals") == [("ann", 100), ("bob", 400)]
+    assert main(["plan", *here]) == 0
+    assert named not in capsys.readouterr().out
+
+
+def test_first_plan_under_manual_waits_for_approval(tmp_path: Path) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    policy(shop, "manual")
+    shop.sell((1, "ann", 50))
+    record = shop.run()
+    assert (record.exit_code, record.partial) == (ExitCode.APPROVAL, False)
+    assert "added marts.totals" in record.failures[0].message
+    assert main(["plan", "--apply", "--project", str(shop.folder)]) == 0
+    assert shop.run().exit_code == 0
+    assert shop.published("totals") == [("ann", 50)]
+
+
+def test_policy_guards_prod_only(shop: Shop) -> None:
+    policy(shop, "manual")
+    change(shop, "breaking")
+    assert shop.run("transform", "audit", environment="dev_ann").exit_code == 0
+    assert shop.query("FROM marts__dev_ann.totals ORDER BY ALL") == [("ann", 100), ("bob", 400)]
+    assert shop.query("FROM marts.totals ORDER BY ALL") == [("ann", 50), ("bob", 200)]
+
+
+def test_plan_without_data_creates_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    assert main(["plan", "--project", str(shop.folder)]) == 0
+    assert "added marts.totals" in capsys.readouterr().out
+    assert not shop.data.exists()
+
+
+def test_failing_model_is_told_by_the_one_who_approves(shop: Shop) -> None:
+    policy(shop, "manual")
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "SUM(-amount)")
+    assert main(["plan", "--apply", "--project", str(shop.folder)]) == ExitCode.DATA_QUALITY
+    record = shop.run("load")
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]

@@ -1,0 +1,138 @@
+"""A model that fails holds back what depends on it, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExitCode
+from etl.secrets import MASK
+from tests.integration.projects import Shop
+
+AUDIT = "forall(criteria := (amount >= 0))"
+BROKEN = {
+    # A blocking audit that fails, SQL that fails when it runs, SQL that fails when it is made.
+    "audit": (AUDIT, "forall(criteria := (amount > 60))", ExitCode.DATA_QUALITY),
+    "run time": ("SUM(amount)::BIGINT", "SUM(('x' || amount)::INT)::BIGINT", ExitCode.TRANSFORM),
+    "binding": ("SUM(amount)", "SUM(no_such_function(amount))", ExitCode.TRANSFORM),
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+@pytest.mark.parametrize("first", [True, False], ids=["first plan", "later plan"])
+def test_failing_model_holds_back_only_what_reads_it(
+    tmp_path: Path, template: Shop, kind: str, first: bool
+) -> None:
+    good, bad, code = BROKEN[kind]
+    if first:
+        shop = Shop.create(tmp_path / "shop")
+        shop.sell((1, "ann", 50), (2, "bob", 200), items=("tea", "cup"))
+    else:
+        shop = template.copy(tmp_path / "shop")
+        shop.sell((3, "eve", 5))
+    shop.edit("sqlmesh/models/totals.sql", good, bad)
+    record = shop.run()
+    assert (record.exit_code, record.partial) == (code, True)
+    assert {f.subject for f in record.failures} == {"marts.totals"}
+    assert {m.name: m.status for m in record.models if m.status != "ok"} == {
+        "marts.totals": "failed",
+        "marts.customers": "held_back",
+    }
+    loads = {x.model: x.status for x in record.loads}
+    assert loads == {
+        "marts.totals": "held_back",
+        "marts.customers": "held_back",
+        "marts.items": "published",
+    }
+    assert shop.published("items") == [("cup", 2), ("tea", 2 if first else 3)]
+    if not first:
+        assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+        assert shop.published("customers") == [("ann", False), ("bob", True)]
+    if kind == "audit":
+        assert shop.run().exit_code == code, "it goes on failing, with nothing new as well"
+    shop.edit("sqlmesh/models/totals.sql", bad, good)
+    mended = shop.run()
+    assert mended.exit_code == 0, mended.failures
+    assert [c for c, _ in shop.published("customers")] == ["ann", "bob"] + ["eve"] * (not first)
+
+
+def test_data_that_fails_an_audit_without_any_change_of_the_models(shop: Shop) -> None:
+    shop.sell((3, "eve", -5))
+    record = shop.run()
+    assert (record.exit_code, record.partial) == (ExitCode.DATA_QUALITY, True)
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.published("items")[-1] == ("tea", 3)
+    shop.sell((4, "eve", 9))
+    assert shop.run().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 4)
+
+
+def test_model_that_does_not_parse_stops_the_transformation(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/totals.sql", "SELECT", "SELEC FROM FROM")
+    shop.sell((3, "eve", 5))
+    record = shop.run()
+    assert (record.exit_code, record.partial) == (ExitCode.TRANSFORM, False)
+    assert [(s.name, s.status) for s in record.stages][1:] == [
+        ("transform", "failed"),
+        ("audit", "skipped"),
+        ("load", "skipped"),
+    ]
+    assert "sqlmesh/models/totals.sql" in record.failures[0].message
+    assert "Traceback" not in record.failures[0].message
+    assert "\x1b" not in record.failures[0].message
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    shop.edit("sqlmesh/models/totals.sql", "SELEC FROM FROM", "SELECT")
+    assert shop.run().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
+
+
+def test_failed_audit_is_told_with_its_rows(shop: Shop) -> None:
+    shop.sell(*((10 + i, f"c{i}", -1) for i in range(7)))
+    record = shop.run()
+    (failure,) = record.failures
+    assert failure.message == "audit forall failed on marts.totals: 7 rows"
+    assert failure.hint
+    (audit,) = [a for a in record.audits if a.status == "failed"]
+    assert (audit.model, audit.name, audit.blocking, audit.failing_rows) == (
+        "marts.totals",
+        "forall",
+        True,
+        7,
+    )
+    assert len(shop.query(audit.sql)) == 7, "the query of the record shows the rows"
+    assert len(audit.sample) == 5
+    assert all(row == {"customer": MASK, "amount": -1} for row in audit.sample)
+    passed = [a for a in record.audits if a.status == "passed"]
+    assert {a.model for a in passed} >= {"marts.totals", "staging.stg_shop__orders"}
+
+
+def test_column_tagged_as_personal_is_masked(shop: Shop) -> None:
+    shop.edit("config/etl.yaml", "pii: [customer]", "pii: []")
+    shop.edit(
+        "sqlmesh/models/totals.sql", "grain customer", "grain customer, tags ('pii:customer')"
+    )
+    shop.sell((3, "eve", -5))
+    (audit,) = [a for a in shop.run().audits if a.status == "failed"]
+    assert audit.sample == ({"customer": MASK, "amount": -5},)
+
+
+def test_cause_of_failing_sql_is_named(shop: Shop) -> None:
+    good, bad, _ = BROKEN["run time"]
+    shop.edit("sqlmesh/models/totals.sql", good, bad)
+    (failure,) = shop.run().failures
+    assert failure.message.startswith("marts.totals: failed: ")
+    assert "Could not convert string 'x50'" in failure.message or "'x200'" in failure.message
+    assert failure.cause.startswith("ConversionException")
+
+
+def test_failed_source_leaves_its_models_as_they_were(shop: Shop) -> None:
+    shop.edit("config/etl.yaml", "required: false", "required: true")
+    record = shop.run()
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
