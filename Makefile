@@ -46,7 +46,7 @@ lint: setup ## check format, types, imports and SQL; change nothing
 check: lint test ## all that a change must pass
 
 bench: setup ## measure against the other ways of doing it
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench.extract
 
 # Versions stay unless pyproject.toml forbids them; `make lock UPGRADE=--upgrade` takes the newest.
 UV := .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
