@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -55,20 +56,45 @@ def blocks(*languages: str) -> list[Block]:
     return found
 
 
-def between(page: str, mark: str) -> str:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    return text.split(f"<!-- {mark}:start -->\n")[1].split(f"<!-- {mark}:end -->")[0]
+def check_generated(page: str, mark: str, generated: str) -> None:
+    """The part between the page's marks is this; UPDATE_DOCS=1 writes it there."""
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    before, start, rest = text.partition(f"<!-- {mark}:start -->\n")
+    old, end, after = rest.partition(f"<!-- {mark}:end -->")
+    assert start, f"{page} has no {mark}"
+    assert end, f"{page} has no end of {mark}"
+    if old != generated and os.environ.get("UPDATE_DOCS"):
+        path.write_text(before + start + generated + end + after, encoding="utf-8")
+        return
+    assert old == generated, f"{page} is behind the code: run this test with UPDATE_DOCS=1"
+
+
+def modules_table() -> str:
+    """Every module with the first sentence of its docstring."""
+    lines = ["| module | what it owns |", "|---|---|"]
+    for path in sorted((ROOT / "etl").rglob("*.py")):
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+        name = path.relative_to(ROOT).as_posix().removesuffix("__init__.py")
+        assert text, f"{name} does not say what it owns"
+        sentence = " ".join(text.partition("\n\n")[0].split()).replace("|", "\\|")
+        lines.append(f"| `{name}` | {sentence} |")
+    return "\n".join(lines) + "\n"
 
 
 # -- generated parts -------------------------------------------------------------------------------
 
 
 def test_the_exit_code_table_is_the_codes_own() -> None:
-    assert between("README.md", "exit-codes") == as_markdown()
+    check_generated("README.md", "exit-codes", as_markdown())
 
 
 def test_the_settings_table_is_the_settings_own() -> None:
-    assert between("docs/configuration.md", "settings") == settings_table()
+    check_generated("docs/configuration.md", "settings", settings_table())
+
+
+def test_the_table_of_modules_is_the_modules_own_words() -> None:
+    check_generated("docs/architecture.md", "modules", modules_table())
 
 
 def test_the_committed_schemas_are_the_codes_own() -> None:
@@ -152,6 +178,16 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_link_to_a_heading_leads_somewhere(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            text = ((page.parent / target) if target else page).read_text(encoding="utf-8")
+            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+            assert anchor in anchors, f"{target}#{anchor}"
+
+
 @pytest.mark.parametrize("block", blocks("shell"), ids=lambda b: f"{b.page}:{b.text[:20]!r}")
 def test_every_command_exists(block: Block) -> None:
     for line in block.text.splitlines():
@@ -170,6 +206,9 @@ def check_command(words: list[str]) -> None:
         parse(rest, {})
     elif rest[:2] == ["-m", "etl.demo"]:
         demo_parser({}).parse_args(rest[2:])
+    elif program == ".venv/bin/python":
+        assert rest[0] == "-c"
+        ast.parse(rest[1])
     elif program == "export":
         check_variable(*rest[0].split("=", 1))
     else:
@@ -201,6 +240,18 @@ def test_every_configuration_fits_the_schema(block: Block) -> None:
         assert all(table["columns"] for table in yaml.safe_load(block.text))
     else:
         check_configuration(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("sql"), ids=lambda b: b.file)
+def test_every_query_parses(block: Block) -> None:
+    from sqlglot import exp
+    from sqlmesh.core.dialect import parse as parse_sql
+
+    model, query = parse_sql(block.text, default_dialect="duckdb")
+    assert type(model).__name__ == "Model"
+    assert isinstance(query, exp.Query)
+    described = {p.name: p.args["value"] for p in model.expressions}["column_descriptions"]
+    assert query.named_selects == [e.this.name for e in described.expressions]
 
 
 def test_no_block_goes_untested() -> None:
