@@ -36,7 +36,10 @@ def seconds_of(command: Sequence[object], code: int, env: dict[str, str], cwd: P
     )
     taken = time.perf_counter() - started
     if done.returncode != code:
-        raise SystemExit(f"{command} ended with {done.returncode}: {done.stderr.decode()[-2000:]}")
+        raise SystemExit(
+            f"{command} ended with {done.returncode}: "
+            f"{(done.stdout + done.stderr).decode()[-2000:]}"
+        )
     return taken
 
 
@@ -105,7 +108,7 @@ def bench_dbt(rounds: int, folder: Path) -> None:
     project = folder / "project"
     (project / "models").mkdir(parents=True)
     (project / "dbt_project.yml").write_text(
-        "name: idle\nversion: '1'\nprofile: idle\nmodel-paths: [models]\n"
+        "name: idle\nversion: 1.0.0\nprofile: idle\nmodel-paths: [models]\n"
     )
     (project / "profiles.yml").write_text(
         "idle:\n  target: dev\n  outputs:\n    dev: {type: duckdb, path: idle.duckdb, threads: 2}\n"
