@@ -1,0 +1,192 @@
+"""Audits that block, warn or stand alone, in a run and as a stage of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExitCode
+from etl.records import RunRecord
+from etl.secrets import MASK
+from tests.integration.projects import ALL, Shop
+
+ALONE = """
+AUDIT (name totals_agree, standalone TRUE{blocking});
+SELECT customer, amount FROM marts.totals WHERE amount > 900
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+def results(record: RunRecord) -> dict[tuple[str, str], str]:
+    return {(a.model, a.name): a.status for a in record.audits}
+
+
+def test_non_blocking_audit_warns_and_is_listed(shop: Shop) -> None:
+    shop.edit(
+        "sqlmesh/models/totals.sql",
+        "forall(criteria := (amount >= 0))",
+        "forall_non_blocking(criteria := (amount >= 0))",
+    )
+    shop.sell((3, "eve", -5))
+    record = shop.run()
+    assert (record.exit_code, record.partial) == (0, False)
+    (failed,) = [a for a in record.audits if a.status == "failed"]
+    assert (failed.name, failed.blocking, failed.failing_rows) == ("forall_non_blocking", False, 1)
+    assert shop.published("totals")[-1] == ("eve", -5)
+
+
+def test_standalone_audit_runs_in_every_run_and_blocks(shop: Shop) -> None:
+    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=""))
+    shop.sell((3, "eve", 5))
+    record = shop.run()
+    assert record.exit_code == 0
+    assert results(record)["standalone", "totals_agree"] == "passed"
+    shop.sell((4, "eve", 900))
+    record = shop.run()
+    assert (record.exit_code, record.partial) == (ExitCode.DATA_QUALITY, True)
+    (failure,) = record.failures
+    assert (failure.stage, failure.subject) == ("audit", "totals_agree")
+    assert "1 row" in failure.message
+    assert "marts.totals" in failure.message
+    # Held back: what it reads and what is below; the other mart goes on.
+    assert {x.model: x.status for x in record.loads} == {
+        "marts.totals": "held_back",
+        "marts.customers": "held_back",
+        "marts.items": "published",
+    }
+    assert shop.published("totals")[-1] == ("eve", 5)
+    (failed,) = [a for a in record.audits if a.status == "failed"]
+    assert failed.sample == ({"customer": MASK, "amount": 905},)
+    assert len(shop.query(failed.sql)) == 1
+    assert shop.run().exit_code == ExitCode.DATA_QUALITY, "and it goes on failing"
+    shop.sell((5, "eve", -10))
+    assert shop.run().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 895)
+
+
+def test_standalone_audit_that_does_not_block_warns(shop: Shop) -> None:
+    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=", blocking FALSE"))
+    shop.sell((4, "eve", 901))
+    record = shop.run()
+    assert record.exit_code == 0
+    assert results(record)["standalone", "totals_agree"] == "failed"
+    assert shop.published("totals")[-1] == ("eve", 901)
+
+
+def test_mart_waits_for_its_standalone_audit(shop: Shop) -> None:
+    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=""))
+    shop.sell((4, "eve", 901))
+    assert shop.run("extract", "transform").exit_code == 0
+    record = shop.run("load")
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert "standalone audit" in record.failures[0].message
+    assert [c for c, _ in shop.published("totals")] == ["ann", "bob"]
+
+
+def test_standalone_audit_that_cannot_run_holds_back_what_it_reads(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/audits/agree.sql", ALONE.format(blocking="").replace("amount >", "amuont >")
+    )
+    shop.sell((4, "eve", 5))
+    record = shop.run()
+    assert record.exit_code == ExitCode.TRANSFORM
+    assert record.failures[0].subject == "totals_agree"
+    assert [c for c, _ in shop.published("totals")] == ["ann", "bob"]
+    assert shop.published("items")[-1] == ("tea", 3)
+
+
+def test_failing_model_leaves_what_a_standalone_audit_compares_it_with_unpublished(
+    tmp_path: Path,
+) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    shop.write(
+        "sqlmesh/audits/both.sql",
+        "AUDIT (name both_there, standalone TRUE);\n"
+        "SELECT 1 AS x FROM marts.totals, marts.items WHERE FALSE",
+    )
+    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "no_such_function(1)")
+    shop.sell((1, "ann", 5))
+    record = shop.run()
+    assert record.exit_code == ExitCode.TRANSFORM
+    assert {x.model: x.status for x in record.loads} == dict.fromkeys(
+        ("marts.totals", "marts.customers", "marts.items"), "held_back"
+    )
+
+
+def test_stage_alone_runs_every_audit_over_all_data(shop: Shop) -> None:
+    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=""))
+    assert shop.run().exit_code == 0
+    shop.age(days=2)
+    assert shop.run().exit_code == 0
+    # Two days ago: no transformation looks there.
+    shop.query(f"UPDATE {shop.physical('staging.stg_shop__orders')} SET _dlt_load_id = NULL")
+    record = shop.run("audit")
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    found = results(record)
+    assert found["staging.stg_shop__orders", "not_null"] == "failed"
+    assert found["marts.totals", "unique_values"] == "passed"
+    assert found["standalone", "totals_agree"] == "passed"
+    assert shop.verdicts() == {
+        "staging.stg_shop__orders": "failed",
+        "staging.stg_shop__orders__items": "passed",
+        "marts.totals": "held_back",
+        "marts.customers": "held_back",
+        "marts.items": "passed",
+    }
+
+
+def test_model_that_failed_over_all_data_is_not_freed_by_a_look_at_today(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
+    assert shop.run().exit_code == 0
+    shop.age(days=2)
+    assert shop.run().exit_code == 0
+    shop.query(f"UPDATE {shop.physical('staging.stg_shop__orders')} SET _dlt_load_id = NULL")
+    assert shop.run("audit").exit_code == ExitCode.DATA_QUALITY
+    shop.sell((3, "eve", 5))
+    record = shop.run()
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert record.failures[0].subject == "staging.stg_shop__orders"
+    assert [c for c, _ in shop.published("totals")] == ["ann", "bob"]
+    assert shop.run("transform", "audit", "load", full_refresh=True).exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
+
+
+def test_stage_alone_does_not_free_what_a_transformation_left(shop: Shop) -> None:
+    shop.query("UPDATE etl_meta.model_states SET verdict = 'unfinished'")
+    assert shop.run("audit").exit_code == 0
+    assert set(shop.verdicts().values()) == {"unfinished"}
+
+
+def test_stage_alone_before_any_transformation_says_so(tmp_path: Path) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    record = shop.run("audit")
+    assert record.exit_code == ExitCode.TRANSFORM
+    assert "was never built" in record.failures[0].message
+
+
+def test_stage_alone_audits_the_selected_models(shop: Shop) -> None:
+    record = shop.run("audit", select=["marts.totals"])
+    assert {a.model for a in record.audits} == {"marts.totals", "staging.stg_shop__orders"}
+
+
+def test_passing_run_frees_every_model(shop: Shop) -> None:
+    assert shop.verdicts() == dict.fromkeys(ALL, "passed")
+
+
+@pytest.mark.parametrize(("hours", "code"), [(24, 0), (0.5, ExitCode.DATA_QUALITY)])
+def test_data_that_is_too_old_fails(shop: Shop, hours: float, code: int) -> None:
+    shop.edit(
+        "config/etl.yaml", "    required: false", f"    required: false\n    freshness: {hours}"
+    )
+    shop.query("UPDATE shop_raw._dlt_loads SET inserted_at = inserted_at - INTERVAL 1 HOUR")
+    record = shop.run("audit")
+    assert record.exit_code == code
+    if code:
+        assert "it is 1.0 hours old" in record.failures[0].message
+        assert record.started_at <= datetime.now(UTC)
