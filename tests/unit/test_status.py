@@ -1,0 +1,87 @@
+"""`etl status` reads files alone and says what a person asks first."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etl.errors import ConnectionFailed
+from etl.records import Options, SourceRun
+from etl.runs import open_run
+from etl.settings import Settings
+from etl.status import read_status, show_status
+from etl.summary import summarize
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def settings_in(folder: Path, freshness: float | None = None) -> Settings:
+    source = {"client": {"base_url": "https://a/"}, "resources": ["b"], "freshness": freshness}
+    return Settings.model_validate(
+        {
+            "project": folder,
+            "sources": {"api": source},
+            "targets": {"out": {"kind": "duckdb", "path": "out.duckdb"}},
+            "loads": [{"model": "marts.orders", "target": "out"}],
+        }
+    )
+
+
+def test_before_the_first_run_nothing_is_there_and_nothing_is_made(tmp_path: Path) -> None:
+    status = read_status(settings_in(tmp_path))
+    assert status["runs"] == []
+    assert status["sources"][0]["last_extracted_at"] is None
+    assert not (tmp_path / "data").exists()
+    assert "runs: none yet (etl run)" in show_status(status)
+
+
+def test_a_failed_run_is_listed_with_its_code_and_failure(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    run = open_run(settings, Options(), str, NOW)
+    run.fail(ConnectionFailed("api: not reached", hint="try later"), "extract")
+    record = run.save(NOW)
+    shown = show_status(read_status(settings))
+    assert f"{run.run_id}  finished 4 CONNECTION" in shown
+    assert "api: not reached" in shown
+    summary = summarize(record, settings)
+    assert "CONNECTION (4)  api: not reached" in summary
+    assert "→ try later" in summary
+    assert str(run.folder / "run.json") in summary
+
+
+def test_a_run_that_never_ended_was_killed(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    open_run(settings, Options(), str, NOW).save()
+    assert read_status(settings)["runs"][0]["status"] == "killed"
+
+
+def test_waiting_and_quarantined_packages_are_counted(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    (settings.dlt_dir / "api" / "load" / "normalized" / "1.5").mkdir(parents=True)
+    (settings.dlt_dir / "api" / "normalize" / "extracted" / "2.5").mkdir(parents=True)
+    (settings.data / "quarantine" / "api" / "0.5").mkdir(parents=True)
+    (source,) = read_status(settings)["sources"]
+    assert source["pending_packages"] == ["1.5", "2.5"]
+    assert source["quarantined_packages"] == ["0.5"]
+
+
+def test_a_source_older_than_its_freshness_is_stale(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path, freshness=24)
+    run = open_run(settings, Options(), str, NOW)
+    run.sources.append(
+        SourceRun(
+            source="api", resource="b", rows=1, pages=1, requests=1, retries=0, load_ids=("1",)
+        )
+    )
+    run.save(NOW)
+    status = read_status(settings)
+    assert status["sources"][0]["stale"]
+    assert "(older than 24 hours)" in show_status(status)
+
+
+def test_a_load_goes_to_the_models_bare_name_or_the_table_given() -> None:
+    loads = Settings.model_validate(
+        {"loads": [{"model": "marts.a", "target": "x"},
+                   {"model": "marts.a", "target": "x", "table": "s.b"}]}
+    ).loads  # fmt: skip
+    assert [x.target_table for x in loads] == ["a", "s.b"]
