@@ -46,7 +46,7 @@ def run_job(
     Raises:
         ConfigError, LockedError, ResourcesError, Stopped: there is no run, and so no record.
     """
-    check_options(settings, options)
+    check_options(settings, options, clock())
     redact = redactor(settings)
     started: list[_Lifecycle] = []
 
@@ -62,7 +62,7 @@ def run_job(
         done: set[str] = set()
         if resume is not None:
             last = resume(settings)
-            check_options(settings, last.options)
+            check_options(settings, last.options, clock())
             run = reopen_run(settings, last, redact)
             done = extracted_sources(last)
         elif options.dry_run:
@@ -76,7 +76,7 @@ def run_job(
         return life.live(done)
 
 
-def check_options(settings: Settings, options: Options) -> None:
+def check_options(settings: Settings, options: Options, now: datetime) -> None:
     """What can be known to be wrong before anything starts.
 
     Raises:
@@ -99,6 +99,10 @@ def check_options(settings: Settings, options: Options) -> None:
                 ) from None
     if len(bounds) == 2 and bounds[0] > bounds[1]:
         raise ConfigError(f"--start {options.start} lies after --end {options.end}")
+    if any(bound > now.replace(tzinfo=None) for bound in bounds):
+        raise ConfigError(
+            f"--start/--end: an interval ends at the latest now, {now:%Y-%m-%dT%H:%M} UTC"
+        )
 
 
 class _Lifecycle:
@@ -134,6 +138,8 @@ class _Lifecycle:
                 self._note_stop(e.code)
             self._stop.disarm()
             record = self._finish()
+            for line in record.plan:
+                logger.info(line)
             if not self._dry:
                 _keep_history(settings, record)
                 drop_old_runs(settings)

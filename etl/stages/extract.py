@@ -99,6 +99,10 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             first=raw.is_new,
         )
         refresh = ctx.refresh
+        if refresh:
+            logger.warning(
+                "full refresh: what raw holds of this source is replaced by this package"
+            )
         chains = max(1, len(built.selected_resources))
         load_ids = raw.extract(built, workers=min(32, chains), refresh=refresh)
         try:

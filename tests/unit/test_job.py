@@ -17,7 +17,7 @@ from etl.errors import (
 )
 from etl.job import check_options, run_job
 from etl.records import LoadRun, Options, RunRecord
-from etl.runs import last_failed
+from etl.runs import last_failed, utc_now
 from etl.settings import Retry, Settings, Source
 from etl.stages import sequence
 from etl.stages.context import RunContext
@@ -156,10 +156,11 @@ def test_a_dry_run_leaves_no_trace(play: Any, settings: Settings) -> None:
         (Options(sources=("nope",)), "nope: no such source"),
         (Options(start="yesterday-ish"), "is no date"),
         (Options(start="2026-02-01", end="2026-01-01"), "lies after"),
+        (Options(end="2999-01-01"), "at the latest now"),
     ],
 )
 def test_wrong_options_are_found_before_anything_starts(
     settings: Settings, options: Options, message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_options(settings, options)
+        check_options(settings, options, utc_now())
