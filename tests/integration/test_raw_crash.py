@@ -111,7 +111,7 @@ def kill(sources: dict[str, Any], points: list[tuple[str, str]]) -> None:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=250,
         check=False,
     )
     assert child.returncode == 0, child.stderr[-2000:]
@@ -139,6 +139,7 @@ def shape(settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("disposition", "earlier"), [("append", 0), ("replace", 1), ("merge", 0), ("merge", 1)]
 )
