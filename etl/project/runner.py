@@ -205,6 +205,8 @@ class Project:
             self._apply_contained(plan, wanted)
         if restate:
             self._restate(set(restate), start, end)
+            # What is below was built anew with them: it has to keep step with the run as well.
+            wanted |= self.graph.below(restate) - set(held_back)
         if wanted and (plan is None or restate):
             partly = wanted != self.graph.names or self._failed()
             self._run(wanted - self._failed() if partly else None)

@@ -1,0 +1,308 @@
+"""Every option of `etl run` that says what to build, where, and over which time."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from etl.errors import ExitCode
+from tests.integration.projects import ALL, Shop
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+def evaluated(record: Any) -> set[str]:
+    return {m.name for m in record.models}
+
+
+# -- environment -----------------------------------------------------------------------------
+
+
+def test_environment_shares_the_tables_of_unchanged_models_and_publishes_nothing(
+    shop: Shop,
+) -> None:
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "2 * SUM(amount)")
+    before = shop.physical("marts.totals")
+    record = shop.run("transform", "audit", "load", environment="dev_ann")
+    assert (record.exit_code, record.environment, record.loads) == (0, "dev_ann", ())
+    assert shop.query("FROM marts__dev_ann.totals ORDER BY ALL") == [("ann", 100), ("bob", 400)]
+    assert shop.physical("marts.items", "dev_ann") == shop.physical("marts.items")
+    assert shop.physical("staging.stg_shop__orders", "dev_ann") == shop.physical(
+        "staging.stg_shop__orders"
+    )
+    assert shop.physical("marts.totals", "dev_ann") != before
+    # prod is as it was.
+    assert shop.physical("marts.totals") == before
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.verdicts("dev_ann") == shop.verdicts() == dict.fromkeys(ALL, "passed")
+
+
+def test_failing_audit_in_an_environment_leaves_prod_alone(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "SUM(-amount)")
+    record = shop.run(environment="dev_ann")
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert shop.verdicts("dev_ann")["marts.totals"] == "failed"
+    assert set(shop.verdicts().values()) == {"passed"}
+    shop.edit("sqlmesh/models/totals.sql", "SUM(-amount)", "SUM(amount)")
+    assert shop.run().exit_code == 0
+
+
+def test_rows_of_an_environments_run_are_in_prod_after_the_next_one(shop: Shop) -> None:
+    shop.sell((3, "eve", 5))
+    assert shop.run(environment="dev_ann").exit_code == 0
+    assert shop.query("SELECT count(*) FROM marts__dev_ann.totals") == [(3,)]
+    assert shop.run().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
+
+
+# -- select and source -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("selector", "chosen"),
+    [
+        ("marts.totals", {"staging.stg_shop__orders", "marts.totals"}),
+        ("marts.totals+", {"staging.stg_shop__orders", "marts.totals", "marts.customers"}),
+        ("tag:things", ALL - {"marts.totals", "marts.customers"}),
+        ("marts.i*", ALL - {"marts.totals", "marts.customers"}),
+    ],
+)
+def test_select_builds_these_models_and_what_they_read(
+    shop: Shop, selector: str, chosen: set[str]
+) -> None:
+    shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, tags (things)")
+    shop.edit(
+        "sqlmesh/models/order_items.sql",
+        "grain _dlt_id,",
+        "grain _dlt_id, depends_on (staging.stg_shop__orders),",
+    )
+    assert shop.run().exit_code == 0
+    shop.sell((3, "eve", 5))
+    record = shop.run(select=[selector])
+    assert record.exit_code == 0, record.failures
+    assert evaluated(record) == chosen
+    assert (("eve", 5) in shop.published("totals")) is ("marts.totals" in chosen)
+    assert (("tea", 3) in shop.published("items")) is ("marts.items" in chosen)
+    # The next whole run brings the rest.
+    assert shop.run().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
+    assert shop.published("items")[-1] == ("tea", 3)
+    assert shop.published("customers")[-1] == ("eve", False)
+
+
+def test_select_of_a_first_run_builds_only_that(tmp_path: Path) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    shop.sell((1, "ann", 50))
+    record = shop.run(select=["marts.totals"])
+    assert evaluated(record) == {"staging.stg_shop__orders", "marts.totals"}
+    assert shop.published("totals") == [("ann", 50)]
+    # The others were never built: that is no success of the whole job.
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert {f.subject for f in record.failures} == {"marts.customers", "marts.items"}
+    assert shop.run().exit_code == 0
+
+
+@pytest.mark.parametrize("selector", ["marts.nothing", "tag:none"])
+def test_selector_that_picks_nothing_is_a_configuration_error(shop: Shop, selector: str) -> None:
+    record = shop.run("transform", select=[selector])
+    assert record.exit_code == ExitCode.CONFIG
+    assert selector in record.failures[0].message
+
+
+TWO = """
+  second:
+    factory: tests.integration.projects:shop
+    arguments: {{folder: "{folder}/second"}}
+    required: false
+"""
+
+
+def add_second_source(shop: Shop) -> None:
+    (shop.folder / "second").mkdir()
+    shop.edit(
+        "config/etl.yaml", "transform:\n", TWO.format(folder=shop.folder)[1:] + "transform:\n"
+    )
+    external = (shop.folder / "sqlmesh/external_models/shop.yaml").read_text(encoding="utf-8")
+    shop.write("sqlmesh/external_models/second.yaml", external.replace("shop_raw", "second_raw"))
+    model = (shop.folder / "sqlmesh/models/orders.sql").read_text(encoding="utf-8")
+    shop.write(
+        "sqlmesh/models/second.sql",
+        model.replace("shop_raw", "second_raw").replace("stg_shop__", "stg_second__"),
+    )
+
+
+def test_source_reads_and_builds_only_what_depends_on_it(shop: Shop) -> None:
+    add_second_source(shop)
+    assert shop.run().exit_code == 0
+    shop.sell((3, "eve", 5))
+    record = shop.run(sources=["second"])
+    assert record.exit_code == 0
+    assert {s.source for s in record.sources} <= {"second"}
+    assert evaluated(record) <= {"staging.stg_second__orders"}
+    record = shop.run(sources=["shop"])
+    assert record.exit_code == 0
+    assert evaluated(record) == ALL
+    assert shop.published("totals")[-1] == ("eve", 5)
+
+
+# -- full refresh, start and end -------------------------------------------------------------
+
+
+def test_full_refresh_extracts_and_builds_anew(shop: Shop) -> None:
+    shop.age(days=2)
+    shop.run()
+    shop.sell((9, "zoe", 9))
+    record = shop.run(full_refresh=True)
+    assert record.exit_code == 0, record.failures
+    # The source no longer returns what stood in raw: it is gone everywhere.
+    assert shop.query("SELECT id FROM shop_raw.orders") == [(9,)]
+    assert shop.published("totals") == [("zoe", 9)]
+    assert shop.published("items") == [("tea", 1)]
+
+
+def test_full_refresh_of_a_selection_builds_anew_and_leaves_raw(shop: Shop) -> None:
+    shop.age(days=2)
+    shop.run()
+    shop.query(f"DELETE FROM {shop.physical('staging.stg_shop__orders')} WHERE id = 1")
+    shop.sell((9, "zoe", 9))
+    record = shop.run(full_refresh=True, select=["staging.stg_shop__orders"])
+    assert record.exit_code == 0, record.failures
+    assert shop.query("SELECT id FROM shop_raw.orders ORDER BY 1") == [(1,), (2,), (9,)]
+    # What is below was built with it.
+    assert shop.published("totals") == [("ann", 50), ("bob", 200), ("zoe", 9)]
+
+
+def test_full_refresh_of_a_source_leaves_the_other(shop: Shop) -> None:
+    add_second_source(shop)
+    other = Shop(shop.folder / "second")
+    other.sell((7, "kim", 7))
+    assert shop.run().exit_code == 0
+    shop.query(f"UPDATE {shop.physical('staging.stg_second__orders')} SET amount = 0")
+    shop.sell((9, "zoe", 9))
+    record = shop.run(full_refresh=True, sources=["shop"])
+    assert record.exit_code == 0, record.failures
+    assert shop.published("totals") == [("zoe", 9)]
+    assert shop.query("SELECT amount FROM staging.stg_second__orders") == [(0,)]
+
+
+def test_interval_is_built_anew_and_nothing_outside_of_it(shop: Shop) -> None:
+    # Three days: the package of the template, and one on each of the two days after it.
+    for number, name in ((3, "eve"), (4, "zoe")):
+        shop.age(days=1)
+        shop.sell((number, name, 5))
+        assert shop.run().exit_code == 0
+    shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
+    assert shop.run().exit_code == 0
+    table = shop.physical("staging.stg_shop__orders")
+    days = [
+        d
+        for (d,) in shop.query(f"SELECT DISTINCT _loaded_at::DATE::VARCHAR FROM {table} ORDER BY 1")
+    ]
+    assert len(days) == 3
+    shop.query(f"UPDATE {table} SET amount = 1000")
+    record = shop.run("transform", "audit", "load", start=days[1], end=days[1])
+    assert record.exit_code == 0, record.failures
+    amounts = dict(
+        shop.query(f"SELECT _loaded_at::DATE::VARCHAR, MAX(amount) FROM {table} GROUP BY 1")
+    )
+    # Today is evaluated in every run.
+    assert amounts == {days[0]: 1000, days[1]: 5, days[2]: 5}
+    assert dict(shop.published("totals"))["eve"] == 5
+
+
+# -- dry run ---------------------------------------------------------------------------------
+
+
+def contents(shop: Shop) -> dict[str, str]:
+    return {
+        str(p.relative_to(shop.folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(shop.folder.rglob("*"))
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+
+
+def tables(shop: Shop) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in ("warehouse", "state", "published"):
+        with duckdb.connect(str(shop.data / f"{name}.duckdb"), read_only=True) as connection:
+            for schema, table in connection.execute(
+                "SELECT table_schema, table_name FROM information_schema.tables"
+            ).fetchall():
+                found[f"{name}.{schema}.{table}"] = connection.execute(
+                    f'SELECT count(*), sum(hash(t)) FROM "{schema}"."{table}" t'
+                ).fetchone()
+    return found
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"full_refresh": True},
+        {"environment": "dev_ann"},
+        {"select": ["marts.totals"]},
+        {"start": "2026-01-01", "end": "2026-01-02"},
+    ],
+    ids=lambda o: next(iter(o), "plain"),
+)
+def test_dry_run_says_what_each_stage_would_do_and_changes_nothing(
+    shop: Shop, options: dict[str, Any]
+) -> None:
+    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "2 * COUNT(*)")
+    shop.sell((3, "eve", 5))
+    before = contents(shop), tables(shop)
+    record = shop.run(dry_run=True, **options)
+    assert (contents(shop), tables(shop)) == before
+    assert record.exit_code == 0, record.failures
+    assert {s.status for s in record.stages} == {"dry_run"}
+    stages = {line.split(" ")[0].rstrip(":") for line in record.plan}
+    expected = {"extract", "transform", "audit"}
+    assert stages == (expected if "environment" in options else expected | {"load"})
+    if not options:
+        assert "transform: breaking marts.items" in record.plan
+    if "full_refresh" in options:
+        assert any(p == "transform: build marts.totals anew" for p in record.plan)
+
+
+def test_dry_run_without_data_creates_nothing(tmp_path: Path) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    before = contents(shop)
+    record = shop.run(dry_run=True)
+    assert record.exit_code == 0, record.failures
+    assert contents(shop) == before
+    assert not shop.data.exists()
+    assert {line.split(" ")[0].rstrip(":") for line in record.plan} == {
+        "extract",
+        "transform",
+        "audit",
+        "load",
+    }
+
+
+# -- stages ----------------------------------------------------------------------------------
+
+
+def test_stages_one_by_one_do_what_one_run_does(shop: Shop) -> None:
+    shop.sell((3, "eve", 5))
+    for stage in ("extract", "transform", "audit", "load"):
+        record = shop.run(stage)
+        assert (record.exit_code, [s.name for s in record.stages]) == (0, [stage])
+    assert shop.published("totals")[-1] == ("eve", 5)
+
+
+def test_extract_alone_leaves_models_and_marts(shop: Shop) -> None:
+    shop.sell((3, "eve", 5))
+    assert shop.run("extract").exit_code == 0
+    assert shop.query("SELECT count(*) FROM shop_raw.orders") == [(3,)]
+    assert shop.query("SELECT count(*) FROM marts.totals") == [(2,)]
+    assert shop.run("load").exit_code == 0
+    assert len(shop.published("totals")) == 2
+    assert shop.run("transform", "load").exit_code == 0
+    assert len(shop.published("totals")) == 3
