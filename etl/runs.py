@@ -302,16 +302,20 @@ def lock_holder(settings: Settings) -> dict[str, Any]:
 
 
 def is_locked(settings: Settings) -> bool:
-    """True while a run holds the lock."""
-    import filelock
+    """True while a run holds the lock, by its holder's note and whether that process lives.
 
-    path = settings.data / "etl.lock"
-    if not path.exists():
+    The lock itself is not tried: for a moment the question would hold it, and a run that starts
+    just then would find it taken.
+    """
+    holder = lock_holder(settings)
+    if not holder:
         return False
-    lock = filelock.FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except (filelock.Timeout, OSError):
+    if holder.get("host") != socket.gethostname():
         return True
-    lock.release()
-    return False
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, KeyError, ValueError, OverflowError):
+        return True
+    return True

@@ -132,7 +132,16 @@ def test_the_lock_of_a_killed_holder_is_free(settings: Settings) -> None:
         "hold_lock(s, 0).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(settings.project)], check=False)
+    assert not is_locked(settings)
     with hold_lock(settings, 0):
+        assert is_locked(settings)
+
+
+def test_asking_for_the_lock_never_takes_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hold_lock(settings, 0):
+        monkeypatch.setattr("filelock.FileLock", None)
         assert is_locked(settings)
 
 
