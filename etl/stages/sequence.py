@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from importlib import import_module
 
 import tenacity
 from loguru import logger
@@ -17,34 +18,13 @@ from etl.stages.context import RunContext
 StageFunction = Callable[[RunContext], None]
 
 
-def _stage_functions() -> dict[StageName, Callable[[], StageFunction]]:
-    def load_extract() -> StageFunction:
-        from etl.stages.extract import extract
+def load_stage(name: StageName) -> StageFunction:
+    """The function of a stage: `etl.stages.<name>.<name>`.
 
-        return extract
-
-    def load_transform() -> StageFunction:
-        from etl.stages.transform import transform
-
-        return transform
-
-    def load_audit() -> StageFunction:
-        from etl.stages.audit import audit
-
-        return audit
-
-    def load_load() -> StageFunction:
-        from etl.stages.load import load
-
-        return load
-
-    # Each imports its libraries when it is needed: dlt costs a second, SQLMesh two.
-    return {
-        "extract": load_extract,
-        "transform": load_transform,
-        "audit": load_audit,
-        "load": load_load,
-    }
+    Imported when it is needed: dlt costs a second, SQLMesh two.
+    """
+    function: StageFunction = getattr(import_module(f"etl.stages.{name}"), name)
+    return function
 
 
 def run_stages(ctx: RunContext) -> None:
@@ -54,7 +34,6 @@ def run_stages(ctx: RunContext) -> None:
         Stopped: the run was asked to stop.
     """
     done = {s.name for s in ctx.run.stages}
-    functions = _stage_functions()
     blocked = False
     for name in STAGE_NAMES:
         if name not in ctx.options.stages or name in done:
@@ -64,12 +43,12 @@ def run_stages(ctx: RunContext) -> None:
             continue
         ctx.progress.stage(name)
         with stage_context(name):
-            blocked = _run_stage(ctx, name, functions[name])
+            blocked = _run_stage(ctx, name)
         if not ctx.options.dry_run:
             ctx.run.save()
 
 
-def _run_stage(ctx: RunContext, name: StageName, load: Callable[[], StageFunction]) -> bool:
+def _run_stage(ctx: RunContext, name: StageName) -> bool:
     """Run one stage with its retries; True when nothing after it can go on."""
     logger.info(f"{name} starts")
     started = time.monotonic()
@@ -80,7 +59,7 @@ def _run_stage(ctx: RunContext, name: StageName, load: Callable[[], StageFunctio
         nonlocal attempts
         attempts += 1
         ctx.stop.check()
-        load()(ctx)
+        load_stage(name)(ctx)
 
     status, blocked = "ok", False
     try:

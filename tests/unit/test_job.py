@@ -43,7 +43,7 @@ def play(
     ) -> tuple[RunRecord, list[str]]:
         called: list[str] = []
 
-        def stage(name: str) -> Callable[[], Behaviour]:
+        def load_stage(name: str) -> Behaviour:
             def act(ctx: RunContext) -> None:
                 called.append(name)
                 if name == "extract" and name not in behaviours:
@@ -51,10 +51,9 @@ def play(
                 if name in behaviours:
                     behaviours[name](ctx)
 
-            return lambda: act
+            return act
 
-        functions = {n: stage(n) for n in ("extract", "transform", "audit", "load")}
-        monkeypatch.setattr(sequence, "_stage_functions", lambda: functions)
+        monkeypatch.setattr(sequence, "load_stage", load_stage)
         return run_job(settings, options or Options(), resume=resume), called
 
     return play
