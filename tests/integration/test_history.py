@@ -1,0 +1,251 @@
+"""The run record goes into the warehouse and comes back as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from etl.history import (
+    PARTS,
+    SCHEMA,
+    Transformation,
+    create_tables,
+    publishable,
+    read_states,
+    read_transformation,
+    write_history,
+    write_states,
+    write_transformation,
+)
+from etl.records import (
+    AuditRun,
+    Failure,
+    LoadRun,
+    ModelRun,
+    Options,
+    Reconciliation,
+    RunRecord,
+    SourceRun,
+    Stage,
+)
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
+RECORD = RunRecord(
+    run_id="20260102T030405Z-abcdef",
+    job="shop",
+    profile="default",
+    environment="prod",
+    options=Options(select=("marts.a+",), full_refresh=True),
+    attempt=1,
+    versions={"python": "3.11", "dlt": "1.31"},
+    started_at=AT,
+    finished_at=AT.replace(minute=9),
+    status="finished",
+    exit_code=3,
+    exit_name="DATA_QUALITY",
+    partial=True,
+    snapshot_date="2026-01-02",
+    failures=(
+        Failure(
+            exit_code=3,
+            exit_name="DATA_QUALITY",
+            stage="audit",
+            subject="marts.a",
+            message="“it's” wrong; 'quoted' 🙂",
+            cause="",
+            hint="h",
+            retryable=False,
+        ),
+    ),
+    warnings=("w1", "w2"),
+    stages=(Stage(name="extract", status="ok", attempts=2, seconds=1.25),),
+    sources=(
+        SourceRun(
+            source="shop",
+            resource="orders",
+            rows=5,
+            pages=2,
+            requests=3,
+            retries=1,
+            load_ids=("1.5", "2.5"),
+            schema_changes=("new table orders (3 columns)",),
+        ),
+    ),
+    models=(
+        ModelRun(name="marts.a", kind="FULL", intervals=1, rows=4, seconds=0.5, status="failed"),
+        ModelRun(
+            name="marts.b", kind="VIEW", intervals=0, rows=None, seconds=0, status="held_back"
+        ),
+    ),
+    audits=(
+        AuditRun(
+            model="marts.a",
+            name="not_null",
+            blocking=True,
+            status="failed",
+            failing_rows=2,
+            sql="SELECT 1",
+            sample=({"id": 1, "name": "**********"}, {"id": 2, "name": None}),
+        ),
+    ),
+    loads=(
+        LoadRun(
+            model="marts.c",
+            target="marts",
+            table="c",
+            strategy="replace",
+            status="published",
+            inserted=1,
+            updated=2,
+            deleted=3,
+            rows_at_target=9,
+            reconciled=True,
+            seconds=0.1,
+        ),
+    ),
+    reconciliations=(
+        Reconciliation(between="raw-staging", subject="s", load_id="1.5", expected=5, found=4),
+    ),
+)
+
+
+@pytest.fixture
+def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as found:
+        found.execute("SET TimeZone = 'UTC'")
+        yield found
+
+
+def rows(connection: duckdb.DuckDBPyConnection, table: str) -> list[dict[str, Any]]:
+    found = connection.execute(f"SELECT * FROM {SCHEMA}.{table}")
+    names = [d[0] for d in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def read_back(connection: duckdb.DuckDBPyConnection) -> RunRecord:
+    """The record again, from its tables alone."""
+    (run,) = rows(connection, "runs")
+    parts: dict[str, Any] = {}
+    for table, kind in PARTS.items():
+        parts[table] = tuple(
+            {
+                k: json.loads(v)
+                if isinstance(v, str) and str(kind.model_fields[k].annotation).startswith("tuple")
+                else v
+                for k, v in row.items()
+                if k not in ("run_id", "attempt")
+            }
+            for row in rows(connection, table)
+        )
+    return RunRecord.model_validate(
+        {
+            **run,
+            "versions": json.loads(run["versions"]),
+            "options": json.loads(run["options"]),
+            "warnings": json.loads(run["warnings"]),
+            "snapshot_date": run["snapshot_date"].isoformat(),
+            "status": "finished",
+            **parts,
+        }
+    )
+
+
+def test_record_comes_back_from_its_tables_as_it_was(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    write_history(connection, RECORD)
+    assert read_back(connection) == RECORD
+    assert all(getattr(RECORD, table) for table in PARTS), "every part is tried"
+
+
+def test_second_writing_of_an_attempt_replaces_the_first(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    write_history(connection, RECORD)
+    write_history(connection, RECORD.model_copy(update={"exit_code": 0, "failures": ()}))
+    assert [r["exit_code"] for r in rows(connection, "runs")] == [0]
+    assert rows(connection, "failures") == []
+    assert len(rows(connection, "models")) == 2
+
+
+def test_next_attempt_stands_beside_the_first(connection: duckdb.DuckDBPyConnection) -> None:
+    write_history(connection, RECORD)
+    write_history(connection, RECORD.model_copy(update={"attempt": 2}))
+    assert sorted(r["attempt"] for r in rows(connection, "runs")) == [1, 2]
+    assert sorted(r["attempt"] for r in rows(connection, "audits")) == [1, 2]
+
+
+def test_tables_of_an_earlier_version_get_the_columns_that_they_lack(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    connection.execute(f"""
+        CREATE SCHEMA {SCHEMA};
+        CREATE TABLE {SCHEMA}.runs (attempt BIGINT, run_id VARCHAR, gone VARCHAR, job VARCHAR,
+            PRIMARY KEY (run_id, attempt));
+        INSERT INTO {SCHEMA}.runs VALUES (1, 'old', 'x', 'shop');
+        CREATE TABLE {SCHEMA}.audits (run_id VARCHAR, attempt BIGINT, name VARCHAR);
+        CREATE TABLE {SCHEMA}.model_states (environment VARCHAR, model VARCHAR, verdict VARCHAR,
+            PRIMARY KEY (environment, model));
+    """)
+    write_history(connection, RECORD)
+    write_states(connection, "prod", "r", {"marts.a": "failed"}, {"marts.a": ("id",)})
+    found = {r["run_id"]: r for r in rows(connection, "runs")}
+    assert found["old"]["exit_code"] is None
+    assert found["old"]["gone"] == "x"
+    assert found[RECORD.run_id]["exit_code"] == 3
+    assert rows(connection, "audits")[0]["failing_rows"] == 2
+    assert read_states(connection, "prod")["marts.a"].grain == ("id",)
+
+
+def test_failed_writing_leaves_the_history_as_it_was(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    write_history(connection, RECORD)
+    connection.execute(f"ALTER TABLE {SCHEMA}.loads ALTER inserted TYPE BOOLEAN")
+    connection.execute(f"ALTER TABLE {SCHEMA}.loads ALTER COLUMN seconds TYPE DATE USING NULL")
+    with pytest.raises(duckdb.Error):
+        write_history(connection, RECORD.model_copy(update={"exit_code": 0}))
+    assert [r["exit_code"] for r in rows(connection, "runs")] == [3]
+    assert len(rows(connection, "models")) == 2
+
+
+def test_verdicts_by_environment(connection: duckdb.DuckDBPyConnection) -> None:
+    write_states(connection, "prod", "r", {"marts.a": "passed", "marts.b": "failed"}, {})
+    write_states(connection, "dev", "r", {"marts.a": "unfinished"}, {})
+    write_states(connection, "prod", "r2", {"marts.b": "unaudited"}, {})
+    states = read_states(connection, "prod")
+    assert {m: s.verdict for m, s in states.items()} == {
+        "marts.a": "passed",
+        "marts.b": "unaudited",
+    }
+    held = publishable(states, ["marts.a", "marts.b", "marts.c"])
+    assert set(held) == {"marts.b", "marts.c"}
+    assert held["marts.c"] == "it was never built"
+
+
+def test_reading_without_history_finds_nothing_and_makes_nothing(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    assert read_states(connection, "prod", create=False) == {}
+    assert read_transformation(connection, "prod") is None
+    assert connection.execute("SELECT count(*) FROM information_schema.tables").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("due_at", [AT, None])
+def test_transformation_comes_back_as_it_was(
+    connection: duckdb.DuckDBPyConnection, due_at: datetime | None
+) -> None:
+    create_tables(connection)
+    done = Transformation(
+        "files", "packages", "plan", due_at, (("shop_raw", "orders", "s.orders"),)
+    )
+    write_transformation(connection, "prod", "r1", Transformation("", "", "", None, ()))
+    write_transformation(connection, "prod", "r2", done)
+    assert read_transformation(connection, "prod") == done
+    assert read_transformation(connection, "dev") is None

@@ -1,0 +1,92 @@
+"""The plain `sqlmesh` commands work in the same project, on the same files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.projects import Shop
+
+SQLMESH = str(Path(sys.executable).parent / "sqlmesh")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+def sqlmesh(shop: Shop, *arguments: str, cwd: Path | None = None, **variables: str) -> str:
+    """Runs `sqlmesh -p <project>/sqlmesh …`; returns its output."""
+    done = subprocess.run(
+        [SQLMESH, "-p", str(shop.folder / "sqlmesh"), *arguments],
+        cwd=cwd or shop.folder,
+        env=shop.environment(COLUMNS="200", **variables),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_plan_sees_what_the_job_built(shop: Shop, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    said = sqlmesh(
+        shop,
+        "plan",
+        "--no-prompts",
+        "--auto-apply",
+        "--skip-tests",
+        "--include-unmodified",
+        "dev_bob",
+        cwd=elsewhere,
+    )
+    assert "totals" not in said.partition("Updating virtual layer")[0], "nothing differs from prod"
+    assert shop.physical("marts.totals", "dev_bob") == shop.physical("marts.totals")
+    name = sqlmesh(shop, "table_name", "marts.totals", cwd=elsewhere)
+    assert shop.physical("marts.totals") in name.replace('"', "")
+    # Nothing of it lands in the folder that it was called from.
+    assert [p.name for p in elsewhere.iterdir() if p.name != "logs"] == []
+
+
+@pytest.mark.slow
+def test_model_planned_by_sqlmesh_itself_is_seen_by_the_next_run(shop: Shop) -> None:
+    path = "sqlmesh/models/totals.sql"
+    shop.edit(path, "SUM(amount)", "2 * SUM(amount)")
+    sqlmesh(shop, "plan", "--no-prompts", "--auto-apply", "--skip-tests")
+    shop.edit(path, "2 * SUM(amount)", "SUM(amount)")
+    # The files are as they were in the last run, the environment is not.
+    record = shop.run()
+    assert record.exit_code == 0
+    assert {m.name for m in record.models} >= {"marts.totals"}
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.query("FROM marts.totals ORDER BY ALL") == [("ann", 50), ("bob", 200)]
+
+
+@pytest.mark.slow
+def test_profile_and_data_directory_are_respected(shop: Shop, tmp_path: Path) -> None:
+    shop.write("config/other.yaml", f"data_dir: {tmp_path}/other\n")
+    sqlmesh(shop, "dag", str(tmp_path / "dag.html"), ETL_PROFILE="other")
+    assert "totals" in (tmp_path / "dag.html").read_text(encoding="utf-8")
+    assert (tmp_path / "other").is_dir()
+    sqlmesh(shop, "fetchdf", "SELECT 1 AS x", ETL_DATA_DIR=str(tmp_path / "third"))
+    assert (tmp_path / "third" / "warehouse.duckdb").exists()
+
+
+@pytest.mark.slow
+def test_tests_and_format_run_on_the_project(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/tests/test_totals.yaml",
+        "test_totals:\n  model: marts.totals\n  inputs:\n    staging.stg_shop__orders:\n"
+        "      rows:\n      - {customer: ann, amount: 2}\n      - {customer: ann, amount: 3}\n"
+        "  outputs:\n    query:\n      rows:\n      - {customer: ann, amount: 5}\n",
+    )
+    assert "Successfully Ran `1` Tests" in sqlmesh(shop, "test")
+    sqlmesh(shop, "format")
+    sqlmesh(shop, "format", "--check")
