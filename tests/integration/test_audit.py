@@ -70,6 +70,16 @@ def test_standalone_audit_runs_in_every_run_and_blocks(shop: Shop) -> None:
     assert shop.published("totals")[-1] == ("eve", 895)
 
 
+def test_standalone_audit_runs_after_all_models_and_not_among_them(tmp_path: Path) -> None:
+    """SQLMesh would run it within the first plan, and fail the plan as a whole."""
+    shop = Shop.create(tmp_path / "shop")
+    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking="").replace("amount >", "x >"))
+    shop.sell((1, "ann", 901))
+    record = shop.run()
+    assert [(f.stage, f.subject) for f in record.failures] == [("audit", "totals_agree")]
+    assert shop.published("items") == [("tea", 1)]
+
+
 def test_standalone_audit_that_does_not_block_warns(shop: Shop) -> None:
     shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=", blocking FALSE"))
     shop.sell((4, "eve", 901))
