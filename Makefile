@@ -32,7 +32,7 @@ demo: setup ## run the whole job on the data that comes with it
 	ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo
 
 test: setup ## run all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist worksteal
 
 lint: setup ## check format, types, imports and SQL; change nothing
 	$(BIN)/ruff format --check --quiet

@@ -1,1 +1,1 @@
-"""A batch job that a scheduler can trust: extract with dlt, transform with SQLMesh, audit, publish."""
+"""A batch job that a scheduler can trust: dlt extracts, SQLMesh transforms, audits decide."""

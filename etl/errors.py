@@ -3,7 +3,7 @@
 EtlError
 ├── ConfigError           2   the user's settings or options
 ├── DataQualityError      3   an audit, freshness or volume check, an empty required source
-├── ConnectionFailed      4   unreachable, timed out, 429/5xx until the retries ran out
+├── UnreachableError      4   unreachable, timed out, 429/5xx until the retries ran out
 ├── ExtractError          5   a source's answer cannot be used
 ├── TransformError        6   a model does not parse, plan or execute
 ├── LoadError             7   a target refused the data
@@ -13,7 +13,7 @@ EtlError
 ├── ReconciliationError  12   rows lost or doubled between two stages
 ├── AuthError            13   credentials rejected
 ├── ResourcesError       14   disk, memory, files
-└── StageFailures             several failures of one stage, each with its own class
+└── StageError             several failures of one stage, each with its own class
 
 Stopped (BaseException)  9, 130, 143   deadline, SIGINT, SIGTERM; passes every `except Exception`
 """
@@ -187,7 +187,7 @@ class DataQualityError(EtlError):
     code = ExitCode.DATA_QUALITY
 
 
-class ConnectionFailed(EtlError):
+class UnreachableError(EtlError):
     """The other side could not be reached, or kept answering that it is busy or broken."""
 
     code = ExitCode.CONNECTION
@@ -247,7 +247,7 @@ class ResourcesError(EtlError):
     code = ExitCode.RESOURCES
 
 
-class StageFailures(EtlError):
+class StageError(EtlError):
     """Every failure of one stage; the stage contained them and did the rest of its work."""
 
     def __init__(self, failures: list[EtlError]) -> None:

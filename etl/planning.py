@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etl.errors import StageFailures
+from etl.errors import StageError
 from etl.records import Options
 from etl.runs import Run, hold_lock, utc_now
 from etl.settings import Settings
@@ -22,7 +22,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     """Apply every change, whatever the policy: the person at the keyboard is the approval.
 
     Raises:
-        StageFailures: models or audits that failed.
+        StageError: models or audits that failed.
     """
     from etl.project.runner import Project
 
@@ -38,7 +38,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
         finally:
             project.close()
     if failures:
-        error = StageFailures(failures)
+        error = StageError(failures)
         error.code = error.worst
         error.hint = next((f.hint for f in failures if f.code == error.worst), "")
         raise error

@@ -1,4 +1,4 @@
-"""The warehouse engine, DuckDB: connections, names, its errors, and the raw tables models expect."""
+"""The warehouse engine, DuckDB: connections, names, errors, and the raw tables models expect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import yaml
 
-from etl.errors import ConfigError, ConnectionFailed, EtlError, ResourcesError, classify_os_error
+from etl.errors import ConfigError, EtlError, ResourcesError, UnreachableError, classify_os_error
 
 # Less free space than this, and a failed write means that the disk is full.
 FULL_DISK_BYTES = 16 * 1024 * 1024
@@ -27,14 +27,14 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the warehouse.
 
     Raises:
-        ConnectionFailed: another process holds the file, or it is no DuckDB file.
+        UnreachableError: another process holds the file, or it is no DuckDB file.
         ResourcesError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         connection = duckdb.connect(str(path))
     except duckdb.Error as e:
-        raise classify_duckdb(e, path) or ConnectionFailed(f"{path}: {e}") from e
+        raise classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -47,12 +47,12 @@ def connect_read_only(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that cannot change the warehouse, nor create it.
 
     Raises:
-        ConnectionFailed: the file is missing, held by another process, or no DuckDB file.
+        UnreachableError: the file is missing, held by another process, or no DuckDB file.
     """
     try:
         connection = duckdb.connect(str(path), read_only=True)
     except duckdb.Error as e:
-        raise classify_duckdb(e, path) or ConnectionFailed(f"{path}: {e}") from e
+        raise classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -87,7 +87,7 @@ def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError |
                 hint="free disk space or make the folder writable, then run again",
             )
         if isinstance(error, duckdb.IOException):
-            return ConnectionFailed(
+            return UnreachableError(
                 f"{path or 'the warehouse'} cannot be opened or read: another process holds it, "
                 "or it is damaged",
                 hint="close other programs that have the file open",

@@ -21,7 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until a signal comes; 0 then, 2 when an option is wrong or the port is taken."""
     parser = _parser(os.environ)
     options = parser.parse_args(arguments)
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    # Blocked from before the first thread: none of them may take the signal from sigwait.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         with Replay(
             options.date,
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.sigwait(_SIGNALS)
     except (OSError, ValueError) as e:
         parser.error(f"cannot serve on {options.host}:{options.port}: {e}")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return 0
 
 

@@ -55,7 +55,7 @@ class Replay:
     when the port is taken.
     """
 
-    def __init__(  # noqa: PLR0913 - each is an option of the command
+    def __init__(
         self,
         date: date,
         port: int = 0,

@@ -135,7 +135,7 @@ def open_context(
 
     Raises:
         TransformError: a model, audit or macro does not parse.
-        ConnectionFailed, ResourcesError: warehouse or state cannot be opened.
+        UnreachableError, ResourcesError: warehouse or state cannot be opened.
     """
     listener = Listener(on_model, settings.transform.pii)
     set_console(listener)

@@ -13,11 +13,11 @@ from requests.exceptions import InvalidURL, MissingSchema
 from etl.errors import (
     AuthError,
     ConfigError,
-    ConnectionFailed,
     EtlError,
     ExtractError,
     LoadError,
     SchemaError,
+    UnreachableError,
     causes,
     classify_os_error,
 )
@@ -88,7 +88,7 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                     hint="check the secret of this source and what it may read",
                 )
             if is_busy(status):
-                return ConnectionFailed(
+                return UnreachableError(
                     f"{subject_at}: {status} until the retries ran out ({url})", subject=subject
                 )
             return ExtractError(
@@ -100,7 +100,7 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
             request = cause.request
             url = safe_url((request.url or "") if request is not None else "")
             page = place_of(request).page
-            return ConnectionFailed(
+            return UnreachableError(
                 f"{subject}{f', page {page}' if page else ''}: {url or 'the API'} cannot be "
                 f"reached ({type(cause).__name__})",
                 subject=subject,

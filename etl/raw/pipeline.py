@@ -175,7 +175,7 @@ class Raw:
         moved to quarantine, so that the next run is not poisoned by it.
 
         Raises:
-            SchemaError, LoadError, ConnectionFailed, ResourcesError
+            SchemaError, LoadError, UnreachableError, ResourcesError
         """
         self._drop_normalized_twice()
         try:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from loguru import logger
 
-from etl.errors import DataQualityError, EtlError, StageFailures
+from etl.errors import DataQualityError, EtlError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
@@ -21,7 +21,7 @@ def audit(ctx: RunContext) -> None:
     a standalone audit. What failed in a transformation needs another one.
 
     Raises:
-        StageFailures: blocking audits that failed, sources whose data is too old.
+        StageError: blocking audits that failed, sources whose data is too old.
     """
     if ctx.options.dry_run:
         which = "standalone audits" if "transform" in ctx.options.stages else "every audit"
@@ -33,7 +33,7 @@ def audit(ctx: RunContext) -> None:
     else:
         failures += _audit(ctx)
     if failures:
-        raise StageFailures(failures)
+        raise StageError(failures)
 
 
 def _audit(ctx: RunContext) -> list[EtlError]:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from loguru import logger
 
-from etl.errors import EtlError, ReconciliationError, StageFailures
+from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
 from etl.raw import Committed, Raw
 from etl.records import Reconciliation, SourceRun
@@ -22,7 +22,7 @@ def extract(ctx: RunContext) -> None:
     """Read all sources side by side; a source that fails holds back none of the others.
 
     Raises:
-        StageFailures: one failure for each source that failed.
+        StageError: one failure for each source that failed.
     """
     adopt_library_loggers()
     if ctx.options.dry_run:
@@ -54,7 +54,7 @@ def extract(ctx: RunContext) -> None:
         else:
             raise error
     if failures:
-        raise StageFailures(failures)
+        raise StageError(failures)
 
 
 def _import_ahead(ctx: RunContext) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loguru import logger
 
-from etl.errors import DataQualityError, EtlError, StageFailures
+from etl.errors import DataQualityError, EtlError, StageError
 from etl.history import ModelState, publishable, read_states
 from etl.records import LoadRun
 from etl.settings import Load
@@ -17,7 +17,7 @@ def load(ctx: RunContext) -> None:
     """Publish every load of the configuration that may be published.
 
     Raises:
-        StageFailures: targets that failed, and marts that may not be published.
+        StageError: targets that failed, and marts that may not be published.
     """
     if ctx.options.environment != "prod":
         logger.info("only prod is published")
@@ -59,7 +59,7 @@ def load(ctx: RunContext) -> None:
             _tell(ctx, results)
     failures += _unexplained(ctx, held)
     if failures:
-        raise StageFailures(failures)
+        raise StageError(failures)
 
 
 def _publication(load: Load, states: dict[str, ModelState]) -> Publication:

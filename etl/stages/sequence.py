@@ -10,7 +10,7 @@ from importlib import import_module
 import tenacity
 from loguru import logger
 
-from etl.errors import EtlError, StageFailures, Stopped, classify_os_error
+from etl.errors import EtlError, StageError, Stopped, classify_os_error
 from etl.logs import stage_context
 from etl.records import STAGE_NAMES, Failure, Stage, StageName
 from etl.stages.context import RunContext
@@ -94,7 +94,7 @@ def tell_failures(failures: list[Failure]) -> None:
 
 def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[str, bool]:
     """Record what a stage raised; returns its status and whether it blocks what follows."""
-    if isinstance(error, StageFailures):
+    if isinstance(error, StageError):
         for contained in error.failures:
             ctx.run.fail(contained, name)
         blocked = name == "extract" and not ctx.done_sources
@@ -152,6 +152,6 @@ def _retrying(ctx: RunContext, name: str) -> tenacity.Retrying:
 
 
 def _may_pass(error: BaseException) -> bool:
-    if isinstance(error, StageFailures):
+    if isinstance(error, StageError):
         return any(f.code.retryable for f in error.failures)
     return isinstance(error, EtlError) and error.code.retryable

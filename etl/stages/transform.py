@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from etl.errors import EtlError, StageFailures
+from etl.errors import EtlError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.logs import adopt_library_loggers
 from etl.records import Options
@@ -35,7 +35,7 @@ def transform(ctx: RunContext) -> None:
     """Bring the environment up to date with the project and with raw.
 
     Raises:
-        StageFailures: models, audits, counts or approvals that failed; the rest is up to date.
+        StageError: models, audits, counts or approvals that failed; the rest is up to date.
         ApprovalError, TransformError: nothing could be transformed.
     """
     if ctx.options.dry_run:
@@ -62,7 +62,7 @@ def transform(ctx: RunContext) -> None:
         failures = transform_models(project, run, ctx.options, settings.transform.approve)
     ctx.transformed = True
     if failures:
-        raise StageFailures(failures)
+        raise StageError(failures)
 
 
 def transform_models(project: Project, run: Run, options: Options, approve: str) -> list[EtlError]:

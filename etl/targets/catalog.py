@@ -54,7 +54,7 @@ class Published:
 def attached(
     cursor: duckdb.DuckDBPyConnection, path: Path, target: str, *, read_only: bool = True
 ) -> Iterator[str]:
-    """The name of a catalog that stands for the file. Raises ConnectionFailed, duckdb.Error."""
+    """The name of a catalog that stands for the file. Raises UnreachableError, duckdb.Error."""
     # By ATTACH, not duckdb.connect, whose cache of instances goes by path: it could hand out the
     # replaced file. A fresh name each time, because all cursors of the process share the names.
     catalog = f"etl_{uuid.uuid4().hex[:12]}"
@@ -105,7 +105,7 @@ def open_published(
 ) -> Iterator[Published]:
     """The present file; an empty one when it is missing, or damaged and nobody needs it.
 
-    Raises ConnectionFailed when a writer has it open, LoadError when it is damaged but a table
+    Raises UnreachableError when a writer has it open, LoadError when it is damaged but a table
     has to be kept.
     """
     if not path.exists():

@@ -11,11 +11,11 @@ from pathlib import Path
 import duckdb
 
 from etl.errors import (
-    ConnectionFailed,
     EtlError,
     LoadError,
     ResourcesError,
     Stopped,
+    UnreachableError,
     causes,
     classify_os_error,
 )
@@ -33,7 +33,7 @@ def sync(path: Path) -> None:
 
 
 def refuse_writer(path: Path, target: str) -> None:
-    """Raise ConnectionFailed when another process has the DuckDB file open for writing.
+    """Raise UnreachableError when another process has the DuckDB file open for writing.
 
     Call it only while this process does not have the file open: closing the descriptor gives up
     all POSIX locks that the process holds on the file.
@@ -44,7 +44,7 @@ def refuse_writer(path: Path, target: str) -> None:
         try:
             fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            raise ConnectionFailed(
+            raise UnreachableError(
                 f"{path} of target {target} is open for writing in another process",
                 subject=target,
                 hint="open it read-only to read it (duckdb -readonly); "

@@ -53,7 +53,7 @@ class Publish(Protocol):
     """Bring the marts to one target of this kind; all of them are checked before any is visible.
 
     `connection` is open on the warehouse and in no transaction. `held_back` names the
-    publications whose table keeps its present version. Raises ConfigError, ConnectionFailed,
+    publications whose table keeps its present version. Raises ConfigError, UnreachableError,
     LoadError, ReconciliationError, ResourcesError; the target is then as it was, or (when only
     the count after the swap failed) holds the new version.
     """

@@ -57,7 +57,7 @@ def assert_right(job: Job) -> None:
 
 
 # Spread over a whole run: start, extraction, commit, plan, models, publication.
-MOMENTS = (0.9, 2.0, 3.0, 4.0, 5.0, 6.5, 8.0)
+MOMENTS = (0.9, 2.5, 4.0, 5.5, 7.5)
 
 
 @pytest.mark.slow

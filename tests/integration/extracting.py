@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import duckdb
 
-from etl.errors import EtlError, StageFailures
+from etl.errors import EtlError, StageError
 from etl.libraries import prepare_libraries
 from etl.progress import Progress
 from etl.records import Options
@@ -76,7 +76,7 @@ def failures_of(settings: Settings, ctx: RunContext | None = None) -> tuple[EtlE
     """What the extract stage fails with; it must fail."""
     try:
         extract_once(settings, ctx)
-    except StageFailures as e:
+    except StageError as e:
         return e.failures
     raise AssertionError("the extraction did not fail")
 

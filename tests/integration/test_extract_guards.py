@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from etl.demo import Fault, Replay
-from etl.errors import AuthError, ConnectionFailed, DataQualityError, EtlError, ExtractError
+from etl.errors import AuthError, DataQualityError, EtlError, ExtractError, UnreachableError
 from etl.sources.http import ApiSession
 from tests.integration.extracting import (
     bluesky,
@@ -63,14 +63,14 @@ BROKEN: list[tuple[str, dict[str, Any], type[EtlError], str]] = [
     ("401", {"page": 2}, AuthError, "page 2: 401"),
     ("403", {"page": 2}, AuthError, "page 2: 403"),
     ("html-403", {"page": 2}, AuthError, "page 2: 403"),
-    ("500", {"page": 2}, ConnectionFailed, "page 2: 500 until the retries ran out"),
-    ("502", {"page": 2}, ConnectionFailed, "page 2: 502 until the retries ran out"),
-    ("html-502", {"page": 2}, ConnectionFailed, "page 2: 502"),
-    ("503", {"page": 2}, ConnectionFailed, "page 2: 503"),
-    ("429", {"page": 2}, ConnectionFailed, "page 2: 429"),
-    ("disconnect", {"page": 2}, ConnectionFailed, "cannot be reached"),
-    ("cut", {"page": 2}, ConnectionFailed, "cannot be reached"),
-    ("timeout", {"page": 2, "seconds": 5}, ConnectionFailed, "cannot be reached"),
+    ("500", {"page": 2}, UnreachableError, "page 2: 500 until the retries ran out"),
+    ("502", {"page": 2}, UnreachableError, "page 2: 502 until the retries ran out"),
+    ("html-502", {"page": 2}, UnreachableError, "page 2: 502"),
+    ("503", {"page": 2}, UnreachableError, "page 2: 503"),
+    ("429", {"page": 2}, UnreachableError, "page 2: 429"),
+    ("disconnect", {"page": 2}, UnreachableError, "cannot be reached"),
+    ("cut", {"page": 2}, UnreachableError, "cannot be reached"),
+    ("timeout", {"page": 2, "seconds": 5}, UnreachableError, "cannot be reached"),
 ]
 
 
@@ -133,7 +133,7 @@ def test_dead_port_is_a_connection_failure(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/xrpc/"
     settings = settings_of(tmp_path, {"bluesky": bluesky(url, ACTOR)})
     [failure] = failures_of(settings)
-    assert type(failure) is ConnectionFailed
+    assert type(failure) is UnreachableError
     assert url in failure.message
     assert_nothing_left(settings)
 

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from loguru import logger
 
-from etl.errors import ConnectionFailed, ExitCode, LoadError, Stopped
+from etl.errors import ExitCode, LoadError, Stopped, UnreachableError
 from etl.targets import TARGETS, Publication
 
 A = Publication("marts.a", "marts.a", ("id",))
@@ -236,7 +236,7 @@ def test_living_writer_is_refused(warehouse: duckdb.DuckDBPyConnection, path: Pa
     assert writer.stdout.readline() == "ready\n"
     try:
         warehouse.execute(STATE.format(1, ROWS))
-        with pytest.raises(ConnectionFailed, match="open for writing in another process") as error:
+        with pytest.raises(UnreachableError, match="open for writing in another process") as error:
             publish("duckdb", warehouse, path)
         assert error.value.code is ExitCode.CONNECTION
         assert str(path) in error.value.message

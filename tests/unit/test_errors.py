@@ -9,7 +9,7 @@ from etl.errors import (
     AuthError,
     EtlError,
     ExitCode,
-    StageFailures,
+    StageError,
     causes,
     classify_os_error,
     most_severe,
@@ -85,5 +85,5 @@ def test_other_errors_of_the_system_are_not_the_machines_limits() -> None:
 
 
 def test_failures_of_a_stage_know_their_worst() -> None:
-    together = StageFailures([EtlError("x"), AuthError("y")])
+    together = StageError([EtlError("x"), AuthError("y")])
     assert together.worst is ExitCode.UNEXPECTED

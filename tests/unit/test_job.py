@@ -8,12 +8,12 @@ import pytest
 
 from etl.errors import (
     ConfigError,
-    ConnectionFailed,
     DataQualityError,
     EtlError,
     ExitCode,
     ResourcesError,
-    StageFailures,
+    StageError,
+    UnreachableError,
 )
 from etl.job import check_options, run_job
 from etl.records import LoadRun, Options, RunRecord
@@ -87,14 +87,14 @@ def test_contained_failures_let_the_rest_go_on(play: Any) -> None:
             LoadRun(model="m.a", target="t", table="a", strategy="replace", status="published")
         )
 
-    record, called = play(transform=fail(StageFailures([DataQualityError("x")])), load=publish)
+    record, called = play(transform=fail(StageError([DataQualityError("x")])), load=publish)
     assert called == ["extract", "transform", "audit", "load"]
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert record.partial
 
 
 def test_when_no_source_came_through_nothing_follows(play: Any) -> None:
-    record, called = play(extract=fail(StageFailures([DataQualityError("x", subject="api")])))
+    record, called = play(extract=fail(StageError([DataQualityError("x", subject="api")])))
     assert called == ["extract"]
     assert record.exit_code == ExitCode.DATA_QUALITY
 
@@ -105,7 +105,7 @@ def test_a_failure_that_may_pass_is_tried_again(play: Any) -> None:
     def flaky(ctx: RunContext) -> None:
         tries.append(1)
         if len(tries) < 3:
-            raise StageFailures([ConnectionFailed("down", subject="api")])
+            raise StageError([UnreachableError("down", subject="api")])
         ctx.done_sources.add("api")
 
     record, _ = play(extract=flaky)
@@ -113,7 +113,7 @@ def test_a_failure_that_may_pass_is_tried_again(play: Any) -> None:
     assert record.stages[0].attempts == 3
 
 
-@pytest.mark.parametrize("error", [ConnectionFailed("down"), ResourcesError("full")])
+@pytest.mark.parametrize("error", [UnreachableError("down"), ResourcesError("full")])
 def test_retries_are_bounded(play: Any, error: EtlError) -> None:
     record, called = play(extract=fail(error))
     assert called == ["extract"] * 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from etl.errors import ConnectionFailed
+from etl.errors import UnreachableError
 from etl.records import Options, SourceRun
 from etl.runs import open_run
 from etl.settings import Settings
@@ -38,7 +38,7 @@ def test_before_the_first_run_nothing_is_there_and_nothing_is_made(tmp_path: Pat
 def test_a_failed_run_is_listed_with_its_code_and_failure(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     run = open_run(settings, Options(), str, NOW)
-    run.fail(ConnectionFailed("api: not reached", hint="try later"), "extract")
+    run.fail(UnreachableError("api: not reached", hint="try later"), "extract")
     record = run.save(NOW)
     shown = show_status(read_status(settings))
     assert f"{run.run_id}  finished 4 CONNECTION" in shown
