@@ -164,6 +164,34 @@ def _plan(arguments: argparse.Namespace) -> int:
     return int(ExitCode.OK)
 
 
+def _generate(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from etl.generate.generation import generate, refuse_changes
+    from etl.libraries import prepare_libraries
+    from etl.runs import hold_lock
+
+    prepare_libraries()
+    settings = _settings(arguments)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with hold_lock(settings, arguments.wait_lock), redirect_stdout(sys.stderr):
+        changes = generate(
+            settings,
+            sources=arguments.source,
+            table=arguments.table,
+            facts=arguments.fact,
+            write=not arguments.check,
+        )
+    if arguments.json:
+        _print_json({"files": [asdict(c) for c in changes]})
+    else:
+        told = [str(c) for c in changes if c.action != "unchanged"]
+        same = len(changes) - len(told)
+        sys.stdout.write("\n".join([*told, f"{same} unchanged"] if same else told) + "\n")
+    refuse_changes(changes, check=arguments.check)
+    return int(ExitCode.OK)
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from etl.status import read_status, show_status
 
@@ -225,6 +253,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "retry": _retry,
     "plan": _plan,
+    "generate": _generate,
     "status": _status,
     "config show": _config_show,
     "config schema": _config_schema,

@@ -147,6 +147,30 @@ def _parser(env: Mapping[str, str]) -> _Parser:
     _wait_lock(plan, env)
     _flag(plan, env, "--json", "print the changes as JSON")
 
+    generate = _command(
+        commands, "generate", env, "SQL models from the schemas that dlt recorded",
+        "Files can be edited by hand: what is generated later is merged into them.\n"
+        "examples:\n"
+        "  etl generate --source shop     external models, staging and dimensions\n"
+        "  etl generate --fact orders     and a fact table with the keys of all it refers to\n"
+        "  etl generate --check           write nothing; 11 when something would change\n",
+    )  # fmt: skip
+    generate.add_argument(
+        "--source", action=_Append, metavar="NAME", default=_listed(env, "ETL_SOURCE"),
+        help="only this source; repeat for more",
+    )  # fmt: skip
+    generate.add_argument(
+        "--table", metavar="TABLE", default=env.get("ETL_TABLE") or None,
+        help="only the models of this raw table",
+    )  # fmt: skip
+    generate.add_argument(
+        "--fact", action=_Append, metavar="TABLE", default=_listed(env, "ETL_FACT"),
+        help="also a fact table on this raw table; repeat for more",
+    )  # fmt: skip
+    _flag(generate, env, "--check", "write nothing; end with 11 when something would change")
+    _wait_lock(generate, env)
+    _flag(generate, env, "--json", "print the files as JSON")
+
     status = _command(
         commands, "status", env, "last runs, freshness, pending packages, lock holder",
         "It reads files only, so it can be asked while a run lasts.",

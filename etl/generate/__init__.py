@@ -1,0 +1,1 @@
+"""SQL models, external models and audits from the schemas that dlt recorded."""

@@ -1,0 +1,166 @@
+"""`etl generate`: which files the recorded schemas ask for, and what became of each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+
+import yaml
+
+from etl.errors import ApprovalError, ConfigError
+from etl.generate.external import external_models
+from etl.generate.files import FileChange, Format, GeneratedFiles, file_name
+from etl.generate.marts import dimension, fact
+from etl.generate.references import check_references
+from etl.generate.staging import staging_model
+from etl.raw.schemas import RawSchema, read_schema
+from etl.settings import Settings
+
+AUDITS = {
+    "relationship": """AUDIT (name relationship, dialect duckdb);
+/* Guards a reference: the values of @columns, none of them NULL, are found in @parent_columns of
+@parent_model. Returns the rows that refer to nothing. */
+SELECT * FROM @this_model
+WHERE @AND(@EACH(@columns, c -> NOT c IS NULL))
+AND NOT @columns IN (SELECT @parent_columns FROM @parent_model)""",
+    "same_row_count": """AUDIT (name same_row_count, dialect duckdb);
+/* Guards a join: the model has exactly as many rows as @base_model. Returns both numbers. */
+WITH counts AS (
+  SELECT (SELECT COUNT(*) FROM @this_model) AS rows_here,
+  (SELECT COUNT(*) FROM @base_model) AS rows_in_base
+) SELECT rows_here, rows_in_base FROM counts WHERE rows_here <> rows_in_base""",
+}
+
+
+def generate(
+    settings: Settings,
+    *,
+    sources: Collection[str] = (),
+    table: str | None = None,
+    facts: Collection[str] = (),
+    write: bool = True,
+) -> list[FileChange]:
+    """Bring the project's generated files to the recorded schemas.
+
+    No `sources`: all that were extracted once. `table` limits models to one raw table and its mart.
+    Facts that were generated before are kept up to date without being named again.
+
+    Raises:
+        ConfigError: unknown source or table, wrong references, colliding names, nothing recorded.
+    """
+    schemas = _schemas(settings, sources)
+    for schema in schemas:
+        check_references(schema)
+    files = GeneratedFiles(settings.sqlmesh_dir, partial(_format, settings))
+    wanted: dict[str, str] = {}
+    for path, text in _texts(schemas, files, table, facts):
+        if path in wanted:
+            raise ConfigError(
+                f"{path}: two raw tables ask for it", hint="rename one of the sources"
+            )
+        wanted[path] = text
+    return files.bring(wanted, write=write)
+
+
+def refuse_changes(changes: Iterable[FileChange], *, check: bool) -> None:
+    """End with code 11 when files need a person: conflicts, or with `check` any change.
+
+    Raises:
+        ApprovalError: names files and lines.
+    """
+    conflicts = [c for c in changes if c.action == "conflict"]
+    open_changes = [c for c in changes if c.changes] if check else conflicts
+    if not open_changes:
+        return
+    raise ApprovalError(
+        "; ".join(str(c) for c in open_changes[:20])
+        + (f"; and {len(open_changes) - 20} more" if len(open_changes) > 20 else ""),
+        hint="take from each .new file what you want into the file beside it, remove the .new "
+        "file, then `etl generate` again"
+        if conflicts
+        else "run `etl generate` and commit what it writes",
+    )
+
+
+def _schemas(settings: Settings, sources: Collection[str]) -> list[RawSchema]:
+    for name in sources:
+        if name not in settings.sources:
+            raise ConfigError(
+                f"--source {name}: no such source", hint=_near(name, settings.sources)
+            )
+    found = []
+    for name in sources or settings.active_sources:
+        schema = read_schema(settings, name)
+        if schema is not None and schema.tables:
+            found.append(schema)
+        elif sources:
+            raise ConfigError(
+                f"{name}: dlt has recorded no schema of it",
+                subject=name,
+                hint=f"etl run --stage extract --source {name}",
+            )
+    if not found:
+        raise ConfigError(
+            "dlt has recorded no schema of any source", hint="etl run --stage extract"
+        )
+    return found
+
+
+def _texts(
+    schemas: Sequence[RawSchema],
+    files: GeneratedFiles,
+    table: str | None,
+    facts: Collection[str],
+) -> Iterable[tuple[str, str]]:
+    """Every wanted file: path in the project, text before it is formatted."""
+    names = [t.name for s in schemas for t in s.tables]
+    for wanted in [*([table] if table else []), *facts]:
+        if wanted not in names:
+            raise ConfigError(f"{wanted}: no such raw table", hint=_near(wanted, names))
+    for fact_table in facts:
+        homes = [s.source for s in schemas if s.table(fact_table)]
+        if len(homes) > 1:
+            raise ConfigError(
+                f"--fact {fact_table}: {', '.join(homes)} have a table of this name",
+                hint="add --source",
+            )
+    for name, text in AUDITS.items():
+        yield f"audits/{name}.sql", text
+    for schema in schemas:
+        yield f"external_models/{schema.source}.yaml", external_models(schema)
+        for one in schema.tables:
+            if table is not None and one.name != table:
+                continue
+            yield _path("staging", f"stg_{schema.source}__{one.name}"), staging_model(schema, one)
+            if one.is_root:
+                yield _path("marts", f"dim_{schema.source}__{one.name}"), dimension(schema, one)
+            path = _path("marts", f"fact_{schema.source}__{one.name}")
+            if one.name in facts or files.known(path):
+                yield path, fact(schema, one)
+
+
+def _path(layer: str, name: str) -> str:
+    return f"models/{layer}/{file_name(name, '.sql')}"
+
+
+def _format(settings: Settings, path: str) -> Format:
+    if path.endswith(".yaml"):
+        return _format_yaml
+    from etl.project.formatting import format_sql
+
+    return lambda text: format_sql(text, settings.transform.dialect)
+
+
+def _format_yaml(text: str) -> str | None:
+    try:
+        yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+    return text
+
+
+def _near(name: str, names: Iterable[str]) -> str:
+    listed = sorted(names)
+    close = difflib.get_close_matches(name, listed, 1)
+    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(listed[:20])}"

@@ -1,0 +1,137 @@
+"""The pieces that every generated model is written from: names, literals, the MODEL block."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import duckdb
+
+from etl.raw.schemas import RawColumn, RawTable
+
+PLAIN = re.compile(r"^[a-z_][a-z0-9_]*$")
+# Keywords that are plain names everywhere: in DuckDB, in SQLGlot and in SQLMesh's MODEL block.
+SAFE = frozenset(
+    {"comment", "content", "data", "day", "domain", "error", "event", "key", "label", "language"}
+    | {"level", "location", "mode", "month", "name", "names", "object", "owner", "position", "role"}
+    | {"source", "status", "text", "type", "user", "value", "version", "year"}
+)
+LOADED_AT = "_loaded_at"
+COMMITTED = "committed_packages"
+
+
+@cache
+def _keywords() -> frozenset[str]:
+    with duckdb.connect() as connection:
+        rows = connection.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()
+    return frozenset(str(r[0]) for r in rows) - SAFE
+
+
+def identifier(name: str) -> str:
+    """A name as SQL; quoted when it is a keyword or needs it."""
+    if PLAIN.match(name) and name not in _keywords():
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: Any) -> str:
+    """A value as SQL."""
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int | float):
+        return str(value)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def listing(names: Sequence[str]) -> str:
+    """Names in parentheses."""
+    return "(" + ", ".join(identifier(n) for n in names) + ")"
+
+
+def one_or_list(names: Sequence[str]) -> str:
+    """A single name as it is, several in parentheses."""
+    return identifier(names[0]) if len(names) == 1 else listing(names)
+
+
+def staging_name(source: str, table: str) -> str:
+    """The staging model of a raw table."""
+    return f"staging.stg_{source}__{table}"
+
+
+def mart_name(kind: str, source: str, table: str) -> str:
+    """The generated mart of a raw table; `kind` is dim or fact."""
+    return f"marts.{kind}_{source}__{table}"
+
+
+def model_sql(name: str) -> str:
+    """A model's name as SQL."""
+    return ".".join(identifier(part) for part in name.split("."))
+
+
+def model_block(
+    name: str,
+    *,
+    kind: str,
+    grain: Sequence[str],
+    tags: Sequence[str],
+    description: str,
+    columns: Mapping[str, str],
+    audits: Sequence[str],
+    depends_on: Sequence[str] = (),
+    references: Sequence[str] = (),
+) -> str:
+    """The MODEL block; `columns` are their descriptions, `audits` ready calls."""
+    parts = [f"name {model_sql(name)}", f"kind {kind}", "cron '@daily'", "allow_partials TRUE"]
+    if depends_on:
+        parts.append(f"depends_on ({', '.join(model_sql(d) for d in depends_on)})")
+    if grain:
+        parts.append(f"grain {one_or_list(grain)}")
+    if references:
+        parts.append(f"references {one_or_list(references)}")
+    parts.append(f"tags ({', '.join(literal(t) for t in tags)})")
+    parts.append(f"description {literal(description)}")
+    described = ", ".join(f"{identifier(c)} = {literal(d)}" for c, d in columns.items())
+    parts.append(f"column_descriptions ({described})")
+    if audits:
+        parts.append(f"audits ({', '.join(audits)})")
+    return f"MODEL ({', '.join(parts)});"
+
+
+def not_null(columns: Sequence[str]) -> list[str]:
+    """The audit that these columns hold values; none for no column."""
+    return [f"not_null(columns := {listing(columns)})"] if columns else []
+
+
+def unique(columns: Sequence[str]) -> str:
+    """The audit that these columns together identify a row."""
+    return f"unique_combination_of_columns(columns := {listing(columns)})"
+
+
+def relationship(
+    columns: Sequence[str], parent: str, parent_columns: Sequence[str], *, blocking: bool
+) -> str:
+    """The audit that the columns' values are found in the parent model."""
+    return (
+        f"relationship(columns := {listing(columns)}, parent_model := {model_sql(parent)}, "
+        f"parent_columns := {listing(parent_columns)}, blocking := {literal(blocking)})"
+    )
+
+
+def describe_column(table: RawTable, column: RawColumn) -> str:
+    """What the source says of the column, else what its schema tells."""
+    if column.description:
+        return column.description
+    path = column.name.replace("__", " → ")
+    said = f"{path} of each row of {table.name}" + (", JSON" if column.type == "JSON" else "")
+    variant = re.match(r"^(.+)__v_(\w+)$", column.name)
+    if variant and table.has(variant[1]):
+        said = f"values of {variant[1]} that came as {variant[2]}, not in its own type"
+    if column.is_key:
+        said += "; part of the primary key" if len(table.key) > 1 else "; the primary key"
+    if column.name in table.refers:
+        said += f"; refers to {table.refers[column.name]}"
+    if column.is_hard_delete:
+        said += "; marks a row that the source deleted"
+    return said + "; as the source sends it."

@@ -1,0 +1,198 @@
+"""One staging model for each raw table, right for its write disposition (docs/adr/0009).
+
+append    incremental by the commit time of the load package
+merge     incremental by unique key; rows that left raw are deleted
+scd2      full, every version as dlt keeps it
+replace   full
+Nested tables share the fate of their root, up the chain of parents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from etl.errors import ConfigError
+from etl.generate.sql import (
+    COMMITTED,
+    LOADED_AT,
+    describe_column,
+    identifier,
+    literal,
+    model_block,
+    model_sql,
+    not_null,
+    relationship,
+    staging_name,
+    unique,
+)
+from etl.raw.schemas import RawSchema, RawTable
+
+DESCRIPTIONS = {
+    LOADED_AT: "When the row's load package was committed.",
+    "_dlt_load_id": "The load package that brought the row.",
+    "_dlt_id": "Identifier of the raw row, given by dlt.",
+    "_dlt_parent_id": "_dlt_id of the row that the list belongs to.",
+    "_dlt_root_id": "_dlt_id of the row of the root table.",
+    "_dlt_list_idx": "Position in the list, from 0.",
+    "_dlt_valid_from": "From when on this version holds.",
+    "_dlt_valid_to": "Until when this version held; NULL for the one that holds now.",
+}
+STORIES = {
+    "append": "one row for each row that a committed load package brought, nothing removed",
+    "merge": "the newest version of each row, rows that the source deleted left out",
+    "scd2": "every version of each row, with the time that it held",
+    "replace": "what the newest committed load package brought, nothing older",
+}
+
+
+def staging_model(schema: RawSchema, table: RawTable) -> str:
+    """The model's text, not formatted.
+
+    Raises:
+        ConfigError: a column of the source has the name of one that the model adds.
+    """
+    if table.has(LOADED_AT):
+        raise ConfigError(
+            f"{schema.dataset}.{table.name}.{LOADED_AT}: staging models add a column of this name",
+            subject=schema.source,
+            hint="rename the field in the source's configuration (processing_steps: map)",
+        )
+    return "\n\n".join(
+        [_block(schema, table), _query(schema, table) + ";", *_deletion(schema, table)]
+    )
+
+
+def grain(table: RawTable) -> tuple[str, ...]:
+    """The columns that identify a row of the staging model."""
+    if table.disposition == "scd2":
+        return ("_dlt_id", "_dlt_valid_from") if table.is_root else ("_dlt_id",)
+    keyed = table.is_root and table.disposition in ("merge", "replace")
+    return table.key if keyed and table.key else ("_dlt_id",)
+
+
+def parent_of(table: RawTable) -> str | None:
+    """The raw table of the row that a nested row belongs to."""
+    return table.chain[0] if table.chain else None
+
+
+def _kind(table: RawTable) -> str:
+    if table.disposition == "append":
+        return f"INCREMENTAL_BY_TIME_RANGE (time_column {LOADED_AT})"
+    if table.disposition == "merge":
+        names = ", ".join(identifier(c) for c in grain(table))
+        return f"INCREMENTAL_BY_UNIQUE_KEY (unique_key ({names}))"
+    return "FULL"
+
+
+def _block(schema: RawSchema, table: RawTable) -> str:
+    descriptions = {c.name: describe_column(table, c) for c in table.data}
+    descriptions |= {c: DESCRIPTIONS.get(c, "Kept by dlt.") for c in _bookkeeping(table)}
+    filled = [c.name for c in table.data if not c.nullable or c.is_key]
+    kept = [c for c in _bookkeeping(table) if c != "_dlt_valid_to"]
+    audits = [*not_null([*filled, *kept]), unique(grain(table))]
+    own = tuple(c.name for c in table.data if c.is_unique and (c.name,) != grain(table))
+    if own and table.disposition in ("merge", "replace"):
+        audits.append(f"unique_values(columns := ({', '.join(identifier(c) for c in own)}))")
+    for column in table.data:
+        if column.accepted:
+            values = ", ".join(literal(v) for v in column.accepted)
+            audits.append(
+                f'accepted_values("column" := {identifier(column.name)}, is_in := ({values}))'
+            )
+    depends: list[str] = []
+    if (parent := parent_of(table)) is not None:
+        depends.append(staging_name(schema.source, parent))
+        audits.append(relationship(("_dlt_parent_id",), depends[0], ("_dlt_id",), blocking=True))
+    for reference in table.references:
+        other = schema.table(reference.table)
+        if other is None:
+            continue  # no row of it came yet
+        model = staging_name(schema.source, other.name)
+        if other.name != table.name:
+            depends.append(model)
+        # Rows may arrive before what they refer to: that is worth a warning, not a night's data.
+        audits.append(relationship(reference.columns, model, reference.referenced, blocking=False))
+    return model_block(
+        staging_name(schema.source, table.name),
+        kind=_kind(table),
+        grain=grain(table),
+        tags=(schema.source, "staging", "generated"),
+        description=_describe(schema, table),
+        columns=descriptions,
+        audits=audits,
+        depends_on=sorted(set(depends)),
+        references=[*(["_dlt_parent_id"] if table.chain else []), *table.refers],
+    )
+
+
+def _describe(schema: RawSchema, table: RawTable) -> str:
+    said = table.description.rstrip(".") or f"{table.name} of {schema.source}"
+    return f"{said}: {STORIES[table.disposition]}."
+
+
+def _bookkeeping(table: RawTable) -> list[str]:
+    """The columns that follow the data: ours, then dlt's, the row's own identifier last."""
+    kept = [c.name for c in table.columns if c.is_bookkeeping]
+    rest = sorted(c for c in kept if c not in ("_dlt_load_id", "_dlt_id"))
+    return [LOADED_AT, "_dlt_load_id", *rest, "_dlt_id"]
+
+
+def _query(schema: RawSchema, table: RawTable) -> str:
+    types = {c.name: c.type for c in table.columns}
+    joins, root = _joins(schema, table)
+    columns = [f"raw.{identifier(c.name)}::{c.type} AS {identifier(c.name)}" for c in table.data]
+    for name in _bookkeeping(table):
+        if name == LOADED_AT:
+            columns.append(f"packages.inserted_at::TIMESTAMPTZ AS {LOADED_AT}")
+        elif name == "_dlt_load_id":
+            columns.append(f"{root}._dlt_load_id::TEXT AS _dlt_load_id")
+        else:
+            columns.append(f"raw.{name}::{types[name]} AS {name}")
+    # A package that was resumed after a crash can be recorded twice: its first commit counts.
+    committed = (
+        f"{COMMITTED} AS (SELECT load_id, MIN(inserted_at) AS inserted_at "
+        f"FROM {_raw(schema, '_dlt_loads')} WHERE status = 0 GROUP BY load_id)"
+    )
+    steps = [committed]
+    if table.chain and table.disposition == "scd2":
+        # A row that returns to an earlier state has two versions with one identifier.
+        steps.append(
+            "roots AS (SELECT _dlt_id, MAX(_dlt_load_id) AS _dlt_load_id "
+            f"FROM {_raw(schema, table.chain[-1])} GROUP BY _dlt_id)"
+        )
+    incremental = table.disposition in ("append", "merge")
+    return (
+        f"WITH {', '.join(steps)} SELECT {', '.join(columns)} "
+        f"FROM {_raw(schema, table.name)} AS raw {' '.join(joins)} "
+        f"INNER JOIN {COMMITTED} AS packages ON {root}._dlt_load_id = packages.load_id"
+        + (" WHERE packages.inserted_at BETWEEN @start_tstz AND @end_tstz" if incremental else "")
+    )
+
+
+def _joins(schema: RawSchema, table: RawTable) -> tuple[list[str], str]:
+    """From a nested table to its root, and the alias of the root."""
+    if not table.chain:
+        return [], "raw"
+    root = "roots" if table.disposition == "scd2" else _raw(schema, table.chain[-1])
+    if table.has("_dlt_root_id"):
+        return [f"INNER JOIN {root} AS root ON raw._dlt_root_id = root._dlt_id"], "root"
+    joins, below = [], "raw"
+    for level, parent in enumerate(table.chain, start=1):
+        last = level == len(table.chain)
+        alias = "root" if last else f"parent_{level}"
+        place = root if last else _raw(schema, parent)
+        joins.append(f"INNER JOIN {place} AS {alias} ON {below}._dlt_parent_id = {alias}._dlt_id")
+        below = alias
+    return joins, below
+
+
+def _deletion(schema: RawSchema, table: RawTable) -> Sequence[str]:
+    """After a merge, what raw no longer holds goes: deleted rows, old versions, their lists."""
+    if table.disposition != "merge":
+        return ()
+    gone = f"NOT _dlt_id IN (SELECT _dlt_id FROM {_raw(schema, table.name)})"
+    return (f"@IF(@runtime_stage = 'evaluating', DELETE FROM @this_model WHERE {gone});",)
+
+
+def _raw(schema: RawSchema, table: str) -> str:
+    return model_sql(f"{schema.dataset}.{table}")
