@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -147,10 +147,10 @@ class Shop:
             project.write(path, text)
         return project
 
-    def copy(self, folder: Path) -> Shop:
+    def copy(self, folder: Path) -> Self:
         """The project with all of its data, in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Shop(folder)
+        return type(self)(folder)
 
     @property
     def data(self) -> Path:
