@@ -66,6 +66,8 @@ def build_source(
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
+        for resource in built.resources.values():
+            _reach_nested(resource)
     except Exception as e:
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
@@ -75,7 +77,6 @@ def build_source(
             hint="see dlt's documentation of the REST API source",
         ) from e
     for resource in built.resources.values():
-        _reach_nested(resource)
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}))
     _hold_contract(built, source, first)
     return built, session

@@ -40,11 +40,11 @@ class Shop:
     first: date
 
     def tables(self) -> dict[str, Rows]:
-        """The rows of each raw table, sorted, by the columns of `COLUMNS`.
+        """The rows of each raw table, in any order, by the columns of `COLUMNS`.
 
         Rows of nested tables begin with the order's id and their positions, from 0.
         """
-        found = {
+        return {
             "countries": [_values("countries", row) for row in countries(self.day)],
             "companies": [_values("companies", row) for row in companies(self.day)],
             "customers": [_values("customers", row) for row in customers(self.day)],
@@ -61,7 +61,6 @@ class Shop:
                 for k, discount in enumerate(line["discounts"])
             ],
         }
-        return {table: sorted(rows, key=str) for table, rows in found.items()}
 
     def orders(self) -> list[dict[str, Any]]:
         """The orders that stand, as the API tells them."""
@@ -76,7 +75,7 @@ class Shop:
         """
         rates = {row["code"]: Decimal(str(row["eur_rate"])) for row in countries(self.day)}
         country_of = {row["id"]: str(row["country_code"]) for row in companies(self.day)}
-        company_of = {row["id"]: row["company_id"] for row in customers(self.day)}
+        company_of: dict[Any, Any] = {row["id"]: row["company_id"] for row in customers(self.day)}
         found: dict[RevenueKey, Decimal] = defaultdict(Decimal)
         for order in self.orders():
             if order["status"] == "returned":

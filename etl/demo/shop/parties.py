@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from etl.demo.dice import Dice
 from etl.demo.shop.names import COUNTRIES, FAMILY_NAMES, FIRMS, FORMS, GIVEN_NAMES, Country
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 COMPANIES: Final = 40
 FIRST_CUSTOMERS: Final = 400
