@@ -73,7 +73,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     """
     settings, environment = project.settings, project.environment
     with connect(settings.warehouse) as connection:
-        packages = fingerprint_packages(connection, settings)
+        packages = fingerprint_packages(connection)
         suspects = {
             m
             for m, s in read_states(connection, environment).items()
