@@ -29,6 +29,9 @@ def extract(ctx: RunContext) -> None:
         for name, source in ctx.sources.items():
             _plan_source(ctx, name, source)
         return
+    # Whole before the threads start: two that import it at once may each see half of it.
+    import pyarrow  # noqa: F401
+
     todo = {n: s for n, s in ctx.sources.items() if n not in ctx.done_sources}
     # dlt writes the schema of its destination's state tables on a first load, and DuckDB allows
     # one writer of a table: extraction runs side by side, commits take turns.
