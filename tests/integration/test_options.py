@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -284,6 +285,14 @@ def test_dry_run_without_data_creates_nothing(tmp_path: Path) -> None:
         "audit",
         "load",
     }
+
+
+def test_dry_run_tells_each_line_once(shop: Shop) -> None:
+    lines = json.loads(shop.etl("run", "--dry-run", "--json").stdout)["plan"]
+    assert "extract shop.orders → shop_raw.orders (append)" in lines
+    for form in ("text", "json"):
+        told = shop.etl("run", "--dry-run", ETL_LOG__FORMAT=form).stderr
+        assert [told.count(line) for line in lines] == [1] * len(lines)
 
 
 # -- stages ----------------------------------------------------------------------------------
