@@ -72,9 +72,7 @@ def standalone_readers(project: Project) -> dict[str, set[str]]:
     }
 
 
-def audit_standalone(
-    project: Project, never_built: Collection[str], scope: set[str]
-) -> Audited:
+def audit_standalone(project: Project, never_built: Collection[str], scope: set[str]) -> Audited:
     """Run every standalone audit; one that fails holds back the models that it reads.
 
     SQLMesh cannot declare a standalone audit blocking, so here each is, unless it says

@@ -19,7 +19,7 @@ FILTERED_TAG = "filtered"
 
 @dataclass(frozen=True)
 class Pair:
-    """A raw table and the staging model that holds each of its rows of committed packages."""
+    """A raw table and the staging model that holds each row that it has of committed packages."""
 
     dataset: str
     table: str
@@ -110,14 +110,14 @@ class Graph:
         """Raw tables (by dataset) with their staging models: those that bear the table's name.
 
         `staging.stg_shop__orders` and `staging.orders` hold `shop_raw.orders` row for row, if
-        they are incremental by time range and keep `_dlt_load_id`. The tag `filtered` says that
-        one does not.
+        they are incremental by time range or rebuilt whole (`FULL`) and keep `_dlt_load_id`. The
+        tag `filtered` says that one does not. A view holds no rows of its own.
         """
         found = []
         for name in sorted(self._names):
             model = self._by_fqn[self._names[name]]
             if (
-                not model.kind.is_incremental_by_time_range
+                not (model.kind.is_incremental_by_time_range or model.kind.is_full)
                 or "_dlt_load_id" not in (model.columns_to_types or {})
                 or FILTERED_TAG in model.tags
             ):

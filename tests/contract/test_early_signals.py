@@ -1,4 +1,4 @@
-"""A signal in the first second of a process, while it still imports, ends it with the signal's code."""
+"""A signal in the first second, while the process still imports, ends it with the signal's code."""
 
 from __future__ import annotations
 
@@ -70,9 +70,10 @@ def namespace() -> list[str] | None:
     """A command that runs another one as PID 1 of its own namespace; None where none may."""
     for options in ([], ["--user", "--map-root-user"]):
         command = ["unshare", *options, "--pid", "--fork"]
-        if shutil.which("unshare") and not subprocess.run(
-            [*command, "true"], capture_output=True, check=False
-        ).returncode:
+        if (
+            shutil.which("unshare")
+            and not subprocess.run([*command, "true"], capture_output=True, check=False).returncode
+        ):
             return command
     return None
 
