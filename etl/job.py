@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from loguru import logger
 
 from etl.errors import ConfigError, EtlError, ExitCode, Stopped
-from etl.logs import start_logs
+from etl.logs import is_readable, start_logs
 from etl.progress import Progress
 from etl.records import Options, RunRecord
 from etl.runs import (
@@ -140,8 +140,9 @@ class _Lifecycle:
                 self._note_stop(e.code)
             self._stop.disarm()
             record = self._finish()
-            for line in record.plan:
-                logger.info(line)
+            if not is_readable(settings):  # a person reads them in the summary
+                for line in record.plan:
+                    logger.info(line)
             if not self._dry:
                 _keep_history(settings, record)
                 drop_old_runs(settings)

@@ -19,7 +19,6 @@ from etl.raw.failures import classify
 from etl.raw.repair import is_committed, take_back
 from etl.runs import write_atomically
 from etl.settings import Settings, dataset_name
-from etl.warehouse import exists, quoted
 
 if TYPE_CHECKING:
     from dlt.common.pipeline import LoadInfo
@@ -278,35 +277,6 @@ class Raw:
         storage = self.pipeline._get_load_storage().loaded_packages
         for load_id in sorted(storage.list_packages())[:-KEPT_PACKAGES]:
             storage.delete_package(load_id, not_exists_ok=True)
-
-    # -- counting ------------------------------------------------------------------------
-
-    def count_rows(self, table: str, load_ids: Iterable[str]) -> dict[str, int]:
-        """Rows of a root table in raw by load id; 0 for an id without rows."""
-        counts = dict.fromkeys(load_ids, 0)
-        name = self.normalized(table)
-        with self.connection() as connection:
-            if exists(connection, self.dataset, name):
-                rows = connection.execute(
-                    f"SELECT _dlt_load_id, count(*) FROM {quoted(self.dataset, name)} "  # noqa: S608
-                    "WHERE _dlt_load_id IN (SELECT unnest(?)) GROUP BY 1",
-                    [list(counts)],
-                ).fetchall()
-                counts.update({str(k): int(v) for k, v in rows})
-        return counts
-
-    def normalized(self, table: str) -> str:
-        """The table's name as dlt writes it."""
-        return str(self.pipeline.default_schema.naming.normalize_tables_path(table))
-
-    def countable(self, table: str) -> bool:
-        """True when every row of the API must stand in raw: append or replace, none discarded."""
-        schema = self.pipeline.default_schema
-        known = schema.tables.get(self.normalized(table))
-        if known is None or known.get("write_disposition") not in ("append", "replace"):
-            return False
-        contracts = {str(schema.settings.get("schema_contract")), str(known.get("schema_contract"))}
-        return not any("discard_row" in c for c in contracts)
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -24,6 +24,7 @@ from etl.errors import ConfigError
 from etl.secrets import reveal
 from etl.settings import Source
 from etl.sources.http import ApiSession
+from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
 from etl.sources.monitor import GuardedPaginator, Monitor, PageStep
 
@@ -122,7 +123,8 @@ def _watch(resource: DltResource, monitor: Monitor, stamp: dict[str, Any]) -> No
         return
     table = resource.table_name if isinstance(resource.table_name, str) else resource.name
     monitor.tables[resource.name] = table
-    resource.add_step(PageStep(monitor, table, stamp))
+    keys = monitor.watch_keys(table, merge_keys(resource))
+    resource.add_step(PageStep(monitor, table, stamp, keys))
 
 
 def _call_factory(name: str, source: Source, project: Path) -> DltSource:

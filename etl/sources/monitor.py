@@ -17,6 +17,7 @@ from etl.errors import DataQualityError, ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.settings import Source
+from etl.sources.keys import MergeKeys
 
 
 @dataclass
@@ -24,7 +25,8 @@ class Monitor:
     """Counters of one extraction, shared by the threads of a source.
 
     `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
-    pages of a resource's longest chain, `incremental` the resources that read only what is new.
+    pages of a resource's longest chain, `incremental` the resources that read only what is new,
+    `keys` by table what is merged.
     """
 
     source: str
@@ -38,6 +40,7 @@ class Monitor:
     longest: Counter[str] = field(default_factory=Counter)
     tables: dict[str, str] = field(default_factory=dict)
     incremental: set[str] = field(default_factory=set)
+    keys: dict[str, MergeKeys | None] = field(default_factory=dict)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -55,6 +58,13 @@ class Monitor:
         """Note rows on their way into raw."""
         with self._counting:
             self.rows[table] += rows
+
+    def watch_keys(self, table: str, keys: MergeKeys | None) -> MergeKeys | None:
+        """The counter of keys that all resources of a table share; None when they do not agree."""
+        first = self.keys.setdefault(table, keys)
+        if first is not None and (keys is None or keys.columns != first.columns):
+            first.give_up()
+        return first
 
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
@@ -225,8 +235,15 @@ class PageStep(ItemTransform[Any, Any]):
 
     placement_affinity = 2.0  # after dlt's incremental and validation steps
 
-    def __init__(self, monitor: Monitor, table: str, stamp: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        table: str,
+        stamp: Mapping[str, Any],
+        keys: MergeKeys | None = None,
+    ) -> None:
         super().__init__(lambda item: item)
+        self._keys = keys
         self._monitor = monitor
         self._table = table
         self._stamp = dict(stamp)
@@ -242,10 +259,14 @@ class PageStep(ItemTransform[Any, Any]):
 
                 for name, value in self._stamp.items():
                     item = item.append_column(name, pa.array([value] * item.num_rows))
+            if self._keys is not None:
+                self._keys.add_table(item)
             return item
         rows = item if isinstance(item, list) else [item]
         if self._stamp:
             for row in rows:
                 row.update(self._stamp)
+        if self._keys is not None:
+            self._keys.add_rows(rows)
         self._monitor.count_rows(self._table, len(rows))
         return item

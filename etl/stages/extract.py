@@ -9,7 +9,7 @@ from loguru import logger
 
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
-from etl.raw import Committed, Raw
+from etl.raw import Committed, Raw, RawTable
 from etl.records import Reconciliation, SourceRun
 from etl.settings import Source
 from etl.sources.build import build_source
@@ -131,31 +131,46 @@ def _show_page(ctx: RunContext, source: str, rows: int) -> None:
 
 
 def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str]) -> None:
-    """Compare the rows that passed by with the rows that stand in raw.
+    """Compare the rows, or the keys of what is merged, that passed by with those in raw.
 
     Raises:
         ReconciliationError: names table, load package and both numbers.
     """
-    for table, rows in sorted(monitor.rows.items()):
-        if not load_ids or not raw.countable(table):
-            continue
-        found = sum(raw.count_rows(table, load_ids).values())
+    if not load_ids:
+        return
+
+    def compare(expected: int, what: str, found: int) -> None:
         result = Reconciliation(
             between="api-raw",
-            subject=f"{raw.dataset}.{raw.normalized(table)}",
+            subject=str(stored),
             load_id=",".join(load_ids),
-            expected=rows,
+            expected=expected,
             found=found,
         )
         ctx.run.reconciliations.append(result)
         if not result.agrees:
             raise ReconciliationError(
-                f"{result.subject}: {rows} rows came from the API, {found} stand in raw "
+                f"{stored}: {expected} {what}, {found} stand in raw "
                 f"(load package {result.load_id})",
                 subject=raw.source,
                 hint="nothing of this source is transformed in this run; compare "
                 "the load package in data/dlt with the table",
             )
+
+    for table, rows in sorted(monitor.rows.items()):
+        stored = RawTable(raw, table)
+        keys = monitor.keys.get(table)
+        if stored.keeps_rows:
+            compare(rows, "rows came from the API", stored.count_rows(load_ids))
+        elif (
+            keys is not None
+            and keys.kept is not None
+            and {stored.column(c) for c in keys.columns} == stored.merged_by
+        ):
+            compare(keys.kept, "keys came from the API", stored.count_rows(load_ids))
+            if keys.deleted:
+                left = stored.count_keys(keys.columns, keys.deleted)
+                compare(0, "of the keys to delete may remain", left)
 
 
 def _report(

@@ -73,7 +73,9 @@ def note_transformation(
 
 def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
     """True when models read nothing but raw tables of dlt, seeds and each other."""
-    return not project.graph.foreign(set(_datasets(connection))) and not project.graph.reads_elsewhere(FILES)
+    return not project.graph.foreign(
+        set(_datasets(connection))
+    ) and not project.graph.reads_elsewhere(FILES)
 
 
 def fingerprint_packages(connection: duckdb.DuckDBPyConnection) -> str:

@@ -116,13 +116,13 @@ ALL = {
 }  # fmt: skip
 
 
-def shop(folder: str) -> Any:
+def shop(folder: str, disposition: Any = "append") -> Any:
     """The source of the small projects: the rows of `folder`/rows.json, each run once."""
     import dlt
 
     path = Path(folder) / "rows.json"
 
-    @dlt.resource(name="orders", write_disposition="append")
+    @dlt.resource(name="orders", write_disposition=disposition, primary_key="id")
     def orders() -> Iterator[Any]:
         if path.exists():
             yield json.loads(path.read_text(encoding="utf-8"))
