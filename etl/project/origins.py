@@ -84,7 +84,8 @@ class _Query:
 
     def origins(self, columns: list[str]) -> dict[str, Origin]:
         """The origin of each output column and of the rows."""
-        selected = self._scope.expression.named_selects
+        query = self._scope.expression
+        selected = query.named_selects if isinstance(query, exp.Query) else []
         found = {}
         # A star that no schema spells out: what it brings beside the known columns is not known.
         for name in dict.fromkeys([*selected, *columns]):
