@@ -140,7 +140,10 @@ class _Query:
                 found = self._leaf(step)
                 sources |= found
                 if not found and not self._counted(step):
-                    constants.add(_shorten(step.expression, self._dialect))
+                    # A column of VALUES has no expression of its own.
+                    is_named = isinstance(step.expression, exp.Column | exp.Identifier)
+                    shown = step.source if is_named else step.expression
+                    constants.add(_shorten(shown, self._dialect))
         return sources, constants
 
     def _leaf(self, step: Step) -> set[Column]:
@@ -205,6 +208,8 @@ def _deciding(scope: Scope) -> Iterator[exp.Expr]:
         return
     if query.args.get("distinct") is not None or _is_compared(query):
         yield from query.expressions
+    else:
+        yield from (e for e in query.expressions if e.find(exp.Explode, exp.Unnest))
     names = ["where", "group", "having", "qualify", "joins", "laterals"]
     if query.args.get("limit") is not None:
         names += ["order", "limit"]
@@ -237,7 +242,7 @@ def _source_of(column: exp.Column, scope: Scope | None) -> Scope | exp.Expr | No
 def _table_name(table: exp.Expr) -> str:
     if isinstance(table, exp.Table) and table.name:
         return f"{table.db}.{table.name}" if table.db else table.name
-    return table.sql(dialect="duckdb")[:80]
+    return table.this.sql(dialect="duckdb")[:80]
 
 
 def _shorten(expression: exp.Expr, dialect: str) -> str:
