@@ -235,7 +235,7 @@ def find_base(answer: Any, selector: Any) -> str:
     else:
         found = selector.find(answer)
         rows = found[0].value if len(found) == 1 else None
-        text = str(selector).replace(".[", "[")
+        text = str(selector).replace(".*", "[*]").replace(".[", "[")
     base = text if text.startswith("$") else f"$.{text}"
     return f"{base}[*]" if isinstance(rows, list) else base
 
