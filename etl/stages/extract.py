@@ -119,6 +119,8 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         with ctx.warehouse_turn:
             committed = raw.commit() if load_ids else Committed((), ())
             _reconcile(ctx, raw, monitor, load_ids)
+        if load_ids:
+            raw.remember_fields(monitor.field_paths())
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
         _report(ctx, name, monitor, session, pending, committed)
 
