@@ -14,10 +14,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urljoin, urlsplit
+from urllib.parse import parse_qsl, unquote, urljoin, urlsplit
 
+from etl.start.answer import Answer, Paging
 from etl.start.keys import Cursor, Key, guess_cursors, guess_key
-from etl.start.paging import Answer, Paging, guess_paging
+from etl.start.paging import guess_paging
 from etl.start.shapes import Field, fields, is_usable, objects, singular, words
 
 MAX_ROWS = 5_000
@@ -27,6 +28,8 @@ GENERIC = {
     "objects", "values", "value", "list", "docs", "hits", "response", "result", "nodes", "elements",
 }  # fmt: skip
 VERBS = {"get", "list", "fetch", "search", "find", "query", "read", "all"}
+
+INDEXES = {"endpoints", "resources", "links", "paths"}
 # What stands in an index beside its endpoints.
 NO_ENDPOINTS = {"self", "next", "prev", "previous", "first", "last", "profile", "curies", "help"}
 
@@ -55,7 +58,7 @@ class Resource:
 def guess_resources(answer: Answer) -> list[Resource]:
     """What the answer can be read as; at least one resource."""
     found = find_rows(answer)
-    if found is None or not objects(found.value):
+    if found is None or not objects(found.value) or _is_index(found):
         index = list(_endpoints(answer))
         if len(index) >= 2:
             return index
@@ -124,7 +127,7 @@ def find_rows(answer: Answer) -> Field | None:
 
 def name_of(url: str, key: str) -> str:
     """A name for the rows of a URL: of its path, or of the list's key when the path is a call."""
-    parts = [p for p in urlsplit(url).path.split("/") if p]
+    parts = [p for p in unquote(urlsplit(url).path).split("/") if p]
     last = re.sub(r"\.(json|xml|php|aspx?)$", "", parts[-1]) if parts else ""
     called = last.rpartition(".")[2]
     found = words(called)
@@ -195,17 +198,20 @@ def _links(body: Any) -> Iterator[tuple[str, str]]:
             if len(kept) >= 2 and len(links) * 2 >= len(found):
                 yield from kept
                 return
-        elif isinstance(one.value, list) and one.name in {
-            "endpoints",
-            "resources",
-            "links",
-            "paths",
-        }:
+        elif isinstance(one.value, list) and one.name in INDEXES:
             for item in one.value[:MAX_RESOURCES]:
                 if target := _target(item):
                     title = item.get("name", item.get("rel")) if isinstance(item, dict) else ""
                     yield (title if isinstance(title, str) else ""), target
             return
+
+
+def _is_index(one: Field) -> bool:
+    """True for a list that names endpoints: each with a URL, and little else."""
+    items = one.value
+    return one.name in INDEXES and all(
+        _target(i) and (isinstance(i, str) or (len(i) <= 4 and "id" not in i)) for i in items
+    )
 
 
 def _target(value: Any) -> str:

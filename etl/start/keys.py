@@ -93,11 +93,7 @@ def _columns(rows: list[dict[str, Any]]) -> list[str]:
     """Columns with a value in every row, in the order of the first one."""
     if not rows:
         return []
-    return [
-        c
-        for c in rows[0]
-        if isinstance(c, str) and is_usable(c) and all(_identifies(r.get(c)) for r in rows)
-    ]
+    return [c for c in rows[0] if is_usable(c) and all(_identifies(r.get(c)) for r in rows)]
 
 
 def _identifies(value: Any) -> bool:

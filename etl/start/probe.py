@@ -12,7 +12,7 @@ from requests.exceptions import InvalidURL, MissingSchema, RequestException
 
 from etl.errors import AuthError, ConfigError, EtlError, ExtractError, UnreachableError
 from etl.secrets import is_secret_key, safe_url
-from etl.start.paging import Answer
+from etl.start.answer import Answer
 
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10, 30, 60
 MAX_BYTES = 50_000_000
@@ -40,13 +40,13 @@ def read_address(text: str, secrets: dict[str, str]) -> Address:
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
+        if not host or parts.scheme not in {"http", "https"} or not text.isprintable():
+            raise ValueError
     except ValueError:
-        host, port = None, None
-    if not host or parts.scheme not in {"http", "https"} or not text.isprintable():
         raise ConfigError(
             f"--base-url {safe_url(text)}: is no address of an API",
             hint="write it whole, as https://api.example.com/v1/orders",
-        )
+        ) from None
     place = f"[{host}]" if ":" in host else host
     url = f"{parts.scheme}://{place}{f':{port}' if port else ''}{parts.path}"
     given = parse_qsl(parts.query, keep_blank_values=True)
@@ -134,7 +134,7 @@ def _check_status(status: int, shown: str, variable: str) -> None:
     if status in (401, 403):
         error = AuthError(
             f"{shown}: {status}, it asks for credentials or rejects them",
-            hint=f"set {variable}TOKEN (bearer), or {variable}USERNAME and …PASSWORD, and try again",
+            hint=f"set {variable}TOKEN (bearer), or {variable}USERNAME and …PASSWORD",
         )
     elif status == 429 or status >= 500:
         error = UnreachableError(f"{shown}: {status}", hint="the API is busy or broken: try later")

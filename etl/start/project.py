@@ -100,18 +100,16 @@ def _contents(
     folder: Path, source: str | None, proposal: Proposal | None
 ) -> Iterator[tuple[PurePosixPath, str]]:
     """Every file of the project: its path and text."""
-    name = folder.resolve().name
-    job = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-_") or "etl"
-    marks = {"<job>": job, "<source>": source or "shop", "<SOURCE>": (source or "shop").upper()}
-    for path, text in _templates(files("etl.start") / "templates", PurePosixPath()):
-        if path.name == "etl.yaml":
-            example, _, rest = text.partition(SOURCES)[2].partition(SOURCES)
-            before = text.partition(SOURCES)[0]
-            text = before + (as_yaml(proposal) if proposal is not None else example) + rest
-            if proposal is not None:
-                marks["<source>"] = proposal.name
+    job = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "etl"
+    name = proposal.name if proposal is not None else source or "shop"
+    marks = {"<job>": job, "<source>": name, "<SOURCE>": name.upper()}
+    for path, template in _templates(files("etl.start") / "templates", PurePosixPath()):
+        text = template
         for mark, value in marks.items():
             text = text.replace(mark, value)
+        if path.name == "etl.yaml":
+            before, example, after = text.split(SOURCES)
+            text = before + (as_yaml(proposal) if proposal is not None else example) + after
         yield path, text
     schema = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     yield PurePosixPath("config/etl.schema.json"), schema

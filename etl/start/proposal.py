@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from etl.start.answer import Paging
 from etl.start.guess import Resource
 from etl.start.keys import Key
-from etl.start.paging import Paging
 
 
 @dataclass(frozen=True)
