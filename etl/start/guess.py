@@ -181,7 +181,7 @@ def _endpoints(answer: Answer) -> Iterator[Resource]:
             continue
         names.add(name)
         evidence = f"the answer of {urlsplit(answer.url).path or '/'} names it"
-        if "{" in bare:
+        if "{" in bare or "}" in bare:
             yield Resource(name, bare, f"{evidence}; fill its placeholders in", params, sure=False)
         else:
             yield Resource(name, bare, f"{evidence}; it was not looked at", params)
