@@ -47,7 +47,11 @@ def create_project(
         lines.append(summarize(proposal).rstrip("\n"))
         lines.append("  look at the evidence in config/etl.yaml, and change what is not so")
     lines += hints
-    lines.append(f"next: etl run --project {folder}")
+    if proposal is not None:
+        lines.append(f"next: etl run --stage extract --project {folder}")
+        lines.append(f"then: etl generate --project {folder}")
+    else:
+        lines.append(f"next: etl run --project {folder}")
     return "\n".join(lines) + "\n"
 
 

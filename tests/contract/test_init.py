@@ -95,7 +95,7 @@ def test_a_project_without_models_and_sources_ends_with_0(tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_source_proposed_from_the_replay_is_read_whole(tmp_path: Path) -> None:
+def test_a_source_proposed_from_the_replay_is_read_whole_and_modelled(tmp_path: Path) -> None:
     with Replay(date=DAY) as replay:
         urls = [
             f"--base-url={replay.base_url}app.bsky.graph.{name}?actor=chess.com&limit=100"
@@ -106,15 +106,17 @@ def test_a_source_proposed_from_the_replay_is_read_whole(tmp_path: Path) -> None
         assert len(replay.requests) == 2
         assert "cursor holds a cursor" in done.stdout
         assert etl("config", "show", "--project", "sky", cwd=tmp_path).returncode == 0
-        done = etl("run", "--project", "sky", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        for command in (["run", "--stage", "extract"], ["generate"], ["run"]):
+            done = etl(*command, "--project", "sky", cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
     import duckdb
 
     expected = {"followers": 2_082, "follows": 391}
     with duckdb.connect(str(tmp_path / "sky" / "data" / "warehouse.duckdb")) as connection:
         for table, rows in expected.items():
-            sql = f"SELECT count(*), count(DISTINCT did) FROM bluesky_raw.{table}"
-            assert connection.execute(sql).fetchall() == [(rows, rows)]
+            for name in (f"bluesky_raw.{table}", f"staging.stg_bluesky__{table}"):
+                sql = f"SELECT count(*), count(DISTINCT did) FROM {name}"
+                assert connection.execute(sql).fetchall() == [(rows, rows)]
 
 
 def test_what_is_in_the_way_is_named_and_kept(tmp_path: Path) -> None:
