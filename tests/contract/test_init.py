@@ -91,7 +91,7 @@ def test_a_project_without_models_and_sources_ends_with_0(tmp_path: Path) -> Non
     for _ in range(2):
         done = etl("run", "--project", "bare", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-    assert "no source to read" in done.stderr
+        assert "no source to read" in done.stderr
 
 
 @pytest.mark.slow
