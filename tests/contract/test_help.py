@@ -46,14 +46,7 @@ VALUES = {
     "--base-url": ("http://a/x http://a/y", ["http://a/x", "http://a/y"]),
     "--wait-lock": ("1.5", 1.5), "--runs": ("3", 3), "--format": ("json", "json"),
 }  # fmt: skip
-# What a command needs beside its options.
-ARGUMENTS = {"init": ["shop"]}
-
-
-def words(command: str) -> list[str]:
-    return [*command.split(), *ARGUMENTS.get(command, [])]
-
-POSITIONALS = {"lineage": ["marts.x"]}
+POSITIONALS = {"init": ["shop"], "lineage": ["marts.x"]}
 
 
 def words(command: str) -> list[str]:
