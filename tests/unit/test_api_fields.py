@@ -72,13 +72,13 @@ def test_two_fields_that_become_one_column_are_both_told() -> None:
 
 
 def test_a_field_in_any_of_the_first_rows_is_seen_however_deep() -> None:
-    rows = [{"a": [{}], "b": {}} for _ in range(FULL_ROWS - 1)]
+    rows: list[Any] = [{"a": [{}], "b": {}} for _ in range(FULL_ROWS - 1)]
     assert "late" in named(*rows, {"a": [{}, {"late": 1}], "b": {}})["orders__a"]
     assert "b__late" in named(*rows, {"a": [{}], "b": {"late": 1}})["orders"]
 
 
 def test_after_the_first_rows_new_keys_and_every_sample_are_seen() -> None:
-    rows = [{"a": {}} for _ in range(FULL_ROWS)]
+    rows: list[Any] = [{"a": {}} for _ in range(FULL_ROWS)]
     assert "late" in named(*rows, {"a": {}, "late": 1})["orders"]
     assert "a__late" in named(*rows, *[{"a": {"late": 1}}] * SAMPLE)["orders"]
 
