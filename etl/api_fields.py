@@ -215,10 +215,21 @@ def load_fields(settings: Settings, source: str) -> Tables:
 
 
 class ApiFields:
-    """The API's fields of every raw table of the job."""
+    """The API's fields of every raw table: of the sources in the settings, and of those that
+    another profile has extracted.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._datasets = {dataset_name(s): load_fields(settings, s) for s in settings.sources}
+        extracted = {file.parent.name for file in settings.dlt_dir.glob("*/fields.json")}
+        self._datasets = {
+            dataset_name(source): load_fields(settings, source)
+            for source in sorted({*settings.sources, *extracted})
+        }
+
+    @property
+    def datasets(self) -> set[str]:
+        """The raw schemas that sources are loaded into."""
+        return set(self._datasets)
 
     @property
     def tables(self) -> dict[str, list[str]]:
