@@ -460,12 +460,11 @@ def test_each_package_is_processed_once_by_the_run_that_transformed_it(made: Mad
     made.extract({**events, "rows": [{"n": 2}]})
     second = made.query(seen)[1]
     # Committed later than a younger one, as after a crash.
-    made.query(
-        f"UPDATE made_raw._dlt_loads SET load_id = '1000000000.000001' WHERE load_id = '{second[1]}'"
-    )
-    made.query(
-        f"UPDATE made_raw.events SET _dlt_load_id = '1000000000.000001' WHERE _dlt_load_id = '{second[1]}'"
-    )
+    for table, column in (("_dlt_loads", "load_id"), ("events", "_dlt_load_id")):
+        made.query(
+            f"UPDATE made_raw.{table} SET {column} = '1000000000.000001' "
+            f"WHERE {column} = '{second[1]}'"
+        )
     two = made.build()
     assert made.query(seen) == [
         ("made", "1000000000.000001", two.run_id, False), ("made", first[1], one.run_id, False)]  # fmt: skip

@@ -92,7 +92,7 @@ def flatten(table: str, row: dict[str, Any], place: tuple[int, ...], tables: Any
     def walk(value: Any, path: tuple[str, ...]) -> None:
         if isinstance(value, dict):
             for key, inner in value.items():
-                walk(inner, (*path, NAMES.get(key, key)))
+                walk(inner, (*path, NAMES.get(str(key), str(key))))
         elif isinstance(value, list):
             lists["__".join(path)] = value
         elif value is not None:
