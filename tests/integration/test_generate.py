@@ -460,14 +460,14 @@ def test_each_package_is_processed_once_by_the_run_that_transformed_it(made: Mad
     made.extract({**events, "rows": [{"n": 2}]})
     second = made.query(seen)[1]
     # Committed later than a younger one, as after a crash.
+    older = "1000000000.000001"
     for table, column in (("_dlt_loads", "load_id"), ("events", "_dlt_load_id")):
         made.query(
-            f"UPDATE made_raw.{table} SET {column} = '1000000000.000001' "
-            f"WHERE {column} = '{second[1]}'"
+            f"UPDATE made_raw.{table} SET {column} = '{older}' WHERE {column} = '{second[1]}'"
         )
     two = made.build()
     assert made.query(seen) == [
-        ("made", "1000000000.000001", two.run_id, False), ("made", first[1], one.run_id, False)]  # fmt: skip
+        ("made", older, two.run_id, False), ("made", first[1], one.run_id, False)]  # fmt: skip
     made.run("transform", full_refresh=True)
     assert [r[2] for r in made.query(seen)] == [two.run_id, one.run_id]
     assert made.read("staging.stg_made__events", "n") == [(1,), (2,)]
