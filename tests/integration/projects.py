@@ -276,10 +276,15 @@ class Bluesky:
             {
                 "ETL_DEMO_DATE": day.isoformat(),
                 "ETL_SOURCES__BLUESKY__CLIENT__BASE_URL": self.replay.base_url,
+                "ETL_SOURCES__SHOP__CLIENT__BASE_URL": self.replay.shop_url,
             },
         )
-        # Only the date of the demo is wanted, not a second replay: the address is no bsky.app.
+        # Only the date of the demo is wanted, not a second replay: no address is a live one.
         return run_job(settings, Options.model_validate(options))
+
+    def staged(self, sql: str) -> list[tuple[Any, ...]]:
+        """A query of the warehouse."""
+        return _query(self.folder / "data" / "warehouse.duckdb", sql)
 
     def mart(self, sql: str) -> list[tuple[Any, ...]]:
         """A query of the published marts."""

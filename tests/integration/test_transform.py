@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from etl.cli import main
 from etl.demo import ACTORS, Replay, difference
 from etl.errors import ExitCode
+from tests.integration import shop_reference
 from tests.integration.projects import Bluesky, Shop
 
 FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
@@ -105,6 +107,26 @@ def test_second_day_shows_exactly_who_came_left_and_was_renamed(
     assert {r[1] for r in rows if r[0] == "lost"} == expected.lost
     assert {r[1]: (r[3], r[2]) for r in rows if r[0] == "renamed"} == dict(expected.renamed)
     assert len(rows) == len(expected.gained) + len(expected.lost) + len(expected.renamed)
+
+
+@pytest.mark.slow
+def test_the_shops_generated_models_and_its_mart_equal_plain_python(bluesky: Bluesky) -> None:
+    expected = shop_reference.Shop(SECOND, FIRST)
+    for table, rows in expected.tables().items():
+        columns = ", ".join(shop_reference.COLUMNS[table])
+        own = len(shop_reference.COLUMNS[table])
+        found = bluesky.staged(f"SELECT {columns} FROM staging.stg_shop__{table}")
+        # The reference's nested rows begin with their place.
+        assert Counter(found) == Counter(row[-own:] for row in rows), table
+    orders = bluesky.mart("SELECT id, customers__id FROM fact_shop__orders ORDER BY id")
+    assert orders == sorted((o["id"], o["customer_id"]) for o in expected.orders())
+    revenue = {
+        (day, None if country == "--" else country, company or None): eur
+        for day, country, company, eur in bluesky.mart(
+            "SELECT order_date, country_code, company_id, revenue_eur FROM revenue_daily"
+        )
+    }
+    assert revenue == expected.revenue()
 
 
 @pytest.mark.slow
