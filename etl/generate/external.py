@@ -8,7 +8,7 @@ import yaml
 
 from etl.generate.sql import describe_column, identifier
 from etl.generate.staging import DESCRIPTIONS
-from etl.raw.schemas import RawSchema, RawTable
+from etl.raw.schemas import RawColumn, RawSchema, RawTable
 
 HEAD = (
     "# Raw tables of the source {source} as dlt recorded them; a run creates what is missing, "
@@ -40,9 +40,13 @@ def external_models(schema: RawSchema) -> str:
     return HEAD.format(source=schema.source) + "\n".join(documents)
 
 
+def _name(column: RawColumn) -> str:
+    return column.name
+
+
 def _table(schema: RawSchema, table: RawTable) -> dict[str, Any]:
     # dlt's own last: a new column then stands with those of the source.
-    columns = sorted(table.columns, key=lambda c: c.is_bookkeeping)
+    columns = [*table.data, *sorted((c for c in table.columns if c.is_bookkeeping), key=_name)]
     return {
         "name": f"{schema.dataset}.{identifier(table.name)}",
         "description": table.description

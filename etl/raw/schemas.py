@@ -71,8 +71,12 @@ class RawTable:
 
     @property
     def data(self) -> tuple[RawColumn, ...]:
-        """The columns that the source sent."""
-        return tuple(c for c in self.columns if not c.is_bookkeeping)
+        """The columns that the source sent: the key, then by name.
+
+        dlt keeps the order in which columns first held a value, which depends on the data.
+        """
+        sent = (c for c in self.columns if not c.is_bookkeeping)
+        return tuple(sorted(sent, key=lambda c: "" if c.is_key else c.name))
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ MODEL (
   description 'Companies: each one as it stands now.',
   column_descriptions (
     id = 'id of each row of companies; the primary key; as the source sends it.',
-    name = 'name of each row of companies; as the source sends it.',
     country_code = 'country_code of each row of companies; refers to countries.code; as the source sends it.',
     created_at = 'created_at of each row of companies; as the source sends it.',
+    name = 'name of each row of companies; as the source sends it.',
     updated_at = 'updated_at of each row of companies; as the source sends it.',
     vat_id = 'vat_id of each row of companies; as the source sends it.',
     _loaded_at = 'When the load package that brought the row was committed.'
@@ -27,9 +27,9 @@ MODEL (
 
 SELECT
   id AS id,
-  name AS name,
   country_code AS country_code,
   created_at AS created_at,
+  name AS name,
   updated_at AS updated_at,
   vat_id AS vat_id,
   _loaded_at AS _loaded_at

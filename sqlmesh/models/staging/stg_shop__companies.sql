@@ -14,9 +14,9 @@ MODEL (
   description 'companies of shop: the newest version of each row, rows that the source deleted left out.',
   column_descriptions (
     id = 'id of each row of companies; the primary key; as the source sends it.',
-    name = 'name of each row of companies; as the source sends it.',
     country_code = 'country_code of each row of companies; refers to countries.code; as the source sends it.',
     created_at = 'created_at of each row of companies; as the source sends it.',
+    name = 'name of each row of companies; as the source sends it.',
     updated_at = 'updated_at of each row of companies; as the source sends it.',
     vat_id = 'vat_id of each row of companies; as the source sends it.',
     _loaded_at = 'When the row''s load package was committed.',
@@ -53,9 +53,9 @@ WITH committed_packages AS (
 )
 SELECT
   raw.id::BIGINT AS id,
-  raw.name::TEXT AS name,
   raw.country_code::TEXT AS country_code,
   raw.created_at::TIMESTAMPTZ AS created_at,
+  raw.name::TEXT AS name,
   raw.updated_at::TIMESTAMPTZ AS updated_at,
   raw.vat_id::TEXT AS vat_id,
   packages.inserted_at::TIMESTAMPTZ AS _loaded_at,

@@ -14,11 +14,11 @@ MODEL (
   description 'customers of shop: the newest version of each row, rows that the source deleted left out.',
   column_descriptions (
     id = 'id of each row of customers; the primary key; as the source sends it.',
-    name = 'name of each row of customers; as the source sends it.',
-    email = 'email of each row of customers; as the source sends it.',
-    created_at = 'created_at of each row of customers; as the source sends it.',
-    updated_at = 'updated_at of each row of customers; as the source sends it.',
     company_id = 'company_id of each row of customers; refers to companies.id; as the source sends it.',
+    created_at = 'created_at of each row of customers; as the source sends it.',
+    email = 'email of each row of customers; as the source sends it.',
+    name = 'name of each row of customers; as the source sends it.',
+    updated_at = 'updated_at of each row of customers; as the source sends it.',
     _loaded_at = 'When the row''s load package was committed.',
     _dlt_load_id = 'The load package that brought the row.',
     _dlt_id = 'Identifier of the raw row, given by dlt.'
@@ -53,11 +53,11 @@ WITH committed_packages AS (
 )
 SELECT
   raw.id::BIGINT AS id,
-  raw.name::TEXT AS name,
-  raw.email::TEXT AS email,
-  raw.created_at::TIMESTAMPTZ AS created_at,
-  raw.updated_at::TIMESTAMPTZ AS updated_at,
   raw.company_id::BIGINT AS company_id,
+  raw.created_at::TIMESTAMPTZ AS created_at,
+  raw.email::TEXT AS email,
+  raw.name::TEXT AS name,
+  raw.updated_at::TIMESTAMPTZ AS updated_at,
   packages.inserted_at::TIMESTAMPTZ AS _loaded_at,
   raw._dlt_load_id::TEXT AS _dlt_load_id,
   raw._dlt_id::TEXT AS _dlt_id

@@ -9,10 +9,10 @@ MODEL (
   tags ('shop', 'staging', 'generated'),
   description 'countries of shop: the newest version of each row, rows that the source deleted left out.',
   column_descriptions (
-    eur_rate = 'eur_rate of each row of countries; as the source sends it.',
     code = 'code of each row of countries; the primary key; as the source sends it.',
-    name = 'name of each row of countries; as the source sends it.',
     currency = 'currency of each row of countries; as the source sends it.',
+    eur_rate = 'eur_rate of each row of countries; as the source sends it.',
+    name = 'name of each row of countries; as the source sends it.',
     updated_at = 'updated_at of each row of countries; as the source sends it.',
     _loaded_at = 'When the row''s load package was committed.',
     _dlt_load_id = 'The load package that brought the row.',
@@ -37,10 +37,10 @@ WITH committed_packages AS (
     load_id
 )
 SELECT
-  raw.eur_rate::DECIMAL(18, 8) AS eur_rate,
   raw.code::TEXT AS code,
-  raw.name::TEXT AS name,
   raw.currency::TEXT AS currency,
+  raw.eur_rate::DECIMAL(18, 8) AS eur_rate,
+  raw.name::TEXT AS name,
   raw.updated_at::TIMESTAMPTZ AS updated_at,
   packages.inserted_at::TIMESTAMPTZ AS _loaded_at,
   raw._dlt_load_id::TEXT AS _dlt_load_id,

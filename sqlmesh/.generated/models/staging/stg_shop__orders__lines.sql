@@ -13,11 +13,11 @@ MODEL (
   tags ('shop', 'staging', 'generated'),
   description 'orders__lines of shop: the newest version of each row, rows that the source deleted left out.',
   column_descriptions (
-    unit_price = 'unit_price of each row of orders__lines; as the source sends it.',
     line_no = 'line_no of each row of orders__lines; as the source sends it.',
+    quantity = 'quantity of each row of orders__lines; as the source sends it.',
     sku = 'sku of each row of orders__lines; as the source sends it.',
     title = 'title of each row of orders__lines; as the source sends it.',
-    quantity = 'quantity of each row of orders__lines; as the source sends it.',
+    unit_price = 'unit_price of each row of orders__lines; as the source sends it.',
     _loaded_at = 'When the row''s load package was committed.',
     _dlt_load_id = 'The load package that brought the row.',
     _dlt_list_idx = 'Position in the list, from 0.',
@@ -56,11 +56,11 @@ WITH committed_packages AS (
     load_id
 )
 SELECT
-  raw.unit_price::DECIMAL(18, 2) AS unit_price,
   raw.line_no::BIGINT AS line_no,
+  raw.quantity::BIGINT AS quantity,
   raw.sku::TEXT AS sku,
   raw.title::TEXT AS title,
-  raw.quantity::BIGINT AS quantity,
+  raw.unit_price::DECIMAL(18, 2) AS unit_price,
   packages.inserted_at::TIMESTAMPTZ AS _loaded_at,
   root._dlt_load_id::TEXT AS _dlt_load_id,
   raw._dlt_list_idx::BIGINT AS _dlt_list_idx,

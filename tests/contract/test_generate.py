@@ -1,0 +1,93 @@
+"""`etl generate` as a process: the shipped models are what the shop's schema asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.contract.process import Job, new_job
+
+SHOP = ("--profile", "demo", "--source", "shop")
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
+    """The shop, extracted."""
+    with new_job(tmp_path_factory.mktemp("generate")) as found:
+        address = {"ETL_SOURCES__SHOP__CLIENT__BASE_URL": found.replay.shop_url}
+        found.variables |= address
+        done = found.run("--stage", "extract", *SHOP)
+        assert done.code == 0, done.err
+        yield found
+
+
+@pytest.mark.slow
+def test_the_shipped_models_of_the_shop_are_up_to_date(job: Job) -> None:
+    done = job.run(*SHOP, "--check", command="generate")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == "14 unchanged\n"
+
+
+@pytest.mark.slow
+def test_check_ends_with_11_and_names_what_would_change(job: Job) -> None:
+    path = job.folder / "sqlmesh" / "models" / "marts" / "dim_shop__orders.sql"
+    base = job.folder / "sqlmesh" / ".generated" / path.relative_to(job.folder / "sqlmesh")
+    text = path.read_text(encoding="utf-8")
+    old = text.replace("  currency AS currency,\n", "")
+    path.write_text(old, encoding="utf-8")
+    base.write_text(old, encoding="utf-8")
+    done = job.run(*SHOP, "--check", "--json", command="generate")
+    assert done.code == 11
+    assert "models/marts/dim_shop__orders.sql: updated" in done.err
+    actions = {f["path"]: f["action"] for f in json.loads(done.out)["files"]}
+    assert actions.pop("models/marts/dim_shop__orders.sql") == "updated"
+    assert set(actions.values()) == {"unchanged"}
+    assert path.read_text(encoding="utf-8") == old
+    assert job.run(*SHOP, command="generate").code == 0
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.slow
+def test_a_conflict_ends_with_11_and_names_file_and_lines(job: Job) -> None:
+    path = job.folder / "sqlmesh" / "models" / "marts" / "dim_shop__companies.sql"
+    base = job.folder / "sqlmesh" / ".generated" / path.relative_to(job.folder / "sqlmesh")
+    text = path.read_text(encoding="utf-8")
+    base.write_text(text.replace("kind FULL", "kind VIEW"), encoding="utf-8")
+    edited = text.replace("kind FULL", "kind EMBEDDED")
+    path.write_text(edited, encoding="utf-8")
+    done = job.run(*SHOP, command="generate")
+    assert done.code == 11
+    assert "dim_shop__companies.sql: changed by hand in lines 3," in done.err
+    assert "→ take from each .new file" in done.err
+    assert path.read_text(encoding="utf-8") == edited
+    proposal = path.with_name(path.name + ".new")
+    assert proposal.read_text(encoding="utf-8") == text
+    path.write_text(text, encoding="utf-8")
+    proposal.unlink()
+    assert job.run(*SHOP, command="generate").code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--profile", "demo", "--source", "shp"), "--source shp: no such source"),
+        (("--source", "bluesky"), "bluesky: dlt has recorded no schema of it"),
+        ((*SHOP, "--fact", "order"), "order: no such raw table"),
+        ((*SHOP, "--table", "order"), "order: no such raw table"),
+    ],
+)
+def test_what_is_not_there_ends_with_2(job: Job, arguments: tuple[str, ...], told: str) -> None:
+    done = job.run(*arguments, command="generate")
+    assert done.code == 2
+    assert told in done.err
+    assert done.out == ""
+
+
+def test_nothing_recorded_ends_with_2(tmp_path: Path) -> None:
+    with new_job(tmp_path) as job:
+        done = job.run(command="generate")
+    assert done.code == 2
+    assert "dlt has recorded no schema of any source\n     → etl run --stage extract" in done.err
