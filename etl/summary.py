@@ -44,8 +44,8 @@ def _sources(record: RunRecord) -> Iterator[str]:
         yield (
             f"  extract    {s.source}.{s.resource}: {s.rows:,} rows, {s.pages} pages"
             + (f", {s.retries} retries" if s.retries else "")
-            + (f", schema: {'; '.join(s.schema_changes)}" if s.schema_changes else "")
         )
+        yield from (f"             schema: {change}" for change in s.schema_changes)
 
 
 def _models(record: RunRecord) -> Iterator[str]:

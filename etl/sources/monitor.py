@@ -56,6 +56,12 @@ class Monitor:
         with self._counting:
             self.rows[table] += rows
 
+    def whole_tables(self) -> set[str]:
+        """Tables that the extraction reads from their first row to their last."""
+        return set(self.tables.values()) - {
+            t for r, t in self.tables.items() if r in self.incremental
+        }
+
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from loguru import logger
 
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
-from etl.raw import Committed, Raw
-from etl.records import Reconciliation, SourceRun
+from etl.raw import NOTHING, Committed, Raw
+from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.settings import Source
 from etl.sources.build import build_source
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.context import RunContext
+from etl.stages.drift import find_drift, tell_drift
 
 
 def extract(ctx: RunContext) -> None:
@@ -53,6 +55,7 @@ def extract(ctx: RunContext) -> None:
             failures.append(error)
         else:
             raise error
+    tell_drift(ctx)
     if failures:
         raise StageError(failures)
 
@@ -74,6 +77,7 @@ def _import_sqlmesh() -> None:
 def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
     with stage_context("extract", source=name):
         raw = Raw(ctx.settings, name)
+        earlier = raw.shape()
         with ctx.warehouse_turn:
             pending = raw.finish_pending()
         if pending.load_ids:
@@ -98,6 +102,10 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             wait=ctx.stop.wait,
             first=raw.is_new,
         )
+        with ctx.warehouse_turn:
+            created = raw.ensure_tables(built)
+        if created:
+            logger.bind(tables=created).info("declared raw tables were created empty")
         refresh = ctx.refresh
         if refresh:
             logger.warning(
@@ -114,10 +122,13 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         raw.accept(load_ids)
         ctx.stop.check()
         with ctx.warehouse_turn:
-            committed = raw.commit() if load_ids else Committed((), ())
-            _reconcile(ctx, raw, monitor, load_ids)
+            committed = raw.commit() if load_ids else NOTHING
+            _reconcile(ctx, raw, monitor, load_ids, committed.discarded)
+            whole = {raw.normalized(t) for t in monitor.whole_tables() if raw.is_replaced(t)}
+            changes, known = find_drift(raw, earlier, (pending + committed).load_ids, whole)
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
-        _report(ctx, name, monitor, session, pending, committed)
+        _report(ctx, raw, monitor, session, pending + committed, changes)
+        ctx.drift[name] = known
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:
@@ -127,8 +138,14 @@ def _show_page(ctx: RunContext, source: str, rows: int) -> None:
     ctx.progress.advance("rows", source, rows)
 
 
-def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str]) -> None:
-    """Compare the rows that passed by with the rows that stand in raw.
+def _reconcile(
+    ctx: RunContext,
+    raw: Raw,
+    monitor: Monitor,
+    load_ids: list[str],
+    discarded: tuple[Discarded, ...],
+) -> None:
+    """Compare the rows that passed by, without those that a contract refused, with those in raw.
 
     Raises:
         ReconciliationError: names table, load package and both numbers.
@@ -137,17 +154,20 @@ def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str])
         if not load_ids or not raw.countable(table):
             continue
         found = sum(raw.count_rows(table, load_ids).values())
+        refused = sum(d.rows for d in discarded if d.table == raw.normalized(table))
         result = Reconciliation(
             between="api-raw",
             subject=f"{raw.dataset}.{raw.normalized(table)}",
             load_id=",".join(load_ids),
-            expected=rows,
+            expected=rows - refused,
             found=found,
+            discarded=refused,
         )
         ctx.run.reconciliations.append(result)
         if not result.agrees:
+            less = f", {refused} of them the schema contract discards" if refused else ""
             raise ReconciliationError(
-                f"{result.subject}: {rows} rows came from the API, {found} stand in raw "
+                f"{result.subject}: {rows} rows came from the API{less}, {found} stand in raw "
                 f"(load package {result.load_id})",
                 subject=raw.source,
                 hint="nothing of this source is transformed in this run; compare "
@@ -157,40 +177,53 @@ def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str])
 
 def _report(
     ctx: RunContext,
-    name: str,
+    raw: Raw,
     monitor: Monitor,
     session: ApiSession | None,
-    pending: Committed,
     committed: Committed,
+    changes: list[SchemaChange],
 ) -> None:
-    changes = pending.schema_changes + committed.schema_changes
-    load_ids = pending.load_ids + committed.load_ids
     tables = sorted(set(monitor.tables.values()) | set(monitor.rows))
+    owner = _owner(raw, tables)
     for table in tables:
         resources = [r for r, t in monitor.tables.items() if t == table]
         ctx.run.sources.append(
             SourceRun(
-                source=name,
+                source=raw.source,
                 resource=table,
                 rows=monitor.rows[table],
                 pages=sum(monitor.pages[r] for r in resources),
                 requests=sum(session.requests[r] for r in resources) if session else 0,
                 retries=sum(session.retries[r] for r in resources) if session else 0,
-                load_ids=load_ids,
-                schema_changes=tuple(c for c in changes if _of_table(c, table)),
+                load_ids=committed.load_ids,
+                schema_changes=tuple(c for c in changes if owner(c.table) == table),
+                discarded=tuple(d for d in committed.discarded if owner(d.table) == table),
             )
         )
+    for discard in committed.discarded:
+        warning = f"{raw.source}: {discard}"
+        logger.bind(**discard.model_dump()).warning(warning)
+        ctx.run.warnings.append(warning)
     logger.bind(
         rows=sum(monitor.rows.values()),
         pages=sum(monitor.pages.values()),
-        load_ids=list(load_ids),
+        load_ids=list(committed.load_ids),
         schema_changes=len(changes),
+        discarded_rows=sum(d.rows for d in committed.discarded),
+        discarded_values=sum(d.values for d in committed.discarded),
     ).info("extracted and committed")
 
 
-def _of_table(change: str, table: str) -> bool:
-    name = change.split(" ")[2].split(".", maxsplit=1)[0]
-    return name == table or name.startswith(f"{table}__")
+def _owner(raw: Raw, tables: list[str]) -> Callable[[str], str | None]:
+    """Which of these tables a raw table belongs to: itself, or the root that it is nested in."""
+    by_name = {raw.normalized(t): t for t in tables}
+
+    def owner(table: str) -> str | None:
+        roots = [n for n in by_name if table == n or table.startswith(f"{n}__")]
+        # A table that a row named itself belongs to no resource that could be told.
+        return by_name[max(roots, key=len)] if roots else next(iter(tables), None)
+
+    return owner
 
 
 def _plan_source(ctx: RunContext, name: str, source: Source) -> None:
