@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from etl.errors import ConfigError, EtlError, ExitCode, Stopped, classify_os_error
 from etl.options import STAGES, parse
@@ -192,6 +192,26 @@ def _generate(arguments: argparse.Namespace) -> int:
     return int(ExitCode.OK)
 
 
+def _lineage(arguments: argparse.Namespace) -> int:
+    from etl.libraries import prepare_libraries
+
+    settings = _settings(arguments)
+    prepare_libraries()
+    from etl.lineage.answer import find_lineage
+    from etl.lineage.html import as_html
+    from etl.lineage.text import as_dot, as_json, as_tree
+
+    forms = ((arguments.html, as_html), (arguments.dot, as_dot), (arguments.json, as_json))
+    show = next((form for is_asked, form in forms if is_asked), as_tree)
+    direction: Literal["upstream", "downstream"] | None = None
+    if arguments.upstream or arguments.downstream:
+        direction = "upstream" if arguments.upstream else "downstream"
+    with redirect_stdout(sys.stderr):
+        text = show(find_lineage(settings, arguments.name, direction))
+    sys.stdout.write(text)
+    return int(ExitCode.OK)
+
+
 def _status(arguments: argparse.Namespace) -> int:
     from etl.status import read_status, show_status
 
@@ -254,6 +274,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "retry": _retry,
     "plan": _plan,
     "generate": _generate,
+    "lineage": _lineage,
     "status": _status,
     "config show": _config_show,
     "config schema": _config_schema,

@@ -168,7 +168,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump_json()
     if isinstance(value, tuple | list | dict):
-        return json.dumps(value, ensure_ascii=False, default=lambda part: part.model_dump(mode="json"))
+        return json.dumps(
+            value, ensure_ascii=False, default=lambda part: part.model_dump(mode="json")
+        )
     return value
 
 

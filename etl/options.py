@@ -47,6 +47,14 @@ class _Append(argparse.Action):
         setattr(namespace, self.dest, [*(() if before is self.default else before), values])
 
 
+class _Choose(argparse.Action):
+    """Turns a switch on, and off what a variable turned on of those that exclude it."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, *_: Any) -> None:
+        for name in self.const:
+            setattr(namespace, name, name == self.dest)
+
+
 class _Version(argparse.Action):
     """--version; the installed metadata is read when it is asked for."""
 
@@ -171,6 +179,28 @@ def _parser(env: Mapping[str, str]) -> _Parser:
     _wait_lock(generate, env)
     _flag(generate, env, "--json", "print the files as JSON")
 
+    lineage = _command(
+        commands, "lineage", env, "where columns come from, and what they feed",
+        "examples:\n"
+        "  etl lineage marts.mutuals                        every column, up to the API's field\n"
+        "  etl lineage marts.mutuals.handle                 one column\n"
+        "  etl lineage 'marts.mutuals.*'                    what decides which rows there are\n"
+        "  etl lineage bluesky_raw.followers.handle         what it feeds, down to the targets\n"
+        "  etl lineage marts.mutuals --html                 a page to click through; keep it as a\n"
+        "                                                   file\n\n"
+        "It reads the models alone, so it can be asked while a run lasts.",
+    )  # fmt: skip
+    lineage.add_argument("name", metavar="MODEL[.column]", help="a model or a raw table")
+    _one_of(lineage, env, {
+        "--upstream": "what it is made of (the default for models)",
+        "--downstream": "what it feeds (the default for raw tables)",
+    })  # fmt: skip
+    _one_of(lineage, env, {
+        "--json": "print the graph as JSON",
+        "--dot": "print the graph for Graphviz",
+        "--html": "print the graph as one page that needs no network",
+    })  # fmt: skip
+
     status = _command(
         commands, "status", env, "last runs, freshness, pending packages, lock holder",
         "It reads files only, so it can be asked while a run lasts.",
@@ -268,14 +298,32 @@ def _count(text: str) -> int:
 
 
 def _flag(parser: _Parser, env: Mapping[str, str], option: str, text: str) -> None:
-    name = "ETL_" + option.strip("-").replace("-", "_").upper()
-    value = env.get(name, "")
+    parser.add_argument(option, action="store_true", default=_switch(env, option), help=text)
+
+
+def _one_of(parser: _Parser, env: Mapping[str, str], options: Mapping[str, str]) -> None:
+    """Switches of which one at most is on."""
+    group = parser.add_mutually_exclusive_group()
+    names = tuple(option.strip("-") for option in options)
+    on = [option for option in options if _switch(env, option)]
+    if len(on) > 1:
+        raise ConfigError(f"{' and '.join(_variable(o) for o in on)}: only one can be on")
+    for option, text in options.items():
+        group.add_argument(
+            option, action=_Choose, nargs=0, const=names, default=option in on, help=text
+        )
+
+
+def _variable(option: str) -> str:
+    return "ETL_" + option.strip("-").replace("-", "_").upper()
+
+
+def _switch(env: Mapping[str, str], option: str) -> bool:
+    value = env.get(_variable(option), "")
     if value.strip().lower() not in SWITCH:
         # Taken for "no", a mistyped ETL_DRY_RUN would start a real run.
-        raise ConfigError(f"{name}={value}: is no switch", hint="write true or false")
-    parser.add_argument(
-        option, action="store_true", default=SWITCH[value.strip().lower()], help=text
-    )
+        raise ConfigError(f"{_variable(option)}={value}: is no switch", hint="write true or false")
+    return SWITCH[value.strip().lower()]
 
 
 def _format(env: Mapping[str, str]) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlglot.errors import SqlglotError
@@ -20,6 +22,7 @@ from sqlmesh.core.config import (
     PlanConfig,
 )
 from sqlmesh.core.console import set_console
+from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
@@ -38,13 +41,16 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 def build_config(settings: Settings) -> Config:
     """SQLMesh's configuration: the warehouse, its state, and how models are categorised."""
     settings.data.mkdir(parents=True, exist_ok=True)
+    gateway = GatewayConfig(
+        connection=DuckDBConnectionConfig(database=str(settings.warehouse)),
+        state_connection=DuckDBConnectionConfig(database=str(settings.state)),
+    )
+    return _configure(settings, gateway, settings.data / "cache" / "sqlmesh")
+
+
+def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Config:
     return Config(
-        gateways={
-            "warehouse": GatewayConfig(
-                connection=DuckDBConnectionConfig(database=str(settings.warehouse)),
-                state_connection=DuckDBConnectionConfig(database=str(settings.state)),
-            )
-        },
+        gateways={"warehouse": gateway},
         default_gateway="warehouse",
         model_defaults=ModelDefaultsConfig(
             dialect=settings.transform.dialect,
@@ -62,7 +68,7 @@ def build_config(settings: Settings) -> Config:
             ),
             use_finalized_state=False,
         ),
-        cache_dir=str(settings.data / "cache" / "sqlmesh"),
+        cache_dir=str(cache),
         disable_anonymized_analytics=True,
     )
 
@@ -148,6 +154,29 @@ def open_context(
     except Exception as e:
         raise classify(e, "the project does not load") from e
     return context
+
+
+@contextmanager
+def read_models(settings: Settings) -> Iterator[list[Model]]:
+    """The project's models, without its warehouse and state: a run may be at work on them.
+
+    Raises:
+        TransformError: a model, audit or macro does not parse.
+    """
+    # Named like the warehouse's file, so that models have the names that they have in a run.
+    memory = DuckDBConnectionConfig(catalogs={settings.warehouse.stem: ":memory:"})
+    gateway = GatewayConfig(connection=memory, state_connection=DuckDBConnectionConfig())
+    set_console(Listener())
+    with TemporaryDirectory(prefix="etl-") as cache:
+        try:
+            config = _configure(settings, gateway, Path(cache))
+            context = Context(paths=[str(settings.sqlmesh_dir)], config=config)
+        except Exception as e:
+            raise classify(e, "the project does not load") from e
+        try:
+            yield list(context.models.values())
+        finally:
+            context.close()
 
 
 def classify(error: BaseException, what: str, subject: str = "") -> EtlError:

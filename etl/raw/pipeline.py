@@ -15,6 +15,7 @@ import duckdb
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.pipeline.abort import TAbortPlan
 
+from etl.api_fields import ROWS, FieldPaths, name_columns, save_fields
 from etl.drift import Count, Shape
 from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
 from etl.raw.discards import count_discards
@@ -64,6 +65,7 @@ class Raw:
     """
 
     def __init__(self, settings: Settings, source: str) -> None:
+        self.settings = settings
         self.source = source
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
@@ -117,6 +119,18 @@ class Raw:
     def remember_extraction(self, rows: int, pages: dict[str, int]) -> None:
         """Keep the counts for the guards of the next run."""
         write_atomically(self._last, json.dumps({"rows": rows, "pages": pages}))
+
+    def remember_fields(self, found: Iterable[FieldPaths]) -> None:
+        """Keep where the columns of raw come from in the API, for `etl lineage`."""
+        schema = self.pipeline.default_schema
+        named = name_columns(found, schema.naming)
+        columns = {name: table["columns"] for name, table in schema.tables.items()}
+        stood = {
+            table: {c: f for c, f in fields.items() if c in columns[table] or c == ROWS}
+            for table, fields in named.items()
+            if table in columns
+        }
+        save_fields(self.settings, self.source, stood)
 
     # -- packages ------------------------------------------------------------------------
 

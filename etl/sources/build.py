@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -19,8 +19,9 @@ from dlt.sources.rest_api import rest_api_source
 from dlt.sources.rest_api.config_setup import create_paginator
 from requests import Response
 
+from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
-from etl.secrets import reveal
+from etl.secrets import reveal, safe_url
 from etl.settings import Source
 from etl.sources.http import ApiSession
 from etl.sources.limiter import RateLimiter
@@ -48,7 +49,8 @@ def build_source(
     if source.factory is not None:
         built = _call_factory(name, source, project)
         for resource in built.resources.values():
-            _watch(resource, monitor, stamp)
+            endpoint = f"{source.factory} resource {resource.name}"
+            _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint))
             if resource.incremental is not None:
                 monitor.incremental.add(resource.name)
         _hold_contract(built, source, first)
@@ -60,7 +62,7 @@ def build_source(
         timeout=source.timeout_seconds,
         wait=wait,
     )
-    config, stamps = _rest_config(name, source, monitor, session)
+    config, stamps, fields = _rest_config(name, source, monitor, session)
     try:
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
@@ -74,7 +76,9 @@ def build_source(
             hint="see dlt's documentation of the REST API source",
         ) from e
     for resource in built.resources.values():
-        _watch(resource, monitor, stamp | stamps.get(resource.name, {}))
+        found = fields.get(resource.name, FieldPaths("", ""))
+        found.table = _table(resource)
+        _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
     _hold_contract(built, source, first)
     return built, session
 
@@ -98,12 +102,19 @@ def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:500]
 
 
-def _watch(resource: DltResource, monitor: Monitor, stamp: dict[str, Any]) -> None:
+def _watch(
+    resource: DltResource, monitor: Monitor, stamp: dict[str, Any], fields: FieldPaths
+) -> None:
     if not resource.selected:
         return
-    table = resource.table_name if isinstance(resource.table_name, str) else resource.name
-    monitor.tables[resource.name] = table
-    resource.add_step(PageStep(monitor, table, stamp))
+    monitor.tables[resource.name] = fields.table
+    fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
+    monitor.fields[resource.name] = fields
+    resource.add_step(PageStep(monitor, fields.table, stamp, fields))
+
+
+def _table(resource: DltResource) -> str:
+    return resource.table_name if isinstance(resource.table_name, str) else resource.name
 
 
 def _call_factory(name: str, source: Source, project: Path) -> DltSource:
@@ -154,12 +165,13 @@ def _without_credentials(client: dict[str, Any]) -> dict[str, Any]:
 
 def _rest_config(
     name: str, source: Source, monitor: Monitor, session: ApiSession
-) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
-    """dlt's configuration with our parts in it, and the columns stamped per resource."""
+) -> tuple[dict[str, Any], dict[str, dict[str, str]], dict[str, FieldPaths]]:
+    """dlt's configuration with our parts in it; per resource its stamped columns and its fields."""
     client = _without_credentials(reveal(deepcopy(source.client))) | {"session": session}
     defaults = reveal(deepcopy(source.resource_defaults))
     resources: list[dict[str, Any]] = []
     stamps: dict[str, dict[str, str]] = {}
+    fields: dict[str, FieldPaths] = {}
     for given in source.resources:
         plain: dict[str, Any] = (
             {"name": given, "endpoint": {"path": given}}
@@ -169,6 +181,7 @@ def _rest_config(
         for resource, stamp in _expand(deepcopy(plain), source.for_each):
             resources.append(resource)
             stamps[str(resource.get("name"))] = stamp
+            fields[str(resource.get("name"))] = _fields(given, stamp)
     try:
         for resource in resources:
             _guard(resource, defaults, client, monitor)
@@ -185,7 +198,25 @@ def _rest_config(
     config: dict[str, Any] = {"client": client, "resources": resources}
     if defaults:
         config["resource_defaults"] = defaults
-    return config, stamps
+    return config, stamps, fields
+
+
+def _fields(given: dict[str, Any] | str, stamp: Mapping[str, str]) -> FieldPaths:
+    """What is known of a resource's fields beforehand: who is asked, what is added to its rows."""
+    resource = {"name": given} if isinstance(given, str) else given
+    endpoint = resource.get("endpoint") or resource.get("name")
+    if not isinstance(endpoint, dict):
+        endpoint = {"path": endpoint}
+    path = str(endpoint.get("path") or resource.get("name"))
+    asked = f"{str(endpoint.get('method', 'GET')).upper()} {safe_url(path)}"
+    if resource.get("processing_steps"):
+        asked += " (after processing_steps)"
+    return FieldPaths(
+        "",
+        asked,
+        added={key: f"for_each: the {key} that was asked for" for key in stamp},
+        copied=tuple(map(str, resource.get("include_from_parent", ()))),
+    )
 
 
 def _expand(

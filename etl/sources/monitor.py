@@ -10,9 +10,11 @@ from typing import Any
 
 from dlt.common import jsonpath
 from dlt.extract.items_transform import ItemTransform
+from dlt.sources.helpers.rest_client.detector import find_response_page_data
 from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
+from etl.api_fields import FieldPaths
 from etl.errors import DataQualityError, ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
@@ -24,7 +26,8 @@ class Monitor:
     """Counters of one extraction, shared by the threads of a source.
 
     `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
-    pages of a resource's longest chain, `incremental` the resources that read only what is new.
+    pages of a resource's longest chain, `incremental` the resources that read only what is new,
+    `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer.
     """
 
     source: str
@@ -38,6 +41,8 @@ class Monitor:
     longest: Counter[str] = field(default_factory=Counter)
     tables: dict[str, str] = field(default_factory=dict)
     incremental: set[str] = field(default_factory=set)
+    fields: dict[str, FieldPaths] = field(default_factory=dict)
+    bases: dict[str, str] = field(default_factory=dict)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -61,6 +66,13 @@ class Monitor:
         return set(self.tables.values()) - {
             t for r, t in self.tables.items() if r in self.incremental
         }
+
+    def field_paths(self) -> list[FieldPaths]:
+        """The key paths of every resource, each with the place of its rows in an answer."""
+        for resource, base in self.bases.items():
+            if resource in self.fields:
+                self.fields[resource].base = base
+        return list(self.fields.values())
 
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
@@ -170,6 +182,8 @@ class GuardedPaginator(BasePaginator):
         number = self._monitor.count_page(
             self._resource, rows, chain=self._chain_pages, url=self._url
         )
+        if rows and self._resource not in self._monitor.bases:
+            self._monitor.bases[self._resource] = find_base(response.json(), self._selector)
         if rows == 0 and self._selector is not None:
             found = self._selector.find(response.json())
             if not found or found[0].value is None:
@@ -216,6 +230,22 @@ class GuardedPaginator(BasePaginator):
         )
 
 
+def find_base(answer: Any, selector: Any) -> str:
+    """The JSON path of a row in an answer that has some, as dlt looks for rows.
+
+    Without a selector dlt takes the list that looks most like rows, or the answer itself.
+    """
+    if selector is None:
+        path, rows = find_response_page_data(answer)
+        text = ".".join(path)
+    else:
+        found = selector.find(answer)
+        rows = found[0].value if len(found) == 1 else None
+        text = str(selector).replace(".[", "[")
+    base = text if text.startswith("$") else f"$.{text}"
+    return f"{base}[*]" if isinstance(rows, list) else base
+
+
 def _fingerprint(request: Request) -> str:
     """What makes two requests of a chain the same: address, parameters, body."""
     return repr((request.url, sorted((request.params or {}).items(), key=str), request.json,
@@ -231,8 +261,15 @@ class PageStep(ItemTransform[Any, Any]):
 
     placement_affinity = 2.0  # after dlt's incremental and validation steps
 
-    def __init__(self, monitor: Monitor, table: str, stamp: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        monitor: Monitor,
+        table: str,
+        stamp: Mapping[str, Any],
+        fields: FieldPaths | None = None,
+    ) -> None:
         super().__init__(lambda item: item)
+        self._fields = fields or FieldPaths(table, "")
         self._monitor = monitor
         self._table = table
         self._stamp = dict(stamp)
@@ -243,6 +280,7 @@ class PageStep(ItemTransform[Any, Any]):
             return None
         if hasattr(item, "num_rows"):
             self._monitor.count_rows(self._table, item.num_rows)
+            self._fields.note_names(item.schema.names)
             if self._stamp:
                 import pyarrow as pa
 
@@ -250,6 +288,7 @@ class PageStep(ItemTransform[Any, Any]):
                     item = item.append_column(name, pa.array([value] * item.num_rows))
             return item
         rows = item if isinstance(item, list) else [item]
+        self._fields.note(rows)
         if self._stamp:
             for row in rows:
                 row.update(self._stamp)

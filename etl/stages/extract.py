@@ -126,6 +126,8 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             _reconcile(ctx, raw, monitor, load_ids, committed.discarded)
             whole = {raw.normalized(t) for t in monitor.whole_tables() if raw.is_replaced(t)}
             changes, known = find_drift(raw, earlier, (pending + committed).load_ids, whole)
+        if load_ids:
+            raw.remember_fields(monitor.field_paths())
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
         _report(ctx, raw, monitor, session, pending + committed, changes)
         ctx.drift[name] = known

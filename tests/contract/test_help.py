@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from etl.cli import COMMANDS, main
+from etl.errors import ConfigError
 from etl.options import _Parser, _parser, parse
 from etl.variables import OPTION_VARIABLES
 
@@ -45,6 +46,13 @@ VALUES = {
     "--wait-lock": ("1.5", 1.5), "--runs": ("3", 3), "--format": ("json", "json"),
 }  # fmt: skip
 
+POSITIONALS = {"lineage": ["marts.x"]}
+
+
+def words(command: str) -> list[str]:
+    """The command with the arguments that it cannot do without."""
+    return [*command.split(), *POSITIONALS.get(command, [])]
+
 
 def test_every_command_has_a_function() -> None:
     assert {p.prog.removeprefix("etl ") for p in commands(_parser({}))} == COMMANDS.keys()
@@ -55,9 +63,9 @@ def test_every_option_has_its_variable(command: str, option: str) -> None:
     text, value = VALUES.get(option, ("yes", True))
     name = "ETL_" + option.strip("-").replace("-", "_").upper()
     assert name.removeprefix("ETL_") in OPTION_VARIABLES
-    given = parse(command.split(), {name: text})
+    given = parse(words(command), {name: text})
     assert getattr(given, option.strip("-").replace("-", "_")) == value
-    assert vars(given).keys() == vars(parse(command.split(), {})).keys()
+    assert vars(given).keys() == vars(parse(words(command), {})).keys()
 
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
@@ -68,9 +76,18 @@ def test_the_command_line_wins_over_the_variable(command: str, option: str) -> N
     last = {"--stage": "audit", "--wait-lock": "9", "--runs": "9", "--format": "text"}.get(
         option, "z"
     )
-    given = parse([*command.split(), option, last], {name: VALUES[option][0]})
+    given = parse([*words(command), option, last], {name: VALUES[option][0]})
     found = getattr(given, option.strip("-").replace("-", "_"))
     assert found in (last, [last], 9, 9.0)
+
+
+def test_a_switch_displaces_the_variable_of_one_that_excludes_it() -> None:
+    given = parse(["lineage", "x", "--html"], {"ETL_JSON": "1"})
+    assert (given.html, given.json, given.dot) == (True, False, False)
+    with pytest.raises(ConfigError, match="ETL_DOT and ETL_HTML: only one"):
+        parse(["lineage", "x"], {"ETL_HTML": "1", "ETL_DOT": "1"})
+    with pytest.raises(SystemExit):
+        parse(["lineage", "x", "--upstream", "--downstream"], {})
 
 
 @pytest.mark.parametrize(
