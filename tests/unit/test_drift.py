@@ -151,7 +151,9 @@ def test_a_nested_table_is_judged_by_its_parents() -> None:
         {"orders": full(100, "id", "name"), "orders__items": full(250, "sku", parents=90)},
     )
     counts = {"orders": full(20, "id", "name"), "orders__items": Count()}
-    assert told(known, shape(ORDERS, items), counts)[0] == ["table orders__items has no row any more"]
+    assert told(known, shape(ORDERS, items), counts)[0] == [
+        "table orders__items has no row any more"
+    ]
     renamed = counts | {"orders__lines": full(40, "sku", parents=20)}
     assert told(known, shape(ORDERS, items, lines), renamed)[0] == [
         "table orders__items looks renamed to orders__lines"
