@@ -1,13 +1,16 @@
-"""What every raw column held so far, in the warehouse (`etl_meta.raw_columns`)."""
+"""What raw columns held so far, and the changes that were told, in the warehouse (`etl_meta`)."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import duckdb
 
 from etl.drift import Known, Seen
+from etl.records import SchemaChange
 from etl.warehouse import exists
 
-SCHEMA, TABLE = "etl_meta", "raw_columns"
+SCHEMA, TABLE, CHANGES = "etl_meta", "raw_columns", "raw_changes"
 
 
 def read_columns(connection: duckdb.DuckDBPyConnection, source: str) -> Known:
@@ -40,3 +43,39 @@ def write_columns(connection: duckdb.DuckDBPyConnection, source: str, known: Kno
             [source, *([*column] for column in zip(*rows, strict=True))],
         )
     connection.commit()
+
+
+def read_changes(
+    connection: duckdb.DuckDBPyConnection, source: str, project: str
+) -> list[SchemaChange]:
+    """What was told of a source while the project had this fingerprint, oldest first."""
+    if not exists(connection, SCHEMA, CHANGES):
+        return []
+    rows = connection.execute(
+        f"SELECT change FROM {SCHEMA}.{CHANGES} WHERE source = ? AND project = ? ORDER BY rowid",  # noqa: S608
+        [source, project],
+    ).fetchall()
+    return [SchemaChange.model_validate_json(text) for (text,) in rows]
+
+
+def write_changes(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    project: str,
+    changes: Iterable[SchemaChange],
+) -> None:
+    """Add what is told now; what was told to another state of the project is forgotten."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {SCHEMA}.{CHANGES} "
+        "(source VARCHAR, project VARCHAR, change JSON)"
+    )
+    connection.execute(
+        f"DELETE FROM {SCHEMA}.{CHANGES} WHERE source = ? AND project <> ?",  # noqa: S608
+        [source, project],
+    )
+    for change in changes:
+        connection.execute(
+            f"INSERT INTO {SCHEMA}.{CHANGES} VALUES (?, ?, ?)",  # noqa: S608
+            [source, project, change.model_dump_json()],
+        )

@@ -61,6 +61,15 @@ Known = dict[tuple[str, str], Seen]
 Shape = Mapping[str, Table]
 
 
+@dataclass(frozen=True)
+class Drift:
+    """What a run found in one source's raw tables; `is_first`: nothing was known before."""
+
+    changes: tuple[SchemaChange, ...]
+    known: Known
+    is_first: bool
+
+
 def is_vanished(before: Seen, rows: int) -> bool:
     """True when `rows` new rows without a value cannot well be chance.
 

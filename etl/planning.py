@@ -27,7 +27,7 @@ def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[st
 
 
 def drift_lines(settings: Settings, project: Project) -> list[str]:
-    """How the raw tables differ from what the models were written for, and what that touches."""
+    """How raw tables have changed since the project's files did, and what that touches."""
     found = read_drift(settings)
     if not found:
         return []

@@ -81,14 +81,6 @@ def read_types(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, 
     return found
 
 
-def same_type(text: str) -> str:
-    """A type as DuckDB itself writes it: TEXT is VARCHAR."""
-    try:
-        return str(duckdb.sqltype(text))
-    except duckdb.Error:
-        return text
-
-
 def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError | None:
     """The class of a DuckDB failure that is the machine's, None when it is the query's.
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from etl.column_history import read_columns, write_columns
-from etl.drift import Known, Shape, compare, remember
+from etl.column_history import read_changes, read_columns, write_changes, write_columns
+from etl.drift import Drift, Shape, compare, remember
 from etl.errors import EtlError
 from etl.raw import Raw
 from etl.records import SchemaChange
 from etl.runs import Run
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
-from etl.warehouse import connect, connect_read_only, expected_tables, read_types, same_type
+from etl.stages.idle import fingerprint_project
+from etl.warehouse import connect, connect_read_only
 
 if TYPE_CHECKING:
     from etl.project.runner import Project
@@ -26,8 +27,8 @@ Downstream = Callable[[str, str | None], Iterable[str]]
 
 def find_drift(
     raw: Raw, earlier: Shape, load_ids: tuple[str, ...], read_whole: Iterable[str]
-) -> tuple[list[SchemaChange], Known]:
-    """What these packages changed in the source's raw tables, and what is known from now on.
+) -> Drift:
+    """What these packages changed in the source's raw tables.
 
     Args:
         earlier: the tables before the run, for a source whose columns were never noted.
@@ -38,7 +39,8 @@ def find_drift(
     if not known and earlier:
         known = remember({}, earlier, raw.count_values(earlier, load_ids, others=True))
     shape = raw.shape()
-    return compare(known, shape, raw.count_values(shape, load_ids), set(read_whole))
+    changes, after = compare(known, shape, raw.count_values(shape, load_ids), set(read_whole))
+    return Drift(tuple(changes), after, is_first=not known)
 
 
 def tell_drift(ctx: RunContext) -> None:
@@ -57,9 +59,13 @@ def tell_drift(ctx: RunContext) -> None:
                 level, f"schema drift in {source.source}: {change}"
             )
     if ctx.drift:
+        project = fingerprint_project(ctx.settings)
         with connect(ctx.settings.warehouse) as connection:
             for name in sorted(ctx.drift):
-                write_columns(connection, name, ctx.drift.pop(name))
+                drift = ctx.drift.pop(name)
+                if not drift.is_first:
+                    write_changes(connection, name, project, drift.changes)
+                write_columns(connection, name, drift.known)
 
 
 def _add_touched(ctx: RunContext) -> None:
@@ -113,49 +119,19 @@ def sources_with_new_columns(run: Run) -> tuple[str, ...]:
 
 
 def read_drift(settings: Settings) -> list[tuple[str, SchemaChange]]:
-    """(source, change) for each difference between raw and the external models, as they stand.
+    """(source, change) of all that runs told since the project's files last changed.
 
-    The external models say what the models were written for, `etl_meta.raw_columns` which columns
-    and tables have no value any more. Tables that no run has loaded are not compared.
+    What vanished and came back is left out, and so is the first load of a source.
     """
     if not settings.warehouse.exists():
         return []
-    expected = {
-        t["name"].replace('"', ""): t["columns"] for t in expected_tables(settings.sqlmesh_dir)
-    }
+    project = fingerprint_project(settings)
     found: list[tuple[str, SchemaChange]] = []
     with connect_read_only(settings.warehouse) as connection:
         for source in settings.active_sources:
             known = read_columns(connection, source)
-            types = read_types(connection, dataset_name(source))
-            found += [
-                (source, change)
-                for table in sorted({t for t, _ in known})
-                for change in _compare_table(
-                    table,
-                    known,
-                    types.get(table, {}),
-                    expected.get(f"{dataset_name(source)}.{table}"),
-                )
-            ]
+            for change in read_changes(connection, source, project):
+                seen = known.get((change.table, change.column or ""))
+                if change.kind not in ("vanished", "renamed") or (seen and seen.is_gone):
+                    found.append((source, change))
     return found
-
-
-def _compare_table(
-    table: str, known: Known, types: Mapping[str, str], expected: Mapping[str, str] | None
-) -> Iterator[SchemaChange]:
-    if expected is None:
-        yield SchemaChange(kind="new", table=table)
-        return
-    for column in sorted(c for t, c in known if t == table):
-        before, after = expected.get(column), types.get(column)
-        if known[table, column].is_gone:
-            yield SchemaChange(
-                kind="vanished", table=table, column=column or None, type_before=before
-            )
-        elif column and before is None:
-            yield SchemaChange(kind="new", table=table, column=column, type_after=after)
-        elif column and before is not None and after not in (None, same_type(before)):
-            yield SchemaChange(
-                kind="retyped", table=table, column=column, type_before=before, type_after=after
-            )

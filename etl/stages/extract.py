@@ -125,12 +125,12 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             committed = raw.commit() if load_ids else NOTHING
             _reconcile(ctx, raw, monitor, load_ids, committed.discarded)
             whole = {raw.normalized(t) for t in monitor.whole_tables() if raw.is_replaced(t)}
-            changes, known = find_drift(raw, earlier, (pending + committed).load_ids, whole)
+            drift = find_drift(raw, earlier, (pending + committed).load_ids, whole)
         if load_ids:
             raw.remember_fields(monitor.field_paths())
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
-        _report(ctx, raw, monitor, session, pending + committed, changes)
-        ctx.drift[name] = known
+        _report(ctx, raw, monitor, session, pending + committed, drift.changes)
+        ctx.drift[name] = drift
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:
@@ -183,7 +183,7 @@ def _report(
     monitor: Monitor,
     session: ApiSession | None,
     committed: Committed,
-    changes: list[SchemaChange],
+    changes: tuple[SchemaChange, ...],
 ) -> None:
     tables = sorted(set(monitor.tables.values()) | set(monitor.rows))
     owner = _owner(raw, tables)

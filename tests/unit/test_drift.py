@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import pytest
 
 from etl.drift import Column, Count, Known, Seen, Shape, Table, compare, is_vanished, remember
+from etl.raw.contracts import MAX_TEXT, mask_row
+from etl.records import SchemaChange, SourceRun
+from etl.secrets import MASK
 
 
 def table(table_name: str, parent: str | None = None, /, **columns: str) -> Table:
@@ -165,3 +169,53 @@ def test_a_nested_table_is_judged_by_its_parents() -> None:
     ]
     few = {"orders": full(2, "id", "name"), "orders__items": Count()}
     assert told(known, shape(ORDERS, items), few)[0] == []
+
+
+# -- in the record ---------------------------------------------------------------------------------
+
+
+def test_changes_of_a_version_1_record_are_read_as_records() -> None:
+    old = {"source": "a", "resource": "b", "rows": 1, "pages": 1, "requests": 1, "retries": 0}
+    texts = ["new column orders.elo bigint", "new table orders__items (3 columns)"]
+    read = SourceRun.model_validate_json(json.dumps(old | {"schema_changes": texts}))
+    assert [(c.kind, c.table, c.column, c.type_after) for c in read.schema_changes] == [
+        ("new", "orders", "elo", "bigint"),
+        ("new", "orders__items", None, None),
+    ]
+    assert SourceRun.model_validate_json(read.model_dump_json()) == read
+
+
+def test_a_line_names_some_of_what_is_touched_and_counts_the_rest() -> None:
+    touched = tuple(f"marts.m.c{i}" for i in range(7))
+    change = SchemaChange(kind="vanished", table="t", column="c", touches=touched)
+    assert str(change) == (
+        "column t.c has no value any more; touches marts.m.c0, marts.m.c1, marts.m.c2, "
+        "marts.m.c3, marts.m.c4 and 2 more"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "is_hidden"),
+    [
+        ("email", True),
+        ("Email", True),
+        ("owner__email", True),
+        ("email__v_bigint", True),
+        ("nickName", True),
+        ("mail", False),
+        ("email_is_valid", False),
+    ],
+)
+def test_a_shown_row_hides_personal_columns_however_they_are_written(
+    name: str, is_hidden: bool
+) -> None:
+    pii = ("email", "staging.stg_shop__orders.nick_name")
+    assert (mask_row({name: "x"}, pii) == {name: MASK}) is is_hidden
+    assert (mask_row({"deep": [{name: "x"}]}, pii) == {"deep": [{name: MASK}]}) is is_hidden
+
+
+def test_a_shown_row_keeps_null_and_cuts_long_texts() -> None:
+    assert mask_row({"email": None, "note": "x" * 1000}, ("email",)) == {
+        "email": None,
+        "note": "x" * MAX_TEXT + "…",
+    }
