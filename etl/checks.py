@@ -114,7 +114,7 @@ def _check_source(path: tuple[Any, ...], source: dict[str, Any]) -> Iterator[Fin
             if source.get(key) not in (None, [], {}, Source.model_fields[key].default):
                 yield Finding(
                     (*path, key), "has no effect on a source that `factory` makes",
-                    "take it out, or do it in the factory",
+                    "take it out; limit, repeat and retry inside the factory",
                 )  # fmt: skip
     else:
         if not declared:

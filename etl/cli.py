@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EtlError as e:
         _say(f"etl: {e.code.name} ({int(e.code)}): {e}" + (f"\n     → {e.hint}" if e.hint else ""))
         return int(e.code)
-    except Stopped as e:  # before there was a run: while it waited for the lock
+    except Stopped as e:  # there is no run: it waited for the lock, or was a plan
         return int(e.code)
     except KeyboardInterrupt:
         return int(ExitCode.INTERRUPTED)
@@ -126,13 +126,14 @@ def _finish(
 ) -> int:
     from etl.job import run_job
     from etl.libraries import prepare_libraries
+    from etl.logs import is_readable
     from etl.summary import summarize
 
     prepare_libraries()
     # Standard output is for data alone: what a source, a macro or a library prints goes elsewhere.
     with redirect_stdout(sys.stderr):
         record = run_job(settings, options, wait_lock=arguments.wait_lock, resume=resume)
-    if settings.log.format == "text" or (settings.log.format == "auto" and sys.stderr.isatty()):
+    if is_readable(settings):
         sys.stderr.write(summarize(record, settings))
     if arguments.json:
         try:
@@ -151,12 +152,18 @@ def _finish(
 def _plan(arguments: argparse.Namespace) -> int:
     from etl.libraries import prepare_libraries
     from etl.planning import apply_plan, show_plan
+    from etl.stop import Stop, stopping
 
     prepare_libraries()
     settings = _settings(arguments)
     act = apply_plan if arguments.apply else show_plan
-    with redirect_stdout(sys.stderr):
-        lines = act(settings, arguments.environment, arguments.wait_lock)
+    stop = Stop()
+    with redirect_stdout(sys.stderr), stopping(stop, lambda code: None):
+        try:
+            lines = act(settings, arguments.environment, arguments.wait_lock)
+        except Exception:
+            stop.check()  # DuckDB turns what a signal's handler raises into an error of its own
+            raise
     if arguments.json:
         _print_json({"changes": lines})
     else:

@@ -251,16 +251,16 @@ class ResourcesError(EtlError):
 
 
 class StageError(EtlError):
-    """Every failure of one stage; the stage contained them and did the rest of its work."""
+    """Every failure of one stage; the stage contained them and did the rest of its work.
+
+    Its code and hint are those of the most severe failure.
+    """
 
     def __init__(self, failures: list[EtlError]) -> None:
         super().__init__("; ".join(str(f) for f in failures))
         self.failures = tuple(failures)
-
-    @property
-    def worst(self) -> ExitCode:
-        """The code of the most severe of the failures."""
-        return most_severe([f.code for f in self.failures])
+        self.code = most_severe([f.code for f in failures])
+        self.hint = next((f.hint for f in failures if f.code is self.code), "")
 
 
 class Stopped(BaseException):

@@ -269,7 +269,7 @@ def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict
     """Which of these models must not be published, and why: model to reason."""
     reasons = {
         "failed": "its audits failed",
-        "held_back": "a model above it failed",
+        "held_back": "a model above it failed, or a standalone audit has still to pass",
         "unfinished": "its last transformation did not end",
         "unaudited": "a standalone audit that reads it has not run since its transformation",
     }

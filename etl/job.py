@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from loguru import logger
 
 from etl.errors import ConfigError, EtlError, ExitCode, Stopped
-from etl.logs import start_logs
+from etl.logs import is_readable, start_logs
 from etl.progress import Progress
 from etl.records import Options, RunRecord
 from etl.runs import (
@@ -27,8 +28,9 @@ from etl.stages.context import RunContext
 from etl.stages.sequence import run_stages, tell_failures
 from etl.stop import Stop, stopping
 
-# The API that the demo replays; a source that was pointed elsewhere is left as it is.
+# The APIs that the demo replays; a source that was pointed elsewhere is left as it is.
 REPLAYED_HOST = "public.api.bsky.app"
+SHOP_HOST = "api.shop.example"
 
 
 def run_job(
@@ -138,8 +140,9 @@ class _Lifecycle:
                 self._note_stop(e.code)
             self._stop.disarm()
             record = self._finish()
-            for line in record.plan:
-                logger.info(line)
+            if not is_readable(settings):  # a person reads them in the summary
+                for line in record.plan:
+                    logger.info(line)
             if not self._dry:
                 _keep_history(settings, record)
                 drop_old_runs(settings)
@@ -178,19 +181,24 @@ def _stopped(code: ExitCode, settings: Settings) -> EtlError:
 
 @contextmanager
 def _served(settings: Settings) -> Iterator[Settings]:
-    """The settings; in the demo with the replay running and the Bluesky source pointed at it."""
+    """The settings; in the demo with the replay running and the sources pointed at it."""
     if not settings.demo:
         yield settings
         return
     from etl.demo import Replay
 
     with Replay(date=settings.snapshot_date()) as replay:
-        sources = {n: _replayed(s, replay.base_url) for n, s in settings.sources.items()}
+        urls = {REPLAYED_HOST: replay.base_url, SHOP_HOST: replay.shop_url}
+        sources = {n: _replayed(s, urls) for n, s in settings.sources.items()}
         yield settings.model_copy(update={"sources": sources})
 
 
-def _replayed(source: Source, url: str) -> Source:
-    if source.client is None or REPLAYED_HOST not in str(source.client.get("base_url")):
+def _replayed(source: Source, urls: Mapping[str, str]) -> Source:
+    """The source, pointed at the replay's URL of its host when it has one."""
+    if source.client is None:
+        return source
+    url = urls.get(urlsplit(str(source.client.get("base_url"))).hostname or "")
+    if url is None:
         return source
     return source.model_copy(update={"client": source.client | {"base_url": url}})
 

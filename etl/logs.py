@@ -39,6 +39,12 @@ def shared_console() -> Console | None:
     return _console
 
 
+def is_readable(settings: Settings) -> bool:
+    """True when standard error gets lines for people, not JSON."""
+    log = settings.log
+    return log.format == "text" or (log.format == "auto" and sys.stderr.isatty())
+
+
 def start_logs(
     settings: Settings, *, folder: Path | None, run_id: str, redact: Redact, quiet: bool = False
 ) -> Callable[[], None]:
@@ -51,8 +57,7 @@ def start_logs(
         ConfigError: `log.rotation` is no size.
     """
     global _console  # noqa: PLW0603  a process has one standard error
-    log, terminal = settings.log, sys.stderr.isatty()
-    as_text = log.format == "text" or (log.format == "auto" and terminal)
+    log, terminal, as_text = settings.log, sys.stderr.isatty(), is_readable(settings)
     lines = Lines(run_id, redact, tracebacks=log.level == "DEBUG")
     screen = _Screen(sys.stderr, rich=as_text and terminal, least=logging.WARNING if quiet else 0)
     _console = None if quiet else screen.console

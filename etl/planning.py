@@ -57,8 +57,5 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
         finally:
             project.close()
     if failures:
-        error = StageError(failures)
-        error.code = error.worst
-        error.hint = next((f.hint for f in failures if f.code == error.worst), "")
-        raise error
+        raise StageError(failures)
     return [f"applied: {change}" for change in changes]

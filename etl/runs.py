@@ -111,7 +111,8 @@ class Run:
             failures=tuple(self.failures),
             warnings=tuple(self.warnings),
             stages=tuple(self.stages),
-            sources=tuple(self.sources),
+            # They end in any order.
+            sources=tuple(sorted(self.sources, key=lambda s: (s.source, s.resource))),
             models=tuple(self.models),
             audits=tuple(self.audits),
             loads=tuple(self.loads),

@@ -37,7 +37,12 @@ KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "repeat_row": ("the page's first row comes again at its end", "repeat_row:page=2"),
     "latency": ("the answer comes seconds (default 1) late", "latency:seconds=0.2"),
 }
-"""What each kind does, and an example of its SPEC."""
+"""What each kind does, and an example of its SPEC.
+
+What a cursor is to Bluesky's API is the Link header to the shop's `orders`. Its other resources
+tell how many pages there are: for them `repeat_cursor` and `empty_page` announce one page more, and
+`null_cursor` and `no_cursor` say null and that this page is the last one.
+"""
 
 _WHOLE: Final = ("request", "times")
 _TEXT: Final = ("method", "actor", "field", "value")
@@ -47,10 +52,11 @@ _TEXT: Final = ("method", "actor", "field", "value")
 class Fault:
     """One misbehaviour and the requests that meet it.
 
-    `method` is `getFollowers` or `getFollows` (the NSID before it may stand or not), `actor` a
-    handle, `page` one or several page numbers from 1, `request` the n-th request, from 1, that
-    method, actor and page let through; None takes all. `times` is how often, None always.
-    `seconds` is the wait or the Retry-After; `field` and `value` name what row faults touch.
+    `method` is `getFollowers` or `getFollows` (the NSID before it may stand or not), or of the shop
+    `countries`, `companies`, `customers` or `orders`; `actor` is a handle, `page` one or several
+    page numbers from 1, `request` the n-th request, from 1, that method, actor and page let
+    through; None takes all. `times` is how often, None always. `seconds` is the wait or the
+    Retry-After; `field` and `value` name what row faults touch.
     Raises ValueError for an unknown kind.
     """
 

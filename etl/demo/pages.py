@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from base64 import b32decode, b32encode
 from binascii import Error as Base32Error
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from typing import Protocol
@@ -50,18 +50,47 @@ class _Day:
 
 @dataclass(frozen=True)
 class Page:
-    """One page before encoding; `cursor` None means there is no such key."""
+    """One page of an actor's list before encoding; it starts at `offset`.
 
+    `cursor` None means there is no such key, or with `says_null` that it has no value.
+    """
+
+    actor: str
     kind: Kind
+    offset: int
     subject: bytes
     rows: Sequence[bytes]
     cursor: str | None
+    says_null: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+    first_field: str = field(default="handle", init=False)
+
+    @property
+    def list_field(self) -> str:
+        """The key of the rows."""
+        return self.kind
 
     def encode(self) -> bytes:
         """The response body, UTF-8."""
         tail = b"]}" if self.cursor is None else f'],"cursor":"{self.cursor}"}}'.encode()
+        if self.says_null:
+            tail = b'],"cursor":null}'
         head = b'{"subject":' + self.subject + f',"{self.kind}":['.encode()
         return head + b",".join(self.rows) + tail
+
+    def with_rows(self, rows: Sequence[bytes]) -> Page:
+        """The same page with other rows."""
+        return replace(self, rows=rows)
+
+    def ended(self, *, null: bool = False) -> Page:
+        """The page as if it were the last one; with `null` its cursor is there without a value."""
+        return replace(self, cursor=None, says_null=null)
+
+    def led_back(self, *, again: bool) -> Page:
+        """The page with a cursor that leads back to it; `again` marks that cursor."""
+        return replace(
+            self, cursor=encode_cursor(self.actor, self.kind, Position(self.offset, again))
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +121,7 @@ def cut(source: Listing, actor: str, kind: Kind, offset: int, limit: int) -> Pag
     """The page of at most `limit` rows that starts at `offset`; the last one has no cursor."""
     end = offset + limit
     cursor = encode_cursor(actor, kind, Position(end)) if end < source.size else None
-    return Page(kind, source.subject, source.rows(offset, end), cursor)
+    return Page(actor, kind, offset, source.subject, source.rows(offset, end), cursor)
 
 
 def encode_cursor(actor: str, kind: Kind, position: Position) -> str:

@@ -1,4 +1,4 @@
-"""The replay: a loopback server that answers as the public Bluesky API does, or misbehaves."""
+"""The replay: a loopback server that answers as Bluesky's API and a shop's do, or misbehaves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from etl.demo.faults import Fault, Faults
 from etl.demo.graph import Kind
 from etl.demo.limiter import Limiter, Verdict
 from etl.demo.pages import Position, cut, decode_cursor, listing, resolve
-from etl.demo.replies import Reply, Silence, bend, refuse
+from etl.demo.replies import Bendable, Reply, Silence, bend, refuse, tell
+from etl.demo.shop import api as shop
 from etl.demo.wire import Server
 
 _METHODS: Final[Mapping[str, Kind]] = {
@@ -32,8 +33,9 @@ _IDENTIFIER: Final = re.compile(r"did:[a-z]+:[\w.:%-]+|([a-zA-Z0-9-]+\.)+[a-zA-Z
 class Request:
     """One request as the replay saw it.
 
-    `page` counts from 1 by the request's own limit, 0 outside the two list methods; `status` is 0
-    when the replay kept silent; `at` is `time.monotonic()`; `headers` have lower-case names.
+    `method` is an NSID, or for the shop the path, as in `shop/v1/orders`. `page` counts from 1 by
+    the request's own limit, 0 when it gets no list; `status` is 0 when the replay kept silent;
+    `at` is `time.monotonic()`; `headers` have lower-case names.
     """
 
     method: str
@@ -46,7 +48,7 @@ class Request:
 
 
 class Replay:
-    """Serves the graph of `date` on a loopback port (0: a free one) from `start` to `close`.
+    """Serves graph and shop of `date` on a loopback port (0: a free one) from `start` to `close`.
 
     `rate_limit` is (requests, seconds): a fixed window that is enforced. `latency` is the seconds
     every answer waits, `token` the bearer token every request must carry. With `cache` encoded
@@ -81,10 +83,19 @@ class Replay:
     @property
     def base_url(self) -> str:
         """`http://127.0.0.1:PORT/xrpc/`. Raises RuntimeError before `start`."""
+        return f"{self._origin}/xrpc/"
+
+    @property
+    def shop_url(self) -> str:
+        """`http://127.0.0.1:PORT/shop/v1/`. Raises RuntimeError before `start`."""
+        return f"{self._origin}{shop.PATH}"
+
+    @property
+    def _origin(self) -> str:
         if self._server is None:
             raise RuntimeError("the replay is not started")
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._server.server_address[1]}/xrpc/"
+        return f"http://{host}:{self._server.server_address[1]}"
 
     @property
     def requests(self) -> tuple[Request, ...]:
@@ -137,7 +148,7 @@ class Replay:
         verdict = self._limiter.admit()
         page, late, reply = 0, 0.0, self._refusal(asked, verdict)
         if reply is None:
-            page, late, reply = self._list(asked)
+            page, late, reply = (self._sell if asked.of_shop else self._list)(asked)
         status, at = reply.status, time.monotonic()
         self._requests.append(
             Request(asked.method, asked.actor, page, status, at, asked.query, headers)
@@ -152,14 +163,14 @@ class Replay:
         """Why a request gets no list, None when it is to get one."""
         if not verdict.allowed:
             return refuse(429)
-        if not asked.is_xrpc:
+        if not asked.known:
             return refuse(404)
         if (
             self._token is not None
             and asked.headers.get("authorization") != f"Bearer {self._token}"
         ):
             return refuse(401)
-        if asked.method not in _METHODS:
+        if not asked.of_shop and asked.method not in _METHODS:
             return refuse(501)
         if asked.verb != "GET":
             return refuse(400, f"Incorrect HTTP method ({asked.verb}) expected GET")
@@ -173,9 +184,7 @@ class Replay:
         except ValueError as e:
             return 0, 0.0, refuse(400, str(e))
         page = start.offset // limit + 1
-        met = self._faults.strike(asked.method, actor, page, again=start.again)
-        late = sum(1.0 if f.seconds is None else f.seconds for f in met if f.kind == "latency")
-        fault = next((f for f in met if f.kind != "latency"), None)
+        late, fault = self._strike(asked, page, again=start.again)
         key = (actor, kind, day, start.offset, limit)
         if fault is None and self._cache is not None and key in self._cache:
             return page, late, Reply(200, self._cache[key])
@@ -184,11 +193,27 @@ class Replay:
             return page, late, refuse(400, f"Actor not found: {actor}")
         found = cut(source, actor, kind, start.offset, limit)
         if fault is not None:
-            return page, late, bend(fault, found, actor, start.offset)
+            return page, late, bend(fault, found)
         body = found.encode()
         if self._cache is not None:
             self._cache[key] = body
         return page, late, Reply(200, body)
+
+    def _sell(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
+        """The same for one of the shop's resources."""
+        try:
+            wanted = shop.Asked.of(asked.method.rpartition("/")[2], asked.query)
+        except ValueError as e:
+            return 0, 0.0, refuse(400, str(e))
+        late, fault = self._strike(asked, wanted.page, again=wanted.again)
+        found: Bendable = shop.cut_page(wanted, self.date, self._origin)
+        return wanted.page, late, tell(found) if fault is None else bend(fault, found)
+
+    def _strike(self, asked: _Asked, page: int, *, again: bool) -> tuple[float, Fault | None]:
+        """Seconds of latency and the fault that a request meets."""
+        met = self._faults.strike(asked.method, asked.actor, page, again=again)
+        late = sum(1.0 if f.seconds is None else f.seconds for f in met if f.kind == "latency")
+        return late, next((f for f in met if f.kind != "latency"), None)
 
 
 @dataclass(frozen=True)
@@ -196,7 +221,8 @@ class _Asked:
     """A request taken apart; `actor` is a handle when the one asked for is known."""
 
     verb: str
-    is_xrpc: bool
+    known: bool
+    of_shop: bool
     method: str
     actor: str
     query: Mapping[str, str]
@@ -206,8 +232,11 @@ class _Asked:
     def of(cls, verb: str, target: str, headers: Mapping[str, str]) -> Self:
         path, _, text = target.partition("?")
         query = dict(parse_qsl(text, keep_blank_values=True))
-        is_xrpc, method = path.startswith("/xrpc/"), path.removeprefix("/xrpc/")
-        return cls(verb, is_xrpc, method, resolve(query.get("actor", "")), query, headers)
+        of_shop = path.removeprefix(shop.PATH) in shop.RESOURCES
+        known, method = of_shop or path.startswith("/xrpc/"), path.removeprefix("/xrpc/")
+        if of_shop:
+            method = path.removeprefix("/")
+        return cls(verb, known, of_shop, method, resolve(query.get("actor", "")), query, headers)
 
     def limit(self) -> int:
         """Rows per page. Raises ValueError in the API's words, for a lacking actor as well."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from etl.demo.faults import Fault
-from etl.demo.pages import Page, Position, encode_cursor
 
 _JSON: Final = "application/json; charset=utf-8"
 _HTML: Final = (
@@ -72,20 +71,52 @@ def refuse(status: int, message: str | None = None, error: str | None = None) ->
     return Reply(status, json.dumps(told).encode())
 
 
-def bend(fault: Fault, page: Page, actor: str, offset: int) -> Reply | Silence:
-    """What `fault` makes of the answer `page`, which starts at `offset`."""
-    return _BENDS[fault.kind](_Case(fault, page, actor, offset))
+class Bendable(Protocol):
+    """A page of any API of the replay, as faults need it."""
+
+    @property
+    def rows(self) -> Sequence[bytes]:
+        """The encoded rows."""
+
+    @property
+    def list_field(self) -> str:
+        """The key of the rows in the body."""
+
+    @property
+    def first_field(self) -> str:
+        """The field that rows lose when a fault names none."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """What the answer carries beside its body."""
+
+    def encode(self) -> bytes:
+        """The response body."""
+
+    def with_rows(self, rows: Sequence[bytes]) -> Bendable:
+        """The same page with other rows."""
+
+    def ended(self, *, null: bool = False) -> Bendable:
+        """The page as if it were the last one; with `null` it says so with a null."""
+
+    def led_back(self, *, again: bool) -> Bendable:
+        """The page with a way on that leads back to it; `again` marks that way."""
+
+
+def tell(page: Bendable) -> Reply:
+    """A page as it is."""
+    return Reply(200, page.encode(), headers=page.headers)
+
+
+def bend(fault: Fault, page: Bendable) -> Reply | Silence:
+    """What `fault` makes of the answer `page`."""
+    return _BENDS[fault.kind](_Case(fault, page))
 
 
 @dataclass(frozen=True)
 class _Case:
     fault: Fault
-    page: Page
-    actor: str
-    offset: int
-
-    def cursor(self, *, again: bool) -> str:
-        return encode_cursor(self.actor, self.page.kind, Position(self.offset, again))
+    page: Bendable
 
     def seconds(self, usual: float) -> float:
         return usual if self.fault.seconds is None else self.fault.seconds
@@ -129,29 +160,30 @@ def _truncated(case: _Case) -> Reply:
 
 
 def _repeat_cursor(case: _Case) -> Reply:
-    return Reply(200, replace(case.page, cursor=case.cursor(again=False)).encode())
+    return tell(case.page.led_back(again=False))
 
 
 def _empty_page(case: _Case) -> Reply:
-    return Reply(200, replace(case.page, rows=(), cursor=case.cursor(again=True)).encode())
+    return tell(case.page.led_back(again=True).with_rows(()))
 
 
 def _null_cursor(case: _Case) -> Reply:
-    return Reply(200, replace(case.page, cursor=None).encode()[:-1] + b',"cursor":null}')
+    return tell(case.page.ended(null=True))
 
 
 def _no_cursor(case: _Case) -> Reply:
-    return Reply(200, replace(case.page, cursor=None).encode())
+    return tell(case.page.ended())
 
 
 def _empty(case: _Case) -> Reply:
-    return Reply(200, replace(case.page, rows=(), cursor=None).encode())
+    return tell(case.page.ended().with_rows(()))
 
 
 def _missing_field(case: _Case) -> Reply:
     answer = json.loads(case.page.encode())
-    del answer[case.page.kind]
-    return Reply(200, json.dumps(answer, ensure_ascii=False).encode())
+    del answer[case.page.list_field]
+    body = json.dumps(answer, ensure_ascii=False).encode()
+    return Reply(200, body, headers=case.page.headers)
 
 
 def _extra_field(case: _Case) -> Reply:
@@ -160,17 +192,17 @@ def _extra_field(case: _Case) -> Reply:
 
 
 def _drop_field(case: _Case) -> Reply:
-    name = case.fault.field or "handle"
+    name = case.fault.field or case.page.first_field
     return _rows(case, lambda row: {key: value for key, value in row.items() if key != name})
 
 
 def _repeat_row(case: _Case) -> Reply:
-    return Reply(200, replace(case.page, rows=(*case.page.rows, *case.page.rows[:1])).encode())
+    return tell(case.page.with_rows((*case.page.rows, *case.page.rows[:1])))
 
 
 def _rows(case: _Case, change: Callable[[dict[str, object]], dict[str, object]]) -> Reply:
     rows = [json.dumps(change(json.loads(row)), ensure_ascii=False) for row in case.page.rows]
-    return Reply(200, replace(case.page, rows=[row.encode() for row in rows]).encode())
+    return tell(case.page.with_rows([row.encode() for row in rows]))
 
 
 _BENDS: Final[Mapping[str, _Bend]] = {

@@ -35,21 +35,23 @@ def external_models(schema: RawSchema) -> str:
         }
     )
     documents = (
-        yaml.safe_dump([t], sort_keys=False, allow_unicode=True, width=100) for t in tables
+        yaml.safe_dump([t], sort_keys=False, allow_unicode=True, width=10_000) for t in tables
     )
     return HEAD.format(source=schema.source) + "\n".join(documents)
 
 
 def _table(schema: RawSchema, table: RawTable) -> dict[str, Any]:
+    # dlt's own last: a new column then stands with those of the source.
+    columns = sorted(table.columns, key=lambda c: c.is_bookkeeping)
     return {
         "name": f"{schema.dataset}.{identifier(table.name)}",
         "description": table.description
         or f"{table.name} as the source sent them; write disposition {table.disposition}.",
-        "columns": {c.name: c.type for c in table.columns},
+        "columns": {c.name: c.type for c in columns},
         "column_descriptions": {
             c.name: DESCRIPTIONS.get(c.name, "Kept by dlt.")
             if c.is_bookkeeping
             else describe_column(table, c)
-            for c in table.columns
+            for c in columns
         },
     }

@@ -7,7 +7,6 @@ what he wants removes it, and the next generation merges from there.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,6 @@ from etl.runs import write_atomically
 Action = Literal["new", "updated", "merged", "unchanged", "conflict", "kept", "removed"]
 BASE = ".generated"
 PROPOSED = ".new"
-LONGEST = 180
 # A file's format: the text as `sqlmesh format` leaves it, None when it is broken.
 Format = Callable[[str], str | None]
 
@@ -133,13 +131,3 @@ def _merged(path: str, form: Format, base: str, now: str, fresh: str) -> tuple[F
 
 def _beside(file: Path) -> Path:
     return file.with_name(file.name + PROPOSED)
-
-
-def file_name(name: str, suffix: str) -> str:
-    """A file name for a model; a very long one is cut and told apart by its hash."""
-    if len(name) <= LONGEST:
-        return name + suffix
-    return f"{name[:LONGEST]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}{suffix}"
-
-
-__all__ = ["FileChange", "GeneratedFiles", "file_name"]

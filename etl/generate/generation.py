@@ -10,7 +10,7 @@ import yaml
 
 from etl.errors import ApprovalError, ConfigError
 from etl.generate.external import external_models
-from etl.generate.files import FileChange, Format, GeneratedFiles, file_name
+from etl.generate.files import FileChange, Format, GeneratedFiles
 from etl.generate.marts import dimension, fact
 from etl.generate.references import check_references
 from etl.generate.staging import staging_model
@@ -141,7 +141,7 @@ def _texts(
 
 
 def _path(layer: str, name: str) -> str:
-    return f"models/{layer}/{file_name(name, '.sql')}"
+    return f"models/{layer}/{name}.sql"
 
 
 def _format(settings: Settings, path: str) -> Format:

@@ -37,7 +37,10 @@ def check_references(schema: RawSchema) -> None:
         for reference in table.references
         if (found := _wrong(schema, table, reference)) is not None
     ]
-    circles = {frozenset(c): c for t in schema.tables if (c := _circle(schema, t, ())) is not None}
+    circles: dict[frozenset[str], tuple[str, ...]] = {}
+    for table in schema.tables:
+        if (circle := _circle(schema, table, ())) is not None:
+            circles.setdefault(frozenset(circle), circle)
     problems += [
         Problem(
             f"{schema.source}.{circle[0]}",

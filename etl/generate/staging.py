@@ -27,6 +27,8 @@ from etl.generate.sql import (
 )
 from etl.raw.schemas import RawSchema, RawTable
 
+# File names end at 255 bytes; in SQLMesh's cache up to 100 stand around the name.
+LONGEST_NAME = 150
 DESCRIPTIONS = {
     LOADED_AT: "When the row's load package was committed.",
     "_dlt_load_id": "The load package that brought the row.",
@@ -49,8 +51,17 @@ def staging_model(schema: RawSchema, table: RawTable) -> str:
     """The model's text, not formatted.
 
     Raises:
-        ConfigError: a column of the source has the name of one that the model adds.
+        ConfigError: the table's name is too long, or a column has the name of one that is added.
     """
+    name = staging_name(schema.source, table.name)
+    if len(name) > LONGEST_NAME:
+        raise ConfigError(
+            f"{schema.dataset}.{table.name}: {name} would have {len(name)} characters; SQLMesh, "
+            f"which names files by its models, takes {LONGEST_NAME}",
+            subject=schema.source,
+            hint="rename the field (processing_steps: map), or keep the list as JSON "
+            "(max_table_nesting) in the source's configuration",
+        )
     if table.has(LOADED_AT):
         raise ConfigError(
             f"{schema.dataset}.{table.name}.{LOADED_AT}: staging models add a column of this name",

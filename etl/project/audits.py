@@ -30,6 +30,8 @@ class Audited:
     failed: set[str] = field(default_factory=set)
     # Models that a blocking standalone audit reads which could not be run.
     unaudited: set[str] = field(default_factory=set)
+    # Standalone audits that this run is too narrow for, with the models that wait for them.
+    left_out: dict[str, set[str]] = field(default_factory=dict)
 
 
 def audit_models(project: Project, models: Collection[str]) -> Audited:
@@ -70,12 +72,13 @@ def standalone_readers(project: Project) -> dict[str, set[str]]:
     }
 
 
-def audit_standalone(project: Project, never_built: Collection[str] = ()) -> Audited:
+def audit_standalone(project: Project, never_built: Collection[str], scope: set[str]) -> Audited:
     """Run every standalone audit; one that fails holds back the models that it reads.
 
     SQLMesh cannot declare a standalone audit blocking, so here each is, unless it says
     `blocking FALSE`. One that reads a model in `never_built` has nothing to compare yet; one that
-    reads a model which should be there and is not leaves the others unaudited.
+    reads a model which should be there and is not leaves the others unaudited. One that reads a
+    model outside of `scope` would compare models of different runs: it is left out.
     """
     result = Audited()
     audits = project.context.standalone_audits
@@ -91,6 +94,9 @@ def audit_standalone(project: Project, never_built: Collection[str] = ()) -> Aud
             continue
         if missing:
             result.unaudited |= read if _blocks(audit) else set()
+            continue
+        if not read <= scope:
+            result.left_out[name] = read if _blocks(audit) else set()
             continue
         try:
             runs = _run(project, name, audit, snapshots)

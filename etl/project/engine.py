@@ -151,6 +151,7 @@ def open_context(
         )
         context.listener = listener
         context.load()
+        _ = context.state_reader.get_environment("prod")  # SQLMesh opens its state when it must
     except Exception as e:
         raise classify(e, "the project does not load") from e
     return context

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core.dialect import format_model_expressions, parse
 from sqlmesh.utils.errors import SQLMeshError
 
 
 def format_sql(text: str, dialect: str) -> str | None:
-    """A model's or audit's text formatted; None when it does not parse.
+    """A model's or audit's text formatted; None when it does not parse or names a column twice.
 
     What is formatted once does not change when it is formatted again.
     """
     try:
-        return format_model_expressions(parse(text, default_dialect=dialect), dialect)
+        expressions = parse(text, default_dialect=dialect)
+        formatted = format_model_expressions(expressions, dialect)
     except (SqlglotError, SQLMeshError):
         return None
+    for query in expressions:
+        if isinstance(query, exp.Query) and len(set(query.named_selects)) < len(query.selects):
+            return None
+    return formatted

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlglot import exp
-from sqlmesh.core.model import Model, SqlModel
+from sqlmesh.core.model import Model, ModelKindName, SqlModel
 from sqlmesh.utils.dag import DAG
 
 from etl.project.listener import bare_name
@@ -15,11 +15,16 @@ from etl.settings import dataset_name
 
 # A staging model with this tag may leave rows out: it is not counted against raw.
 FILTERED_TAG = "filtered"
+COUNTED = {
+    ModelKindName.INCREMENTAL_BY_TIME_RANGE,
+    ModelKindName.INCREMENTAL_BY_UNIQUE_KEY,
+    ModelKindName.FULL,
+}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A raw table and the staging model that holds each of its rows of committed packages."""
+    """A raw table and the staging model that holds each row that it has of committed packages."""
 
     dataset: str
     table: str
@@ -110,14 +115,14 @@ class Graph:
         """Raw tables (by dataset) with their staging models: those that bear the table's name.
 
         `staging.stg_shop__orders` and `staging.orders` hold `shop_raw.orders` row for row, if
-        they are incremental by time range and keep `_dlt_load_id`. The tag `filtered` says that
-        one does not.
+        they hold rows of their own, as `COUNTED` kinds do, and keep `_dlt_load_id`. The
+        tag `filtered` says that one does not.
         """
         found = []
         for name in sorted(self._names):
             model = self._by_fqn[self._names[name]]
             if (
-                not model.kind.is_incremental_by_time_range
+                model.kind.name not in COUNTED
                 or "_dlt_load_id" not in (model.columns_to_types or {})
                 or FILTERED_TAG in model.tags
             ):

@@ -1,6 +1,7 @@
 """The only importer of dlt's pipeline: load packages from extraction to their commit in raw."""
 
+from etl.raw.counts import RawTable
 from etl.raw.failures import classify
 from etl.raw.pipeline import NOTHING, Committed, Raw
 
-__all__ = ["NOTHING", "Committed", "Raw", "classify"]
+__all__ = ["NOTHING", "Committed", "Raw", "RawTable", "classify"]

@@ -31,7 +31,7 @@ from etl.raw.shapes import (
 from etl.records import Discarded
 from etl.runs import write_atomically
 from etl.settings import Settings, dataset_name
-from etl.warehouse import ensure_tables, exists, quoted
+from etl.warehouse import ensure_tables, exists
 
 if TYPE_CHECKING:
     from dlt.common.pipeline import LoadInfo
@@ -316,36 +316,6 @@ class Raw:
         storage = self.pipeline._get_load_storage().loaded_packages
         for load_id in sorted(storage.list_packages())[:-KEPT_PACKAGES]:
             storage.delete_package(load_id, not_exists_ok=True)
-
-    # -- counting ------------------------------------------------------------------------
-
-    def count_rows(self, table: str, load_ids: Iterable[str]) -> dict[str, int]:
-        """Rows of a root table in raw by load id; 0 for an id without rows."""
-        counts = dict.fromkeys(load_ids, 0)
-        name = self.normalized(table)
-        with self.connection() as connection:
-            if exists(connection, self.dataset, name):
-                rows = connection.execute(
-                    f"SELECT _dlt_load_id, count(*) FROM {quoted(self.dataset, name)} "  # noqa: S608
-                    "WHERE _dlt_load_id IN (SELECT unnest(?)) GROUP BY 1",
-                    [list(counts)],
-                ).fetchall()
-                counts.update({str(k): int(v) for k, v in rows})
-        return counts
-
-    def normalized(self, table: str) -> str:
-        """The table's name as dlt writes it."""
-        return str(self.pipeline.default_schema.naming.normalize_tables_path(table))
-
-    def countable(self, table: str) -> bool:
-        """True when every row of the API that no contract refused must stand in raw."""
-        known = self.pipeline.default_schema.tables.get(self.normalized(table))
-        return known is not None and known.get("write_disposition") in ("append", "replace")
-
-    def is_replaced(self, table: str) -> bool:
-        """True when each extraction replaces the table."""
-        known = self.pipeline.default_schema.tables.get(self.normalized(table))
-        return known is not None and known.get("write_disposition") == "replace"
 
     # -- the schema ------------------------------------------------------------------------
 

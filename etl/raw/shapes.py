@@ -114,13 +114,13 @@ def declared_tables(
 
 def _declared(source: DltSource, schema: Schema) -> Iterator[Any]:
     for resource in source.selected_resources.values():
-        if not callable(resource.table_name):
+        try:
             root = resource.compute_table_schema()
-            for table in (
-                root,
-                *resource.compute_nested_table_schemas(str(root["name"]), schema.naming),
-            ):
-                yield normalize_table_identifiers(table, schema.naming)
+            nested = resource.compute_nested_table_schemas(str(root["name"]), schema.naming)
+        except Exception:  # noqa: BLE001, S112  hints may be functions of a row, there is none yet
+            continue
+        for table in (root, *nested):
+            yield normalize_table_identifiers(table, schema.naming)
 
 
 def _own_columns(name: str, is_nested: bool) -> dict[str, str]:

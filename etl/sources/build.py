@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from dlt.common import jsonpath
 from dlt.extract import DltResource, DltSource
+from dlt.extract.hints import make_nested_hints
 from dlt.sources.helpers.rest_client.detector import PaginatorFactory, single_entity_path
 from dlt.sources.helpers.rest_client.paginators import BasePaginator, SinglePagePaginator
 from dlt.sources.rest_api import rest_api_source
@@ -24,6 +25,7 @@ from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
 from etl.settings import Source
 from etl.sources.http import ApiSession
+from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
 from etl.sources.monitor import GuardedPaginator, Monitor, PageStep
 
@@ -67,6 +69,8 @@ def build_source(
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
+        for resource in built.resources.values():
+            _reach_nested(resource)
     except Exception as e:
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
@@ -81,6 +85,22 @@ def build_source(
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
     _hold_contract(built, source, first)
     return built, session
+
+
+def _reach_nested(resource: DltResource) -> None:
+    """Let `nested_hints` work in a REST configuration, and name deeper tables: `lines.discounts`.
+
+    dlt accepts the key but takes the hints as if `make_nested_hints` had made them, and for deeper
+    tables wants a tuple, which is no key of YAML's and which its own check refuses.
+    """
+    given = resource.nested_hints
+    if isinstance(given, dict):
+        resource.apply_hints(
+            nested_hints={
+                tuple(str(path).split(".")): make_nested_hints(**hints)
+                for path, hints in given.items()
+            }
+        )
 
 
 def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
@@ -110,7 +130,8 @@ def _watch(
     monitor.tables[resource.name] = fields.table
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
-    resource.add_step(PageStep(monitor, fields.table, stamp, fields))
+    keys = monitor.watch_keys(fields.table, merge_keys(resource))
+    resource.add_step(PageStep(monitor, fields.table, stamp, fields, keys))
 
 
 def _table(resource: DltResource) -> str:

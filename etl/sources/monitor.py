@@ -19,6 +19,7 @@ from etl.errors import DataQualityError, ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.settings import Source
+from etl.sources.keys import MergeKeys
 
 
 @dataclass
@@ -27,7 +28,8 @@ class Monitor:
 
     `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
     pages of a resource's longest chain, `incremental` the resources that read only what is new,
-    `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer.
+    `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
+    `keys` by table what is merged.
     """
 
     source: str
@@ -43,6 +45,7 @@ class Monitor:
     incremental: set[str] = field(default_factory=set)
     fields: dict[str, FieldPaths] = field(default_factory=dict)
     bases: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, MergeKeys | None] = field(default_factory=dict)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -73,6 +76,13 @@ class Monitor:
             if resource in self.fields:
                 self.fields[resource].base = base
         return list(self.fields.values())
+
+    def watch_keys(self, table: str, keys: MergeKeys | None) -> MergeKeys | None:
+        """The counter of keys that all resources of a table share; None when they do not agree."""
+        first = self.keys.setdefault(table, keys)
+        if first is not None and (keys is None or keys.columns != first.columns):
+            first.give_up()
+        return first
 
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
@@ -267,9 +277,11 @@ class PageStep(ItemTransform[Any, Any]):
         table: str,
         stamp: Mapping[str, Any],
         fields: FieldPaths | None = None,
+        keys: MergeKeys | None = None,
     ) -> None:
         super().__init__(lambda item: item)
         self._fields = fields or FieldPaths(table, "")
+        self._keys = keys
         self._monitor = monitor
         self._table = table
         self._stamp = dict(stamp)
@@ -286,11 +298,15 @@ class PageStep(ItemTransform[Any, Any]):
 
                 for name, value in self._stamp.items():
                     item = item.append_column(name, pa.array([value] * item.num_rows))
+            if self._keys is not None:
+                self._keys.add_table(item)
             return item
         rows = item if isinstance(item, list) else [item]
         self._fields.note(rows)
         if self._stamp:
             for row in rows:
                 row.update(self._stamp)
+        if self._keys is not None:
+            self._keys.add_rows(rows)
         self._monitor.count_rows(self._table, len(rows))
         return item

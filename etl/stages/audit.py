@@ -10,7 +10,7 @@ from etl.errors import DataQualityError, EtlError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
-from etl.stages.transform import wanted_models
+from etl.stages.transform import models_in_scope, wanted_models
 from etl.warehouse import connect, exists, quoted
 
 
@@ -50,11 +50,20 @@ def _audit(ctx: RunContext) -> list[EtlError]:
         select = wanted_models(project, ctx.options)
         models = select if select is not None else graph.names
         own = Audited() if ctx.transformed else audit_models(project, models)
-        alone = audit_standalone(project, never_built=graph.names - states.keys())
+        alone = audit_standalone(
+            project,
+            never_built=graph.names - states.keys(),
+            scope=models_in_scope(project, ctx.options, ctx.run.failed_sources),
+        )
         ctx.run.audits += own.audits + alone.audits
         failed = own.failed | alone.failed
         held = graph.below(failed) - failed
-        waiting = alone.unaudited | graph.below(alone.unaudited)
+        unaudited = set(alone.unaudited)
+        for name, read in alone.left_out.items():
+            _warn_of(ctx, name)
+            # A transformation of the same scope knows who need not wait for it.
+            unaudited |= set[str]() if ctx.transformed else read
+        waiting = unaudited | graph.below(unaudited)
         verdicts: dict[str, Verdict] = {}
         for model in graph.names & states.keys():
             if model in failed:
@@ -72,6 +81,16 @@ def _audit(ctx: RunContext) -> list[EtlError]:
                 {m: graph.grain(m) for m in verdicts},
             )
     return own.failures + alone.failures
+
+
+def _warn_of(ctx: RunContext, audit: str) -> None:
+    told = (
+        f"standalone audit {audit} is left to the next whole run: it reads models that this run "
+        "leaves as they were"
+    )
+    logger.warning(told)
+    if told not in ctx.run.warnings:  # the stage may be tried again
+        ctx.run.warnings.append(told)
 
 
 def _stale(ctx: RunContext) -> list[DataQualityError]:

@@ -17,9 +17,9 @@ from etl.history import (
     write_transformation,
 )
 from etl.records import Options
-from etl.settings import Settings, dataset_name
+from etl.settings import Settings
 from etl.versions import versions
-from etl.warehouse import exists, quoted
+from etl.warehouse import quoted
 
 if TYPE_CHECKING:
     from etl.project.runner import Project
@@ -45,7 +45,7 @@ def find_idle(
     if any(s.verdict != "passed" for s in states.values()):
         return None
     same = (
-        last.packages == fingerprint_packages(connection, settings)
+        last.packages == fingerprint_packages(connection)
         and last.project == fingerprint_project(settings)
         and last.plan_id == _plan_id(settings, options.environment)
     )
@@ -65,31 +65,38 @@ def note_transformation(
         project=files,
         packages=packages,
         plan_id=project.plan_id(),
-        due_at=project.due_at() if _sees_all(project) else None,
+        due_at=project.due_at() if _sees_all(connection, project) else None,
         pairs=pairs,
     )
     write_transformation(connection, project.environment, run_id, done)
 
 
-def _sees_all(project: Project) -> bool:
-    """True when models read nothing but raw tables of ours, seeds and each other."""
-    datasets = {dataset_name(s) for s in project.settings.active_sources}
-    return not project.graph.foreign(datasets) and not project.graph.reads_elsewhere(FILES)
+def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
+    """True when models read nothing but raw tables of dlt, seeds and each other."""
+    return not project.graph.foreign(
+        set(_datasets(connection))
+    ) and not project.graph.reads_elsewhere(FILES)
 
 
-def fingerprint_packages(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+def fingerprint_packages(connection: duckdb.DuckDBPyConnection) -> str:
     """Every committed load package of every source: which, and when it was committed."""
     found: dict[str, list[str]] = {}
-    for source in sorted(settings.active_sources):
-        dataset = dataset_name(source)
-        if exists(connection, dataset, "_dlt_loads"):
-            row = connection.execute(
-                "SELECT count(*), max(inserted_at), bit_xor(hash(load_id, inserted_at)), "  # noqa: S608
-                f"sum(hash(load_id, inserted_at)) FROM {quoted(dataset, '_dlt_loads')} "
-                "WHERE status = 0"
-            ).fetchone()
-            found[dataset] = [str(v) for v in row or ()]
+    for dataset in _datasets(connection):
+        row = connection.execute(
+            "SELECT count(*), max(inserted_at), bit_xor(hash(load_id, inserted_at)), "  # noqa: S608
+            f"sum(hash(load_id, inserted_at)) FROM {quoted(dataset, '_dlt_loads')} WHERE status = 0"
+        ).fetchone()
+        found[dataset] = [str(v) for v in row or ()]
     return json.dumps(found)
+
+
+def _datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Schemas of raw tables, of sources that this profile does not read too."""
+    rows = connection.execute(
+        "SELECT table_schema FROM information_schema.tables WHERE table_name = '_dlt_loads' "
+        "ORDER BY ALL"
+    ).fetchall()
+    return [str(r[0]) for r in rows]
 
 
 def fingerprint_project(settings: Settings) -> str:

@@ -9,12 +9,13 @@ from etl.history import ModelState, publishable, read_states
 from etl.records import LoadRun
 from etl.settings import Load
 from etl.stages.context import RunContext
+from etl.stages.transform import copied_project, models_in_scope
 from etl.targets import TARGETS, Publication
 from etl.warehouse import connect, connect_read_only
 
 
 def load(ctx: RunContext) -> None:
-    """Publish every load of the configuration that may be published.
+    """Publish every load of the configuration that the options name and that may be published.
 
     Raises:
         StageError: targets that failed, and marts that may not be published.
@@ -23,25 +24,29 @@ def load(ctx: RunContext) -> None:
         logger.info("only prod is published")
         return
     settings, dry = ctx.settings, ctx.options.dry_run
+    chosen = _chosen(ctx)
     if dry and not settings.warehouse.exists():
-        ctx.run.plan += [f"load {x.model} → {x.target}: publish it whole" for x in settings.loads]
+        ctx.run.plan += [f"load {x.model} → {x.target}: publish it whole" for x in chosen]
         return
     open_warehouse = connect_read_only if dry else connect
     failures: list[EtlError] = []
     with open_warehouse(settings.warehouse) as connection:
         states = read_states(connection, "prod", create=not dry)
-        held = publishable(states, [x.model for x in settings.loads])
+        held = publishable(states, [x.model for x in chosen])
         for name, target in settings.targets.items():
-            loads = [x for x in settings.loads if x.target == name]
+            loads = [x for x in chosen if x.target == name]
             if not loads:
                 continue
+            ready = [x for x in loads if x.model not in held]
+            # What was not chosen keeps its version at the target, as what may not be published.
+            kept = [x for x in settings.loads if x.target == name and x not in ready]
             try:
                 results = TARGETS[target.kind](
                     connection,
                     name,
                     settings.target_path(target),
-                    [_publication(x, states) for x in loads if x.model not in held],
-                    [_publication(x, states) for x in loads if x.model in held],
+                    [_publication(x, states) for x in ready],
+                    [_publication(x, states) for x in kept],
                     dry_run=dry,
                 )
             except EtlError as e:
@@ -55,11 +60,24 @@ def load(ctx: RunContext) -> None:
                     )
                     for x in loads
                 ]  # fmt: skip
+            models = {x.model for x in loads}
+            results = [r for r in results if r.model in models]
             ctx.run.loads += results
             _tell(ctx, results)
     failures += _unexplained(ctx, held)
     if failures:
         raise StageError(failures)
+
+
+def _chosen(ctx: RunContext) -> list[Load]:
+    """The loads of this run: all, or those of the models that its options name."""
+    options, settings = ctx.options, ctx.settings
+    if not options.select and not options.sources:
+        return list(settings.loads)
+    copied = copied_project(settings, options.environment)
+    with copied if options.dry_run else ctx.project() as project:
+        scope = models_in_scope(project, options)
+    return [x for x in settings.loads if x.model in scope]
 
 
 def _publication(load: Load, states: dict[str, ModelState]) -> Publication:

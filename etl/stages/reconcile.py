@@ -96,12 +96,15 @@ def _raw_rows(dataset: str, table: str, tables: dict[str, bool]) -> str:
     chain = [table]
     while (parent := _parent(chain[-1], tables)) is not None:
         chain.append(parent)
+    root = len(chain) - 1
+    # With scd2 a row that returns to an earlier state stands twice under one identifier.
+    once = f"(SELECT _dlt_id, max(_dlt_load_id) AS _dlt_load_id FROM {quoted(dataset, chain[root])} GROUP BY _dlt_id)"  # noqa: S608
     joins = "".join(
-        f" JOIN {quoted(dataset, name)} t{i} ON t{i - 1}._dlt_parent_id = t{i}._dlt_id"
+        f" JOIN {once if i == root else quoted(dataset, name)} t{i} "
+        f"ON t{i - 1}._dlt_parent_id = t{i}._dlt_id"
         for i, name in enumerate(chain)
         if i
     )
-    root = len(chain) - 1
     return f"SELECT t{root}._dlt_load_id AS load_id FROM {quoted(dataset, table)} t0{joins}"  # noqa: S608
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,12 +73,8 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     """
     settings, environment = project.settings, project.environment
     with connect(settings.warehouse) as connection:
-        packages = fingerprint_packages(connection, settings)
-        suspects = {
-            m
-            for m, s in read_states(connection, environment).items()
-            if s.verdict in ("failed", "held_back")
-        }
+        packages = fingerprint_packages(connection)
+        before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     files = fingerprint_project(settings)
     select = wanted_models(project, options)
     held = project.graph.below_sources(run.failed_sources)
@@ -90,8 +87,11 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         held = project.graph.below_sources(run.failed_sources)
         wanted = (select if select is not None else project.graph.names) - held
     restate = _to_restate(project, options, wanted)
-    touched = wanted | (project.graph.below(restate) - held)
-    _mark(project, run, dict.fromkeys(touched, "unfinished"))
+    touched = models_in_scope(project, options, run.failed_sources)
+    suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
+    doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
+    # Killed in between, what was in doubt stays in doubt.
+    _mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
     outcome = project.transform(
         proposal.plan,
         wanted,
@@ -107,10 +107,10 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     found, pairs = _reconcile(project, run, touched - failed)
     failures += found
     failed |= {e.subject for e in found}
-    found = _audit_suspects(project, run, (suspects & touched) - failed)
+    found = _audit_suspects(project, run, suspects - failed)
     failures += found
     failed |= {e.subject for e in found}
-    states = verdicts(project, touched, failed)
+    states = verdicts(project, touched, failed, doubtful)
     _mark(project, run, states)
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
@@ -131,6 +131,20 @@ def wanted_models(project: Project, options: Options) -> set[str] | None:
     return chosen
 
 
+def models_in_scope(
+    project: Project, options: Options, failed_sources: Iterable[str] = ()
+) -> set[str]:
+    """The models that a run with these options brings up to date, what it builds anew included.
+
+    Models below a failed source stay as they are. Only what is in scope is judged by this run:
+    the rest may be of an earlier day.
+    """
+    select = wanted_models(project, options)
+    held = project.graph.below_sources(failed_sources)
+    wanted = (select if select is not None else project.graph.names) - held
+    return wanted | (project.graph.below(_to_restate(project, options, wanted)) - held)
+
+
 def _to_restate(project: Project, options: Options, wanted: set[str]) -> set[str]:
     if not options.full_refresh and not options.start and not options.end:
         return set()
@@ -149,12 +163,23 @@ def _mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
         )
 
 
-def verdicts(project: Project, models: Iterable[str], failed: set[str]) -> dict[str, Verdict]:
-    """Failed models, what is below them, what a standalone audit has yet to see, and the rest."""
+def verdicts(
+    project: Project, models: set[str], failed: set[str], doubtful: set[str]
+) -> dict[str, Verdict]:
+    """Failed models, what is below them, what a standalone audit has yet to see, and the rest.
+
+    A standalone audit that also reads what this run leaves as it was is not run in it. Models that
+    were in doubt before (`doubtful`) are held back until it was; the others need not wait for it.
+    """
     from etl.project.audits import standalone_readers
 
-    held = (project.graph.below(failed) | project.listener.skipped) - failed
-    waiting = set[str]().union(*standalone_readers(project).values())
+    held, waiting = set(project.listener.skipped), set[str]()
+    for read in standalone_readers(project).values():
+        if read <= models:
+            waiting |= read
+        else:
+            held |= read & doubtful
+    held |= project.graph.below(failed | held)
     waiting |= project.graph.below(waiting)
 
     def verdict(model: str) -> Verdict:
@@ -219,21 +244,29 @@ def plan_lines(
 
     `also` adds lines that need the project.
     """
-    from etl.project.runner import Project, describe_plan
+    from etl.project.runner import describe_plan
+
+    with copied_project(settings, environment) as project:
+        select = choose(project)
+        lines = describe_plan(project, select)
+        if options is not None:
+            wanted = select if select is not None else project.graph.names
+            again = _to_restate(project, options, wanted)
+            lines += [f"transform: build {m} anew{_interval(options)}" for m in sorted(again)]
+        return [*lines, *also(project)]
+
+
+@contextmanager
+def copied_project(settings: Settings, environment: str) -> Iterator[Project]:
+    """The project on a copy of its state: nothing in data/ is written to."""
+    from etl.project.runner import Project
 
     with tempfile.TemporaryDirectory(prefix="etl-plan-") as folder:
         if settings.state.exists():
             shutil.copy2(settings.state, Path(folder) / settings.state.name)
-        copied = settings.model_copy(update={"data_dir": Path(folder)})
-        project = Project(copied, environment)
+        project = Project(settings.model_copy(update={"data_dir": Path(folder)}), environment)
         try:
-            select = choose(project)
-            lines = describe_plan(project, select)
-            if options is not None:
-                wanted = select if select is not None else project.graph.names
-                again = _to_restate(project, options, wanted)
-                lines += [f"transform: build {m} anew{_interval(options)}" for m in sorted(again)]
-            return [*lines, *also(project)]
+            yield project
         finally:
             project.close()
 

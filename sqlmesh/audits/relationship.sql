@@ -3,11 +3,15 @@ AUDIT (
   dialect duckdb
 );
 
-/* Guards a reference: every non-null value of @column is found in @parent_column of @parent_model. Returns the orphans. */
+/* Guards a reference: the values of @columns, none of them NULL, are found in @parent_columns of
+@parent_model. Returns the rows that refer to nothing. */
 SELECT
-  children.*
-FROM @this_model AS children
-LEFT JOIN @parent_model AS parents
-  ON children.@column = parents.@parent_column
+  *
+FROM @this_model
 WHERE
-  NOT children.@column IS NULL AND parents.@parent_column IS NULL
+  @AND(@EACH(@columns, c -> NOT c IS NULL))
+  AND NOT @columns IN (
+    SELECT
+      @parent_columns
+    FROM @parent_model
+  )

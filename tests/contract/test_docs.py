@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -209,6 +210,13 @@ def check_command(words: list[str]) -> None:
     elif program == ".venv/bin/python":
         assert rest[0] == "-c"
         ast.parse(rest[1])
+    elif program == ".venv/bin/sqlmesh":
+        from sqlmesh.cli.main import cli
+
+        assert rest[:2] == ["-p", "sqlmesh"]
+        cli.commands[rest[2]].make_context(rest[2], rest[3:])
+    elif program == ".venv/bin/pip":
+        assert rest == ["install", f"sqlmesh[web]=={metadata.version('sqlmesh')}"]
     elif program == "export":
         check_variable(*rest[0].split("=", 1))
     else:

@@ -30,7 +30,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "etl/py.typed" in names
     assert any(n.startswith("etl/demo/") for n in names)
     entry = next(n for n in names if n.endswith("entry_points.txt"))
-    assert "etl = etl.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
+    assert "etl = etl.__main__:main" in zipfile.ZipFile(wheel).read(entry).decode()
 
 
 def test_a_wheel_installed_elsewhere_runs_a_project_by_its_folder(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -116,13 +116,13 @@ ALL = {
 }  # fmt: skip
 
 
-def shop(folder: str) -> Any:
+def shop(folder: str, disposition: Any = "append") -> Any:
     """The source of the small projects: the rows of `folder`/rows.json, each run once."""
     import dlt
 
     path = Path(folder) / "rows.json"
 
-    @dlt.resource(name="orders", write_disposition="append")
+    @dlt.resource(name="orders", write_disposition=disposition, primary_key="id")
     def orders() -> Iterator[Any]:
         if path.exists():
             yield json.loads(path.read_text(encoding="utf-8"))
@@ -147,10 +147,10 @@ class Shop:
             project.write(path, text)
         return project
 
-    def copy(self, folder: Path) -> Shop:
+    def copy(self, folder: Path) -> Self:
         """The project with all of its data, in another folder."""
         shutil.copytree(self.folder, folder, symlinks=True)
-        return Shop(folder)
+        return type(self)(folder)
 
     @property
     def data(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +98,93 @@ def test_select_builds_these_models_and_what_they_read(
     assert shop.published("customers")[-1] == ("eve", False)
 
 
-def test_select_of_a_first_run_builds_only_that(tmp_path: Path) -> None:
+def test_select_of_a_first_run_builds_and_publishes_only_that(tmp_path: Path) -> None:
     shop = Shop.create(tmp_path / "shop")
     shop.sell((1, "ann", 50))
     record = shop.run(select=["marts.totals"])
+    assert record.exit_code == 0, record.failures
     assert evaluated(record) == {"staging.stg_shop__orders", "marts.totals"}
+    assert [x.model for x in record.loads] == ["marts.totals"]
     assert shop.published("totals") == [("ann", 50)]
-    # The others were never built: that is no success of the whole job.
-    assert record.exit_code == ExitCode.DATA_QUALITY
-    assert {f.subject for f in record.failures} == {"marts.customers", "marts.items"}
+    # The whole job still asks for every mart.
+    assert {f.subject for f in shop.run("load").failures} == {"marts.customers", "marts.items"}
     assert shop.run().exit_code == 0
+    assert shop.published("items") == [("tea", 1)]
+
+
+def test_selected_mart_that_may_not_be_published_is_a_failure_still(shop: Shop) -> None:
+    shop.query("UPDATE etl_meta.model_states SET verdict = 'failed'")
+    record = shop.run("load", select=["marts.totals"])
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert [f.subject for f in record.failures] == ["marts.totals"]
+
+
+# Each order of these tests has the amount 1 and one item.
+AGREE = """
+AUDIT (name sums_agree, standalone TRUE);
+SELECT totals.n AS totals, items.n AS items
+FROM (SELECT SUM(amount) AS n FROM marts.totals) AS totals
+CROSS JOIN (SELECT SUM(n) AS n FROM marts.items) AS items
+WHERE totals.n <> items.n
+"""
+
+
+def sums(record: Any) -> list[str]:
+    return [a.status for a in record.audits if a.name == "sums_agree"]
+
+
+def test_standalone_audit_does_not_judge_a_selection_by_marts_of_an_earlier_run(
+    tmp_path: Path,
+) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    shop.write("sqlmesh/audits/sums_agree.sql", AGREE)
+    shop.sell((1, "ann", 1))
+    record = shop.run()
+    assert (record.exit_code, sums(record)) == (0, ["passed"])
+    shop.sell((2, "bob", 1))
+    record = shop.run(select=["marts.totals"])
+    assert record.exit_code == 0, record.failures
+    assert sums(record) == []
+    assert "sums_agree is left to the next whole run" in record.warnings[0]
+    assert shop.published("totals") == [("ann", 1), ("bob", 1)]
+    assert shop.published("items") == [("tea", 1)]
+    # With both marts it is judged, and by the next whole run.
+    record = shop.run(select=["marts.totals", "marts.items"])
+    assert (record.exit_code, sums(record)) == (0, ["passed"])
+    shop.sell((3, "eve", 1))
+    assert shop.run(select=["marts.totals"]).exit_code == 0
+    record = shop.run()
+    assert (record.exit_code, sums(record), record.warnings) == (0, ["passed"], ())
+    assert shop.published("items") == [("tea", 3)]
+
+
+def test_selection_does_not_free_what_a_standalone_audit_holds_back(tmp_path: Path) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    shop.write("sqlmesh/audits/sums_agree.sql", AGREE)
+    shop.sell((1, "ann", 5))
+    assert shop.run().exit_code == ExitCode.DATA_QUALITY
+    for options in ({"select": ["marts.totals"]}, {"full_refresh": True, "select": ["marts.t*"]}):
+        record = shop.run("transform", "audit", "load", **options)
+        assert record.exit_code == ExitCode.DATA_QUALITY
+        assert "standalone audit has still to pass" in record.failures[0].message
+        with duckdb.connect(str(shop.data / "published.duckdb"), read_only=True) as target:
+            assert target.execute("SELECT table_name FROM duckdb_tables()").fetchall() == []
+    shop.sell((2, "bob", -3))
+    shop.edit("sqlmesh/models/totals.sql", "forall(criteria := (amount >= 0))", "")
+    record = shop.run()
+    assert (record.exit_code, sums(record)) == (0, ["passed"]), record.failures
+    assert shop.published("totals") == [("ann", 5), ("bob", -3)]
+
+
+def test_audit_stage_alone_of_a_selection_does_not_free_it(tmp_path: Path) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    shop.write("sqlmesh/audits/sums_agree.sql", AGREE)
+    shop.sell((1, "ann", 1))
+    assert shop.run("extract", "transform").exit_code == 0
+    assert shop.run("audit", select=["marts.totals"]).exit_code == 0
+    assert shop.verdicts()["marts.totals"] == "unaudited"
+    assert shop.run("audit").exit_code == 0
+    assert shop.verdicts()["marts.totals"] == "passed"
 
 
 @pytest.mark.parametrize("selector", ["marts.nothing", "tag:none"])
@@ -136,6 +214,15 @@ def add_second_source(shop: Shop) -> None:
         "sqlmesh/models/second.sql",
         model.replace("shop_raw", "second_raw").replace("stg_shop__", "stg_second__"),
     )
+
+
+def test_first_run_of_a_source_publishes_only_what_depends_on_it(tmp_path: Path) -> None:
+    shop = Shop.create(tmp_path / "shop")
+    add_second_source(shop)
+    Shop(shop.folder / "second").sell((7, "kim", 7))
+    record = shop.run(sources=["second"])
+    assert (record.exit_code, record.loads) == (0, ()), record.failures
+    assert evaluated(record) == {"staging.stg_second__orders"}
 
 
 def test_source_reads_and_builds_only_what_depends_on_it(shop: Shop) -> None:
@@ -267,6 +354,10 @@ def test_dry_run_says_what_each_stage_would_do_and_changes_nothing(
     assert stages == (expected if "environment" in options else expected | {"load"})
     if not options:
         assert "transform: breaking marts.items" in record.plan
+    if "select" in options:
+        assert [p for p in record.plan if p.startswith("load")] == [
+            "load marts.totals → marts: +0 ~0 -0"
+        ]
     if "full_refresh" in options:
         assert any(p == "transform: build marts.totals anew" for p in record.plan)
 
@@ -284,6 +375,14 @@ def test_dry_run_without_data_creates_nothing(tmp_path: Path) -> None:
         "audit",
         "load",
     }
+
+
+def test_dry_run_tells_each_line_once(shop: Shop) -> None:
+    lines = json.loads(shop.etl("run", "--dry-run", "--json").stdout)["plan"]
+    assert "extract shop.orders → shop_raw.orders (append)" in lines
+    for form in ("text", "json"):
+        told = shop.etl("run", "--dry-run", ETL_LOG__FORMAT=form).stderr
+        assert [told.count(line) for line in lines] == [1] * len(lines)
 
 
 # -- stages ----------------------------------------------------------------------------------

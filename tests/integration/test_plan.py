@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from etl.cli import main
-from etl.errors import ExitCode
+from etl.errors import ExitCode, Stopped
 from tests.integration.projects import Shop
 
 
@@ -146,3 +148,15 @@ def test_failing_model_is_told_by_the_one_who_approves(shop: Shop) -> None:
     record = shop.run("load")
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+
+
+def test_signal_ends_a_plan_with_its_code_whatever_duckdb_makes_of_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> list[str]:
+        with suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr("etl.planning.show_plan", interrupted)
+    assert main(["plan", "--project", str(shop.folder)]) == ExitCode.TERMINATED

@@ -204,6 +204,54 @@ def test_filtered_staging_model_is_not_counted(shop: Shop) -> None:
     assert shop.published("totals") == [("bob", 200)]
 
 
+def rebuild_whole(shop: Shop, disposition: str, where: str = "") -> None:
+    """Make the staging models `FULL`, over a raw table that is written so."""
+    shop.edit("config/etl.yaml", '{folder: "', f'{{disposition: {disposition}, folder: "')
+    for name, root in (("orders", "raw"), ("order_items", "parents")):
+        model = f"sqlmesh/models/{name}.sql"
+        shop.edit(model, "INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at)", "FULL")
+        shop.edit(
+            model,
+            "WHERE packages.inserted_at BETWEEN @start_tstz AND @end_tstz",
+            where.format(root),
+        )
+
+
+@pytest.mark.parametrize(
+    ("disposition", "rows"), [("append", [1, 2, 2, 3]), ("replace", [2, 3]), ("merge", [1, 2, 3])]
+)
+def test_staging_that_is_rebuilt_whole_is_counted(
+    shop: Shop, disposition: str, rows: list[int]
+) -> None:
+    rebuild_whole(shop, disposition)
+    for ids in ((1, 2), (2, 3)):
+        shop.sell(*((i, "ann", 1) for i in ids))
+        record = shop.run()
+        assert record.exit_code == 0, record.failures
+        assert [(r.between, r.subject, r.expected, r.found) for r in record.reconciliations] == [
+            ("api-raw", "shop_raw.orders", 2, 2),
+            ("raw-staging", "staging.stg_shop__orders", 2, 2),
+            ("raw-staging", "staging.stg_shop__orders__items", 2, 2),
+        ]
+    assert [i for (i,) in shop.query("SELECT id FROM staging.stg_shop__orders ORDER BY 1")] == rows
+
+
+@pytest.mark.parametrize("disposition", ["append", "replace", "merge"])
+def test_rows_lost_in_staging_that_is_rebuilt_whole_end_with_12(
+    shop: Shop, disposition: str
+) -> None:
+    rebuild_whole(shop, disposition, "WHERE {}.id > 1")
+    shop.sell((1, "ann", 50), (2, "bob", 200))
+    record = shop.run()
+    assert record.exit_code == ExitCode.RECONCILIATION
+    [orders, items] = record.failures
+    assert (orders.subject, items.subject) == (
+        "staging.stg_shop__orders", "staging.stg_shop__orders__items",
+    )  # fmt: skip
+    assert "has 2 rows in raw and 1 in staging" in orders.message
+    assert {x.status for x in record.loads} == {"held_back"}
+
+
 # -- nothing new -----------------------------------------------------------------------------
 
 

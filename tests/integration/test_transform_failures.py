@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +140,21 @@ def test_failed_source_leaves_its_models_as_they_were(shop: Shop) -> None:
     record = shop.run()
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+
+
+def test_state_that_another_process_holds_ends_with_4(shop: Shop) -> None:
+    shop.sell((3, "eve", 5))
+    hold = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(shop.data / "state.duckdb")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        record = shop.run()
+        holder.communicate(b"\n")
+    assert record.exit_code == ExitCode.CONNECTION, record.failures
+    assert "another process holds it" in record.failures[0].message
+    assert shop.run().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)

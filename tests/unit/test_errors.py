@@ -9,6 +9,8 @@ from etl.errors import (
     AuthError,
     EtlError,
     ExitCode,
+    LoadError,
+    LockedError,
     StageError,
     causes,
     classify_os_error,
@@ -84,6 +86,8 @@ def test_other_errors_of_the_system_are_not_the_machines_limits() -> None:
     assert classify_os_error(FileNotFoundError(errno.ENOENT, "gone")) is None
 
 
-def test_failures_of_a_stage_know_their_worst() -> None:
-    together = StageError([EtlError("x"), AuthError("y")])
-    assert together.worst is ExitCode.UNEXPECTED
+def test_failures_of_a_stage_bear_the_worst_ones_code_and_hint() -> None:
+    failures = [LockedError("x", hint="wait"), AuthError("y", hint="renew"), LoadError("z")]
+    together = StageError(failures)
+    assert (together.code, together.hint) == (ExitCode.AUTH, "renew")
+    assert StageError([EtlError("x"), *failures]).code is ExitCode.UNEXPECTED

@@ -1,5 +1,6 @@
 """The order of stages, retries, containment; stages are handed in."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -163,3 +164,29 @@ def test_wrong_options_are_found_before_anything_starts(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         check_options(settings, options, utc_now())
+
+
+def test_the_demo_points_the_sources_that_ship_at_the_replay_and_no_other(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls = {
+        "bluesky": "https://public.api.bsky.app/xrpc/",
+        "shop": "https://api.shop.example/v1/",
+        "own": "https://example.com/api.shop.example/",
+    }
+    sources = {n: Source(client={"base_url": url}, resources=("a",)) for n, url in urls.items()}
+    seen: list[dict[str, str]] = []
+
+    def look(ctx: RunContext) -> None:
+        clients = {name: source.client or {} for name, source in ctx.settings.sources.items()}
+        seen.append({name: client["base_url"] for name, client in clients.items()})
+
+    monkeypatch.setattr(sequence, "load_stage", lambda name: look)
+    for demo in (True, False):
+        changed = settings.model_copy(update={"demo": demo, "sources": sources})
+        run_job(changed, Options(stages=("extract",)))
+    replayed, live = seen
+    assert live == urls
+    assert replayed["own"] == urls["own"]
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/xrpc/", replayed["bluesky"])
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/shop/v1/", replayed["shop"])

@@ -48,9 +48,13 @@ MODEL (
       _dlt_id
     )),
     relationship(
-      "column" := _dlt_parent_id,
+      columns := (
+        _dlt_parent_id
+      ),
       parent_model := staging.stg_bluesky__followers,
-      parent_column := _dlt_id
+      parent_columns := (
+        _dlt_id
+      )
     )
   )
 );
