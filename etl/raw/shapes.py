@@ -53,6 +53,7 @@ def count_values(
     Tables whose rows do not tell their package (Arrow tables without `_dlt_load_id`) are left out.
     """
     present = read_types(connection, dataset)
+    among, ids = "NOT IN" if others else "IN", list(load_ids)
     counts: dict[str, Count] = {}
     for table in shape.values():
         chain = [table.name, *_parents(shape, table.name)]
@@ -69,8 +70,8 @@ def count_values(
         )
         row = connection.execute(
             f"SELECT count(*), {parents}{listed} FROM {quoted(dataset, table.name)} t0{joins} "  # noqa: S608
-            f"WHERE (t{len(chain) - 1}._dlt_load_id IN (SELECT unnest(?::VARCHAR[]))) <> ?",
-            [list(load_ids), others],
+            f"WHERE t{len(chain) - 1}._dlt_load_id {among} (SELECT unnest(?))",
+            [ids],
         ).fetchone()
         if row:
             values = {c: int(n) for c, n in zip(columns, row[2:], strict=True)}

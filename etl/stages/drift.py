@@ -36,6 +36,8 @@ def find_drift(
     """
     with raw.connection() as connection:
         known = read_columns(connection, raw.source)
+    if not load_ids:
+        return Drift((), known, is_first=False)
     if not known and earlier:
         known = remember({}, earlier, raw.count_values(earlier, load_ids, others=True))
     shape = raw.shape()
@@ -48,7 +50,7 @@ def tell_drift(ctx: RunContext) -> None:
 
     Noted as told only then: a run that dies before leaves it to the next one.
     """
-    if any(source.schema_changes for source in ctx.run.sources):
+    if ctx.drift:
         _add_touched(ctx)
     for source in ctx.run.sources:
         if source.source not in ctx.drift:
@@ -73,7 +75,7 @@ def _add_touched(ctx: RunContext) -> None:
 
     A table that is new to raw is read by nothing yet: the first run of a source needs no SQLMesh.
     """
-    changes = [c for s in ctx.run.sources for c in s.schema_changes]
+    changes = [c for drift in ctx.drift.values() for c in drift.changes]
     if not any(c.may_break or c.column for c in changes) or not ctx.settings.sqlmesh_dir.is_dir():
         return
     try:
@@ -83,6 +85,8 @@ def _add_touched(ctx: RunContext) -> None:
         logger.warning(f"what the schema drift touches cannot be told: {e}")
         return
     for i, source in enumerate(ctx.run.sources):
+        if source.source not in ctx.drift:
+            continue
         told = tuple(with_touched(c, source.source, downstream) for c in source.schema_changes)
         ctx.run.sources[i] = source.model_copy(update={"schema_changes": told})
 
