@@ -230,6 +230,19 @@ def _status(arguments: argparse.Namespace) -> int:
     return int(ExitCode.OK)
 
 
+def _init(arguments: argparse.Namespace) -> int:
+    from etl.libraries import prepare_libraries
+    from etl.start import create_project
+
+    prepare_libraries()
+    if len(arguments.source) > 1:
+        raise ConfigError("--source: a new project begins with one source", hint="name one")
+    source = arguments.source[0] if arguments.source else None
+    folder = Path(arguments.directory)
+    sys.stdout.write(_redact(create_project(folder, source, arguments.base_url, os.environ)))
+    return int(ExitCode.OK)
+
+
 def _config_show(arguments: argparse.Namespace) -> int:
     import yaml
 
@@ -283,6 +296,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
     "lineage": _lineage,
     "status": _status,
+    "init": _init,
     "config show": _config_show,
     "config schema": _config_schema,
     "exit-codes": _exit_codes,

@@ -211,6 +211,8 @@ def _parser(env: Mapping[str, str]) -> _Parser:
     )  # fmt: skip
     _flag(status, env, "--json", "print the status as JSON")
 
+    _add_init(commands, env)
+
     config = _subparser(commands, "config", "show the settings, or their schema")
     parts = config.add_subparsers(metavar="PART", required=True)
     show = _command(
@@ -230,6 +232,27 @@ def _parser(env: Mapping[str, str]) -> _Parser:
     )  # fmt: skip
     codes.set_defaults(command="exit-codes")
     return parser
+
+
+def _add_init(commands: Any, env: Mapping[str, str]) -> None:
+    init = _subparser(
+        commands, "init", "a new project that runs",
+        "examples:\n"
+        "  etl init shop\n"
+        "                 a project without a source\n"
+        "  etl init shop --base-url https://api.example.com/v1/orders?limit=100\n"
+        "                 asks the API once and proposes a source from its answer\n",
+    )  # fmt: skip
+    init.set_defaults(command="init")
+    init.add_argument("directory", metavar="DIR", help="its folder: a new one, or an empty one")
+    init.add_argument(
+        "--source", action=_Append, metavar="NAME", default=_listed(env, "ETL_SOURCE"),
+        help="the name of its source (default: from the host of the URL)",
+    )  # fmt: skip
+    init.add_argument(
+        "--base-url", action=_Append, metavar="URL", default=env.get("ETL_BASE_URL", "").split(),
+        help="a URL of a JSON API to propose a source from; repeat for more of the same API",
+    )  # fmt: skip
 
 
 def _subparser(commands: Any, name: str, text: str, epilog: str = "") -> _Parser:

@@ -30,7 +30,8 @@ _OPEN_HEADERS = {"accept", "accept-language", "content-type", "user-agent", "acc
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 
 
-def _is_secret_key(key: str) -> bool:
+def is_secret_key(key: str) -> bool:
+    """True for a name under which a secret is to be expected."""
     return bool(_SECRET_KEY.search(key)) and not _HARMLESS_KEY.search(key)
 
 
@@ -45,14 +46,14 @@ def hide_secrets(value: Any, key: str = "", inside: str = "") -> Any:
         below = inside
         if key.lower() in {"auth", "headers"}:
             below = key.lower()
-        elif _is_secret_key(key):
+        elif is_secret_key(key):
             below = "secret"
         return {k: hide_secrets(v, str(k), below) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [hide_secrets(v, key, inside) for v in value]
     if isinstance(value, bool) or value is None or isinstance(value, SecretStr):
         return value
-    named = _is_secret_key(key) or inside == "secret"
+    named = is_secret_key(key) or inside == "secret"
     if isinstance(value, str):
         secret = (
             (inside == "auth" and key.lower() not in _OPEN_IN_AUTH)
@@ -86,7 +87,7 @@ def safe_url(url: str) -> str:
         if "@" in parts.netloc:
             host = f"{MASK}@{host}"
         query = "&".join(
-            f"{quote_plus(k)}={MASK if _is_secret_key(k) else quote_plus(v)}"
+            f"{quote_plus(k)}={MASK if is_secret_key(k) else quote_plus(v)}"
             for k, v in parse_qsl(parts.query, keep_blank_values=True)
         )
         return parts._replace(netloc=host, query=query, fragment="").geturl()
@@ -142,7 +143,7 @@ def _secrets_of_url(url: str) -> Iterator[str]:
         yield unquote(password)
         yield base64.b64encode(f"{user}:{password}".encode()).decode()
     for k, v in query:
-        if _is_secret_key(k):
+        if is_secret_key(k):
             yield v
 
 
@@ -197,4 +198,4 @@ def _carries(url: str) -> bool:
     except ValueError:
         return True
     open_user = "@" in parts.netloc and not parts.netloc.startswith(f"{MASK}@")
-    return open_user or any(_is_secret_key(k) and v != MASK for k, v in query)
+    return open_user or any(is_secret_key(k) and v != MASK for k, v in query)

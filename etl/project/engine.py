@@ -45,7 +45,11 @@ def build_config(settings: Settings) -> Config:
         connection=DuckDBConnectionConfig(database=str(settings.warehouse)),
         state_connection=DuckDBConnectionConfig(database=str(settings.state)),
     )
-    return _configure(settings, gateway, settings.data / "cache" / "sqlmesh")
+    return _configure(settings, gateway, _cache(settings))
+
+
+def _cache(settings: Settings) -> Path:
+    return settings.data / "cache" / "sqlmesh"
 
 
 def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Config:
@@ -161,6 +165,8 @@ def open_context(
 def read_models(settings: Settings) -> Iterator[list[Model]]:
     """The project's models, without its warehouse and state: a run may be at work on them.
 
+    Nothing is written but SQLMesh's cache, and that only where a run has made one.
+
     Raises:
         TransformError: a model, audit or macro does not parse.
     """
@@ -168,9 +174,11 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
     memory = DuckDBConnectionConfig(catalogs={settings.warehouse.stem: ":memory:"})
     gateway = GatewayConfig(connection=memory, state_connection=DuckDBConnectionConfig())
     set_console(Listener())
-    with TemporaryDirectory(prefix="etl-") as cache:
+    with TemporaryDirectory(prefix="etl-") as elsewhere:
+        cache = _cache(settings)
+        usable = cache.is_dir() and os.access(cache, os.W_OK)
         try:
-            config = _configure(settings, gateway, Path(cache))
+            config = _configure(settings, gateway, cache if usable else Path(elsewhere))
             context = Context(paths=[str(settings.sqlmesh_dir)], config=config)
         except Exception as e:
             raise classify(e, "the project does not load") from e

@@ -48,8 +48,7 @@ def read_origins(model: Model) -> dict[str, Origin]:
     try:
         return _Query(model).origins(columns)
     except (SQLMeshError, SqlglotError, ValueError, RecursionError) as e:
-        reason = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
-        return _untold(model, columns, f"{type(e).__name__}: {reason}")
+        return _untold(model, columns, (str(e).strip() or type(e).__name__).splitlines()[0][:200])
 
 
 def _untold(model: Model, columns: list[str], reason: str) -> dict[str, Origin]:
@@ -64,16 +63,22 @@ class _Query:
 
     def __init__(self, model: SqlModel) -> None:
         self._dialect = model.dialect
-        query = model.render_query_or_raise().copy()
+        query: exp.Expr = model.render_query_or_raise().copy()
+        if (found := query.find(exp.Pivot, exp.Columns)) is not None:
+            raise SqlglotError(f"{found.key.upper()} is not followed")
         _spell_out_windows(query)
-        qualified = qualify(
-            query,
-            dialect=model.dialect,
-            schema=normalize_mapping_schema(model.mapping_schema, dialect=model.dialect),
-            validate_qualify_columns=False,
-            infer_schema=True,
-        )
-        scope = build_scope(qualified)
+        # SQLMesh has qualified it, unless the columns of some table are not known.
+        if any(not column.table for column in query.find_all(exp.Column)) or any(
+            not isinstance(star.parent, exp.Count) for star in query.find_all(exp.Star)
+        ):
+            query = qualify(
+                query,
+                dialect=model.dialect,
+                schema=normalize_mapping_schema(model.mapping_schema, dialect=model.dialect),
+                validate_qualify_columns=False,
+                infer_schema=True,
+            )
+        scope = build_scope(query)
         if scope is None:
             raise SqlglotError("the query is no SELECT")
         self._scope = scope
@@ -239,10 +244,10 @@ def _source_of(column: exp.Column, scope: Scope | None) -> Scope | exp.Expr | No
     return None
 
 
-def _table_name(table: exp.Expr) -> str:
-    if isinstance(table, exp.Table) and table.name:
+def _table_name(table: exp.Table) -> str:
+    if table.name:
         return f"{table.db}.{table.name}" if table.db else table.name
-    return table.this.sql(dialect="duckdb")[:80]
+    return str(table.this.sql(dialect="duckdb"))[:80]
 
 
 def _shorten(expression: exp.Expr, dialect: str) -> str:

@@ -43,9 +43,9 @@ class Monitor:
     longest: Counter[str] = field(default_factory=Counter)
     tables: dict[str, str] = field(default_factory=dict)
     incremental: set[str] = field(default_factory=set)
+    keys: dict[str, MergeKeys | None] = field(default_factory=dict)
     fields: dict[str, FieldPaths] = field(default_factory=dict)
     bases: dict[str, str] = field(default_factory=dict)
-    keys: dict[str, MergeKeys | None] = field(default_factory=dict)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,11 +64,12 @@ class Monitor:
         with self._counting:
             self.rows[table] += rows
 
-    def whole_tables(self) -> set[str]:
-        """Tables that the extraction reads from their first row to their last."""
-        return set(self.tables.values()) - {
-            t for r, t in self.tables.items() if r in self.incremental
-        }
+    def watch_keys(self, table: str, keys: MergeKeys | None) -> MergeKeys | None:
+        """The counter of keys that all resources of a table share; None when they do not agree."""
+        first = self.keys.setdefault(table, keys)
+        if first is not None and (keys is None or keys.columns != first.columns):
+            first.give_up()
+        return first
 
     def field_paths(self) -> list[FieldPaths]:
         """The key paths of every resource, each with the place of its rows in an answer."""
@@ -77,12 +78,11 @@ class Monitor:
                 self.fields[resource].base = base
         return list(self.fields.values())
 
-    def watch_keys(self, table: str, keys: MergeKeys | None) -> MergeKeys | None:
-        """The counter of keys that all resources of a table share; None when they do not agree."""
-        first = self.keys.setdefault(table, keys)
-        if first is not None and (keys is None or keys.columns != first.columns):
-            first.give_up()
-        return first
+    def whole_tables(self) -> set[str]:
+        """Tables that the extraction reads from their first row to their last."""
+        return set(self.tables.values()) - {
+            t for r, t in self.tables.items() if r in self.incremental
+        }
 
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
@@ -251,7 +251,7 @@ def find_base(answer: Any, selector: Any) -> str:
     else:
         found = selector.find(answer)
         rows = found[0].value if len(found) == 1 else None
-        text = str(selector).replace(".[", "[")
+        text = str(selector).replace(".*", "[*]").replace(".[", "[")
     base = text if text.startswith("$") else f"$.{text}"
     return f"{base}[*]" if isinstance(rows, list) else base
 

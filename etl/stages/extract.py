@@ -28,6 +28,9 @@ def extract(ctx: RunContext) -> None:
         StageError: one failure for each source that failed.
     """
     adopt_library_loggers()
+    if not ctx.sources:
+        logger.warning("no source to read: config/etl.yaml names none that is enabled")
+        return
     if ctx.options.dry_run:
         for name, source in ctx.sources.items():
             _plan_source(ctx, name, source)

@@ -98,7 +98,10 @@ def _raw_rows(dataset: str, table: str, tables: dict[str, bool]) -> str:
         chain.append(parent)
     root = len(chain) - 1
     # With scd2 a row that returns to an earlier state stands twice under one identifier.
-    once = f"(SELECT _dlt_id, max(_dlt_load_id) AS _dlt_load_id FROM {quoted(dataset, chain[root])} GROUP BY _dlt_id)"  # noqa: S608
+    once = (
+        "(SELECT _dlt_id, max(_dlt_load_id) AS _dlt_load_id "  # noqa: S608
+        f"FROM {quoted(dataset, chain[root])} GROUP BY _dlt_id)"
+    )
     joins = "".join(
         f" JOIN {once if i == root else quoted(dataset, name)} t{i} "
         f"ON t{i - 1}._dlt_parent_id = t{i}._dlt_id"

@@ -43,10 +43,10 @@ VALUES = {
     "--stage": ("load,extract", ["load", "extract"]), "--source": ("a, b", ["a", "b"]),
     "--select": ("+marts.x,tag:y", ["+marts.x", "tag:y"]), "--environment": ("dev_x", "dev_x"),
     "--start": ("2026-01-01", "2026-01-01"), "--end": ("2026-01-02", "2026-01-02"),
+    "--base-url": ("http://a/x http://a/y", ["http://a/x", "http://a/y"]),
     "--wait-lock": ("1.5", 1.5), "--runs": ("3", 3), "--format": ("json", "json"),
 }  # fmt: skip
-
-POSITIONALS = {"lineage": ["marts.x"]}
+POSITIONALS = {"init": ["shop"], "lineage": ["marts.x"]}
 
 
 def words(command: str) -> list[str]:

@@ -29,11 +29,13 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert "etl/run.schema.json" in names
     assert "etl/py.typed" in names
     assert any(n.startswith("etl/demo/") for n in names)
+    templates = {p.relative_to(ROOT).as_posix() for p in (ROOT / "etl").rglob("*.template")}
+    assert templates <= set(names)
     entry = next(n for n in names if n.endswith("entry_points.txt"))
     assert "etl = etl.__main__:main" in zipfile.ZipFile(wheel).read(entry).decode()
 
 
-def test_a_wheel_installed_elsewhere_runs_a_project_by_its_folder(
+def test_a_wheel_installed_elsewhere_runs_a_project_and_makes_one(
     wheel: Path, tmp_path: Path
 ) -> None:
     site, project, elsewhere = (tmp_path / name for name in ("site", "project", "elsewhere"))
@@ -57,4 +59,11 @@ def test_a_wheel_installed_elsewhere_runs_a_project_by_its_folder(
         )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     assert (project / "data" / "marts.duckdb").exists()
+    assert list(elsewhere.iterdir()) == []
+    made = subprocess.run(
+        [sys.executable, "-m", "etl", "init", str(tmp_path / "new")],
+        cwd=elsewhere, env=variables, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "new" / ".gitignore").exists()
     assert list(elsewhere.iterdir()) == []

@@ -41,6 +41,7 @@ def probe(*arguments: str, tmp_path: Path) -> tuple[int, set[str]]:
         (["--help"], 0, LIGHT),
         (["--version"], 0, LIGHT),
         (["run", "--help"], 0, LIGHT),
+        (["lineage", "--help"], 0, LIGHT),
         (["exit-codes"], 0, LIGHT),
         (["exit-codes", "--format", "kubernetes"], 0, LIGHT),
         (["nonsense"], 2, LIGHT),
