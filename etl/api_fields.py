@@ -18,6 +18,7 @@ FULL_ROWS = 1000
 SAMPLE = 16
 MAX_SHAPES = 2000
 PLAIN_KEY = re.compile(r"[^\W\d]\w*")
+EMPTY_KEY = "_empty"
 ROWS = "*"  # in place of a column: where the table's rows come from
 DLT_COLUMNS = {
     "_dlt_id": "dlt's id of the row",
@@ -49,6 +50,9 @@ class Naming(Protocol):
 
     def normalize_table_identifier(self, identifier: str, /) -> str:
         """The name of a table."""
+
+    def normalize_tables_path(self, path: str, /) -> str:
+        """The name of a table that may be written as a path already."""
 
     def shorten_fragments(self, *normalized_idents: str) -> str:
         """The name of something nested."""
@@ -156,7 +160,7 @@ def name_columns(found: Iterable[FieldPaths], naming: Naming) -> Tables:
 
 def _places(root: str, path: tuple[Step, ...], naming: Naming) -> list[tuple[str, str]]:
     """(table, column) where a path ends; for the items of a list also the rows of its table."""
-    table, names = [naming.normalize_table_identifier(root)], list[str]()
+    table, names = [naming.normalize_tables_path(root)], list[str]()
     last: Step = ""
     for step in path:
         if step is not None:
@@ -164,14 +168,21 @@ def _places(root: str, path: tuple[Step, ...], naming: Naming) -> list[tuple[str
         else:
             # A list in a list: dlt puts a row with the one field `list` between them.
             inner = ["list"] if last is None else names
-            normal = [naming.normalize_identifier(n) for n in inner[:-1]]
-            table += [*normal, naming.normalize_table_identifier(inner[-1])]
+            table += _normal(inner[:-1], naming)
+            # As in dlt, which puts the items of a list without a name into the parent's table.
+            if inner[-1].strip():
+                table.append(naming.normalize_table_identifier(inner[-1]))
             names = []
         last = step
     name = naming.shorten_fragments(*table)
     if names:
-        return [(name, naming.shorten_fragments(*map(naming.normalize_identifier, names)))]
+        return [(name, naming.shorten_fragments(*_normal(names, naming)))]
     return [(name, ROWS), (name, "value")] if path else [(name, ROWS)]
+
+
+def _normal(keys: Iterable[str], naming: Naming) -> list[str]:
+    # A key of nothing but white space has a name of its own in dlt.
+    return [naming.normalize_identifier(k) if k.strip() else EMPTY_KEY for k in keys]
 
 
 # -- the file ------------------------------------------------------------------------------------
@@ -215,10 +226,21 @@ def load_fields(settings: Settings, source: str) -> Tables:
 
 
 class ApiFields:
-    """The API's fields of every raw table of the job."""
+    """The API's fields of every raw table: of the sources in the settings, and of those that
+    another profile has extracted.
+    """
 
     def __init__(self, settings: Settings) -> None:
-        self._datasets = {dataset_name(s): load_fields(settings, s) for s in settings.sources}
+        extracted = {file.parent.name for file in settings.dlt_dir.glob("*/fields.json")}
+        self._datasets = {
+            dataset_name(source): load_fields(settings, source)
+            for source in sorted({*settings.sources, *extracted})
+        }
+
+    @property
+    def datasets(self) -> set[str]:
+        """The raw schemas that sources are loaded into."""
+        return set(self._datasets)
 
     @property
     def tables(self) -> dict[str, list[str]]:

@@ -206,11 +206,13 @@ def _keep_history(settings: Settings, record: RunRecord) -> None:
     import duckdb
 
     from etl.history import write_history
+    from etl.packages import show_packages
     from etl.warehouse import connect
 
     try:
         with connect(settings.warehouse) as connection:
             write_history(connection, record)
+            show_packages(connection)
     except (EtlError, duckdb.Error, OSError) as e:
         logger.warning(f"the run was not added to the history in the warehouse: {e}")
 

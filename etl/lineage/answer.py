@@ -13,7 +13,7 @@ from etl.errors import ConfigError
 from etl.project.engine import read_models
 from etl.project.lineage import ColumnLineage
 from etl.project.origins import ROWS, UNKNOWN
-from etl.settings import Settings, dataset_name
+from etl.settings import Settings
 
 Kind = Literal["api", "raw", "model", "target"]
 Direction = Literal["upstream", "downstream"]
@@ -94,7 +94,6 @@ class Finder:
         self._settings = settings
         self._lineage = lineage
         self._fields = fields
-        self._datasets = {dataset_name(source) for source in settings.sources}
         self._types: dict[str, dict[str, str]] = {}
 
     def answer(self, name: str, direction: Direction | None = None) -> Answer:
@@ -159,8 +158,8 @@ class Finder:
             found = self._fields.find(table, column)
             note = "; ".join(f.note for f in found if f.note)
             if not found:
-                ours = table.partition(".")[0] in self._datasets
-                note = "no API field recorded yet" if ours else "not loaded by this job"
+                ours = table.partition(".")[0] in self._fields.datasets
+                note = "no API field recorded yet" if ours else "loaded by no source of this job"
         return Node(table, column, kind, self._columns(table).get(column, ""), note)
 
     def _parents(self, node: Node, is_asked: bool) -> Iterable[Node]:

@@ -10,7 +10,7 @@ from etl.lineage.answer import Answer, Node
 from etl.lineage.text import name_node
 
 Table = tuple[str, str]  # kind, name
-LINE, CHAR, GAP_X, GAP_Y, PAD = 20, 7.3, 70, 24, 10
+LINE, CHAR, GAP_X, GAP_Y, PAD = 20, 7.7, 70, 24, 10
 
 
 def as_html(answer: Answer) -> str:
@@ -36,7 +36,7 @@ def as_html(answer: Answer) -> str:
         title=escape(f"{answer.name}, {answer.direction}"),
         width=f"{x:.0f}",
         height=f"{height:.0f}",
-        svg="\n".join([*parts, *edges, *rows]),
+        svg="\n".join([*edges, *parts, *rows]),
     )
 
 

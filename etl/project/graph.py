@@ -66,6 +66,14 @@ class Graph:
         expressions = first.expressions if isinstance(first, exp.Tuple) else [first]
         return tuple(e.name for e in expressions)
 
+    def readers(self, dataset: str) -> set[str]:
+        """Models that read a raw table of the dataset themselves."""
+        return {
+            name
+            for name, fqn in self._names.items()
+            if any(bare_name(d).partition(".")[0] == dataset for d in self._by_fqn[fqn].depends_on)
+        }
+
     def below(self, names: Iterable[str]) -> set[str]:
         """Models that read these, at any distance; without the names themselves."""
         return self._below(self._names[n] for n in names if n in self._names)

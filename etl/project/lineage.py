@@ -55,7 +55,9 @@ class ColumnLineage:
 
     def origin(self, table: str, column: str) -> Origin:
         """What the column is made of, one step up; nothing for a table that no model builds."""
-        return self._look_into(table).get(column, Origin())
+        found = self._look_into(table)
+        # Of a `SELECT *` that cannot be spelled out, any column may be one that it brings.
+        return found.get(column) or found.get(UNKNOWN, Origin())
 
     def readers(self, table: str, column: str) -> tuple[Column, ...]:
         """The columns of models that are made of this one, one step down.
@@ -66,7 +68,9 @@ class ColumnLineage:
         for reader in self._readers.get(table, ()):
             fed = self._fed_by(reader)
             found |= fed.get((table, column), set())
-            if column != ROWS:
+            if column == UNKNOWN:
+                found |= {c for t, name in fed if t == table for c in fed[t, name] if name != ROWS}
+            elif column != ROWS:
                 found |= fed.get((table, UNKNOWN), set())
         return tuple(sorted(found))
 

@@ -63,16 +63,18 @@ class _Query:
 
     def __init__(self, model: SqlModel) -> None:
         self._dialect = model.dialect
-        query: exp.Expr = model.render_query_or_raise().copy()
+        query: exp.Expr = model.render_query_or_raise()
         if (found := query.find(exp.Pivot, exp.Columns)) is not None:
             raise SqlglotError(f"{found.key.upper()} is not followed")
-        _spell_out_windows(query)
+        if any(select.args.get("windows") for select in query.find_all(exp.Select)):
+            query = query.copy()
+            _spell_out_windows(query)
         # SQLMesh has qualified it, unless the columns of some table are not known.
         if any(not column.table for column in query.find_all(exp.Column)) or any(
             not isinstance(star.parent, exp.Count) for star in query.find_all(exp.Star)
         ):
             query = qualify(
-                query,
+                query.copy(),
                 dialect=model.dialect,
                 schema=normalize_mapping_schema(model.mapping_schema, dialect=model.dialect),
                 validate_qualify_columns=False,

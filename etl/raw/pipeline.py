@@ -124,7 +124,7 @@ class Raw:
         """Keep where the columns of raw come from in the API, for `etl lineage`."""
         schema = self.pipeline.default_schema
         named = name_columns(found, schema.naming)
-        columns = {name: table["columns"] for name, table in schema.tables.items()}
+        columns = {name: table.get("columns", {}) for name, table in schema.tables.items()}
         stood = {
             table: {c: f for c, f in fields.items() if c in columns[table] or c == ROWS}
             for table, fields in named.items()

@@ -28,7 +28,7 @@ def read_shape(schema: Schema) -> dict[str, Table]:
             table.get("parent"),
             {
                 name: Column(str(c["data_type"]), _variant_of(name, dict(c)))
-                for name, c in table["columns"].items()
+                for name, c in table.get("columns", {}).items()
                 if is_complete_column(c) and not name.startswith("_dlt_")
             },
         )
@@ -96,7 +96,7 @@ def declared_tables(
     tables: dict[str, dict[str, Any]] = {LOADS: dict(schema.tables[LOADS]["columns"])}
     nested: set[str] = set()
     for table in [*schema.data_tables(), *_declared(source, schema)]:
-        tables.setdefault(table["name"], {}).update(table["columns"])
+        tables.setdefault(table["name"], {}).update(table.get("columns", {}))
         if table.get("parent"):
             nested.add(table["name"])
     return [

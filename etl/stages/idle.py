@@ -16,6 +16,7 @@ from etl.history import (
     read_transformation,
     write_transformation,
 )
+from etl.packages import raw_datasets
 from etl.records import Options
 from etl.settings import Settings
 from etl.versions import versions
@@ -74,29 +75,20 @@ def note_transformation(
 def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
     """True when models read nothing but raw tables of dlt, seeds and each other."""
     return not project.graph.foreign(
-        set(_datasets(connection))
+        set(raw_datasets(connection))
     ) and not project.graph.reads_elsewhere(FILES)
 
 
 def fingerprint_packages(connection: duckdb.DuckDBPyConnection) -> str:
     """Every committed load package of every source: which, and when it was committed."""
     found: dict[str, list[str]] = {}
-    for dataset in _datasets(connection):
+    for dataset in raw_datasets(connection):
         row = connection.execute(
             "SELECT count(*), max(inserted_at), bit_xor(hash(load_id, inserted_at)), "  # noqa: S608
             f"sum(hash(load_id, inserted_at)) FROM {quoted(dataset, '_dlt_loads')} WHERE status = 0"
         ).fetchone()
         found[dataset] = [str(v) for v in row or ()]
     return json.dumps(found)
-
-
-def _datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Schemas of raw tables, of sources that this profile does not read too."""
-    rows = connection.execute(
-        "SELECT table_schema FROM information_schema.tables WHERE table_name = '_dlt_loads' "
-        "ORDER BY ALL"
-    ).fetchall()
-    return [str(r[0]) for r in rows]
 
 
 def fingerprint_project(settings: Settings) -> str:

@@ -15,6 +15,7 @@ from loguru import logger
 from etl.errors import EtlError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.logs import adopt_library_loggers
+from etl.packages import active_packages, note_processed
 from etl.records import Options
 from etl.runs import Run
 from etl.settings import Settings, dataset_name
@@ -74,6 +75,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     settings, environment = project.settings, project.environment
     with connect(settings.warehouse) as connection:
         packages = fingerprint_packages(connection)
+        waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     files = fingerprint_project(settings)
     select = wanted_models(project, options)
@@ -112,12 +114,23 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     failed |= {e.subject for e in found}
     states = verdicts(project, touched, failed, doubtful)
     _mark(project, run, states)
+    with connect(settings.warehouse) as connection:
+        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, touched - failed)}
+        note_processed(
+            connection, environment, run.run_id, [p for p in waiting if p.dataset in done]
+        )
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
     if not partly and not failures and not project.differs():
         with connect(settings.warehouse) as connection:
             note_transformation(connection, project, run.run_id, packages, files, pairs)
     return failures
+
+
+def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
+    """True when all that read the raw tables are among the models; False when nothing does."""
+    readers = project.graph.readers(dataset)
+    return bool(readers) and readers <= models
 
 
 def wanted_models(project: Project, options: Options) -> set[str] | None:

@@ -65,11 +65,8 @@ def test_lineage_of_a_mart_reaches_the_api_and_of_raw_the_targets(job: Job) -> N
     targets = {n["table"] for n in down["nodes"] if n["kind"] == "target"}
     marts = ("followers_daily", "follower_changes", "mutuals", "follower_labels")
     assert targets == {f"marts: {m}" for m in marts}
-    described = set(
-        re.findall(
-            r"^\| `nodes\[\]\.(\w+)`", (ROOT / "docs" / "lineage.md").read_text(), re.MULTILINE
-        )
-    )
+    page = (ROOT / "docs" / "lineage.md").read_text(encoding="utf-8")
+    described = set(re.findall(r"^\| `nodes\[\]\.(\w+)`", page, re.MULTILINE))
     assert described == set(down["nodes"][0])
 
 

@@ -250,7 +250,7 @@ def test_every_keyword_of_duckdb_can_be_a_column_and_a_table(made: Made) -> None
     keywords = [r[0] for r in duckdb.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()]
     some = [k for k in keywords if k in {"order", "select", "values", "end", "left", "interval"}]
     made.extract(
-        {"name": "words", **MERGE, "rows": [{"id": 1, **{k: 1 for k in keywords}}]},
+        {"name": "words", **MERGE, "rows": [{"id": 1, **dict.fromkeys(keywords, 1)}]},
         *({"name": k, "write_disposition": "merge", "primary_key": k, "rows": [{k: 1}]}
           for k in some),
     )  # fmt: skip
@@ -442,3 +442,44 @@ def test_one_table_can_be_generated_alone_and_unknown_ones_are_named(made: Made)
     assert raised.value.hint == "did you mean bee?"
     with pytest.raises(ConfigError, match=r"--source maid: no such source"):
         made.generate(sources=["maid"])
+
+
+# -- load packages -------------------------------------------------------------------------------
+
+
+def test_each_package_is_processed_once_by_the_run_that_transformed_it(made: Made) -> None:
+    seen = "SELECT source, load_id, run_id, is_active FROM etl_meta.load_packages ORDER BY ALL"
+    events = {"name": "events", "write_disposition": "append"}
+    made.extract({**events, "rows": [{"n": 1}]})
+    made.generate()
+    (first,) = made.query(seen)
+    assert first[0] == "made"
+    assert first[2:] == (None, True)
+    one = made.build()
+    assert made.query(seen) == [("made", first[1], one.run_id, False)]
+    made.extract({**events, "rows": [{"n": 2}]})
+    second = made.query(seen)[1]
+    # Committed later than a younger one, as after a crash.
+    older = "1000000000.000001"
+    for table, column in (("_dlt_loads", "load_id"), ("events", "_dlt_load_id")):
+        made.query(
+            f"UPDATE made_raw.{table} SET {column} = '{older}' WHERE {column} = '{second[1]}'"
+        )
+    two = made.build()
+    assert made.query(seen) == [
+        ("made", older, two.run_id, False), ("made", first[1], one.run_id, False)]  # fmt: skip
+    made.run("transform", full_refresh=True)
+    assert [r[2] for r in made.query(seen)] == [two.run_id, one.run_id]
+    assert made.read("staging.stg_made__events", "n") == [(1,), (2,)]
+
+
+def test_a_package_whose_staging_failed_stays_active(made: Made) -> None:
+    made.extract({"name": "events", "write_disposition": "append", "rows": [{"n": 1}]})
+    made.generate()
+    path = "sqlmesh/models/staging/stg_made__events.sql"
+    made.edit(path, "not_null(", "forall(criteria := (n > 1)), not_null(")
+    assert made.run("transform").exit_code == 3
+    assert made.query("SELECT is_active FROM etl_meta.load_packages") == [(True,)]
+    made.edit(path, "forall(criteria := (n > 1)), not_null(", "not_null(")
+    made.build()
+    assert made.query("SELECT is_active FROM etl_meta.load_packages") == [(False,)]

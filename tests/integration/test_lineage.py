@@ -278,6 +278,10 @@ HARD = {
     ),
     # what cannot be followed says so, and counts as fed by every column
     "unknown_star": ("SELECT * FROM shop_raw.unknown", {"?": "unknown.?"}),
+    "over_unknown_star": (
+        "SELECT some::INT AS some FROM m.q_unknown_star",
+        {"some": "m.q_unknown_star.some"},
+    ),
     "unknown_table": ("SELECT foo::INT AS foo FROM shop_raw.unknown", {"foo": "unknown.foo"}),
     "pivoted": (
         "SELECT b::INT AS b, p::INT AS p FROM shop_raw.t PIVOT (SUM(a) FOR d IN (1 AS p))",
@@ -325,6 +329,11 @@ def test_a_python_model_may_be_fed_by_every_column(hard: ColumnLineage) -> None:
     assert ("m.by_python", "x") in hard.downstream("shop_raw.u", "a")
     assert ("m.q_pivoted", "p") in hard.downstream("shop_raw.t", "id")
     assert ("m.q_star", "b") not in hard.downstream("shop_raw.t", "id")
+
+
+def test_what_cannot_be_told_is_followed_on(hard: ColumnLineage) -> None:
+    assert ("m.q_over_unknown_star", "some") in hard.downstream("shop_raw.unknown", "any")
+    assert hard.origin("m.q_unknown_star", "some").columns == (("shop_raw.unknown", "?"),)
 
 
 # -- from the API to the targets -------------------------------------------------------------------

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dlt.common.schema import Schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from etl.api_fields import (
     FULL_ROWS,
@@ -66,19 +69,47 @@ def test_the_names_are_those_that_dlt_itself_gives() -> None:
         assert columns <= found[table].keys(), table
 
 
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6).filter(
+    lambda k: k.strip() and not k.startswith("_dlt")
+)
+VALUES = st.recursive(
+    st.integers(0, 9),
+    lambda inner: (
+        st.dictionaries(KEYS, inner, max_size=3)
+        | st.lists(st.dictionaries(KEYS, inner, max_size=3))
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.dictionaries(KEYS | st.just(" "), VALUES, min_size=1, max_size=4))
+def test_any_key_is_named_as_dlt_names_it(row: dict[str, Any]) -> None:
+    schema = Schema("x")
+    made: dict[str, set[str]] = {}
+    try:
+        for (table, _, _), values in schema.normalize_data_item(deepcopy(row), "1", "orders"):
+            made.setdefault(table, set()).update(c for c in values if not c.startswith("_dlt"))
+    except ValueError:
+        return  # dlt itself refuses the key of a list
+    found = named(row)
+    for table, columns in made.items():
+        assert columns <= found[table].keys(), table
+
+
 def test_two_fields_that_become_one_column_are_both_told() -> None:
     found = named({"blockedBy": 1, "blocked_by": 2})
     assert found["orders"]["blocked_by"] == ["$.data[*].blockedBy", "$.data[*].blocked_by"]
 
 
 def test_a_field_in_any_of_the_first_rows_is_seen_however_deep() -> None:
-    rows = [{"a": [{}], "b": {}} for _ in range(FULL_ROWS - 1)]
+    rows: list[Any] = [{"a": [{}], "b": {}} for _ in range(FULL_ROWS - 1)]
     assert "late" in named(*rows, {"a": [{}, {"late": 1}], "b": {}})["orders__a"]
     assert "b__late" in named(*rows, {"a": [{}], "b": {"late": 1}})["orders"]
 
 
 def test_after_the_first_rows_new_keys_and_every_sample_are_seen() -> None:
-    rows = [{"a": {}} for _ in range(FULL_ROWS)]
+    rows: list[Any] = [{"a": {}} for _ in range(FULL_ROWS)]
     assert "late" in named(*rows, {"a": {}, "late": 1})["orders"]
     assert "a__late" in named(*rows, *[{"a": {"late": 1}}] * SAMPLE)["orders"]
 
@@ -120,31 +151,31 @@ def settings_of(folder: Path) -> Settings:
 
 
 def test_the_file_keeps_what_earlier_runs_saw(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
-    assert load_fields(settings, "api") == {}
+    found = settings_of(tmp_path)
+    assert load_fields(found, "api") == {}
     one, two = ApiField("GET a", "$.x"), ApiField("GET b", "$.y")
-    save_fields(settings, "api", {"t": {"x": [one]}})
-    save_fields(settings, "api", {"t": {"x": [two, one]}, "u": {"y": [two]}})
-    assert load_fields(settings, "api") == {"t": {"x": [one, two]}, "u": {"y": [two]}}
+    save_fields(found, "api", {"t": {"x": [one]}})
+    save_fields(found, "api", {"t": {"x": [two, one]}, "u": {"y": [two]}})
+    assert load_fields(found, "api") == {"t": {"x": [one, two]}, "u": {"y": [two]}}
     (file,) = tmp_path.rglob("fields.json")
     before = file.stat().st_mtime_ns
-    save_fields(settings, "api", {"t": {"x": [one]}})
+    save_fields(found, "api", {"t": {"x": [one]}})
     assert file.stat().st_mtime_ns == before, "nothing new, and written all the same"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"tables": 3}'])
 def test_a_broken_file_is_as_good_as_none(text: str, tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
-    file = settings.dlt_dir / "api" / "fields.json"
+    found = settings_of(tmp_path)
+    file = found.dlt_dir / "api" / "fields.json"
     file.parent.mkdir(parents=True)
     file.write_text(text, encoding="utf-8")
-    assert load_fields(settings, "api") == {}
+    assert load_fields(found, "api") == {}
 
 
 def test_columns_of_dlt_and_variants_are_explained(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path)
-    save_fields(settings, "api", {"t": {"x": [ApiField("GET a", "$.x")]}})
-    fields = ApiFields(settings)
+    found = settings_of(tmp_path)
+    save_fields(found, "api", {"t": {"x": [ApiField("GET a", "$.x")]}})
+    fields = ApiFields(found)
     assert fields.find("api_raw.t", "x__v_text") == [ApiField("GET a", "$.x")]
     assert "load package" in fields.find("api_raw.t", "_dlt_load_id")[0].note
     assert fields.find("api_raw._dlt_loads", "status")[0].note == "dlt's own table"

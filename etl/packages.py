@@ -1,0 +1,94 @@
+"""Load packages in raw: which are committed, which were transformed, when and by which run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import duckdb
+
+from etl.settings import dataset_name
+from etl.warehouse import quoted
+
+SCHEMA = "etl_meta"
+SUFFIX = dataset_name("")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A load package that stands in raw; `committed_at` is when dlt recorded it first."""
+
+    dataset: str
+    load_id: str
+    committed_at: datetime
+
+
+def raw_datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Schemas that dlt loads, of sources that this profile does not read too."""
+    rows = connection.execute(
+        "SELECT table_schema FROM information_schema.tables WHERE table_name = '_dlt_loads' "
+        "ORDER BY ALL"
+    ).fetchall()
+    return [str(r[0]) for r in rows]
+
+
+def active_packages(connection: duckdb.DuckDBPyConnection, environment: str) -> list[Package]:
+    """Packages that are committed and not yet transformed in the environment."""
+    _create(connection)
+    rows = connection.execute(
+        f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608
+        f"ANTI JOIN (SELECT * FROM {SCHEMA}.processed_packages WHERE environment = ?) AS done "
+        "USING (dataset, load_id) ORDER BY ALL",
+        [environment],
+    ).fetchall()
+    return [Package(str(d), str(i), at) for d, i, at in rows]
+
+
+def note_processed(
+    connection: duckdb.DuckDBPyConnection,
+    environment: str,
+    run_id: str,
+    packages: Collection[Package],
+) -> None:
+    """Note that a run has transformed these packages; one that was noted before stays as it was."""
+    _create(connection)
+    now = datetime.now(UTC)
+    rows = [[environment, p.dataset, p.load_id, now, run_id] for p in packages]
+    if rows:
+        connection.executemany(
+            f"INSERT OR IGNORE INTO {SCHEMA}.processed_packages VALUES (?, ?, ?, ?, ?)",  # noqa: S608
+            rows,
+        )
+
+
+def show_packages(connection: duckdb.DuckDBPyConnection) -> None:
+    """Bring the view `etl_meta.load_packages` up to the sources that are there now."""
+    _create(connection)
+    connection.execute(
+        f"CREATE OR REPLACE VIEW {SCHEMA}.load_packages AS "  # noqa: S608
+        f"SELECT left(dataset, length(dataset) - {len(SUFFIX)}) AS source, load_id, "
+        "committed_at, processed_at, run_id, processed_at IS NULL AS is_active "
+        f"FROM ({_committed(connection)}) AS committed LEFT JOIN "
+        f"(SELECT * FROM {SCHEMA}.processed_packages WHERE environment = 'prod') AS done "
+        "USING (dataset, load_id)"
+    )
+
+
+def _create(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {SCHEMA}.processed_packages (environment VARCHAR, "
+        "dataset VARCHAR, load_id VARCHAR, processed_at TIMESTAMPTZ, run_id VARCHAR, "
+        "PRIMARY KEY (environment, dataset, load_id))"
+    )
+
+
+def _committed(connection: duckdb.DuckDBPyConnection) -> str:
+    parts = [
+        f"SELECT '{d}' AS dataset, load_id, min(inserted_at) AS committed_at "  # noqa: S608
+        f"FROM {quoted(d, '_dlt_loads')} WHERE status = 0 GROUP BY load_id"
+        for d in raw_datasets(connection)
+    ]
+    nothing = "SELECT '' AS dataset, '' AS load_id, NULL::TIMESTAMPTZ AS committed_at WHERE FALSE"
+    return " UNION ALL ".join([nothing, *parts])
