@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -148,10 +149,12 @@ class Problem:
 class EtlError(Exception):
     """A classified failure.
 
-    `subject` names the source, model or target it belongs to, `hint` says what to do next.
+    `subject` names the source, model or target it belongs to, `hint` says what to do next,
+    `sample` are rows that caused it, as they may be shown.
     """
 
     code = ExitCode.UNEXPECTED
+    sample: tuple[dict[str, Any], ...] = ()
 
     def __init__(self, message: str, *, subject: str = "", hint: str = "") -> None:
         super().__init__(message)

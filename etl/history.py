@@ -167,9 +167,11 @@ def _insert(
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump_json()
-    return (
-        json.dumps(value, ensure_ascii=False) if isinstance(value, tuple | list | dict) else value
-    )
+    if isinstance(value, tuple | list | dict):
+        return json.dumps(
+            value, ensure_ascii=False, default=lambda part: part.model_dump(mode="json")
+        )
+    return value
 
 
 def read_states(

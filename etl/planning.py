@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from etl.errors import StageError
 from etl.records import Options
 from etl.runs import Run, hold_lock, utc_now
 from etl.settings import Settings
+from etl.stages.drift import downstream_of, read_drift, with_touched
+from etl.stages.tables import ensure_raw_tables
 from etl.stages.transform import plan_lines, transform_models
-from etl.warehouse import connect, ensure_tables, expected_tables
+
+if TYPE_CHECKING:
+    from etl.project.runner import Project
 
 
 def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
@@ -15,7 +21,21 @@ def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[st
     if not settings.data.is_dir():
         return plan_lines(settings, environment)
     with hold_lock(settings, wait_lock):
-        return plan_lines(settings, environment)
+        return plan_lines(
+            settings, environment, also=lambda project: drift_lines(settings, project)
+        )
+
+
+def drift_lines(settings: Settings, project: Project) -> list[str]:
+    """How raw tables have changed since the project's files did, and what that touches."""
+    found = read_drift(settings)
+    if not found:
+        return []
+    downstream = downstream_of(project)
+    return [
+        f"raw schema drift in {source}: {with_touched(change, source, downstream)}"
+        for source, change in found
+    ]
 
 
 def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
@@ -28,8 +48,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
 
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
-        with connect(settings.warehouse) as connection:
-            ensure_tables(connection, expected_tables(settings.sqlmesh_dir))
+        ensure_raw_tables(settings)
         project = Project(settings, environment)
         try:
             changes = project.propose("auto", None).changes

@@ -7,14 +7,16 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from etl.errors import EtlError, ExitCode, causes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 StageName = Literal["extract", "transform", "audit", "load"]
 STAGE_NAMES: tuple[StageName, ...] = ("extract", "transform", "audit", "load")
+# So many columns that a change touches are told in its line; the record has all.
+MAX_TOUCHED = 5
 
 
 class Record(BaseModel):
@@ -34,6 +36,9 @@ class Failure(Record):
     cause: str = Field(description="type and text of the innermost cause, redacted")
     hint: str
     retryable: bool
+    sample: tuple[dict[str, Any], ...] = Field(
+        default=(), description="the row that broke a schema contract, pii masked"
+    )
 
     @classmethod
     def of(cls, error: EtlError, stage: str) -> Failure:
@@ -48,6 +53,7 @@ class Failure(Record):
             cause="" if root is error else f"{type(root).__name__}: {root}"[:2000],
             hint=error.hint,
             retryable=error.code.retryable,
+            sample=error.sample,
         )
 
 
@@ -60,6 +66,60 @@ class Stage(Record):
     seconds: float = Field(ge=0)
 
 
+class SchemaChange(Record):
+    """One difference between a raw table before a run and after it."""
+
+    kind: Literal["new", "vanished", "retyped", "renamed"]
+    table: str = Field(description="the raw table, without its schema")
+    column: str | None = Field(default=None, description="null: the table itself")
+    type_before: str | None = None
+    type_after: str | None = None
+    new_name: str | None = Field(
+        default=None, description="what it seems to be called now; the variant of a retyped column"
+    )
+    touches: tuple[str, ...] = Field(
+        default=(), description="schema.model.column downstream, by column-level lineage"
+    )
+
+    @property
+    def may_break(self) -> bool:
+        """True unless it only adds: models may read what is gone or has another type."""
+        return self.kind != "new"
+
+    def __str__(self) -> str:
+        name = f"{self.table}.{self.column}" if self.column else self.table
+        what = "column" if self.column else "table"
+        text = {
+            "new": f"new {what} {name}" + (f" {self.type_after}" if self.type_after else ""),
+            "vanished": f"{what} {name} has no {'value' if self.column else 'row'} any more",
+            "retyped": f"column {name} was {self.type_before}, now comes as {self.type_after}"
+            + (f" (in {self.new_name})" if self.new_name else ""),
+            "renamed": f"{what} {name} looks renamed to {self.new_name}",
+        }[self.kind]
+        shown = ", ".join(self.touches[:MAX_TOUCHED])
+        more = len(self.touches) - MAX_TOUCHED
+        return (
+            text
+            + (f"; touches {shown}" if shown else "")
+            + (f" and {more} more" if more > 0 else "")
+        )
+
+
+class Discarded(Record):
+    """What a schema contract left out of one raw table."""
+
+    table: str
+    column: str = Field(description="the column that the contract refused; empty: the table")
+    rows: int = Field(ge=0, default=0)
+    values: int = Field(ge=0, default=0)
+
+    def __str__(self) -> str:
+        counted = ((self.rows, "row"), (self.values, "value"))
+        what = " and ".join(f"{n:,} {word}{'s' if n != 1 else ''}" for n, word in counted if n)
+        place = f"{self.table}.{self.column}" if self.column else f"table {self.table}"
+        return f"the schema contract discarded {what} because of {place}"
+
+
 class SourceRun(Record):
     """What one resource of a source brought: rows at the API, load packages in raw."""
 
@@ -70,7 +130,24 @@ class SourceRun(Record):
     requests: int = Field(ge=0)
     retries: int = Field(ge=0)
     load_ids: tuple[str, ...] = ()
-    schema_changes: tuple[str, ...] = ()
+    schema_changes: tuple[SchemaChange, ...] = ()
+    discarded: tuple[Discarded, ...] = Field(
+        default=(), description="rows and values that schema_contract left out of raw"
+    )
+
+    @field_validator("schema_changes", mode="before")
+    @classmethod
+    def _read_version_1(cls, value: Any) -> Any:
+        """Records of version 1 had a sentence for each: `new column orders.elo bigint`."""
+        return [_change_of_version_1(v) if isinstance(v, str) else v for v in value]
+
+
+def _change_of_version_1(text: str) -> SchemaChange:
+    _, what, name, *rest = text.split(" ")
+    if what == "table":
+        return SchemaChange(kind="new", table=name)
+    table, _, column = name.partition(".")
+    return SchemaChange(kind="new", table=table, column=column, type_after=" ".join(rest) or None)
 
 
 class ModelRun(Record):
@@ -120,6 +197,9 @@ class Reconciliation(Record):
     load_id: str
     expected: int
     found: int
+    discarded: int = Field(
+        ge=0, default=0, description="rows that a schema contract left out; not in `expected`"
+    )
 
     @property
     def agrees(self) -> bool:
@@ -143,7 +223,7 @@ class Options(Record):
 class RunRecord(Record):
     """Everything about one run; `runs/<run_id>/run.json`."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
     job: str
     profile: str
@@ -168,6 +248,12 @@ class RunRecord(Record):
     reconciliations: tuple[Reconciliation, ...] = ()
     plan: tuple[str, ...] = Field(default=(), description="what a dry run would have done")
 
+    @field_validator("schema_version", mode="before")
+    @classmethod
+    def _read_version_1(cls, value: Any) -> Any:
+        """Version 1 differs only in `schema_changes`, which are read as well."""
+        return 2 if value == 1 else value
+
     @property
     def code(self) -> ExitCode | None:
         """The exit code, None while the run lasts."""
@@ -176,7 +262,7 @@ class RunRecord(Record):
 
 # Fields that carry words of libraries, APIs and users; all others are ours and hold no secret.
 FREE_TEXT = {"message", "cause", "hint", "subject", "sql", "sample", "warnings", "plan",
-             "schema_changes", "select"}  # fmt: skip
+             "table", "column", "new_name", "touches", "select"}  # fmt: skip
 
 
 def redacted(record: RunRecord, redact: Callable[[str], str]) -> RunRecord:

@@ -117,6 +117,10 @@ class Source(Part):
     ) = Field(
         default=None, description="what dlt does with a table or column that is new or changed"
     )
+    on_new_column: Literal["report"] = Field(
+        default="report",
+        description="what a run does about a column that the models do not have",
+    )
     for_each: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
         description="placeholder: values; each resource that names {placeholder} runs per value",

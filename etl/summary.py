@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from etl.errors import ExitCode
 from etl.records import RunRecord
@@ -44,8 +45,8 @@ def _sources(record: RunRecord) -> Iterator[str]:
         yield (
             f"  extract    {s.source}.{s.resource}: {s.rows:,} rows, {s.pages} pages"
             + (f", {s.retries} retries" if s.retries else "")
-            + (f", schema: {'; '.join(s.schema_changes)}" if s.schema_changes else "")
         )
+        yield from (f"             schema: {change}" for change in s.schema_changes)
 
 
 def _models(record: RunRecord) -> Iterator[str]:
@@ -92,8 +93,14 @@ def _failures(record: RunRecord) -> Iterator[str]:
         yield f"  warning    {w}"
     for f in record.failures:
         yield f"  {f.exit_name} ({f.exit_code})  {f.message}"
+        yield from (f"             row: {_short(row)}" for row in f.sample)
         if f.hint:
             yield f"             → {f.hint}"
+
+
+def _short(row: dict[str, Any]) -> str:
+    text = ", ".join(f"{k}: {v}" for k, v in row.items() if not k.startswith("_dlt"))
+    return text if len(text) <= 300 else text[:300] + " …"
 
 
 def _where_to_look(record: RunRecord, settings: Settings) -> Iterator[str]:

@@ -69,6 +69,18 @@ def exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bo
     return bool(row and row[0])
 
 
+def read_types(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, dict[str, str]]:
+    """The columns of every table of a schema with their types, by table."""
+    found: dict[str, dict[str, str]] = {}
+    for table, column, kind in connection.execute(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns "
+        "WHERE table_schema = ? ORDER BY ordinal_position",
+        [schema],
+    ).fetchall():
+        found.setdefault(table, {})[column] = kind
+    return found
+
+
 def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError | None:
     """The class of a DuckDB failure that is the machine's, None when it is the query's.
 
@@ -140,14 +152,7 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, 
     for table in tables:
         schema, _, name = table["name"].replace('"', "").rpartition(".")
         schema = schema.rpartition(".")[2]
-        present = {
-            row[0]
-            for row in connection.execute(
-                "SELECT column_name FROM information_schema.columns "
-                "WHERE table_schema = ? AND table_name = ?",
-                [schema, name],
-            ).fetchall()
-        }
+        present = read_types(connection, schema).get(name, {})
         columns = table["columns"]
         target = quoted(schema, name)
         if not present:

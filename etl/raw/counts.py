@@ -20,17 +20,21 @@ class RawTable:
     def __init__(self, raw: Raw, table: str) -> None:
         self._raw = raw
         self._schema = raw.pipeline.default_schema
-        self._name = str(self._schema.naming.normalize_tables_path(table))
-        self._known: Mapping[str, Any] = self._schema.tables.get(self._name) or {}
+        self.name = str(self._schema.naming.normalize_tables_path(table))
+        self._known: Mapping[str, Any] = self._schema.tables.get(self.name) or {}
 
     def __str__(self) -> str:
-        return f"{self._raw.dataset}.{self._name}"
+        return f"{self._raw.dataset}.{self.name}"
 
     @property
     def keeps_rows(self) -> bool:
-        """True when every row of the API must stand in raw: append or replace, none discarded."""
-        disposition = self._known.get("write_disposition")
-        return disposition in ("append", "replace") and self._discards_nothing
+        """True when every row that no contract refused must stand in raw: append or replace."""
+        return self._known.get("write_disposition") in ("append", "replace")
+
+    @property
+    def is_replaced(self) -> bool:
+        """True when each extraction replaces the table."""
+        return self._known.get("write_disposition") == "replace"
 
     @property
     def merged_by(self) -> frozenset[str]:
@@ -45,21 +49,12 @@ class RawTable:
         columns: dict[str, Any] = known.get("columns", {})
         if (
             known.get("write_disposition") != "merge"
-            or not self._discards_nothing
             or strategy not in ("delete-insert", "upsert")
             or any(known.get(hint) for hint in PARTIAL_MERGES)
             or any(c.get("merge_key") for c in columns.values())
         ):
             return frozenset()
         return frozenset(n for n, c in columns.items() if c.get("primary_key"))
-
-    @property
-    def _discards_nothing(self) -> bool:
-        contracts = (
-            self._schema.settings.get("schema_contract"),
-            self._known.get("schema_contract"),
-        )
-        return not any("discard_row" in str(c) for c in contracts)
 
     def column(self, name: str) -> str:
         """A column's name as dlt writes it."""
@@ -79,10 +74,10 @@ class RawTable:
 
     def _count(self, condition: str, parameters: list[list[str]]) -> int:
         with self._raw.connection() as connection:
-            if not exists(connection, self._raw.dataset, self._name):
+            if not exists(connection, self._raw.dataset, self.name):
                 return 0
             row = connection.execute(
-                f"SELECT count(*) FROM {quoted(self._raw.dataset, self._name)} WHERE {condition}",  # noqa: S608
+                f"SELECT count(*) FROM {quoted(self._raw.dataset, self.name)} WHERE {condition}",  # noqa: S608
                 parameters,
             ).fetchone()
         return int(row[0]) if row else 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import duckdb
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.exceptions import DictValidationException, MissingDependencyException
-from dlt.common.schema.exceptions import DataValidationError
+from dlt.common.schema.exceptions import DataValidationError, SchemaException
 from dlt.extract.exceptions import ResourceExtractionError
 from requests import HTTPError
 from requests.exceptions import InvalidURL, MissingSchema
@@ -16,18 +18,21 @@ from etl.errors import (
     EtlError,
     ExtractError,
     LoadError,
-    SchemaError,
     UnreachableError,
     causes,
     classify_os_error,
 )
+from etl.raw.contracts import describe_breach
 from etl.raw.places import UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_duckdb
 
 
-def classify(error: BaseException, source: str, step: str) -> EtlError:
-    """The class of a failure inside dlt, by the types in its chain of causes."""
+def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = ()) -> EtlError:
+    """The class of a failure inside dlt, by the types in its chain of causes.
+
+    A row that is shown as its cause has the columns of `pii` masked.
+    """
     chain = causes(error)
     resource = next((c.pipe_name for c in chain if isinstance(c, ResourceExtractionError)), None)
     subject = f"{source}.{resource}" if resource else source
@@ -38,7 +43,13 @@ def classify(error: BaseException, source: str, step: str) -> EtlError:
                 if cause.message.startswith(f"{resource},"):
                     cause.message = f"{source}.{cause.message}"
             return cause
-    for rule in (_schema, _http, _config, _machine):
+    for cause in chain:
+        # In the load step it is no row's fault.
+        if isinstance(cause, DataValidationError) or (
+            isinstance(cause, SchemaException) and step == "normalize"
+        ):
+            return describe_breach(cause, subject, step, pii)
+    for rule in (_http, _config, _machine):
         if (found := rule(chain, subject, step)) is not None:
             return found
     root = chain[-1]
@@ -57,20 +68,6 @@ def classify(error: BaseException, source: str, step: str) -> EtlError:
 
 def _text(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
-
-
-def _schema(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
-    for cause in chain:
-        if isinstance(cause, DataValidationError):
-            column = f".{cause.column_name}" if cause.column_name else ""
-            return SchemaError(
-                f"{subject}: {cause.table_name}{column}: the contract on {cause.schema_entity} "
-                f"({cause.contract_mode}) does not allow it",
-                subject=subject,
-                hint="mend the source or change sources.<name>.schema_contract"
-                + ("; the package is kept in data/quarantine" if step == "normalize" else ""),
-            )
-    return None
 
 
 def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | None:

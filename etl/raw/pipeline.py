@@ -12,14 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
+from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.pipeline.abort import TAbortPlan
 
 from etl.api_fields import ROWS, FieldPaths, name_columns, save_fields
+from etl.drift import Count, Shape
 from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
+from etl.raw.discards import count_discards
 from etl.raw.failures import classify
 from etl.raw.repair import is_committed, take_back
+from etl.raw.shapes import (
+    LOADS,
+    count_values,
+    declared_tables,
+    drop_placeholders,
+    read_shape,
+)
+from etl.records import Discarded
 from etl.runs import write_atomically
 from etl.settings import Settings, dataset_name
+from etl.warehouse import ensure_tables, exists
 
 if TYPE_CHECKING:
     from dlt.common.pipeline import LoadInfo
@@ -32,16 +44,16 @@ LEAN_MEMORY = "192MB"
 
 @dataclass(frozen=True)
 class Committed:
-    """Load packages that stand in raw now, and what they changed in its schema."""
+    """Load packages that stand in raw now, and what a schema contract left out of them."""
 
-    load_ids: tuple[str, ...]
-    schema_changes: tuple[str, ...]
+    load_ids: tuple[str, ...] = ()
+    discarded: tuple[Discarded, ...] = ()
 
     def __add__(self, other: Committed) -> Committed:
-        return Committed(self.load_ids + other.load_ids, self.schema_changes + other.schema_changes)
+        return Committed(self.load_ids + other.load_ids, self.discarded + other.discarded)
 
 
-NOTHING = Committed((), ())
+NOTHING = Committed()
 
 
 class Raw:
@@ -57,6 +69,8 @@ class Raw:
         self.source = source
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
+        self._pii = settings.transform.pii
+        self._refused: tuple[Discarded, ...] = ()
         self._accepted = settings.dlt_dir / source / "accepted"
         self._last = settings.dlt_dir / source / "last.json"
         self._quarantine = settings.data / "quarantine" / source
@@ -146,7 +160,7 @@ class Raw:
         Returns:
             Load ids of the new package; empty when the source gave nothing at all.
         """
-        with self._translated("extract"):
+        with self._translated("extract"), count_discards() as discards:
             info = self.pipeline.extract(
                 source,
                 workers=workers,
@@ -154,7 +168,8 @@ class Raw:
                 loader_file_format="parquet",
                 refresh="drop_data" if refresh else None,
             )
-            return list(info.loads_ids)
+        self._refused = discards.records()
+        return list(info.loads_ids)
 
     def accept(self, load_ids: Iterable[str]) -> None:
         """Note that the guards passed: from here on a crash loses nothing."""
@@ -192,27 +207,37 @@ class Raw:
         """
         self._drop_normalized_twice()
         try:
-            with self._translated("normalize"):
+            with self._translated("normalize"), count_discards() as discards:
                 self.pipeline.normalize()
         except (SchemaError, LoadError):
             self._put_in_quarantine(self.pipeline.list_extracted_load_packages())
             raise
         loaded = set(self._take_back())
+        self._drop_placeholders()
         try:
             info = self._load()
         except LoadError:
             self._take_back()
             self._put_in_quarantine(self.pipeline.list_normalized_load_packages())
             raise
-        changes: list[str] = []
         if info is not None:
             loaded |= set(info.loads_ids)
-            for package in info.load_packages:
-                changes += _changes(package.schema_update)
         for marker in self._accepted.glob("*"):
             marker.unlink(missing_ok=True)
         self._drop_old_packages()
-        return Committed(tuple(sorted(loaded)), tuple(changes))
+        refused, self._refused = self._refused, ()
+        return Committed(tuple(sorted(loaded)), refused + discards.records())
+
+    def _drop_placeholders(self) -> None:
+        packages = self.pipeline._get_load_storage().normalized_packages
+        tables = {
+            ParsedLoadJobFileName.parse(Path(path).name).table_name
+            for load_id in self.pipeline.list_normalized_load_packages()
+            for path in packages.list_new_jobs(load_id)
+        }
+        if tables:
+            with self.connection() as connection:
+                drop_placeholders(connection, self.dataset, sorted({*tables, LOADS}))
 
     def _load(self) -> LoadInfo | None:
         """Load with little memory; with as much as DuckDB likes when that was too little.
@@ -292,6 +317,29 @@ class Raw:
         for load_id in sorted(storage.list_packages())[:-KEPT_PACKAGES]:
             storage.delete_package(load_id, not_exists_ok=True)
 
+    # -- the schema ------------------------------------------------------------------------
+
+    def shape(self) -> Shape:
+        """The tables that were loaded so far, as dlt records them."""
+        return read_shape(self.pipeline.default_schema) if self.pipeline.schema_names else {}
+
+    def count_values(
+        self, shape: Shape, load_ids: Iterable[str], *, others: bool = False
+    ) -> dict[str, Count]:
+        """Rows and values that these load packages brought, or all others did."""
+        with self.connection() as connection:
+            return count_values(connection, self.dataset, shape, load_ids, others=others)
+
+    def ensure_tables(self, source: DltSource) -> list[str]:
+        """Make, empty, what the source declares or has recorded and the warehouse lacks."""
+        schema = self.pipeline.default_schema if self.pipeline.schema_names else source.schema
+        with self.pipeline.destination_client() as client:
+            types = client.capabilities.get_type_mapper()
+            tables = declared_tables(source, schema, types, self.dataset)
+        with self.connection() as connection:
+            missing = [t for t in tables if not exists(connection, self.dataset, _bare(t["name"]))]
+            return ensure_tables(connection, missing)
+
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection to the warehouse, in dlt's own pool of this process."""
@@ -312,18 +360,10 @@ class Raw:
             stopped = next((c for c in causes(e) if isinstance(c, Stopped)), None)
             if stopped is not None:
                 raise stopped from e
-            raise classify(e, self.source, step) from e
+            found = classify(e, self.source, step, self._pii)
+            # dlt's own words quote the row: where it is shown masked they must not follow.
+            raise found from None if found.sample else e
 
 
-def _changes(update: dict[str, Any]) -> list[str]:
-    """A package's schema update in words; dlt's own tables and columns are left out."""
-    changes = []
-    for name, table in sorted(update.items()):
-        if name.startswith("_dlt"):
-            continue
-        columns = [c for c in table.get("columns", {}).values() if not c["name"].startswith("_dlt")]
-        if "_dlt_id" in table.get("columns", {}):
-            changes.append(f"new table {name} ({len(columns)} columns)")
-        else:
-            changes += [f"new column {name}.{c['name']} {c.get('data_type', '')}" for c in columns]
-    return changes
+def _bare(name: str) -> str:
+    return name.partition(".")[2]

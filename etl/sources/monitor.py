@@ -78,6 +78,12 @@ class Monitor:
                 self.fields[resource].base = base
         return list(self.fields.values())
 
+    def whole_tables(self) -> set[str]:
+        """Tables that the extraction reads from their first row to their last."""
+        return set(self.tables.values()) - {
+            t for r, t in self.tables.items() if r in self.incremental
+        }
+
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
 

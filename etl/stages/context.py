@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from etl.drift import Drift
 from etl.progress import Progress
 from etl.records import Options
 from etl.runs import Run
@@ -24,6 +25,7 @@ class RunContext:
 
     `done_sources` need no second extraction when the stage is tried again; `transformed` tells the
     audit stage that the models' own audits have just run, `idle` that there was nothing to do.
+    `drift` waits to be told.
     """
 
     settings: Settings
@@ -32,6 +34,7 @@ class RunContext:
     stop: Stop
     progress: Progress
     done_sources: set[str] = field(default_factory=set)
+    drift: dict[str, Drift] = field(default_factory=dict)
     transformed: bool = False
     idle: bool = False
     warehouse_turn: threading.Lock = field(default_factory=threading.Lock)

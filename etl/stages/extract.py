@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 
 from loguru import logger
 
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
-from etl.raw import Committed, Raw, RawTable
-from etl.records import Reconciliation, SourceRun
+from etl.raw import NOTHING, Committed, Raw, RawTable
+from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.settings import Source
 from etl.sources.build import build_source
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.context import RunContext
+from etl.stages.drift import find_drift, tell_drift
 
 
 def extract(ctx: RunContext) -> None:
@@ -59,6 +62,7 @@ def extract(ctx: RunContext) -> None:
             failures.append(error)
         else:
             raise error
+    tell_drift(ctx)
     if failures:
         raise StageError(failures)
 
@@ -80,6 +84,7 @@ def _import_sqlmesh() -> None:
 def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
     with stage_context("extract", source=name):
         raw = Raw(ctx.settings, name)
+        earlier = raw.shape()
         with ctx.warehouse_turn:
             pending = raw.finish_pending()
         if pending.load_ids:
@@ -104,6 +109,10 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             wait=ctx.stop.wait,
             first=raw.is_new,
         )
+        with ctx.warehouse_turn:
+            created = raw.ensure_tables(built)
+        if created:
+            logger.bind(tables=created).info("declared raw tables were created empty")
         refresh = ctx.refresh
         if refresh:
             logger.warning(
@@ -120,12 +129,17 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         raw.accept(load_ids)
         ctx.stop.check()
         with ctx.warehouse_turn:
-            committed = raw.commit() if load_ids else Committed((), ())
-            _reconcile(ctx, raw, monitor, load_ids)
+            committed = raw.commit() if load_ids else NOTHING
+            _reconcile(ctx, raw, monitor, load_ids, committed.discarded)
+            whole = {
+                t.name for t in map(partial(RawTable, raw), monitor.whole_tables()) if t.is_replaced
+            }
+            drift = find_drift(raw, earlier, (pending + committed).load_ids, whole)
         if load_ids:
             raw.remember_fields(monitor.field_paths())
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
-        _report(ctx, name, monitor, session, pending, committed)
+        _report(ctx, raw, monitor, session, pending + committed, drift.changes)
+        ctx.drift[name] = drift
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:
@@ -135,8 +149,16 @@ def _show_page(ctx: RunContext, source: str, rows: int) -> None:
     ctx.progress.advance("rows", source, rows)
 
 
-def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str]) -> None:
+def _reconcile(
+    ctx: RunContext,
+    raw: Raw,
+    monitor: Monitor,
+    load_ids: list[str],
+    discarded: tuple[Discarded, ...],
+) -> None:
     """Compare the rows, or the keys of what is merged, that passed by with those in raw.
+
+    Rows that a contract refused are taken off.
 
     Raises:
         ReconciliationError: names table, load package and both numbers.
@@ -144,18 +166,20 @@ def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str])
     if not load_ids:
         return
 
-    def compare(expected: int, what: str, found: int) -> None:
+    def compare(expected: int, what: str, found: int, refused: int = 0) -> None:
         result = Reconciliation(
             between="api-raw",
             subject=str(stored),
             load_id=",".join(load_ids),
             expected=expected,
             found=found,
+            discarded=refused,
         )
         ctx.run.reconciliations.append(result)
         if not result.agrees:
+            less = f" besides {refused} that the schema contract discards" if refused else ""
             raise ReconciliationError(
-                f"{stored}: {expected} {what}, {found} stand in raw "
+                f"{stored}: {expected} {what}{less}, {found} stand in raw "
                 f"(load package {result.load_id})",
                 subject=raw.source,
                 hint="nothing of this source is transformed in this run; compare "
@@ -164,12 +188,15 @@ def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str])
 
     for table, rows in sorted(monitor.rows.items()):
         stored = RawTable(raw, table)
+        refused = sum(d.rows for d in discarded if d.table == stored.name)
         keys = monitor.keys.get(table)
         if stored.keeps_rows:
-            compare(rows, "rows came from the API", stored.count_rows(load_ids))
+            there = stored.count_rows(load_ids)
+            compare(rows - refused, "rows came from the API", there, refused)
         elif (
             keys is not None
             and keys.kept is not None
+            and not refused  # of which keys they were nobody knows
             and {stored.column(c) for c in keys.columns} == stored.merged_by
         ):
             compare(keys.kept, "keys came from the API", stored.count_rows(load_ids))
@@ -180,40 +207,53 @@ def _reconcile(ctx: RunContext, raw: Raw, monitor: Monitor, load_ids: list[str])
 
 def _report(
     ctx: RunContext,
-    name: str,
+    raw: Raw,
     monitor: Monitor,
     session: ApiSession | None,
-    pending: Committed,
     committed: Committed,
+    changes: tuple[SchemaChange, ...],
 ) -> None:
-    changes = pending.schema_changes + committed.schema_changes
-    load_ids = pending.load_ids + committed.load_ids
     tables = sorted(set(monitor.tables.values()) | set(monitor.rows))
+    owner = _owner(raw, tables)
     for table in tables:
         resources = [r for r, t in monitor.tables.items() if t == table]
         ctx.run.sources.append(
             SourceRun(
-                source=name,
+                source=raw.source,
                 resource=table,
                 rows=monitor.rows[table],
                 pages=sum(monitor.pages[r] for r in resources),
                 requests=sum(session.requests[r] for r in resources) if session else 0,
                 retries=sum(session.retries[r] for r in resources) if session else 0,
-                load_ids=load_ids,
-                schema_changes=tuple(c for c in changes if _of_table(c, table)),
+                load_ids=committed.load_ids,
+                schema_changes=tuple(c for c in changes if owner(c.table) == table),
+                discarded=tuple(d for d in committed.discarded if owner(d.table) == table),
             )
         )
+    for discard in committed.discarded:
+        warning = f"{raw.source}: {discard}"
+        logger.bind(**discard.model_dump()).warning(warning)
+        ctx.run.warnings.append(warning)
     logger.bind(
         rows=sum(monitor.rows.values()),
         pages=sum(monitor.pages.values()),
-        load_ids=list(load_ids),
+        load_ids=list(committed.load_ids),
         schema_changes=len(changes),
+        discarded_rows=sum(d.rows for d in committed.discarded),
+        discarded_values=sum(d.values for d in committed.discarded),
     ).info("extracted and committed")
 
 
-def _of_table(change: str, table: str) -> bool:
-    name = change.split(" ")[2].split(".", maxsplit=1)[0]
-    return name == table or name.startswith(f"{table}__")
+def _owner(raw: Raw, tables: list[str]) -> Callable[[str], str | None]:
+    """Which of these tables a raw table belongs to: itself, or the root that it is nested in."""
+    by_name = {RawTable(raw, t).name: t for t in tables}
+
+    def owner(table: str) -> str | None:
+        roots = [n for n in by_name if table == n or table.startswith(f"{n}__")]
+        # A table that a row named itself belongs to no resource that could be told.
+        return by_name[max(roots, key=len)] if roots else next(iter(tables), None)
+
+    return owner
 
 
 def _plan_source(ctx: RunContext, name: str, source: Source) -> None:

@@ -27,7 +27,8 @@ from etl.stages.idle import (
     note_transformation,
 )
 from etl.stages.reconcile import raw_tables, reconcile
-from etl.warehouse import connect, connect_read_only, ensure_tables, expected_tables
+from etl.stages.tables import ensure_raw_tables
+from etl.warehouse import connect, connect_read_only
 
 if TYPE_CHECKING:
     from etl.project.runner import Project
@@ -48,10 +49,8 @@ def transform(ctx: RunContext) -> None:
     run.models, run.audits = [], []
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
+    ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
-        created = ensure_tables(connection, expected_tables(settings.sqlmesh_dir))
-        if created:
-            logger.bind(tables=created).info("raw tables without data were created empty")
         idle = find_idle(connection, settings, ctx.options, datetime.now(UTC))
         # The counts are compared all the same; what differs needs the models to be held back.
         if idle is not None and not reconcile(connection, run, idle.pairs):
@@ -252,8 +251,12 @@ def plan_lines(
     environment: str,
     choose: Callable[[Project], set[str] | None] = lambda project: None,
     options: Options | None = None,
+    also: Callable[[Project], list[str]] = lambda project: [],
 ) -> list[str]:
-    """What SQLMesh would do, found on a copy of its state: nothing in data/ is written to."""
+    """What SQLMesh would do, found on a copy of its state: nothing in data/ is written to.
+
+    `also` adds lines that need the project.
+    """
     from etl.project.runner import describe_plan
 
     with copied_project(settings, environment) as project:
@@ -263,7 +266,7 @@ def plan_lines(
             wanted = select if select is not None else project.graph.names
             again = _to_restate(project, options, wanted)
             lines += [f"transform: build {m} anew{_interval(options)}" for m in sorted(again)]
-        return lines
+        return [*lines, *also(project)]
 
 
 @contextmanager

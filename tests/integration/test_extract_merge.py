@@ -102,6 +102,14 @@ def test_upsert_is_counted_by_key(settings: Settings) -> None:
     assert extract(settings, [row(2), row(3)], **strategy("upsert")) == [(2, 2)]
 
 
+def test_keys_are_counted_unless_a_contract_discarded_rows_of_them(settings: Settings) -> None:
+    strict = {"schema_contract": {"columns": "discard_row"}}
+    assert extract(settings, [row(1), row(2)], **strict) == [(2, 2)]
+    assert extract(settings, [row(1), row(3)], **strict) == [(2, 2)]
+    assert extract(settings, [row(1), row(4, elo=7)], **strict) == []
+    assert query(settings, "SELECT id FROM shop_raw.things ORDER BY 1") == [(1,), (2,), (3,)]
+
+
 @pytest.mark.parametrize(
     "hints",
     [
@@ -113,7 +121,6 @@ def test_upsert_is_counted_by_key(settings: Settings) -> None:
         {"merge_key": "name"},
         {"primary_key": None},
         {"primary_key": "owner__id"},
-        {"schema_contract": {"data_type": "discard_row"}},
     ],
     ids=str,
 )

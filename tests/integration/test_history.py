@@ -31,6 +31,7 @@ from etl.records import (
     Options,
     Reconciliation,
     RunRecord,
+    SchemaChange,
     SourceRun,
     Stage,
 )
@@ -74,7 +75,7 @@ RECORD = RunRecord(
             requests=3,
             retries=1,
             load_ids=("1.5", "2.5"),
-            schema_changes=("new table orders (3 columns)",),
+            schema_changes=(SchemaChange(kind="new", table="orders", column="«id»"),),
         ),
     ),
     models=(

@@ -1,0 +1,154 @@
+"""Raw tables as dlt records them: their shape, what packages brought, and empty ones to begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import duckdb
+from dlt.common.schema.utils import is_complete_column, normalize_table_identifiers
+
+from etl.drift import Column, Count, Shape, Table
+from etl.warehouse import quoted, read_types
+
+if TYPE_CHECKING:
+    from dlt.common.destination.capabilities import DataTypeMapper
+    from dlt.common.schema import Schema
+    from dlt.extract import DltSource
+
+LOADS = "_dlt_loads"
+
+
+def read_shape(schema: Schema) -> dict[str, Table]:
+    """Every table that has been loaded, without dlt's own columns."""
+    tables = {str(t["name"]): t for t in schema.data_tables(seen_data_only=True)}
+    return {
+        table_name: Table(
+            table_name,
+            table.get("parent"),
+            {
+                name: Column(str(c["data_type"]), _variant_of(name, dict(c)))
+                for name, c in table.get("columns", {}).items()
+                if is_complete_column(c) and not name.startswith("_dlt_")
+            },
+        )
+        for table_name, table in tables.items()
+    }
+
+
+def _variant_of(name: str, column: dict[str, Any]) -> str:
+    return name.rpartition("__v_")[0] if column.get("variant") else ""
+
+
+def count_values(
+    connection: duckdb.DuckDBPyConnection,
+    dataset: str,
+    shape: Shape,
+    load_ids: Iterable[str],
+    *,
+    others: bool = False,
+) -> dict[str, Count]:
+    """What these load packages brought (or all `others`), one query for each table.
+
+    Tables whose rows do not tell their package (Arrow tables without `_dlt_load_id`) are left out.
+    """
+    present = read_types(connection, dataset)
+    among, ids = "NOT IN" if others else "IN", list(load_ids)
+    counts: dict[str, Count] = {}
+    for table in shape.values():
+        chain = [table.name, *_parents(shape, table.name)]
+        linked = all("_dlt_parent_id" in present.get(name, ()) for name in chain[:-1])
+        if not linked or "_dlt_load_id" not in present.get(chain[-1], ()):
+            continue
+        columns = [c for c in table.columns if c in present[table.name]]
+        parents = "count(DISTINCT t0._dlt_parent_id)" if table.parent else "0"
+        listed = "".join(f", count(t0.{quoted(c)})" for c in columns)
+        joins = "".join(
+            f" JOIN {quoted(dataset, name)} t{i} ON t{i - 1}._dlt_parent_id = t{i}._dlt_id"
+            for i, name in enumerate(chain)
+            if i
+        )
+        row = connection.execute(
+            f"SELECT count(*), {parents}{listed} FROM {quoted(dataset, table.name)} t0{joins} "  # noqa: S608
+            f"WHERE t{len(chain) - 1}._dlt_load_id {among} (SELECT unnest(?))",
+            [ids],
+        ).fetchone()
+        if row:
+            values = {c: int(n) for c, n in zip(columns, row[2:], strict=True)}
+            counts[table.name] = Count(int(row[0]), values, int(row[1]))
+    return counts
+
+
+def _parents(shape: Shape, name: str) -> Iterator[str]:
+    parent = shape[name].parent
+    while parent is not None and parent in shape:
+        yield parent
+        parent = shape[parent].parent
+
+
+def declared_tables(
+    source: DltSource, schema: Schema, types: DataTypeMapper, dataset: str
+) -> list[dict[str, Any]]:
+    """The tables that a source declares or has recorded, for `ensure_tables`: name and columns.
+
+    Columns whose type nobody has told are not among them: dlt adds them with the first rows.
+    """
+    tables: dict[str, dict[str, Any]] = {LOADS: dict(schema.tables[LOADS]["columns"])}
+    nested: set[str] = set()
+    for table in [*schema.data_tables(), *_declared(source, schema)]:
+        tables.setdefault(table["name"], {}).update(table.get("columns", {}))
+        if table.get("parent"):
+            nested.add(table["name"])
+    return [
+        {
+            "name": f"{dataset}.{name}",
+            "columns": _own_columns(name, name in nested)
+            | {
+                c["name"]: types.to_destination_type(c, cast(Any, {"name": name, "columns": {}}))
+                for c in columns.values()
+                if is_complete_column(c)
+            },
+        }
+        for name, columns in tables.items()
+    ]
+
+
+def _declared(source: DltSource, schema: Schema) -> Iterator[Any]:
+    for resource in source.selected_resources.values():
+        try:
+            root = resource.compute_table_schema()
+            nested = resource.compute_nested_table_schemas(str(root["name"]), schema.naming)
+        except Exception:  # noqa: BLE001, S112  hints may be functions of a row, there is none yet
+            continue
+        for table in (root, *nested):
+            yield normalize_table_identifiers(table, schema.naming)
+
+
+def _own_columns(name: str, is_nested: bool) -> dict[str, str]:
+    """The columns that dlt gives every row: those of a nested table link it to its parent."""
+    if name == LOADS:
+        return {}
+    if is_nested:
+        return {"_dlt_parent_id": "VARCHAR", "_dlt_list_idx": "BIGINT", "_dlt_id": "VARCHAR"}
+    return {"_dlt_load_id": "VARCHAR", "_dlt_id": "VARCHAR"}
+
+
+def drop_placeholders(
+    connection: duckdb.DuckDBPyConnection, dataset: str, tables: Iterable[str]
+) -> None:
+    """Drop tables that were made empty ahead of their first rows: dlt makes them as they must be.
+
+    It would add what they lack, and DuckDB adds no column that is NOT NULL. A table that dlt
+    itself made has such a column and is never taken for one of ours.
+    """
+    for name in tables:
+        found = connection.execute(
+            "SELECT bool_and(is_nullable = 'YES') FROM information_schema.columns "
+            "WHERE table_schema = ? AND table_name = ?",
+            [dataset, name],
+        ).fetchone()
+        if not found or not found[0]:
+            continue
+        table = quoted(dataset, name)
+        if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:  # noqa: S608
+            connection.execute(f"DROP TABLE {table}")

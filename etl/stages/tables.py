@@ -1,0 +1,71 @@
+"""Makes, empty, the raw tables that are declared and were never loaded: no plan breaks on them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+import duckdb
+from loguru import logger
+
+from etl.errors import EtlError
+from etl.settings import NAME, Settings, Source, dataset_name
+from etl.warehouse import connect, ensure_tables, exists, expected_tables
+
+
+def ensure_raw_tables(settings: Settings) -> list[str]:
+    """Make what models expect (external models) and what sources declare; returns what was made.
+
+    The extract stage has made the tables of the sources that it read. Others are asked only when
+    something of theirs is missing: dlt costs a second.
+    """
+    with connect(settings.warehouse) as connection:
+        lacking = [n for n, s in settings.active_sources.items() if _lacks(connection, n, s)]
+    created: list[str] = []
+    for name in lacking:
+        try:
+            created += _make_declared(settings, name)
+        except EtlError as e:
+            # The source's own run says what is wrong with it; the others go on.
+            logger.bind(source=name).warning(f"its raw tables could not be made ahead: {e}")
+    with connect(settings.warehouse) as connection:
+        created += ensure_tables(connection, expected_tables(settings.sqlmesh_dir))
+    if created:
+        logger.bind(tables=created).info("raw tables without data were created empty")
+    return created
+
+
+def _lacks(connection: duckdb.DuckDBPyConnection, name: str, source: Source) -> bool:
+    dataset = dataset_name(source=name)
+    tables = ["_dlt_loads", *_plain_tables(source)]
+    return any(not exists(connection, dataset, table) for table in tables)
+
+
+def _plain_tables(source: Source) -> list[str]:
+    """Tables whose names dlt leaves as they are; the others it alone can tell."""
+    names = []
+    for resource in source.resources:
+        given = {"name": resource} if isinstance(resource, str) else resource
+        name = str(given.get("table_name", given.get("name")))
+        if given.get("selected", True) and re.fullmatch(NAME, name) and not name.endswith("_"):
+            names.append(name)
+    return names
+
+
+def _make_declared(settings: Settings, name: str) -> list[str]:
+    from etl.raw import Raw
+    from etl.sources.build import build_source
+    from etl.sources.monitor import Monitor
+
+    source = settings.sources[name]
+    raw = Raw(settings, name)
+    built, _ = build_source(
+        name,
+        source,
+        Monitor(name, source),
+        project=settings.project,
+        snapshot_date=settings.snapshot_date(datetime.now(UTC)),
+        wait=lambda seconds: None,
+        first=raw.is_new,
+    )
+    return raw.ensure_tables(built)
