@@ -117,9 +117,9 @@ class Source(Part):
     ) = Field(
         default=None, description="what dlt does with a table or column that is new or changed"
     )
-    on_new_column: Literal["report"] = Field(
+    on_new_column: Literal["generate", "report"] = Field(
         default="report",
-        description="what a run does about a column that the models do not have",
+        description="what a run does about columns and tables that the models do not have",
     )
     for_each: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,

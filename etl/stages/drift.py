@@ -12,7 +12,6 @@ from etl.drift import Drift, Shape, compare, remember
 from etl.errors import EtlError
 from etl.raw import Raw
 from etl.records import SchemaChange
-from etl.runs import Run
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
 from etl.stages.idle import fingerprint_project
@@ -107,19 +106,6 @@ def downstream_of(project: Project) -> Downstream:
         return tuple(f"{m}.{c}" for m, c in lineage.downstream(table, column))
 
     return downstream
-
-
-def sources_with_new_columns(run: Run) -> tuple[str, ...]:
-    """Sources in which this run found a table or column that the models do not have yet."""
-    return tuple(
-        sorted(
-            {
-                s.source
-                for s in run.sources
-                if any(c.kind == "new" or c.new_name is not None for c in s.schema_changes)
-            }
-        )
-    )
 
 
 def read_drift(settings: Settings) -> list[tuple[str, SchemaChange]]:

@@ -20,6 +20,7 @@ from etl.records import Options
 from etl.runs import Run
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
+from etl.stages.generation import generate_models
 from etl.stages.idle import (
     find_idle,
     fingerprint_packages,
@@ -49,6 +50,7 @@ def transform(ctx: RunContext) -> None:
     run.models, run.audits = [], []
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
+    ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
         idle = find_idle(connection, settings, ctx.options, datetime.now(UTC))
@@ -56,12 +58,15 @@ def transform(ctx: RunContext) -> None:
         if idle is not None and not reconcile(connection, run, idle.pairs):
             ctx.transformed = ctx.idle = True
             logger.bind(next_due=str(idle.due_at)).info("nothing new to transform")
+            if ungenerated:
+                raise StageError(ungenerated)
             return
         run.reconciliations = counted
     with ctx.project() as project:
         adopt_library_loggers()
         failures = transform_models(project, run, ctx.options, settings.transform.approve)
     ctx.transformed = True
+    failures = ungenerated + failures
     if failures:
         raise StageError(failures)
 

@@ -74,7 +74,7 @@ def test_a_conflict_ends_with_11_and_names_file_and_lines(job: Job) -> None:
     ("arguments", "told"),
     [
         (("--profile", "demo", "--source", "shp"), "--source shp: no such source"),
-        (("--source", "bluesky"), "bluesky: dlt has recorded no schema of it"),
+        (("--profile", "demo", "--source", "bluesky"), "bluesky: dlt has recorded no schema of it"),
         ((*SHOP, "--fact", "order"), "order: no such raw table"),
         ((*SHOP, "--table", "order"), "order: no such raw table"),
     ],

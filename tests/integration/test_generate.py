@@ -235,7 +235,7 @@ def test_hints_become_descriptions_grain_and_audits(made: Made) -> None:
     text = made.file("models/staging/stg_made__tickets.sql").read_text()
     assert "state = 'Where it stands.'" in text
     assert "grain id" in text
-    assert "not_null(columns := (state, id, _loaded_at, _dlt_load_id, _dlt_id))" in text
+    assert "not_null(columns := (id, state, _loaded_at, _dlt_load_id, _dlt_id))" in text
     made.build()
     made.query("UPDATE made_raw.tickets SET state = 'lost'")
     record = made.run("transform", full_refresh=True)
@@ -483,3 +483,53 @@ def test_a_package_whose_staging_failed_stays_active(made: Made) -> None:
     made.edit(path, "forall(criteria := (n > 1)), not_null(", "not_null(")
     made.build()
     assert made.query("SELECT is_active FROM etl_meta.load_packages") == [(False,)]
+
+
+# -- in a run ------------------------------------------------------------------------------------
+
+
+def _generating(made: Made) -> None:
+    made.edit(
+        "config/etl.yaml", "    required: false", "    required: false\n    on_new_column: generate"
+    )
+
+
+def test_a_run_brings_new_columns_and_tables_into_the_models_by_itself(made: Made) -> None:
+    _generating(made)
+    made.give({"name": "orders", **MERGE, "rows": [{"id": 1, "n": 1}]})
+    assert made.run().exit_code == 0
+    assert made.read("staging.stg_made__orders", "id, n") == [(1, 1)]
+    made.edit(
+        "sqlmesh/models/marts/dim_made__orders.sql", "  n AS n,", "  n AS n,\n  n * 2 AS twice,"
+    )
+    made.give({"name": "orders", **MERGE, "rows": [{"id": 2, "n": 4, "extra": "x", "l": [1]}]})
+    assert made.run().exit_code == 0
+    assert made.read("marts.dim_made__orders", "id, twice, extra") == [(1, 2, None), (2, 8, "x")]
+    assert made.read("staging.stg_made__orders__l", "value") == [(1,)]
+    # Nothing new: nothing is generated, and nothing is transformed.
+    record = made.run()
+    assert (record.exit_code, record.models) == (0, ())
+
+
+def test_a_run_killed_before_it_generated_leaves_it_to_the_next(made: Made) -> None:
+    _generating(made)
+    made.extract({"name": "orders", **MERGE, "rows": [{"id": 1}]})
+    assert not made.file("models").exists()
+    assert made.run("transform").exit_code == 0
+    assert made.read("staging.stg_made__orders", "id") == [(1,)]
+
+
+def test_a_conflict_in_a_run_keeps_the_models_that_stand_and_ends_with_11(made: Made) -> None:
+    _generating(made)
+    made.give({"name": "orders", **MERGE, "rows": [{"id": 1, "n": 1}]})
+    assert made.run().exit_code == 0
+    path = "sqlmesh/models/staging/stg_made__orders.sql"
+    made.edit(path, "  raw.n::BIGINT AS n,", "  raw.n::BIGINT AS n,\n  'by hand' AS extra,")
+    made.give({"name": "orders", **MERGE, "rows": [{"id": 2, "n": 4, "extra": "x"}]})
+    for _ in range(2):
+        record = made.run()
+        assert (record.exit_code, record.failures[0].subject) == (11, "generate")
+        assert made.read("staging.stg_made__orders", "id, extra") == [
+            (1, "by hand"), (2, "by hand")]  # fmt: skip
+    (made.folder / (path + ".new")).unlink()
+    assert made.run().exit_code == 0
