@@ -63,7 +63,8 @@ class FieldPaths:
     """The key paths in the rows of one resource.
 
     `base` is the JSON path of a row in the answer, `added` are keys that the job writes into the
-    rows, `copied` fields that dlt copies from the parent resource's row.
+    rows, `copied` fields that dlt copies from the parent resource's row, `together` the fields that
+    one row had (of the resource, or of a list in it).
     """
 
     table: str
@@ -72,6 +73,7 @@ class FieldPaths:
     copied: tuple[str, ...] = ()
     base: str = "$"
     paths: set[tuple[Step, ...]] = field(default_factory=set)
+    together: set[frozenset[tuple[Step, ...]]] = field(default_factory=set)
     _shapes: set[Any] = field(default_factory=set)
     _keys: set[tuple[str, ...]] = field(default_factory=set)
     _rows: int = 0
@@ -89,6 +91,7 @@ class FieldPaths:
                 shape = _shape(row)
                 if shape not in self._shapes:
                     self._walk(row, ())
+                    self._note_together(row, ())
                     if len(self._shapes) < MAX_SHAPES:
                         self._shapes.add(shape)
 
@@ -104,6 +107,21 @@ class FieldPaths:
         elif isinstance(value, list):
             for item in value:
                 self._walk(item, (*path, None))
+
+    def _note_together(self, row: dict[str, Any], path: tuple[Step, ...]) -> None:
+        fields: list[tuple[Step, ...]] = []
+        todo: list[tuple[Any, tuple[Step, ...]]] = [(row, path)]
+        while todo:
+            value, place = todo.pop()
+            if isinstance(value, dict):
+                todo += [(inner, (*place, str(key))) for key, inner in value.items()]
+            elif not isinstance(value, list):
+                fields.append(place)
+            else:
+                for item in value:
+                    if isinstance(item, dict):
+                        self._note_together(item, (*place, None))
+        self.together.add(frozenset(fields))
 
     def field_of(self, path: tuple[Step, ...]) -> ApiField:
         """What a path stands for."""
@@ -156,6 +174,25 @@ def name_columns(found: Iterable[FieldPaths], naming: Naming) -> Tables:
             (place,) = _places(paths.table, (key,), naming)
             tables.setdefault(place[0], {})[place[1]] = [ApiField(note=note)]
     return tables
+
+
+def find_collisions(found: Iterable[FieldPaths], naming: Naming) -> dict[str, list[str]]:
+    """Columns (`table.column`) for which one row had several fields: dlt keeps the last of them.
+
+    Each with the JSON paths of those fields.
+    """
+    collisions: dict[str, list[str]] = {}
+    for paths in found:
+        for fields in paths.together:
+            columns: dict[tuple[str, str], list[tuple[Step, ...]]] = {}
+            for path in fields:
+                columns.setdefault(_places(paths.table, path, naming)[0], []).append(path)
+            for (table, column), several in columns.items():
+                if len(several) > 1:
+                    collisions[f"{table}.{column}"] = sorted(
+                        paths.field_of(p).path for p in several
+                    )
+    return collisions
 
 
 def _places(root: str, path: tuple[Step, ...], naming: Naming) -> list[tuple[str, str]]:

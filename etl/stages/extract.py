@@ -122,6 +122,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         load_ids = raw.extract(built, workers=min(32, chains), refresh=refresh)
         try:
             monitor.check_source()
+            raw.check_names(monitor.field_paths())
         except EtlError:
             for load_id in load_ids:
                 raw.reject(load_id)

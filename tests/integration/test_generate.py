@@ -281,6 +281,29 @@ def test_long_names_many_columns_and_blobs_of_json_work(made: Made) -> None:
     assert made.read(f"staging.stg_made__x__{name}", "n") == [(1,)]
 
 
+@pytest.mark.parametrize(
+    ("row", "column", "fields"),
+    [
+        ({"id": 1, "a b": 1, "a_b": 2}, "made_raw.odd.a_b", "$.a_b and $['a b']"),
+        ({"id": 1, "isOn": None, "is_on": 2}, "made_raw.odd.is_on", "$.isOn and $.is_on"),
+        ({"id": 1, "a": {"b-c": 1, "b_c": 2}}, "made_raw.odd.a__b_c", "$.a.b_c and $.a['b-c']"),
+        ({"id": 1, "l": [{"x": 1}, {"y-z": 1, "y_z": 1}]}, "made_raw.odd__l.y_z",
+         "$.l[*].y_z and $.l[*]['y-z']"),
+    ],
+)  # fmt: skip
+def test_two_fields_that_would_share_a_column_are_refused_and_nothing_is_committed(
+    made: Made, row: dict[str, Any], column: str, fields: str
+) -> None:
+    made.give({"name": "odd", **MERGE, "rows": [{"id": 0}, row]})
+    record = made.run("extract")
+    assert record.exit_code == 10
+    assert record.failures[0].message.startswith(f"{column}: {fields} of one row")
+    assert made.query("SELECT count(*) FROM made_raw._dlt_loads") == [(0,)]
+    # In different rows each has the column to itself.
+    rows = [{"id": i, k: v} for i, (k, v) in enumerate(row.items()) if k not in ("id", "l")]
+    made.extract({"name": "odd", **MERGE, "rows": rows})
+
+
 def test_a_table_whose_name_is_too_long_for_sqlmesh_is_refused(made: Made) -> None:
     made.extract({"name": "x", **MERGE, "rows": [{"id": 1, "t" * 200: [{"n": 1}]}]})
     with pytest.raises(ConfigError, match="would have 221 characters"):
