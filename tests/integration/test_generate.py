@@ -509,6 +509,23 @@ def test_a_package_whose_staging_failed_stays_active(made: Made) -> None:
     assert made.query("SELECT is_active FROM etl_meta.load_packages") == [(False,)]
 
 
+def test_models_are_held_back_while_a_package_is_only_partly_in_raw(made: Made) -> None:
+    orders = {"name": "orders", **MERGE}
+    made.extract({**orders, "rows": [{"id": 1}, {"id": 2}]})
+    made.generate()
+    made.build()
+    # Killed between two files of a merge: the old rows are out, the new ones not yet in.
+    made.query("DELETE FROM made_raw.orders WHERE id = 2")
+    half = made.settings.dlt_dir / "made" / "load" / "normalized" / "1.5" / "completed_jobs"
+    half.mkdir(parents=True)
+    (half / "orders.0.parquet").touch()
+    record = made.run("transform", "audit", "load")
+    assert record.exit_code == 12
+    assert [(f.subject, f.stage) for f in record.failures] == [("made", "extract")]
+    assert "package 1.5 of a killed run is only partly in raw" in record.failures[0].message
+    assert made.read("staging.stg_made__orders", "id") == [(1,), (2,)]
+
+
 # -- in a run ------------------------------------------------------------------------------------
 
 
