@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from etl.generate.sql import describe_column, identifier
-from etl.generate.staging import DESCRIPTIONS
+from etl.generate.staging import describe_bookkeeping
 from etl.raw.schemas import RawColumn, RawSchema, RawTable
 
 HEAD = (
@@ -53,7 +53,7 @@ def _table(schema: RawSchema, table: RawTable) -> dict[str, Any]:
         or f"{table.name} as the source sent them; write disposition {table.disposition}.",
         "columns": {c.name: c.type for c in columns},
         "column_descriptions": {
-            c.name: DESCRIPTIONS.get(c.name, "Kept by dlt.")
+            c.name: describe_bookkeeping(table, c.name)
             if c.is_bookkeeping
             else describe_column(table, c)
             for c in columns

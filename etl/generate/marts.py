@@ -17,10 +17,8 @@ from etl.generate.sql import (
     staging_name,
     unique,
 )
-from etl.generate.staging import grain
+from etl.generate.staging import describe_bookkeeping, grain, is_current
 from etl.raw.schemas import RawSchema, RawTable
-
-VALID = {"_dlt_valid_from": "valid_from_at", "_dlt_valid_to": "valid_to_at"}
 
 
 def dimension(schema: RawSchema, table: RawTable) -> str:
@@ -28,27 +26,28 @@ def dimension(schema: RawSchema, table: RawTable) -> str:
 
     Without a key, a row for each raw row; with `scd2`, a row for each version.
     """
-    versions = table.disposition == "scd2"
     columns = {c.name: identifier(c.name) for c in table.data} | {LOADED_AT: LOADED_AT}
     descriptions = {c.name: describe_column(table, c) for c in table.data}
     descriptions[LOADED_AT] = "When the load package that brought the row was committed."
-    if versions:
-        columns |= {new: old for old, new in VALID.items()}
-        columns["is_current"] = "_dlt_valid_to IS NULL"
-        descriptions |= {
-            "valid_from_at": "From when on this version holds.",
-            "valid_to_at": "Until when this version held; NULL for the one that holds now.",
-            "is_current": "Whether this version holds now.",
-        }
-    key: tuple[str, ...]
-    if table.key:
-        key = (*table.key, "valid_from_at") if versions else table.key
-    else:
-        key = ("_dlt_id", "valid_from_at") if versions else ("_dlt_id",)
+    key = table.key or ("_dlt_id",)
+    if not table.key:
         columns["_dlt_id"] = "_dlt_id"
         descriptions["_dlt_id"] = "Identifier of the raw row, given by dlt."
+    validity = table.validity
+    if validity is not None:
+        key = (*key, "valid_from_at")
+        columns |= {
+            "valid_from_at": identifier(validity.start),
+            "valid_to_at": identifier(validity.end),
+            "is_current": is_current(validity),
+        }
+        descriptions |= {
+            "valid_from_at": describe_bookkeeping(table, validity.start),
+            "valid_to_at": describe_bookkeeping(table, validity.end),
+            "is_current": "Whether this version holds now.",
+        }
     name = mart_name("dim", schema.source, table.name)
-    story = "each version" if versions else "each one as it stands now"
+    story = "each version" if validity is not None else "each one as it stands now"
     if not table.key:
         story = "each row"
     block = model_block(
@@ -121,8 +120,8 @@ def fact(schema: RawSchema, table: RawTable) -> str:
 
 def _newest(table: RawTable, *, current: bool = False) -> str:
     """The clause that leaves one row for each key; empty when staging has no more than one."""
-    if table.disposition == "scd2" and current:
-        return " WHERE _dlt_valid_to IS NULL"
+    if table.validity is not None:
+        return f" WHERE {is_current(table.validity)}" if current else ""
     if table.disposition != "append" or not table.key or not table.is_root:
         return ""
     keys = ", ".join(identifier(c) for c in table.key)

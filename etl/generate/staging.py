@@ -25,7 +25,7 @@ from etl.generate.sql import (
     staging_name,
     unique,
 )
-from etl.raw.schemas import RawSchema, RawTable
+from etl.raw.schemas import RawSchema, RawTable, Validity
 
 # File names end at 255 bytes; in SQLMesh's cache up to 100 stand around the name.
 LONGEST_NAME = 150
@@ -36,8 +36,6 @@ DESCRIPTIONS = {
     "_dlt_parent_id": "_dlt_id of the row that the list belongs to.",
     "_dlt_root_id": "_dlt_id of the row of the root table.",
     "_dlt_list_idx": "Position in the list, from 0.",
-    "_dlt_valid_from": "From when on this version holds.",
-    "_dlt_valid_to": "Until when this version held; NULL for the one that holds now.",
 }
 STORIES = {
     "append": "one row for each row that a committed load package brought, nothing removed",
@@ -75,8 +73,8 @@ def staging_model(schema: RawSchema, table: RawTable) -> str:
 
 def grain(table: RawTable) -> tuple[str, ...]:
     """The columns that identify a row of the staging model."""
-    if table.disposition == "scd2":
-        return ("_dlt_id", "_dlt_valid_from") if table.is_root else ("_dlt_id",)
+    if table.validity is not None:
+        return ("_dlt_id", table.validity.start)
     keyed = table.is_root and table.disposition in ("merge", "replace")
     return table.key if keyed and table.key else ("_dlt_id",)
 
@@ -84,6 +82,22 @@ def grain(table: RawTable) -> tuple[str, ...]:
 def parent_of(table: RawTable) -> str | None:
     """The raw table of the row that a nested row belongs to."""
     return table.chain[0] if table.chain else None
+
+
+def describe_bookkeeping(table: RawTable, column: str) -> str:
+    """What a column is for that dlt or the staging model adds."""
+    if table.validity and column == table.validity.start:
+        return "From when on this version holds."
+    if table.validity and column == table.validity.end:
+        return f"Until when this version held; {table.validity.active or 'NULL'} while it holds."
+    return DESCRIPTIONS.get(column, "Kept by dlt.")
+
+
+def is_current(validity: Validity) -> str:
+    """The condition that a version holds now."""
+    if validity.active is None:
+        return f"{identifier(validity.end)} IS NULL"
+    return f"{identifier(validity.end)} = {literal(validity.active)}::TIMESTAMPTZ"
 
 
 def _kind(table: RawTable) -> str:
@@ -97,9 +111,9 @@ def _kind(table: RawTable) -> str:
 
 def _block(schema: RawSchema, table: RawTable) -> str:
     descriptions = {c.name: describe_column(table, c) for c in table.data}
-    descriptions |= {c: DESCRIPTIONS.get(c, "Kept by dlt.") for c in _bookkeeping(table)}
+    descriptions |= {c: describe_bookkeeping(table, c) for c in _bookkeeping(table)}
     filled = [c.name for c in table.data if not c.nullable or c.is_key]
-    kept = [c for c in _bookkeeping(table) if c != "_dlt_valid_to"]
+    kept = [c for c in _bookkeeping(table) if not table.validity or c != table.validity.end]
     audits = [*not_null([*filled, *kept]), unique(grain(table))]
     own = tuple(c.name for c in table.data if c.is_unique and (c.name,) != grain(table))
     if own and table.disposition in ("merge", "replace"):
@@ -158,7 +172,7 @@ def _query(schema: RawSchema, table: RawTable) -> str:
         elif name == "_dlt_load_id":
             columns.append(f"{root}._dlt_load_id::TEXT AS _dlt_load_id")
         else:
-            columns.append(f"raw.{name}::{types[name]} AS {name}")
+            columns.append(f"raw.{identifier(name)}::{types[name]} AS {identifier(name)}")
     # A package that was resumed after a crash can be recorded twice: its first commit counts.
     committed = (
         f"{COMMITTED} AS (SELECT load_id, MIN(inserted_at) AS inserted_at "

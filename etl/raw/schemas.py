@@ -16,8 +16,10 @@ from etl.errors import ConfigError
 from etl.settings import Settings, dataset_name
 from etl.warehouse import connect_read_only, exists, quoted
 
-# dlt keeps hints that start with x- as they are and has no hint of its own for these.
+# dlt keeps hints that start with x- as they are. It has none of its own for accepted values, and
+# its `references` hold one reference to each table.
 ACCEPTED = "x-accepted-values"
+REFERENCES = "x-references"
 Disposition = Literal["append", "merge", "scd2", "replace"]
 
 
@@ -32,12 +34,13 @@ class RawColumn:
     is_key: bool = False
     is_unique: bool = False
     is_hard_delete: bool = False
+    is_validity: bool = False
     accepted: tuple[Any, ...] = ()
 
     @property
     def is_bookkeeping(self) -> bool:
-        """True for a column that dlt adds to every table."""
-        return self.name.startswith("_dlt")
+        """True for a column that dlt adds."""
+        return self.name.startswith("_dlt") or self.is_validity
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,18 @@ class Reference:
     columns: tuple[str, ...]
     table: str
     referenced: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Validity:
+    """The columns of a scd2 table that tell when a version held.
+
+    `active` is what `end` holds in the version that holds now; None: NULL.
+    """
+
+    start: str
+    end: str
+    active: str | None
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class RawTable:
     columns: tuple[RawColumn, ...]
     chain: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
+    validity: Validity | None = None
     description: str = ""
 
     @property
@@ -186,13 +202,8 @@ def _tables(schema: Schema) -> Iterable[RawTable]:
             disposition=_disposition(root),
             columns=columns,
             chain=chain,
-            references=tuple(
-                Reference(
-                    _listed(r["columns"]), str(r["referenced_table"]),
-                    _listed(r["referenced_columns"]),
-                )
-                for r in table.get("references") or ()
-            ),
+            references=_references(table),
+            validity=_validity(table["columns"].values()),
             description=str(table.get("description") or ""),
         )  # fmt: skip
 
@@ -210,8 +221,32 @@ def _column(column: Mapping[str, Any], kind: str) -> RawColumn:
         is_key=bool(column.get("primary_key")),
         is_unique=bool(column.get("unique")),
         is_hard_delete=bool(column.get("hard_delete")),
+        is_validity=bool(column.get("x-valid-from") or column.get("x-valid-to")),
         accepted=tuple(column.get(ACCEPTED) or ()),
     )
+
+
+def _references(table: Mapping[str, Any]) -> tuple[Reference, ...]:
+    found = [
+        Reference(
+            _listed(r["columns"]), str(r["referenced_table"]), _listed(r["referenced_columns"])
+        )
+        for r in table.get("references") or ()
+    ]
+    for name, column in table["columns"].items():
+        other, dot, key = str(column.get(REFERENCES, "")).rpartition(".")
+        if dot and (one := Reference((name,), other, (key,))) not in found:
+            found.append(one)
+    return tuple(found)
+
+
+def _validity(columns: Iterable[Mapping[str, Any]]) -> Validity | None:
+    start = next((c["name"] for c in columns if c.get("x-valid-from")), None)
+    end = next((c for c in columns if c.get("x-valid-to")), None)
+    if start is None or end is None:
+        return None
+    active = end.get("x-active-record-timestamp")
+    return Validity(str(start), str(end["name"]), None if active is None else str(active))
 
 
 def _chain(tables: Mapping[str, Any], name: str) -> tuple[str, ...]:
