@@ -234,8 +234,10 @@ def _references(table: Mapping[str, Any]) -> tuple[Reference, ...]:
         for r in table.get("references") or ()
     ]
     for name, column in table["columns"].items():
-        other, dot, key = str(column.get(REFERENCES, "")).rpartition(".")
-        if dot and (one := Reference((name,), other, (key,))) not in found:
+        if not (written := str(column.get(REFERENCES) or "")):
+            continue
+        other, _, key = written.partition(".")
+        if (one := Reference((name,), other, (key,) if key else ())) not in found:
             found.append(one)
     return tuple(found)
 

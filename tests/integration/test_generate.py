@@ -219,6 +219,14 @@ def test_a_reference_that_does_not_hold_is_refused_by_name(
     assert not made.file("models").exists()
 
 
+def test_a_reference_of_a_column_that_names_no_column_is_refused(made: Made) -> None:
+    hint = {"columns": {"boss_id": {"x-references": "staff"}}}
+    made.extract({"name": "staff", **MERGE, **hint, "rows": [{"id": 1, "boss_id": 1}]})
+    with pytest.raises(ConfigError) as raised:
+        made.generate()
+    assert "made.staff → staff: 1 columns refer to 0" in str(raised.value.problems[0])
+
+
 def test_references_in_a_circle_are_refused_once_with_their_way(made: Made) -> None:
     made.extract(
         {"name": "a", **MERGE, "references": [refer("b_id", "b")], "rows": [{"id": 1, "b_id": 1}]},
