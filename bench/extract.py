@@ -21,7 +21,7 @@ from bench.measure import Timing, alternate, table, time_process
 
 WAYS = Path(__file__).parent / "ways"
 # Versions of the day on which the numbers in docs were taken.
-SINGER = ("tap-rest-api-msdk==1.4.2", "target-duckdb==0.8.0")
+SINGER = ("tap-rest-api-msdk==1.4.2", "target-duckdb==0.8.0", "duckdb==1.5.5")
 RESULT = {"seed": ("seed.duckdb", "raw.followers"), "plain dlt": ("plain.duckdb", "raw.followers"),
           "limit": ("limit.duckdb", "followers"),
           "etl": ("warehouse.duckdb", "bench_raw.followers"),
