@@ -9,8 +9,9 @@ from etl.records import Options
 from etl.runs import Run, hold_lock, utc_now
 from etl.settings import Settings
 from etl.stages.drift import downstream_of, read_drift, with_touched
+from etl.stages.forecast import plan_lines
 from etl.stages.tables import ensure_raw_tables
-from etl.stages.transform import plan_lines, transform_models
+from etl.stages.transform import transform_models
 
 if TYPE_CHECKING:
     from etl.project.runner import Project

@@ -15,7 +15,6 @@ import duckdb
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.pipeline.abort import TAbortPlan
 
-from etl.api_fields import ROWS, FieldPaths, find_collisions, name_columns, save_fields
 from etl.drift import Count, Shape
 from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
 from etl.raw.discards import count_discards
@@ -119,35 +118,6 @@ class Raw:
     def remember_extraction(self, rows: int, pages: dict[str, int]) -> None:
         """Keep the counts for the guards of the next run."""
         write_atomically(self._last, json.dumps({"rows": rows, "pages": pages}))
-
-    def check_names(self, found: Iterable[FieldPaths]) -> None:
-        """Refuse rows that have two fields for one column.
-
-        Raises:
-            SchemaError: names the column and the fields; dlt would keep the last and say nothing.
-        """
-        collisions = find_collisions(found, self.pipeline.default_schema.naming)
-        for column, fields in sorted(collisions.items()):
-            more = f" (and {len(collisions) - 1} more such columns)" if len(collisions) > 1 else ""
-            raise SchemaError(
-                f"{self.dataset}.{column}: {' and '.join(fields)} of one row would go to this "
-                f"column, and only the last would be kept{more}",
-                subject=self.source,
-                hint="nothing was committed; read the source by a `factory` that renames or drops "
-                "one of them",
-            )
-
-    def remember_fields(self, found: Iterable[FieldPaths]) -> None:
-        """Keep where the columns of raw come from in the API, for `etl lineage`."""
-        schema = self.pipeline.default_schema
-        named = name_columns(found, schema.naming)
-        columns = {name: table.get("columns", {}) for name, table in schema.tables.items()}
-        stood = {
-            table: {c: f for c, f in fields.items() if c in columns[table] or c == ROWS}
-            for table, fields in named.items()
-            if table in columns
-        }
-        save_fields(self.settings, self.source, stood)
 
     # -- packages ------------------------------------------------------------------------
 

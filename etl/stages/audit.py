@@ -10,7 +10,7 @@ from etl.errors import DataQualityError, EtlError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
-from etl.stages.transform import models_in_scope, wanted_models
+from etl.stages.scope import models_in_scope, wanted_models
 from etl.warehouse import connect, exists, quoted
 
 

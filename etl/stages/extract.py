@@ -12,6 +12,7 @@ from loguru import logger
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
 from etl.raw import NOTHING, Committed, Raw, RawTable
+from etl.raw.fields import check_names, remember_fields
 from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.settings import Source
 from etl.sources.build import build_source
@@ -122,7 +123,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         load_ids = raw.extract(built, workers=min(32, chains), refresh=refresh)
         try:
             monitor.check_source()
-            raw.check_names(monitor.field_paths())
+            check_names(raw, monitor.field_paths())
         except EtlError:
             for load_id in load_ids:
                 raw.reject(load_id)
@@ -137,7 +138,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             }
             drift = find_drift(raw, earlier, (pending + committed).load_ids, whole)
         if load_ids:
-            raw.remember_fields(monitor.field_paths())
+            remember_fields(raw, monitor.field_paths())
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
         _report(ctx, raw, monitor, session, pending + committed, drift.changes)
         ctx.drift[name] = drift

@@ -9,7 +9,8 @@ from etl.history import ModelState, publishable, read_states
 from etl.records import LoadRun
 from etl.settings import Load
 from etl.stages.context import RunContext
-from etl.stages.transform import copied_project, models_in_scope
+from etl.stages.forecast import copied_project
+from etl.stages.scope import models_in_scope
 from etl.targets import TARGETS, Publication
 from etl.warehouse import connect, connect_read_only
 

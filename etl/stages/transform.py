@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loguru import logger
@@ -18,8 +14,9 @@ from etl.logs import adopt_library_loggers
 from etl.packages import active_packages, half_loaded, note_processed
 from etl.records import Options
 from etl.runs import Run
-from etl.settings import Settings, dataset_name
+from etl.settings import dataset_name
 from etl.stages.context import RunContext
+from etl.stages.forecast import say_plan
 from etl.stages.generation import generate_models
 from etl.stages.idle import (
     find_idle,
@@ -28,8 +25,9 @@ from etl.stages.idle import (
     note_transformation,
 )
 from etl.stages.reconcile import raw_tables, reconcile
+from etl.stages.scope import models_in_scope, models_to_restate, wanted_models
 from etl.stages.tables import ensure_raw_tables
-from etl.warehouse import connect, connect_read_only
+from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.runner import Project
@@ -43,7 +41,7 @@ def transform(ctx: RunContext) -> None:
         ApprovalError, TransformError: nothing could be transformed.
     """
     if ctx.options.dry_run:
-        _say_plan(ctx)
+        say_plan(ctx)
         return
     settings, run = ctx.settings, ctx.run
     # Tried again, the stage reports anew.
@@ -111,7 +109,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         select = wanted_models(project, options)
         held = project.graph.below_sources(run.failed_sources)
         wanted = (select if select is not None else project.graph.names) - held
-    restate = _to_restate(project, options, wanted)
+    restate = models_to_restate(project, options, wanted)
     touched = models_in_scope(project, options, run.failed_sources)
     suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
     doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
@@ -154,37 +152,6 @@ def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
     """True when all that read the raw tables are among the models; False when nothing does."""
     readers = project.graph.readers(dataset)
     return bool(readers) and readers <= models
-
-
-def wanted_models(project: Project, options: Options) -> set[str] | None:
-    """The models that the options name, with all that they read; None for every model."""
-    chosen: set[str] | None = None
-    if options.select:
-        chosen = project.graph.with_upstream(project.select(options.select))
-    if options.sources:
-        below = project.graph.below_sources(options.sources)
-        chosen = below if chosen is None else chosen & below
-    return chosen
-
-
-def models_in_scope(
-    project: Project, options: Options, failed_sources: Iterable[str] = ()
-) -> set[str]:
-    """The models that a run with these options brings up to date, what it builds anew included.
-
-    Models below a failed source stay as they are. Only what is in scope is judged by this run:
-    the rest may be of an earlier day.
-    """
-    select = wanted_models(project, options)
-    held = project.graph.below_sources(failed_sources)
-    wanted = (select if select is not None else project.graph.names) - held
-    return wanted | (project.graph.below(_to_restate(project, options, wanted)) - held)
-
-
-def _to_restate(project: Project, options: Options, wanted: set[str]) -> set[str]:
-    if not options.full_refresh and not options.start and not options.end:
-        return set()
-    return (project.select(options.select) if options.select else wanted) & wanted
 
 
 def _mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
@@ -254,59 +221,3 @@ def _audit_suspects(project: Project, run: Run, models: set[str]) -> list[EtlErr
     seen = {(a.model, a.name, a.sql) for a in run.audits}
     run.audits += [a for a in audited.audits if (a.model, a.name, a.sql) not in seen]
     return audited.failures
-
-
-def _say_plan(ctx: RunContext) -> None:
-    idle = None
-    if ctx.settings.warehouse.exists() and "extract" not in ctx.options.stages:
-        with connect_read_only(ctx.settings.warehouse) as connection:
-            idle = find_idle(connection, ctx.settings, ctx.options, datetime.now(UTC))
-    if idle is not None:
-        ctx.run.plan.append("transform: nothing new since the last run")
-        return
-    ctx.run.plan += plan_lines(
-        ctx.settings, ctx.options.environment, lambda p: wanted_models(p, ctx.options), ctx.options
-    )
-
-
-def plan_lines(
-    settings: Settings,
-    environment: str,
-    choose: Callable[[Project], set[str] | None] = lambda project: None,
-    options: Options | None = None,
-    also: Callable[[Project], list[str]] = lambda project: [],
-) -> list[str]:
-    """What SQLMesh would do, found on a copy of its state: nothing in data/ is written to.
-
-    `also` adds lines that need the project.
-    """
-    from etl.project.runner import describe_plan
-
-    with copied_project(settings, environment) as project:
-        select = choose(project)
-        lines = describe_plan(project, select)
-        if options is not None:
-            wanted = select if select is not None else project.graph.names
-            again = _to_restate(project, options, wanted)
-            lines += [f"transform: build {m} anew{_interval(options)}" for m in sorted(again)]
-        return [*lines, *also(project)]
-
-
-@contextmanager
-def copied_project(settings: Settings, environment: str) -> Iterator[Project]:
-    """The project on a copy of its state: nothing in data/ is written to."""
-    from etl.project.runner import Project
-
-    with tempfile.TemporaryDirectory(prefix="etl-plan-") as folder:
-        if settings.state.exists():
-            shutil.copy2(settings.state, Path(folder) / settings.state.name)
-        project = Project(settings.model_copy(update={"data_dir": Path(folder)}), environment)
-        try:
-            yield project
-        finally:
-            project.close()
-
-
-def _interval(options: Options) -> str:
-    start = f" from {options.start}" if options.start else ""
-    return start + (f" to {options.end}" if options.end else "")

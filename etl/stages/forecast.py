@@ -1,0 +1,78 @@
+"""What a transformation would do, found on a copy of SQLMesh's state: dry runs, `etl plan`."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etl.records import Options
+from etl.settings import Settings
+from etl.stages.context import RunContext
+from etl.stages.idle import find_idle
+from etl.stages.scope import models_to_restate, wanted_models
+from etl.warehouse import connect_read_only
+
+if TYPE_CHECKING:
+    from etl.project.runner import Project
+
+
+def say_plan(ctx: RunContext) -> None:
+    """Add to the record what a transformation would do."""
+    idle = None
+    if ctx.settings.warehouse.exists() and "extract" not in ctx.options.stages:
+        with connect_read_only(ctx.settings.warehouse) as connection:
+            idle = find_idle(connection, ctx.settings, ctx.options, datetime.now(UTC))
+    if idle is not None:
+        ctx.run.plan.append("transform: nothing new since the last run")
+        return
+    ctx.run.plan += plan_lines(
+        ctx.settings, ctx.options.environment, lambda p: wanted_models(p, ctx.options), ctx.options
+    )
+
+
+def plan_lines(
+    settings: Settings,
+    environment: str,
+    choose: Callable[[Project], set[str] | None] = lambda project: None,
+    options: Options | None = None,
+    also: Callable[[Project], list[str]] = lambda project: [],
+) -> list[str]:
+    """What SQLMesh would do, found on a copy of its state: nothing in data/ is written to.
+
+    `also` adds lines that need the project.
+    """
+    from etl.project.runner import describe_plan
+
+    with copied_project(settings, environment) as project:
+        select = choose(project)
+        lines = describe_plan(project, select)
+        if options is not None:
+            wanted = select if select is not None else project.graph.names
+            again = models_to_restate(project, options, wanted)
+            lines += [f"transform: build {m} anew{_interval(options)}" for m in sorted(again)]
+        return [*lines, *also(project)]
+
+
+@contextmanager
+def copied_project(settings: Settings, environment: str) -> Iterator[Project]:
+    """The project on a copy of its state: nothing in data/ is written to."""
+    from etl.project.runner import Project
+
+    with tempfile.TemporaryDirectory(prefix="etl-plan-") as folder:
+        if settings.state.exists():
+            shutil.copy2(settings.state, Path(folder) / settings.state.name)
+        project = Project(settings.model_copy(update={"data_dir": Path(folder)}), environment)
+        try:
+            yield project
+        finally:
+            project.close()
+
+
+def _interval(options: Options) -> str:
+    start = f" from {options.start}" if options.start else ""
+    return start + (f" to {options.end}" if options.end else "")
