@@ -91,3 +91,18 @@ def test_nothing_recorded_ends_with_2(tmp_path: Path) -> None:
         done = job.run(command="generate")
     assert done.code == 2
     assert "dlt has recorded no schema of any source\n     → etl run --stage extract" in done.err
+
+
+@pytest.mark.slow
+def test_lineage_goes_through_generated_models_to_the_apis_field(job: Job) -> None:
+    asked = "marts.fact_shop__orders.companies__country_code"
+    done = job.run(asked, "--profile", "demo", command="lineage")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines()[2:] == [
+        f"{asked} TEXT",
+        "└─ staging.stg_shop__companies.country_code TEXT",
+        "   └─ shop_raw.companies.country_code TEXT",
+        "      └─ GET companies $.data[*].country_code",
+    ]
+    done = job.run("shop_raw.countries.eur_rate", "--profile", "demo", command="lineage")
+    assert "└─ target marts: revenue_daily.revenue_eur DECIMAL(38, 10)" in done.out
