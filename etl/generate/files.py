@@ -62,6 +62,10 @@ class GeneratedFiles:
         base = self._folder / BASE
         return sorted(str(p.relative_to(base)) for p in base.glob(pattern) if p.is_file())
 
+    def is_own(self, path: str) -> bool:
+        """True for a file that somebody wrote himself: it was never generated."""
+        return (self._folder / path).is_file() and not (self._folder / BASE / path).is_file()
+
     def bring(self, wanted: Mapping[str, str], *, write: bool) -> list[FileChange]:
         """Bring files to their generated texts (not yet formatted), hand edits kept."""
         return [self._bring_one(path, text, write) for path, text in sorted(wanted.items())]

@@ -12,9 +12,9 @@ from etl.errors import ApprovalError, ConfigError
 from etl.generate.external import external_models
 from etl.generate.files import FileChange, Format, GeneratedFiles
 from etl.generate.marts import dimension, fact
-from etl.generate.references import check_references
+from etl.generate.references import check_references, reach
 from etl.generate.staging import staging_model
-from etl.raw.schemas import RawSchema, read_schema
+from etl.raw.schemas import RawSchema, RawTable, read_schema
 from etl.settings import Settings
 
 AUDITS = {
@@ -132,12 +132,30 @@ def _texts(
         for one in schema.tables:
             if table is not None and one.name != table:
                 continue
-            yield _path("staging", f"stg_{schema.source}__{one.name}"), staging_model(schema, one)
-            if one.is_root:
+            staging = _staging_path(schema, one)
+            yield staging, staging_model(schema, one)
+            # Who wrote the staging himself chose its columns: nothing can be built on them unseen.
+            if one.is_root and not files.is_own(staging):
                 yield _path("marts", f"dim_{schema.source}__{one.name}"), dimension(schema, one)
             path = _path("marts", f"fact_{schema.source}__{one.name}")
             if one.name in facts or files.known(path):
+                own = [
+                    t.name
+                    for t in (one, *(h.table for h in reach(schema, one)))
+                    if files.is_own(_staging_path(schema, t))
+                ]
+                if own:
+                    raise ConfigError(
+                        f"fact on {one.name}: staging of {', '.join(own)} was written by hand, its "
+                        "columns are not known",
+                        subject=schema.source,
+                        hint="write the fact by hand as well",
+                    )
                 yield path, fact(schema, one)
+
+
+def _staging_path(schema: RawSchema, table: RawTable) -> str:
+    return _path("staging", f"stg_{schema.source}__{table.name}")
 
 
 def _path(layer: str, name: str) -> str:

@@ -472,6 +472,22 @@ def test_a_file_written_by_hand_is_kept_and_one_removed_by_hand_stays_away(made:
     assert made.file("models/marts/dim_made__orders.sql").read_text() == "-- mine"
 
 
+def test_nothing_is_generated_on_top_of_staging_that_was_written_by_hand(made: Made) -> None:
+    made.extract({"name": "orders", **MERGE, "rows": [{"id": 1}]},
+                 {"name": "items", **MERGE, "references": [refer("order_id", "orders")],
+                  "rows": [{"id": 1, "order_id": 1}]})  # fmt: skip
+    made.write(
+        "sqlmesh/models/staging/stg_made__orders.sql",
+        "MODEL (name staging.stg_made__orders, kind VIEW);\n"
+        "SELECT id::BIGINT AS order_id FROM made_raw.orders",
+    )
+    changes = {c.path: c.action for c in made.generate()}
+    assert "models/marts/dim_made__orders.sql" not in changes
+    assert changes["models/marts/dim_made__items.sql"] == "new"
+    with pytest.raises(ConfigError, match="staging of orders was written by hand"):
+        made.generate(facts=["items"])
+
+
 def test_a_column_added_by_hand_and_by_the_source_is_a_conflict(made: Made) -> None:
     path, text = _with_column(made)
     path.write_text(text.replace("  raw.n::BIGINT AS n,", "  raw.n::BIGINT AS n,\n  'x' AS extra,"))
