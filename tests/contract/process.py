@@ -108,13 +108,20 @@ class Finished:
 
 
 @contextmanager
-def new_job(folder: Path, *faults: Fault, token: str | None = None) -> Iterator[Job]:
-    """A job with the shipped configuration and models, against the replay of 2026-01-01."""
+def new_job(
+    folder: Path, *faults: Fault, token: str | None = None, whole: bool = False
+) -> Iterator[Job]:
+    """A job with the shipped configuration and models, against the replay of 2026-01-01.
+
+    Without the models of other sources than Bluesky, unless the `whole` project is asked for: each
+    process builds all that is there.
+    """
+    others = () if whole else ("*shop*", "*revenue*")
     for part in ("config", "sqlmesh"):
         shutil.copytree(
             ROOT / part,
             folder / part,
-            ignore=shutil.ignore_patterns(".cache", "__pycache__", "logs"),
+            ignore=shutil.ignore_patterns(".cache", "__pycache__", "logs", *others),
         )
     with Replay(date=DAY, faults=faults, token=token) as replay:
         yield Job(folder, replay, {"ETL_DEMO": "true", "ETL_DEMO_DATE": DAY.isoformat()})

@@ -16,7 +16,7 @@ SHOP = ("--profile", "demo", "--source", "shop")
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """The shop, extracted."""
-    with new_job(tmp_path_factory.mktemp("generate")) as found:
+    with new_job(tmp_path_factory.mktemp("generate"), whole=True) as found:
         address = {"ETL_SOURCES__SHOP__CLIENT__BASE_URL": found.replay.shop_url}
         found.variables |= address
         done = found.run("--stage", "extract", *SHOP)

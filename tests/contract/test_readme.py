@@ -47,7 +47,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     """The command of `make demo`, on a copy of the project."""
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo\n" in make
-    with new_job(tmp_path) as job:
+    with new_job(tmp_path, whole=True) as job:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
         done = subprocess.run(
             [sys.executable, "-m", "etl", "run", "--profile", "demo", "--project", str(job.folder)],
