@@ -149,10 +149,13 @@ def show(name: str, cells: Sequence[str]) -> None:
 
 def main() -> int:
     """Print a Markdown table of row counts."""
-    with tempfile.TemporaryDirectory() as theirs, tempfile.TemporaryDirectory() as ours:
-        with open_library() as library:
-            their_rows = run_theirs(library, Path(theirs))
-            our_rows = run_ours(library, Path(ours))
+    with (
+        tempfile.TemporaryDirectory() as theirs,
+        tempfile.TemporaryDirectory() as ours,
+        open_library() as library,
+    ):
+        their_rows = run_theirs(library, Path(theirs))
+        our_rows = run_ours(library, Path(ours))
     show("rows", [*TABLES])
     show("---", ["---"] * len(TABLES))
     for day in (1, 2):

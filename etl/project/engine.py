@@ -135,7 +135,13 @@ class _Evaluator(SnapshotEvaluator):
         return results
 
 
-class ProjectContext(Context):
+class _Context(Context):
+    """SQLMesh's Context, which would make a plain one of our configuration."""
+
+    CONFIG_TYPE = _Config
+
+
+class ProjectContext(_Context):
     """SQLMesh's Context with our listener in place."""
 
     listener: Listener
@@ -195,7 +201,7 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
         usable = cache.is_dir() and os.access(cache, os.W_OK)
         try:
             config = _configure(settings, gateway, cache if usable else Path(elsewhere))
-            context = Context(paths=[str(settings.sqlmesh_dir)], config=config)
+            context = _Context(paths=[str(settings.sqlmesh_dir)], config=config)
         except Exception as e:
             raise classify(e, "the project does not load") from e
         try:
