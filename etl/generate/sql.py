@@ -31,8 +31,9 @@ COLUMNS_MARK = 'NULL AS "<columns>"'
 class Draft:
     """A model before it is formatted; its two long lists, already as the formatter leaves them.
 
+    An item a line: true of lists wider than 80 characters, which those of every model are.
     Parsing and formatting a text costs as much as all else together, and most of a model's text is
-    these lists, an item a line.
+    these lists.
     """
 
     text: str
