@@ -14,10 +14,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Timing:
-    """One process: wall seconds, peak resident megabytes of the process itself."""
+    """One process: wall seconds, peak resident megabytes of the process itself, CPU seconds."""
 
     seconds: float
     peak_mb: float
+    cpu: float
 
 
 def time_process(
@@ -44,7 +45,7 @@ def time_process(
     if process.returncode != 0:
         raise RuntimeError(f"{command} ended with {process.returncode}: {said[-2000:].decode()}")
     scale = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return Timing(seconds, usage.ru_maxrss / scale)
+    return Timing(seconds, usage.ru_maxrss / scale, usage.ru_utime + usage.ru_stime)
 
 
 def alternate(ways: Mapping[str, Callable[[int], Timing]], rounds: int) -> dict[str, list[Timing]]:

@@ -172,13 +172,17 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
+    import gc
     from dataclasses import asdict
 
-    from etl.generate.generation import generate, refuse_changes
     from etl.libraries import prepare_libraries
-    from etl.runs import hold_lock
 
     prepare_libraries()
+    from etl.generate.generation import generate, refuse_changes
+    from etl.runs import hold_lock
+
+    # The libraries stay: the collector need not walk through them again for every few models.
+    gc.freeze()
     settings = _settings(arguments)
     settings.data.mkdir(parents=True, exist_ok=True)
     with hold_lock(settings, arguments.wait_lock), redirect_stdout(sys.stderr):

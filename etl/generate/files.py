@@ -67,15 +67,11 @@ class GeneratedFiles:
         return (self._folder / path).is_file() and not (self._folder / BASE / path).is_file()
 
     def bring(self, wanted: Mapping[str, str], *, write: bool) -> list[FileChange]:
-        """Bring files to their generated texts (not yet formatted), hand edits kept."""
+        """Bring files to their generated texts (formatted), hand edits kept."""
         return [self._bring_one(path, text, write) for path, text in sorted(wanted.items())]
 
-    def _bring_one(self, path: str, text: str, write: bool) -> FileChange:
+    def _bring_one(self, path: str, fresh: str, write: bool) -> FileChange:
         file, base_file = self._folder / path, self._folder / BASE / path
-        form = self._format_file(path)
-        fresh = form(text)
-        if fresh is None:
-            raise ValueError(f"{path}: the generated text does not parse")
         base = self._settled_base(file, base_file, write)
         now = file.read_text(encoding="utf-8") if file.is_file() else None
         if now == fresh:
@@ -90,7 +86,7 @@ class GeneratedFiles:
         elif now == base:
             change, result = FileChange(path, "updated"), fresh
         else:
-            change, result = _merged(path, form, base, now, fresh)
+            change, result = _merged(path, self._format_file(path), base, now, fresh)
         if write:
             self._write(change, result, fresh, base)
         return change

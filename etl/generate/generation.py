@@ -13,10 +13,14 @@ from etl.generate.external import external_models
 from etl.generate.files import FileChange, Format, GeneratedFiles
 from etl.generate.marts import dimension, fact
 from etl.generate.references import check_references, reach
+from etl.generate.sql import Draft
 from etl.generate.staging import staging_model
+from etl.project.formatting import format_sql
 from etl.raw.schemas import RawSchema, RawTable, read_schema
 from etl.settings import Settings
 
+# libyaml where PyYAML was built with it: ten times as fast.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 AUDITS = {
     "relationship": """AUDIT (name relationship, dialect duckdb);
 /* Guards a reference: the values of @columns, none of them NULL, are found in @parent_columns of
@@ -54,12 +58,12 @@ def generate(
         check_references(schema)
     files = GeneratedFiles(settings.sqlmesh_dir, partial(_format, settings))
     wanted: dict[str, str] = {}
-    for path, text in _texts(schemas, files, table, facts):
+    for path, asked in _drafts(schemas, files, table, facts):
         if path in wanted:
             raise ConfigError(
                 f"{path}: two raw tables ask for it", hint="rename one of the sources"
             )
-        wanted[path] = text
+        wanted[path] = _finish(asked, _format(settings, path), path)
     return files.bring(wanted, write=write)
 
 
@@ -107,13 +111,13 @@ def _schemas(settings: Settings, sources: Collection[str]) -> list[RawSchema]:
     return found
 
 
-def _texts(
+def _drafts(
     schemas: Sequence[RawSchema],
     files: GeneratedFiles,
     table: str | None,
     facts: Collection[str],
-) -> Iterable[tuple[str, str]]:
-    """Every wanted file: path in the project, text before it is formatted."""
+) -> Iterable[tuple[str, Draft | str]]:
+    """Every wanted file: its path in the project, and what is to be formatted of it."""
     names = [t.name for s in schemas for t in s.tables]
     for wanted in [*([table] if table else []), *facts]:
         if wanted not in names:
@@ -158,6 +162,13 @@ def _staging_path(schema: RawSchema, table: RawTable) -> str:
     return _path("staging", f"stg_{schema.source}__{table.name}")
 
 
+def _finish(asked: Draft | str, form: Format, path: str) -> str:
+    text = form(asked.text if isinstance(asked, Draft) else asked)
+    if text is None:
+        raise ValueError(f"{path}: the generated text does not parse")
+    return asked.fill(text) if isinstance(asked, Draft) else text
+
+
 def _path(layer: str, name: str) -> str:
     return f"models/{layer}/{name}.sql"
 
@@ -165,14 +176,12 @@ def _path(layer: str, name: str) -> str:
 def _format(settings: Settings, path: str) -> Format:
     if path.endswith(".yaml"):
         return _format_yaml
-    from etl.project.formatting import format_sql
-
     return lambda text: format_sql(text, settings.transform.dialect)
 
 
 def _format_yaml(text: str) -> str | None:
     try:
-        yaml.safe_load(text)
+        yaml.load(text, LOADER)  # noqa: S506 - the safe one, either way
     except yaml.YAMLError:
         return None
     return text

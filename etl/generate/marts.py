@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from etl.errors import ConfigError
 from etl.generate.references import Hop, reach
 from etl.generate.sql import (
+    COLUMNS_MARK,
     LOADED_AT,
+    Draft,
+    describe,
     describe_column,
     identifier,
     mart_name,
@@ -21,7 +24,7 @@ from etl.generate.staging import describe_bookkeeping, grain, is_current
 from etl.raw.schemas import RawSchema, RawTable
 
 
-def dimension(schema: RawSchema, table: RawTable) -> str:
+def dimension(schema: RawSchema, table: RawTable) -> Draft:
     """The dimension of a root table: a row for each key as it stands now.
 
     Without a key, a row for each raw row; with `scd2`, a row for each version.
@@ -56,15 +59,14 @@ def dimension(schema: RawSchema, table: RawTable) -> str:
         grain=key,
         tags=(schema.source, "marts", "generated"),
         description=f"{table.description.rstrip('.') or table.name.capitalize()}: {story}.",
-        columns=descriptions,
         audits=[*not_null(key), unique(key)],
     )
-    listed = ", ".join(f"{e} AS {identifier(n)}" for n, e in columns.items())
     source = model_sql(staging_name(schema.source, table.name))
-    return f"{block}\n\nSELECT {listed} FROM {source}{_newest(table)};"
+    text = f"{block}\n\nSELECT {COLUMNS_MARK} FROM {source}{_newest(table)};"
+    return Draft(text, describe(descriptions), _listed(columns))
 
 
-def fact(schema: RawSchema, table: RawTable) -> str:
+def fact(schema: RawSchema, table: RawTable) -> Draft:
     """The fact table on a raw table: its rows, and the keys of every row that they refer to.
 
     Raises:
@@ -106,16 +108,19 @@ def fact(schema: RawSchema, table: RawTable) -> str:
         tags=(schema.source, "marts", "generated"),
         description=f"Each row of {table.name} once, with the keys of all that it refers to; "
         "NULL where that is not loaded.",
-        columns=described,
         audits=[
             *not_null(grain(table)),
             unique(grain(table)),
             f"same_row_count(base_model := {model_sql(base)})",
         ],
     )
-    listed = ", ".join(f"{e} AS {identifier(n)}" for n, e in columns.items())
     with_steps = f"WITH {', '.join(steps)} " if steps else ""
-    return f"{block}\n\n{with_steps}SELECT {listed} FROM {model_sql(base)} AS base {joins};"
+    text = f"{block}\n\n{with_steps}SELECT {COLUMNS_MARK} FROM {model_sql(base)} AS base {joins};"
+    return Draft(text, describe(described), _listed(columns))
+
+
+def _listed(columns: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"{expression} AS {identifier(name)}" for name, expression in columns.items())
 
 
 def _newest(table: RawTable, *, current: bool = False) -> str:

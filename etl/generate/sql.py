@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import duckdb
+from sqlglot import exp
 
 from etl.raw.schemas import RawColumn, RawTable
 
@@ -20,6 +22,34 @@ SAFE = frozenset(
 )
 LOADED_AT = "_loaded_at"
 COMMITTED = "committed_packages"
+# What stands for a long list in a draft: one item, which the formatter leaves on a line of its own.
+DESCRIPTIONS_MARK = "\"<descriptions>\" = ''"
+COLUMNS_MARK = 'NULL AS "<columns>"'
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A model before it is formatted; its two long lists, already as the formatter leaves them.
+
+    An item a line: true of lists wider than 80 characters, which those of every model are.
+    Parsing and formatting a text costs as much as all else together, and most of a model's text is
+    these lists.
+    """
+
+    text: str
+    descriptions: tuple[str, ...]
+    columns: tuple[str, ...]
+
+    def fill(self, formatted: str) -> str:
+        """The lists put in their places in the formatted text."""
+        lists = {DESCRIPTIONS_MARK: self.descriptions, COLUMNS_MARK: self.columns}
+        out = []
+        for line in formatted.split("\n"):
+            mark = line.lstrip()
+            indent = line[: len(line) - len(mark)]
+            items = lists.get(mark)
+            out.append(line if items is None else ",\n".join(indent + item for item in items))
+        return "\n".join(out)
 
 
 @cache
@@ -43,6 +73,12 @@ def literal(value: Any) -> str:
     if isinstance(value, int | float):
         return str(value)
     return "'" + str(value).replace("'", "''") + "'"
+
+
+@cache
+def sql_type(kind: str) -> str:
+    """A type of the warehouse as the formatter writes it."""
+    return exp.DataType.build(kind, dialect="duckdb").sql(dialect="duckdb")
 
 
 def listing(names: Sequence[str]) -> str:
@@ -77,12 +113,11 @@ def model_block(
     grain: Sequence[str],
     tags: Sequence[str],
     description: str,
-    columns: Mapping[str, str],
     audits: Sequence[str],
     depends_on: Sequence[str] = (),
     references: Sequence[str] = (),
 ) -> str:
-    """The MODEL block; `columns` are their descriptions, `audits` ready calls."""
+    """The MODEL block; a mark stands for the columns' descriptions, `audits` are ready calls."""
     parts = [f"name {model_sql(name)}", f"kind {kind}", "cron '@daily'", "allow_partials TRUE"]
     if depends_on:
         parts.append(f"depends_on ({', '.join(model_sql(d) for d in depends_on)})")
@@ -92,11 +127,15 @@ def model_block(
         parts.append(f"references {one_or_list(references)}")
     parts.append(f"tags ({', '.join(literal(t) for t in tags)})")
     parts.append(f"description {literal(description)}")
-    described = ", ".join(f"{identifier(c)} = {literal(d)}" for c, d in columns.items())
-    parts.append(f"column_descriptions ({described})")
+    parts.append(f"column_descriptions ({DESCRIPTIONS_MARK})")
     if audits:
         parts.append(f"audits ({', '.join(audits)})")
     return f"MODEL ({', '.join(parts)});"
+
+
+def describe(columns: Mapping[str, str]) -> tuple[str, ...]:
+    """The columns' descriptions, an item of `column_descriptions` each."""
+    return tuple(f"{identifier(c)} = {literal(d)}" for c, d in columns.items())
 
 
 def not_null(columns: Sequence[str]) -> list[str]:

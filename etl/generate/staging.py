@@ -13,8 +13,11 @@ from collections.abc import Sequence
 
 from etl.errors import ConfigError
 from etl.generate.sql import (
+    COLUMNS_MARK,
     COMMITTED,
     LOADED_AT,
+    Draft,
+    describe,
     describe_column,
     identifier,
     literal,
@@ -22,6 +25,7 @@ from etl.generate.sql import (
     model_sql,
     not_null,
     relationship,
+    sql_type,
     staging_name,
     unique,
 )
@@ -45,8 +49,8 @@ STORIES = {
 }
 
 
-def staging_model(schema: RawSchema, table: RawTable) -> str:
-    """The model's text, not formatted.
+def staging_model(schema: RawSchema, table: RawTable) -> Draft:
+    """The staging model of a raw table.
 
     Raises:
         ConfigError: the table's name is too long, or a column has the name of one that is added.
@@ -66,9 +70,10 @@ def staging_model(schema: RawSchema, table: RawTable) -> str:
             subject=schema.source,
             hint="rename the field in the source's configuration (processing_steps: map)",
         )
-    return "\n\n".join(
-        [_block(schema, table), _query(schema, table) + ";", *_deletion(schema, table)]
-    )
+    descriptions = {c.name: describe_column(table, c) for c in table.data}
+    descriptions |= {c: describe_bookkeeping(table, c) for c in _bookkeeping(table)}
+    parts = [_block(schema, table), _query(schema, table) + ";", *_deletion(schema, table)]
+    return Draft("\n\n".join(parts), describe(descriptions), _columns(table))
 
 
 def grain(table: RawTable) -> tuple[str, ...]:
@@ -110,8 +115,6 @@ def _kind(table: RawTable) -> str:
 
 
 def _block(schema: RawSchema, table: RawTable) -> str:
-    descriptions = {c.name: describe_column(table, c) for c in table.data}
-    descriptions |= {c: describe_bookkeeping(table, c) for c in _bookkeeping(table)}
     filled = [c.name for c in table.data if not c.nullable or c.is_key]
     kept = [c for c in _bookkeeping(table) if not table.validity or c != table.validity.end]
     audits = [*not_null([*filled, *kept]), unique(grain(table))]
@@ -143,7 +146,6 @@ def _block(schema: RawSchema, table: RawTable) -> str:
         grain=grain(table),
         tags=(schema.source, "staging", "generated"),
         description=_describe(schema, table),
-        columns=descriptions,
         audits=audits,
         depends_on=sorted(set(depends)),
         references=[*(["_dlt_parent_id"] if table.chain else []), *table.refers],
@@ -162,17 +164,20 @@ def _bookkeeping(table: RawTable) -> list[str]:
     return [LOADED_AT, "_dlt_load_id", *rest, "_dlt_id"]
 
 
+def _columns(table: RawTable) -> tuple[str, ...]:
+    types = {c.name: sql_type(c.type) for c in table.columns}
+    places = {
+        LOADED_AT: "packages.inserted_at::TIMESTAMPTZ",
+        "_dlt_load_id": f"{_root(table)}._dlt_load_id::TEXT",
+    }
+    names = [*(c.name for c in table.data), *_bookkeeping(table)]
+    return tuple(
+        f"{places.get(n) or f'raw.{identifier(n)}::{types[n]}'} AS {identifier(n)}" for n in names
+    )
+
+
 def _query(schema: RawSchema, table: RawTable) -> str:
-    types = {c.name: c.type for c in table.columns}
-    joins, root = _joins(schema, table)
-    columns = [f"raw.{identifier(c.name)}::{c.type} AS {identifier(c.name)}" for c in table.data]
-    for name in _bookkeeping(table):
-        if name == LOADED_AT:
-            columns.append(f"packages.inserted_at::TIMESTAMPTZ AS {LOADED_AT}")
-        elif name == "_dlt_load_id":
-            columns.append(f"{root}._dlt_load_id::TEXT AS _dlt_load_id")
-        else:
-            columns.append(f"raw.{identifier(name)}::{types[name]} AS {identifier(name)}")
+    joins, root = _joins(schema, table), _root(table)
     # A package that was resumed after a crash can be recorded twice: its first commit counts.
     committed = (
         f"{COMMITTED} AS (SELECT load_id, MIN(inserted_at) AS inserted_at "
@@ -187,20 +192,25 @@ def _query(schema: RawSchema, table: RawTable) -> str:
         )
     incremental = table.disposition in ("append", "merge")
     return (
-        f"WITH {', '.join(steps)} SELECT {', '.join(columns)} "
+        f"WITH {', '.join(steps)} SELECT {COLUMNS_MARK} "
         f"FROM {_raw(schema, table.name)} AS raw {' '.join(joins)} "
         f"INNER JOIN {COMMITTED} AS packages ON {root}._dlt_load_id = packages.load_id"
         + (" WHERE packages.inserted_at BETWEEN @start_tstz AND @end_tstz" if incremental else "")
     )
 
 
-def _joins(schema: RawSchema, table: RawTable) -> tuple[list[str], str]:
-    """From a nested table to its root, and the alias of the root."""
+def _root(table: RawTable) -> str:
+    """The alias of the root's rows in the query."""
+    return "root" if table.chain else "raw"
+
+
+def _joins(schema: RawSchema, table: RawTable) -> list[str]:
+    """From a nested table to its root."""
     if not table.chain:
-        return [], "raw"
+        return []
     root = "roots" if table.disposition == "scd2" else _raw(schema, table.chain[-1])
     if table.has("_dlt_root_id"):
-        return [f"INNER JOIN {root} AS root ON raw._dlt_root_id = root._dlt_id"], "root"
+        return [f"INNER JOIN {root} AS root ON raw._dlt_root_id = root._dlt_id"]
     joins, below = [], "raw"
     for level, parent in enumerate(table.chain, start=1):
         last = level == len(table.chain)
@@ -208,7 +218,7 @@ def _joins(schema: RawSchema, table: RawTable) -> tuple[list[str], str]:
         place = root if last else _raw(schema, parent)
         joins.append(f"INNER JOIN {place} AS {alias} ON {below}._dlt_parent_id = {alias}._dlt_id")
         below = alias
-    return joins, below
+    return joins
 
 
 def _deletion(schema: RawSchema, table: RawTable) -> Sequence[str]:

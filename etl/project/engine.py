@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,20 @@ from etl.warehouse import classify_duckdb
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
+class _Config(Config):
+    """SQLMesh's configuration, whose fingerprint says what decides how models are parsed.
+
+    By it SQLMesh finds what it has parsed. Where warehouse and state stand decides nothing: a plan
+    on a copy of the state uses what a run has parsed, and the other way round.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for all places of the data."""
+        plain = self.model_dump(mode="json", exclude={"gateways", "cache_dir", "loader"})
+        return str(zlib.crc32(json.dumps(plain, sort_keys=True, default=str).encode()))
+
+
 def build_config(settings: Settings) -> Config:
     """SQLMesh's configuration: the warehouse, its state, and how models are categorised."""
     settings.data.mkdir(parents=True, exist_ok=True)
@@ -53,7 +69,7 @@ def _cache(settings: Settings) -> Path:
 
 
 def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Config:
-    return Config(
+    return _Config(
         gateways={"warehouse": gateway},
         default_gateway="warehouse",
         model_defaults=ModelDefaultsConfig(
@@ -119,7 +135,13 @@ class _Evaluator(SnapshotEvaluator):
         return results
 
 
-class ProjectContext(Context):
+class _Context(Context):
+    """SQLMesh's Context, which would make a plain one of our configuration."""
+
+    CONFIG_TYPE = _Config
+
+
+class ProjectContext(_Context):
     """SQLMesh's Context with our listener in place."""
 
     listener: Listener
@@ -179,7 +201,7 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
         usable = cache.is_dir() and os.access(cache, os.W_OK)
         try:
             config = _configure(settings, gateway, cache if usable else Path(elsewhere))
-            context = Context(paths=[str(settings.sqlmesh_dir)], config=config)
+            context = _Context(paths=[str(settings.sqlmesh_dir)], config=config)
         except Exception as e:
             raise classify(e, "the project does not load") from e
         try:
