@@ -134,7 +134,7 @@ def test_deferred_constraint_fails_at_the_commit_and_nothing_is_there(pg: Postgr
 @pytest.mark.parametrize("theirs", ["integer", "timestamp", "boolean"])
 def test_column_of_another_type_is_told(pg: Postgres, theirs: str) -> None:
     pg.query(f"CREATE TABLE a (id bigint, v {theirs}); ALTER TABLE a OWNER TO etl")
-    with pytest.raises(LoadError, match="v.*42804") as caught:
+    with pytest.raises(LoadError, match=f"v is {theirs}.* text in the mart") as caught:
         pg.publish(A)
     assert "drop the table" in caught.value.hint
 

@@ -72,6 +72,8 @@ def test_every_type_comes_out_as_it_went_in(pg: Postgres) -> None:
     )
     assert pg.publish(A)["a"].rows_at_target == 2
     rows = pg.query("SELECT * FROM a ORDER BY id")
+    nulls = " AND ".join(f"c{i} IS NULL" for i in range(len(VALUES)))
+    assert pg.query(f"SELECT id FROM a WHERE {nulls}") == [(2,)]
     types = dict(
         pg.query(
             "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "

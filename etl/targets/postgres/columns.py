@@ -77,7 +77,11 @@ class Column:
         """SQL in DuckDB: the value as text."""
         if self.type == "bytea":
             return f"'\\x' || lower(hex({self.sql}))"
+        if self.type == "jsonb":
+            return f"to_json({self.sql})::VARCHAR"
         text = f"{self.sql}::VARCHAR"
+        if self.type in _BITS:
+            return f"CASE WHEN isnan({self.sql}) THEN 'NaN' ELSE {text} END"
         if self.type in _DATES:
             # DuckDB writes the era after the date, PostgreSQL at the end.
             moved = f"regexp_replace({text}, ' \\(BC\\)(.*)$', '\\1 BC')"

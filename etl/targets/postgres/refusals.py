@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.applying import Change
 from etl.targets.postgres.columns import ROW, Column
-from etl.targets.postgres.server import classify, execute
+from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.publication import quote
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ Attempt = Callable[[int, int], "psycopg.Error | None"]
 
 # Classes of SQLSTATE that one row's values cause: data exceptions and integrity constraints.
 _OF_ROWS = ("22", "23")
+# Datatype mismatch, undefined function (no such comparison), cannot coerce.
+_OF_TYPES = {"42804", "42883", "42846"}
 _MAX_VALUE = 100
 
 
@@ -66,8 +68,10 @@ def refused_row(
 ) -> EtlError:
     """The error of a change that failed, with the first staged row that fails by itself."""
     table = change.table.plain
+    if error.sqlstate in _OF_TYPES:
+        return _mismatch(connection, error, change, target)
     if not is_of_rows(error):
-        return classify(error, target, f"publishing {table}", hint=_hint(error))
+        return classify(error, target, f"publishing {table}")
 
     def attempt(low: int, high: int) -> psycopg.Error | None:
         where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
@@ -91,6 +95,36 @@ def refused_row(
         error, table, target, error.diag.column_name or _column(connection, change, place + 1),
         values,
     )  # fmt: skip
+
+
+def _mismatch(
+    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change, target: str
+) -> LoadError:
+    """The error of columns whose types at the target cannot take, or be compared to, the mart's."""
+    wrong = []
+    for column in change.staged.columns:
+        statements = (
+            f"SELECT ROW(t.{column.sql}) IS DISTINCT FROM ROW({column.unstaged}) "  # noqa: S608
+            f"FROM {change.table.sql} AS t, {change.staged.sql} AS s LIMIT 0",
+            f"INSERT INTO {change.table.sql} ({column.sql}) SELECT {column.unstaged} "  # noqa: S608
+            f"FROM {change.staged.sql} AS s LIMIT 0",
+        )
+        if _try(connection, *statements) is not None:
+            (theirs,) = fetch_one(
+                connection,
+                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attname = %s",
+                change.table.sql,
+                column.name,
+            )
+            wrong.append(f"{column.name} is {theirs} there and {column.type} in the mart")
+    return LoadError(
+        f"table {change.table.plain} at target {target}: {'; '.join(wrong) or error} "
+        f"({error.sqlstate})",
+        subject=target,
+        hint="change the column there (ALTER TABLE ... TYPE), or drop the table: the next run "
+        "makes it anew",
+    )
 
 
 def _column(connection: psycopg.Connection[Any], change: Change, row: int) -> str | None:
@@ -138,7 +172,7 @@ def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error
             for statement in statements:
                 execute(connection, statement)
     except psycopg.Error as error:
-        if not is_of_rows(error):
+        if not (is_of_rows(error) or error.sqlstate in _OF_TYPES):
             raise
         return error
     return None
@@ -175,15 +209,5 @@ def _refusal(
     return LoadError(
         f"table {table} at target {target}{where}: refused: {said} ({error.sqlstate})",
         subject=target,
-        hint=_hint(error),
+        hint="correct the model, or the table at the target",
     )
-
-
-def _hint(error: psycopg.Error) -> str:
-    state = error.sqlstate or ""
-    if state in {"42804", "42883"}:
-        return (
-            "the column has another type at the target: change it there (ALTER TABLE ... TYPE), "
-            "or drop the table, and the next run makes it anew"
-        )
-    return "correct the model, or the table at the target" if state.startswith("2") else ""

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import select
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import (
@@ -137,13 +135,14 @@ def _traced_state(conninfo: str) -> str | None:
     from psycopg import NotSupportedError
     from psycopg.pq import ConnStatus, PGconn, PollingStatus
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "trace"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    if not hasattr(os, "memfd_create"):
+        return None
+    # In memory, not on a disk: the trace shows what the client sends.
+    with open(os.memfd_create("trace"), "w+b") as trace:
         connection = PGconn.connect_start(conninfo.encode())
         deadline = time.monotonic() + CONNECT_SECONDS
         try:
-            connection.trace(descriptor)
+            connection.trace(os.dup(trace.fileno()))
             while connection.status != ConnStatus.BAD and time.monotonic() < deadline:
                 polled = connection.connect_poll()
                 if polled in {PollingStatus.OK, PollingStatus.FAILED}:
@@ -151,12 +150,13 @@ def _traced_state(conninfo: str) -> str | None:
                 reads = [connection.socket] if polled == PollingStatus.READING else []
                 writes = [] if reads else [connection.socket]
                 select.select(reads, writes, [], max(0.0, deadline - time.monotonic()))
+            connection.untrace()
         except (NotSupportedError, OSError):
             return None
         finally:
             connection.finish()
-            os.close(descriptor)
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            if "\tErrorResponse" in line:
+        trace.seek(0)
+        for line in trace.read().decode(errors="replace").splitlines():
+            if "\tErrorResponse\t" in line:
                 return line.partition(' C "')[2][:5] or None
     return None
