@@ -108,7 +108,8 @@ def test_refused_row_is_named(pg: Postgres, made: str, column: str, state: str, 
 
 def test_foreign_key_without_its_row_is_refused(pg: Postgres) -> None:
     pg.query("""
-        CREATE TABLE names (v text PRIMARY KEY); INSERT INTO names SELECT 'v' || generate_series(0, 8);
+        CREATE TABLE names (v text PRIMARY KEY);
+        INSERT INTO names SELECT 'v' || generate_series(0, 8);
         CREATE TABLE a (id bigint PRIMARY KEY, v text REFERENCES names);
         ALTER TABLE a OWNER TO etl; GRANT SELECT ON names TO etl
     """)

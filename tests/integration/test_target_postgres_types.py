@@ -36,7 +36,7 @@ VALUES: list[tuple[str, str, Any]] = [
     ("DATE '0001-01-01'", "date", date(1, 1, 1)),
     ("TIME '01:00:00.120'", "time without time zone", time(1, 0, 0, 120000)),
     ("TIMESTAMP '2024-02-29 23:59:59.000001'", "timestamp without time zone",
-     datetime(2024, 2, 29, 23, 59, 59, 1)),
+     datetime.fromisoformat("2024-02-29T23:59:59.000001")),
     ("TIMESTAMPTZ '2024-01-01 00:00:00.5+05'", "timestamp with time zone",
      datetime(2023, 12, 31, 19, 0, 0, 500000, tzinfo=UTC)),
     ("'tab\t, line\n, return\r, back\\slash \\N \\x \"q\" ''q''' || chr(1) || chr(127)", "text",
@@ -95,16 +95,16 @@ def test_dates_beyond_python_arrive_too(pg: Postgres) -> None:
     pg.change("""
         CREATE OR REPLACE VIEW marts.a AS SELECT 1 AS id, 'infinity'::TIMESTAMP AS a,
         '-infinity'::DATE AS b, 'infinity'::TIMESTAMPTZ AS c, DATE '0044-03-15 (BC)' AS d,
-        TIMESTAMP '0044-03-15 (BC) 12:00:00.25' AS e, TIMESTAMPTZ '0044-03-15 (BC) 12:00:00+00' AS f,
+        TIMESTAMP '0044-03-15 (BC) 12:00:00.25' AS e,
+        TIMESTAMPTZ '0044-03-15 (BC) 12:00:00+00' AS f,
         TIMESTAMPTZ '12024-01-01 00:00:00+00' AS g
     """)
     assert pg.publish(A)["a"].reconciled
-    shown = (
-        "SET timezone = 'UTC'; SELECT a::text, b::text, c::text, d::text, e::text, f::text, g::text"
-    )
     with pg.server.admin(pg.database) as connection:
         connection.execute("SET timezone = 'UTC'")
-        (row,) = connection.execute(f"{shown.partition('; ')[2]} FROM a".encode()).fetchall()
+        (row,) = connection.execute(
+            "SELECT a::text, b::text, c::text, d::text, e::text, f::text, g::text FROM a"
+        ).fetchall()
     assert row == (
         "infinity", "-infinity", "infinity", "0044-03-15 BC", "0044-03-15 12:00:00.25 BC",
         "0044-03-15 12:00:00+00 BC", "12024-01-01 00:00:00+00",

@@ -54,7 +54,10 @@ def publish(
             }
             if dry_run:
                 server.rollback()
-                runs = [d.run.model_copy(update={"status": "dry_run"}) for d in done]
+                runs = [
+                    d.run.model_copy(update={"status": "dry_run", "reconciled": False})
+                    for d in done
+                ]
                 return runs + order.held_runs(held)
             server.commit()
         for mart, loaded in zip(marts, done, strict=True):

@@ -103,13 +103,15 @@ def _mismatch(
     """The error of columns whose types at the target cannot take, or be compared to, the mart's."""
     wrong = []
     for column in change.staged.columns:
-        statements = (
+        compare = (
             f"SELECT ROW(t.{column.sql}) IS DISTINCT FROM ROW({column.unstaged}) "  # noqa: S608
-            f"FROM {change.table.sql} AS t, {change.staged.sql} AS s LIMIT 0",
-            f"INSERT INTO {change.table.sql} ({column.sql}) SELECT {column.unstaged} "  # noqa: S608
-            f"FROM {change.staged.sql} AS s LIMIT 0",
+            f"FROM {change.table.sql} AS t, {change.staged.sql} AS s LIMIT 0"
         )
-        if _try(connection, *statements) is not None:
+        assign = (
+            f"INSERT INTO {change.table.sql} ({column.sql}) SELECT {column.unstaged} "  # noqa: S608
+            f"FROM {change.staged.sql} AS s LIMIT 0"
+        )
+        if _try(connection, compare, assign) is not None:
             (theirs,) = fetch_one(
                 connection,
                 "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "

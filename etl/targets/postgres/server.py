@@ -138,7 +138,7 @@ def _traced_state(conninfo: str) -> str | None:
     if not hasattr(os, "memfd_create"):
         return None
     # In memory, not on a disk: the trace shows what the client sends.
-    with open(os.memfd_create("trace"), "w+b") as trace:
+    with os.fdopen(os.memfd_create("trace"), "w+b") as trace:
         connection = PGconn.connect_start(conninfo.encode())
         deadline = time.monotonic() + CONNECT_SECONDS
         try:
