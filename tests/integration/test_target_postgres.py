@@ -113,7 +113,8 @@ def test_only_the_difference_is_written(pg: Postgres) -> None:
         "DELETE FROM a WHERE id = 4; INSERT INTO a VALUES (4, 'theirs')",
         "TRUNCATE a",
         "ALTER TABLE a DROP CONSTRAINT a_pkey; INSERT INTO a VALUES (4, 'theirs')",
-        "ALTER TABLE a DROP CONSTRAINT a_pkey; INSERT INTO a VALUES (NULL, 'theirs')",
+        """ALTER TABLE a DROP CONSTRAINT a_pkey; ALTER TABLE a ALTER id DROP NOT NULL;
+            INSERT INTO a VALUES (NULL, 'theirs')""",
         "ALTER TABLE a DROP COLUMN v",
         "DROP TABLE a",
         "DROP TABLE etl_publications",
