@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from etl.settings import NAME, Source
+from etl.settings import NAME, Load, Source
 
 
 class Finding(NamedTuple):
@@ -28,6 +28,8 @@ REST_ONLY = (
     "client", "resources", "resource_defaults", "for_each", "rate_limit", "timeout_seconds",
     "attempts",
 )  # fmt: skip
+# What belongs to loads into a server only.
+SERVER_ONLY = ("strategy", "columns", "primary_key", "indexes")
 # Names in data_dir that are the job's own.
 OWN_FILES = {
     "warehouse.duckdb", "state.duckdb", "dlt", "runs", "cache", "quarantine", "etl.lock",
@@ -171,6 +173,8 @@ def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for name, target in targets.items():
         yield from _check_name("targets", name)
+        if isinstance(target, dict):
+            yield from _check_place(name, target)
         place = target.get("path") if isinstance(target, dict) else None
         if not isinstance(place, str):
             continue
@@ -181,6 +185,20 @@ def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
             yield Finding(at, f"`{plain.partition('/')[0]}` in data_dir is the job's own")
         elif (other := seen.setdefault(plain, name)) != name:
             yield Finding(at, f"is the path of target {other} too")
+
+
+def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
+    """A file has a path, a server a dsn; the other of the two would be ignored."""
+    kind = target.get("kind")
+    if kind not in {"duckdb", "parquet", "postgres"}:
+        return
+    needed, other = ("dsn", "path") if kind == "postgres" else ("path", "dsn")
+    if not target.get(needed):
+        variable = f"ETL_TARGETS__{name.upper()}__{needed.upper()}"
+        hint = f"keep it out of files: {variable}" if needed == "dsn" else "a file or a folder"
+        yield Finding(("targets", name, needed), f"is missing for kind {kind}", hint)
+    if target.get(other) is not None:
+        yield Finding(("targets", name, other), f"has no effect on a target of kind {kind}")
 
 
 def _normal(path: PurePosixPath) -> str:
@@ -206,6 +224,10 @@ def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
             )
         if not (isinstance(model, str) and isinstance(target, str)):
             continue
+        kind = _mapping(targets, target).get("kind")
+        for key in SERVER_ONLY if kind in {"duckdb", "parquet"} else ():
+            if load.get(key) not in (None, [], Load.model_fields[key].default):
+                yield Finding(("loads", i, key), f"has no effect at a target of kind {kind}")
         table = load.get("table")
         if not isinstance(table, str):
             table = model.rpartition(".")[2]

@@ -27,6 +27,7 @@ _HARMLESS_KEY = re.compile(
 # Inside `auth` everything is secret but these.
 _OPEN_IN_AUTH = {"type", "name", "location", "access_token_url", "token_url", "scopes", "audience"}
 _OPEN_HEADERS = {"accept", "accept-language", "content-type", "user-agent", "accept-encoding"}
+_DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&']+))")
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 
 
@@ -127,6 +128,10 @@ def _plain_secrets(value: Any) -> Iterator[str]:
         # "Bearer abc": the part after the scheme appears alone, too.
         if " " in secret:
             yield secret.split(" ", 1)[1]
+        # A database's address is secret as a whole; its password appears alone, too.
+        if "://" in secret:
+            yield from _secrets_of_url(secret)
+        yield from (m.group(1) or m.group(2) for m in _DSN_PASSWORD.finditer(secret))
     elif isinstance(value, str) and "://" in value:
         yield from _secrets_of_url(value)
 

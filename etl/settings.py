@@ -24,6 +24,7 @@ from etl.secrets import hide_secrets
 NAME = r"^[a-z][a-z0-9_]*$"
 MODEL_NAME = r"^[A-Za-z_]\w*\.[A-Za-z_]\w*$"
 TABLE_NAME = r"^([A-Za-z_]\w*\.)?[A-Za-z_]\w*$"
+Strategy = Literal["replace", "merge", "append_once"]
 SIZE = r"^\s*\d+(\.\d+)?\s*([kKmMgGtT]i?)?[bB]?\s*$"
 YEAR_SECONDS = 366 * 24 * 3600
 
@@ -158,8 +159,20 @@ class Transform(Part):
 class Target(Part):
     """A place where people read marts."""
 
-    kind: Literal["duckdb", "parquet"] = Field(description="one file, or one folder per mart")
-    path: Place = Field(description="a file (duckdb) or folder (parquet), relative to data_dir")
+    kind: Literal["duckdb", "parquet", "postgres"] = Field(
+        description="one file, one folder per mart, or a database"
+    )
+    path: Place | None = Field(
+        default=None, description="a file (duckdb) or folder (parquet), relative to data_dir"
+    )
+    dsn: SecretStr | None = Field(
+        default=None, description="postgres: postgresql://user:password@host:5432/database"
+    )
+    default_schema: str = Field(
+        default="public",
+        pattern=r"^[A-Za-z_]\w*$",
+        description="postgres: schema of tables that name none, and of etl_publications",
+    )
 
 
 class Load(Part):
@@ -174,6 +187,18 @@ class Load(Part):
     )
     key: tuple[str, ...] = Field(
         default=(), description="columns that identify a row; default: the model's grain"
+    )
+    strategy: Strategy = Field(
+        default="replace",
+        description="table becomes the mart; rows that left it stay (merge); "
+        "and what is there is never changed (append_once)",
+    )
+    columns: tuple[str, ...] = Field(default=(), description="published columns; default: all")
+    primary_key: bool = Field(
+        default=True, description="a table without a primary key gets the load's key as one"
+    )
+    indexes: tuple[tuple[str, ...], ...] = Field(
+        default=(), description="lists of columns, each an index of the table"
     )
 
     @property
@@ -288,9 +313,9 @@ class Settings(BaseSettings):
         """The sources that are not switched off."""
         return {name: source for name, source in self.sources.items() if source.enabled}
 
-    def target_path(self, target: Target) -> Path:
-        """Where a target of kind duckdb or parquet stands, absolute."""
-        return target.path if target.path.is_absolute() else self.data / target.path
+    def target_path(self, target: Target) -> Path | None:
+        """Where a target of kind duckdb or parquet stands, absolute; None for a server."""
+        return self.data / target.path if target.path is not None else None
 
     def snapshot_date(self, now: datetime | None = None) -> date:
         """The day that this run's snapshot describes: `demo_date`, else today in UTC."""

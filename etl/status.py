@@ -23,7 +23,8 @@ def read_status(settings: Settings, runs: int = 10) -> dict[str, Any]:
         "runs": [_run(r, locked) for r in records],
         "sources": [_source(settings, name, records) for name in settings.active_sources],
         "targets": [
-            _target(name, settings.target_path(target)) for name, target in settings.targets.items()
+            _target(name, target.kind, settings.target_path(target))
+            for name, target in settings.targets.items()
         ],
     }
 
@@ -49,11 +50,13 @@ def _run(record: RunRecord, locked: bool) -> dict[str, Any]:
     }
 
 
-def _target(name: str, path: Path) -> dict[str, Any]:
-    changed = _changed(path)
+def _target(name: str, kind: str, path: Path | None) -> dict[str, Any]:
+    """A server is not asked: the status needs files alone."""
+    changed = _changed(path) if path else None
     return {
         "name": name,
-        "path": str(path),
+        "kind": kind,
+        "path": str(path) if path else None,
         "updated_at": changed.isoformat(timespec="seconds") if changed else None,
     }
 
@@ -122,6 +125,8 @@ def show_status(status: dict[str, Any]) -> str:
         lines.append(line)
     lines += [
         f"target {t['name']}: {t['path']}, {t['updated_at'] or 'not yet written'}"
+        if t["path"]
+        else f"target {t['name']}: {t['kind']}, a server"
         for t in status["targets"]
     ]
     lines.append("runs:" if status["runs"] else "runs: none yet (etl run)")

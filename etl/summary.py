@@ -108,13 +108,13 @@ def _where_to_look(record: RunRecord, settings: Settings) -> Iterator[str]:
     yield f"record     {folder / 'run.json'}"
     yield f"log        {folder / 'log.jsonl'}"
     for name, target in settings.targets.items():
-        yield f"target     {name}: {settings.target_path(target)}"
+        yield f"target     {name}: {settings.target_path(target) or target.kind}"
     tables = {
         t: [x.target_table for x in settings.loads if x.target == t] for t in settings.targets
     }
     for name, target in settings.targets.items():
         path = settings.target_path(target)
-        if target.kind == "duckdb" and tables[name] and path.exists():
+        if path and target.kind == "duckdb" and tables[name] and path.exists():
             python = f"import duckdb; duckdb.connect('{path}').table('{tables[name][0]}').show()"
             yield f'look       {sys.executable} -c "{python}"'
             break

@@ -11,7 +11,7 @@ from etl.settings import Load
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
 from etl.stages.scope import models_in_scope
-from etl.targets import TARGETS, Publication
+from etl.targets import Publication, publish
 from etl.warehouse import connect, connect_read_only
 
 
@@ -34,7 +34,7 @@ def load(ctx: RunContext) -> None:
     with open_warehouse(settings.warehouse) as connection:
         states = read_states(connection, "prod", create=not dry)
         held = publishable(states, [x.model for x in chosen])
-        for name, target in settings.targets.items():
+        for name in settings.targets:
             loads = [x for x in chosen if x.target == name]
             if not loads:
                 continue
@@ -42,10 +42,10 @@ def load(ctx: RunContext) -> None:
             # What was not chosen keeps its version at the target, as what may not be published.
             kept = [x for x in settings.loads if x.target == name and x not in ready]
             try:
-                results = TARGETS[target.kind](
+                results = publish(
+                    settings,
                     connection,
                     name,
-                    settings.target_path(target),
                     [_publication(x, states) for x in ready],
                     [_publication(x, states) for x in kept],
                     dry_run=dry,
@@ -56,7 +56,7 @@ def load(ctx: RunContext) -> None:
                 failures.append(e)
                 results = [
                     LoadRun(
-                        model=x.model, target=name, table=x.target_table, strategy="replace",
+                        model=x.model, target=name, table=x.target_table, strategy=x.strategy,
                         status="failed",
                     )
                     for x in loads
@@ -84,7 +84,10 @@ def _chosen(ctx: RunContext) -> list[Load]:
 def _publication(load: Load, states: dict[str, ModelState]) -> Publication:
     state = states.get(load.model)
     key = load.key or (state.grain if state else ())
-    return Publication(load.model, load.target_table, key)
+    return Publication(
+        load.model, load.target_table, key, load.strategy, load.columns, load.primary_key,
+        load.indexes,
+    )  # fmt: skip
 
 
 def _tell(ctx: RunContext, results: list[LoadRun]) -> None:

@@ -82,10 +82,11 @@ def attached(
 def read_version(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> Version:
     """Read a table or view through: columns, checksum, comments."""
     relation = describe(cursor, qualify(catalog, name))
-    return Version(relation, fingerprint(cursor, relation), _read_comments(cursor, catalog, name))
+    return Version(relation, fingerprint(cursor, relation), read_comments(cursor, catalog, name))
 
 
-def _read_comments(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> dict[str, str]:
+def read_comments(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> dict[str, str]:
+    """What is said about a table or view and its columns; see `Version`."""
     where = "database_name = $1 AND lower(schema_name) = lower($2) AND comment IS NOT NULL"
     rows = cursor.execute(
         f"SELECT column_name, comment FROM duckdb_columns() WHERE {where} "  # noqa: S608

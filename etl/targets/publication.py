@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import duckdb
 
 from etl.errors import ConfigError
 from etl.records import LoadRun
+from etl.settings import Strategy
 
 DEFAULT_SCHEMA = "main"
+
+# Where a target of the kind is: a path, or settings.
+Place_contra = TypeVar("Place_contra", contravariant=True)
 
 
 def quote(name: str) -> str:
@@ -41,15 +44,21 @@ class Publication:
     """One mart that goes to one table of a target.
 
     `model` is the mart's name in the warehouse and `table` its name at the target, both
-    `schema.table`; `key` names the columns that identify a row, empty when there are none.
+    `schema.table`; `key` names the columns that identify a row, empty when there are none. The
+    rest is for servers only: `columns` to publish (empty: all), whether the key is the table's
+    primary key, and its indexes.
     """
 
     model: str
     table: str
     key: tuple[str, ...] = ()
+    strategy: Strategy = "replace"
+    columns: tuple[str, ...] = ()
+    primary_key: bool = True
+    indexes: tuple[tuple[str, ...], ...] = ()
 
 
-class Publish(Protocol):
+class Publish(Protocol[Place_contra]):
     """Bring the marts to one target of this kind; all of them are checked before any is visible.
 
     `connection` is open on the warehouse and in no transaction. `held_back` names the
@@ -62,7 +71,8 @@ class Publish(Protocol):
         self,
         connection: duckdb.DuckDBPyConnection,
         target_name: str,
-        target_path: Path,
+        place: Place_contra,
+        /,
         publications: Iterable[Publication],
         held_back: Iterable[Publication] = (),
         *,
@@ -90,7 +100,7 @@ class Order:
                 model=p.model,
                 target=self.target,
                 table=p.table,
-                strategy="replace",
+                strategy=p.strategy,
                 status="held_back",
                 rows_at_target=rows.get(fold(p.table), 0),
             )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.integration.projects import Shop
+from tests.postgres_server import Server, running_server
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +17,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     project.sell((1, "ann", 50), (2, "bob", 200), items=("tea", "cup"))
     assert project.run().exit_code == 0
     return project
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server."""
+    with running_server() as server:
+        yield server

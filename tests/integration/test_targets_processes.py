@@ -14,7 +14,7 @@ import pytest
 from loguru import logger
 
 from etl.errors import ExitCode, LoadError, Stopped, UnreachableError
-from etl.targets import TARGETS, Publication
+from etl.targets import FILE_TARGETS, Publication
 
 A = Publication("marts.a", "marts.a", ("id",))
 B = Publication("marts.b", "marts.b", ("id",))
@@ -30,7 +30,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import duckdb
-from etl.targets import TARGETS, Publication
+from etl.targets import FILE_TARGETS, Publication
 kind, warehouse, target, function, count = sys.argv[1:]
 original, calls = getattr(os, function), 0
 def die(*arguments, **options):
@@ -41,7 +41,7 @@ def die(*arguments, **options):
     return original(*arguments, **options)
 setattr(os, function, die)
 both = [Publication("marts.a", "marts.a", ("id",)), Publication("marts.b", "marts.b", ("id",))]
-TARGETS[kind](duckdb.connect(warehouse), "t", Path(target), both)
+FILE_TARGETS[kind](duckdb.connect(warehouse), "t", Path(target), both)
 print("survived")
 """
 # Reads until its standard input closes; prints how many states it saw, or what went wrong.
@@ -107,7 +107,7 @@ def warnings() -> Iterator[list[str]]:
 def publish(
     kind: str, warehouse: duckdb.DuckDBPyConnection, path: Path, **options: Any
 ) -> list[str]:
-    runs = TARGETS[kind](warehouse, "t", path, [A, B], **options)
+    runs = FILE_TARGETS[kind](warehouse, "t", path, [A, B], **options)
     assert options or all(run.reconciled for run in runs)
     return [run.status for run in runs]
 
@@ -360,7 +360,7 @@ def test_schema_named_like_the_file_is_warned_of(
     assert any("marts.marts.<table>" in text for text in warnings)
 
 
-@pytest.mark.parametrize("kind", list(TARGETS))
+@pytest.mark.parametrize("kind", list(FILE_TARGETS))
 def test_stop_in_the_middle_of_a_query_is_passed_on(
     kind: str, warehouse: duckdb.DuckDBPyConnection, path: Path
 ) -> None:

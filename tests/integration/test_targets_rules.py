@@ -16,7 +16,7 @@ import pytest
 
 from etl.errors import ConfigError, LoadError, ReconciliationError, ResourcesError
 from etl.records import LoadRun
-from etl.targets import TARGETS, Publication, duckdb_file, parquet_files
+from etl.targets import FILE_TARGETS, Publication, duckdb_file, parquet_files
 from etl.targets.publication import literal, quote
 
 A = Publication("marts.a", "marts.a", ("id",))
@@ -52,7 +52,7 @@ def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     connection.close()
 
 
-@pytest.fixture(params=list(TARGETS))
+@pytest.fixture(params=list(FILE_TARGETS))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -64,7 +64,7 @@ class Target:
         self.kind, self.warehouse, self.path = kind, warehouse, path
 
     def publish(self, *publications: Publication, **options: Any) -> dict[str, LoadRun]:
-        runs = TARGETS[self.kind](self.warehouse, "t", self.path, publications, **options)
+        runs = FILE_TARGETS[self.kind](self.warehouse, "t", self.path, publications, **options)
         return {run.table: run for run in runs}
 
     def read(self, table: str, what: str = "*") -> list[Any]:
@@ -349,11 +349,12 @@ import resource, sys
 from pathlib import Path
 import duckdb
 from etl.errors import ResourcesError
-from etl.targets import TARGETS, Publication
+from etl.targets import FILE_TARGETS, Publication
 c = duckdb.connect(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
 try:
-    TARGETS[sys.argv[1]](c, "t", Path(sys.argv[3]), [Publication("marts.big", "marts.a", ("id",))])
+    big = Publication("marts.big", "marts.a", ("id",))
+    FILE_TARGETS[sys.argv[1]](c, "t", Path(sys.argv[3]), [big])
 except ResourcesError as error:
     print(error)
     sys.exit(14)

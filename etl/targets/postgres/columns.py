@@ -1,0 +1,169 @@
+"""A mart's columns at PostgreSQL: their types, and each value as text, the same on both sides.
+
+A value travels as the text that PostgreSQL itself would print. So one checksum over these texts,
+taken in DuckDB before the journey and at the target after it, tells whether all arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
+
+from etl.errors import ConfigError
+from etl.targets.publication import quote
+from etl.targets.relation import Relation
+
+MAX_NAME_BYTES = 63
+# The number of a staged row, under a name that no mart has.
+ROW = '"etl: row"'
+
+_TYPES = {
+    "boolean": "boolean",
+    "tinyint": "smallint",
+    "utinyint": "smallint",
+    "smallint": "smallint",
+    "usmallint": "integer",
+    "integer": "integer",
+    "uinteger": "bigint",
+    "bigint": "bigint",
+    "ubigint": "numeric(20,0)",
+    "hugeint": "numeric(39,0)",
+    "uhugeint": "numeric(39,0)",
+    "float": "real",
+    "double": "double precision",
+    "varchar": "text",
+    "blob": "bytea",
+    "uuid": "uuid",
+    "date": "date",
+    "time": "time",
+    "timestamp": "timestamp",
+    "timestamp_s": "timestamp",
+    "timestamp_ms": "timestamp",
+    "timestamp with time zone": "timestamptz",
+}
+_NESTED = {"list", "array", "struct", "map"}
+_BITS = {"real": ("FLOAT", "float4send", "7fc00000"),
+         "double precision": ("DOUBLE", "float8send", "7ff8000000000000")}  # fmt: skip
+_DATES = {"date", "timestamp", "timestamptz"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name and its type at the target."""
+
+    name: str
+    type: str
+
+    @property
+    def sql(self) -> str:
+        """The quoted name."""
+        return quote(self.name)
+
+    @property
+    def staged_type(self) -> str:
+        """The type in the staging table: JSON stays text there, jsonb would rewrite it."""
+        return "text" if self.type == "jsonb" else self.type
+
+    @property
+    def unstaged(self) -> str:
+        """SQL at the target: the staged value in its final type, from alias `s`."""
+        return f"s.{self.sql}::jsonb" if self.type == "jsonb" else f"s.{self.sql}"
+
+    @property
+    def sent(self) -> str:
+        """SQL in DuckDB: the value as text."""
+        if self.type == "bytea":
+            return f"'\\x' || lower(hex({self.sql}))"
+        if self.type == "jsonb":
+            return f"to_json({self.sql})::VARCHAR"
+        text = f"{self.sql}::VARCHAR"
+        if self.type in _BITS:
+            return f"CASE WHEN isnan({self.sql}) THEN 'NaN' ELSE {text} END"
+        if self.type in _DATES:
+            # DuckDB writes the era after the date, PostgreSQL at the end.
+            moved = f"regexp_replace({text}, ' \\(BC\\)(.*)$', '\\1 BC')"
+            return f"CASE WHEN contains({text}, '(') THEN {moved} ELSE {text} END"
+        return text
+
+    @property
+    def line(self) -> str:
+        """SQL in DuckDB: the value as a field of COPY's text format."""
+        text = self.sent
+        if self.type in {"text", "jsonb"}:
+            for raw, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+                text = f"replace({text}, {_literal(raw)}, '{escaped}')"
+        elif self.type == "bytea":
+            text = f"'\\' || {text}"
+        return f"coalesce({text}, '\\N')"
+
+    @property
+    def expected(self) -> str:
+        """SQL in DuckDB: what `found` has to be."""
+        if self.type in _BITS:
+            kind, _, nan = _BITS[self.type]
+            bits = f"lower(hex({self.sql}::{kind}::BIT::BLOB))"
+            # Of the many NaN, PostgreSQL keeps one.
+            return _counted(f"CASE WHEN isnan({self.sql}) THEN '{nan}' ELSE {bits} END")
+        return _counted(self.sent)
+
+    @property
+    def found(self) -> str:
+        """SQL at the target: the staged value as text, NULL told from every text."""
+        if self.type in _BITS:
+            return _counted(f"encode({_BITS[self.type][1]}({self.sql}), 'hex')")
+        return _counted(f"{self.sql}::text")
+
+
+def _counted(text: str) -> str:
+    return f"coalesce(length({text})::text || ':' || {text}, '~')"
+
+
+def _literal(text: str) -> str:
+    return f"chr({ord(text)})"
+
+
+def map_columns(
+    cursor: duckdb.DuckDBPyConnection, mart: Relation, target: str
+) -> tuple[Column, ...]:
+    """The columns at the target. Raises ConfigError for a name that PostgreSQL would cut."""
+    described = cursor.execute(f"SELECT * FROM {mart.sql} LIMIT 0").description or []  # noqa: S608
+    columns = tuple(Column(str(d[0]), _map_type(d[1])) for d in described)
+    for column in columns:
+        if len(column.name.encode()) > MAX_NAME_BYTES:
+            raise ConfigError(
+                f"column {column.name} is longer than the {MAX_NAME_BYTES} bytes of a name at "
+                f"target {target}",
+                subject=target,
+                hint="give it a shorter name in the model",
+            )
+    return columns
+
+
+def _map_type(kind: DuckDBPyType) -> str:
+    """What has no type of its own at PostgreSQL (ENUM, INTERVAL, nanoseconds ...) goes as text."""
+    if str(kind) == "JSON" or kind.id in _NESTED:
+        return "jsonb"
+    if kind.id == "decimal":
+        return str(kind).lower().replace("decimal", "numeric")
+    return _TYPES.get(kind.id, "text")
+
+
+def as_lines(columns: Iterable[Column]) -> str:
+    """SQL in DuckDB: a row as one line of COPY's text format."""
+    return " || chr(9) || ".join(c.line for c in columns) + " || chr(10)"
+
+
+def expected_sum(columns: Iterable[Column]) -> str:
+    """SQL in DuckDB: a row's 60-bit share of the checksum."""
+    return f"('0x' || substr(md5(concat({', '.join(c.expected for c in columns)})), 1, 15))::BIGINT"
+
+
+def found_sum(columns: Iterable[Column]) -> str:
+    """SQL at the target: the same of a staged row."""
+    return (
+        f"('x0' || substr(md5(concat({', '.join(c.found for c in columns)})), 1, 15))::bit(64)"
+        "::bigint"
+    )

@@ -1,0 +1,125 @@
+"""What was published last at each target: each row's key and hash, kept in the warehouse.
+
+It is written after the target's commit. When it is lost or older than the target's mark, the next
+load sends the table whole, and the target works out what that changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+
+from etl.targets.publication import quote
+from etl.targets.relation import Relation, fingerprint, row_hash
+from etl.warehouse import exists
+
+SCHEMA = "etl_published"
+STATES = f"{SCHEMA}.publications"
+# Under a name that no mart has.
+HASH = '"etl: hash"'
+DIFFERENCE = "temp.main.etl_difference"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One table of one target, as the job remembers it.
+
+    `shape` says of what the hashes were made: when it differs, they cannot be compared.
+    """
+
+    target: str
+    table: str
+
+    @property
+    def rows(self) -> str:
+        """SQL: the table of keys and hashes."""
+        return f"{SCHEMA}.{quote(f'{self.target}: {self.table}')}"
+
+    def read_id(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> str | None:
+        """The id of the last publication, None when there is none or it had another shape."""
+        if not exists(cursor, SCHEMA, "publications"):
+            return None
+        row = cursor.execute(
+            f"SELECT publication_id FROM {STATES} WHERE target = $1 AND table_name = $2 "  # noqa: S608
+            "AND shape = $3",
+            [self.target, self.table, shape],
+        ).fetchone()
+        return str(row[0]) if row else None
+
+    def write(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        mart: Relation,
+        key: tuple[str, ...],
+        shape: str,
+        publication_id: str,
+        *,
+        whole: bool,
+    ) -> None:
+        """Remember the mart's rows, or what changed of them; all of it or nothing."""
+        keys = ", ".join(quote(k) for k in key)
+        cursor.execute("BEGIN")
+        try:
+            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+            cursor.execute(
+                f"CREATE TABLE IF NOT EXISTS {STATES} (target VARCHAR, table_name VARCHAR, "
+                "shape VARCHAR, publication_id VARCHAR, PRIMARY KEY (target, table_name))"
+            )
+            if whole:
+                cursor.execute(f"CREATE OR REPLACE TABLE {self.rows} AS {_state(mart, key)}")
+            else:
+                same = " AND ".join(f"p.{quote(k)} = d.{quote(k)}" for k in key)
+                cursor.execute(
+                    f"DELETE FROM {self.rows} AS p USING {DIFFERENCE} AS d WHERE {same}"  # noqa: S608
+                )
+                cursor.execute(
+                    f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {DIFFERENCE} "  # noqa: S608
+                    f"WHERE {HASH} IS NOT NULL"
+                )
+            cursor.execute(
+                f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4)",  # noqa: S608
+                [self.target, self.table, shape, publication_id],
+            )
+            cursor.execute("COMMIT")
+        except BaseException:
+            cursor.execute("ROLLBACK")
+            raise
+
+    def find_difference(
+        self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
+    ) -> bool:
+        """Write to DIFFERENCE the keys of all rows that came, changed or went; True if any did.
+
+        A row that went has no hash. Without a key: whether anything changed, nothing more.
+        """
+        if not key:
+            old = Relation(self.rows, ())
+            row = cursor.execute(f"SELECT * FROM {old.sql}").fetchone()  # noqa: S608
+            return row != _bag(cursor, mart)
+        keys = [quote(k) for k in key]
+        cursor.execute(
+            f"CREATE OR REPLACE TEMP TABLE etl_difference AS "  # noqa: S608
+            f"SELECT {', '.join(f'coalesce(n.{k}, o.{k}) AS {k}' for k in keys)}, n.{HASH} "
+            f"FROM ({_state(mart, key)}) AS n FULL JOIN {self.rows} AS o "
+            f"ON {' AND '.join(f'n.{k} = o.{k}' for k in keys)} "
+            f"WHERE n.{HASH} IS DISTINCT FROM o.{HASH}"
+        )
+        found = cursor.execute(f"SELECT 1 FROM {DIFFERENCE} LIMIT 1").fetchone()  # noqa: S608
+        return found is not None
+
+
+def _state(mart: Relation, key: tuple[str, ...]) -> str:
+    """SQL: what is remembered of a mart."""
+    if not key:
+        return (
+            "SELECT count(*) AS n, coalesce(sum(h::HUGEINT), 0)::VARCHAR AS total, "  # noqa: S608
+            f"coalesce(bit_xor(h), 0) AS parity FROM (SELECT {row_hash(mart)} AS h FROM {mart.sql})"
+        )
+    keys = ", ".join(quote(k) for k in key)
+    return f"SELECT {keys}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"  # noqa: S608
+
+
+def _bag(cursor: duckdb.DuckDBPyConnection, mart: Relation) -> tuple[int, str, int]:
+    found = fingerprint(cursor, mart)
+    return found.rows, str(found.total), found.parity

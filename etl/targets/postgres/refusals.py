@@ -1,0 +1,215 @@
+"""Names what PostgreSQL refused: the row's key and the column, found by trying ever fewer rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from etl.errors import EtlError, LoadError
+from etl.targets.postgres.applying import Change
+from etl.targets.postgres.columns import ROW, Column
+from etl.targets.postgres.server import classify, execute, fetch_one
+from etl.targets.publication import quote
+
+if TYPE_CHECKING:
+    import psycopg
+
+Attempt = Callable[[int, int], "psycopg.Error | None"]
+
+# Classes of SQLSTATE that one row's values cause: data exceptions and integrity constraints.
+_OF_ROWS = ("22", "23")
+# Datatype mismatch, undefined function (no such comparison), cannot coerce.
+_OF_TYPES = {"42804", "42883", "42846"}
+_MAX_VALUE = 100
+
+
+def is_of_rows(error: psycopg.Error) -> bool:
+    """True when some row's values are refused, not the statement as such."""
+    return (error.sqlstate or "").startswith(_OF_ROWS)
+
+
+def refused_line(
+    connection: psycopg.Connection[Any],
+    error: psycopg.Error,
+    table: str,
+    copy_sql: Callable[[Iterable[Column]], str],
+    columns: tuple[Column, ...],
+    key: tuple[str, ...],
+    batches: Iterable[bytes],
+    target: str,
+) -> EtlError:
+    """The error of a COPY that failed, with the first row that fails by itself."""
+    if not is_of_rows(error):
+        return classify(error, target, f"copying {table}")
+    for batch in batches:
+        lines = batch.splitlines(keepends=True) if b"\r" not in batch else batch.split(b"\n")
+        lines = [line.rstrip(b"\n") + b"\n" for line in lines if line]
+
+        def attempt(low: int, high: int, lines: list[bytes] = lines) -> psycopg.Error | None:
+            return _try_copy(connection, copy_sql(columns), b"".join(lines[low:high]))
+
+        found = _first_refused(len(lines), attempt)
+        if found is None:
+            continue
+        place, error = found
+        fields = lines[place].rstrip(b"\n").split(b"\t")
+        named = {c.name: f for c, f in zip(columns, fields, strict=True)}
+        column = next(
+            (c.name for c in columns
+             if _try_copy(connection, copy_sql([c]), named[c.name] + b"\n") is not None), None,
+        )  # fmt: skip
+        values = {k: named[k].decode(errors="replace") for k in key}
+        return _refusal(error, table, target, column, values)
+    return _refusal(error, table, target, None, {})
+
+
+def refused_row(
+    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change, target: str
+) -> EtlError:
+    """The error of a change that failed, with the first staged row that fails by itself."""
+    table = change.table.plain
+    if error.sqlstate in _OF_TYPES:
+        return _mismatch(connection, error, change, target)
+    if not is_of_rows(error):
+        return classify(error, target, f"publishing {table}")
+
+    def attempt(low: int, high: int) -> psycopg.Error | None:
+        where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
+        update = change.update(where) if change.publication.strategy != "append_once" else None
+        return _try(connection, *([update] if update else []), change.insert(where))
+
+    found = _first_refused(change.staged.rows, attempt)
+    if found is None:
+        return _refusal(error, table, target, error.diag.column_name, {})
+    place, error = found
+    key = change.publication.key
+    values: dict[str, str] = {}
+    if key:
+        listed = ", ".join(f"{quote(k)}::text" for k in key)
+        row = execute(
+            connection,
+            f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}",  # noqa: S608
+        ).fetchone()
+        values = dict(zip(key, map(str, row or ()), strict=False))
+    return _refusal(
+        error, table, target, error.diag.column_name or _column(connection, change, place + 1),
+        values,
+    )  # fmt: skip
+
+
+def _mismatch(
+    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change, target: str
+) -> LoadError:
+    """The error of columns whose types at the target cannot take, or be compared to, the mart's."""
+    wrong = []
+    for column in change.staged.columns:
+        compare = (
+            f"SELECT ROW(t.{column.sql}) IS DISTINCT FROM ROW({column.unstaged}) "  # noqa: S608
+            f"FROM {change.table.sql} AS t, {change.staged.sql} AS s LIMIT 0"
+        )
+        assign = (
+            f"INSERT INTO {change.table.sql} ({column.sql}) SELECT {column.unstaged} "  # noqa: S608
+            f"FROM {change.staged.sql} AS s LIMIT 0"
+        )
+        if _try(connection, compare, assign) is not None:
+            (theirs,) = fetch_one(
+                connection,
+                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+                "WHERE attrelid = %s::regclass AND attname = %s",
+                change.table.sql,
+                column.name,
+            )
+            wrong.append(f"{column.name} is {theirs} there and {column.type} in the mart")
+    return LoadError(
+        f"table {change.table.plain} at target {target}: {'; '.join(wrong) or error} "
+        f"({error.sqlstate})",
+        subject=target,
+        hint="change the column there (ALTER TABLE ... TYPE), or drop the table: the next run "
+        "makes it anew",
+    )
+
+
+def _column(connection: psycopg.Connection[Any], change: Change, row: int) -> str | None:
+    """The column whose value in this row does not fit its type, None when all do."""
+    probe = 'pg_temp."etl probe"'
+    execute(
+        connection,
+        f'CREATE TEMP TABLE "etl probe" ON COMMIT DROP AS '  # noqa: S608
+        f"SELECT * FROM {change.table.sql} WITH NO DATA",
+    )
+    for column in change.staged.columns:
+        statement = (
+            f"INSERT INTO {probe} ({column.sql}) SELECT {column.unstaged} "  # noqa: S608
+            f"FROM {change.staged.sql} AS s WHERE s.{ROW} = {row}"
+        )
+        if _try(connection, statement) is not None:
+            return column.name
+    return None
+
+
+def _first_refused(count: int, attempt: Attempt) -> tuple[int, psycopg.Error] | None:
+    """The place of a row that is refused by itself; None when rows are only refused together."""
+    low, high = 0, count
+    error = attempt(low, high)
+    if error is None:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if (found := attempt(low, middle)) is not None:
+            high = middle
+        elif (found := attempt(middle, high)) is not None:
+            low = middle
+        else:
+            return None
+        error = found
+    return low, error
+
+
+def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error | None:
+    """Run statements and take them back; what they failed with."""
+    import psycopg
+
+    try:
+        with connection.transaction(force_rollback=True):
+            for statement in statements:
+                execute(connection, statement)
+    except psycopg.Error as error:
+        if not (is_of_rows(error) or error.sqlstate in _OF_TYPES):
+            raise
+        return error
+    return None
+
+
+def _try_copy(
+    connection: psycopg.Connection[Any], statement: str, lines: bytes
+) -> psycopg.Error | None:
+    import psycopg
+
+    try:
+        with (
+            connection.transaction(force_rollback=True),
+            connection.cursor().copy(statement.encode()) as copy,
+        ):
+            copy.write(lines)
+    except psycopg.Error as error:
+        if not is_of_rows(error):
+            raise
+        return error
+    return None
+
+
+def _refusal(
+    error: psycopg.Error, table: str, target: str, column: str | None, key: dict[str, str]
+) -> LoadError:
+    named = ", ".join(f"{k} = {v[:_MAX_VALUE]}" for k, v in key.items())
+    where = f", row {named}" if named else ""
+    where += f", column {column}" if column else ""
+    constraint = error.diag.constraint_name
+    where += f", constraint {constraint}" if constraint else ""
+    # Only the primary message: the detail quotes the whole row.
+    said = error.diag.message_primary or type(error).__name__
+    return LoadError(
+        f"table {table} at target {target}{where}: refused: {said} ({error.sqlstate})",
+        subject=target,
+        hint="correct the model, or the table at the target",
+    )

