@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -49,7 +50,7 @@ def build_source(
     """
     stamp = dict.fromkeys(source.stamp, snapshot_date)
     if source.factory is not None:
-        built = _call_factory(name, source, project)
+        built = _call_factory(name, source, project, monitor)
         for resource in built.resources.values():
             endpoint = f"{source.factory} resource {resource.name}"
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint))
@@ -138,7 +139,12 @@ def _table(resource: DltResource) -> str:
     return resource.table_name if isinstance(resource.table_name, str) else resource.name
 
 
-def _call_factory(name: str, source: Source, project: Path) -> DltSource:
+def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) -> DltSource:
+    """What the factory returns, as a source.
+
+    A factory that has a parameter `contain` is given a function of an error and the name of a part:
+    what it calls that for fails by itself, and the rest of the source is published.
+    """
     module_name, _, attribute = (source.factory or "").partition(":")
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
@@ -151,7 +157,10 @@ def _call_factory(name: str, source: Source, project: Path) -> DltSource:
             hint=f"modules are looked up in {project} and among the installed packages",
         ) from e
     try:
-        built = function(**reveal(source.arguments))
+        given = reveal(source.arguments)
+        if "contain" in inspect.signature(function).parameters:
+            given["contain"] = monitor.contain
+        built = function(**given)
     except TypeError as e:
         raise ConfigError(
             f"sources.{name}.arguments: {source.factory} does not accept them: {_first_line(e)}",

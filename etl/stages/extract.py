@@ -26,7 +26,7 @@ def extract(ctx: RunContext) -> None:
     """Read all sources side by side; a source that fails holds back none of the others.
 
     Raises:
-        StageError: one failure for each source that failed.
+        StageError: one failure for each source, or part of one, that failed.
     """
     adopt_library_loggers()
     if not ctx.sources:
@@ -52,7 +52,7 @@ def extract(ctx: RunContext) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
-    failures: list[EtlError] = []
+    failures: list[EtlError] = list(ctx.contained)
     for future, name in futures.items():
         error = future.exception()
         if error is None:
@@ -142,6 +142,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
         _report(ctx, raw, monitor, session, pending + committed, drift.changes)
         ctx.drift[name] = drift
+        ctx.contained.extend(monitor.contained)
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:
