@@ -34,8 +34,8 @@ _IDENTIFIER: Final = re.compile(r"did:[a-z]+:[\w.:%-]+|([a-zA-Z0-9-]+\.)+[a-zA-Z
 class Request:
     """One request as the replay saw it.
 
-    `method` is an NSID, or for shop and market the path, as in `shop/v1/orders`. `page` counts from 1 by
-    the request's own limit, 0 when it gets no list; `status` is 0 when the replay kept silent;
+    `method` is an NSID, or for shop and market the path, as in `shop/v1/orders`. `page` counts from
+    1 by the request's own limit, 0 when it gets no list; `status` is 0 when the replay kept silent;
     `at` is `time.monotonic()`; `headers` have lower-case names.
     """
 
@@ -49,13 +49,13 @@ class Request:
 
 
 class Replay:
-    """Serves graph, shop and market of `date` on a loopback port (0: a free one) from `start` to `close`.
+    """Serves graph, shop and market of `date` on a loopback port from `start` to `close`.
 
-    `rate_limit` is (requests, seconds): a fixed window that is enforced. `latency` is the seconds
-    every answer waits, `token` the bearer token every request must carry. With `cache` encoded
-    pages are kept, so that a second reading costs the replay next to nothing. `date`, `faults` and
-    `latency` may be set while it serves. Raises ValueError when `host` is not loopback, OSError
-    when the port is taken.
+    Port 0 takes a free one. `rate_limit` is (requests, seconds): a fixed window that is enforced.
+    `latency` is the seconds every answer waits, `token` the bearer token every request must carry.
+    With `cache` encoded pages are kept, so that a second reading costs the replay next to nothing.
+    `date`, `faults` and `latency` may be set while it serves. Raises ValueError when `host` is not
+    loopback, OSError when the port is taken.
     """
 
     def __init__(

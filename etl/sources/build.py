@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -88,6 +89,18 @@ def build_source(
     return built, session
 
 
+def import_factories(sources: Mapping[str, Source], project: Path) -> None:
+    """Import the modules of all factories; what cannot be imported fails when it is built.
+
+    For the thread that starts the others: dlt takes a pandas that another thread is still
+    importing for a whole one.
+    """
+    for name, source in sources.items():
+        if source.factory is not None:
+            with suppress(ConfigError):
+                _find_factory(name, source, project)
+
+
 def _reach_nested(resource: DltResource) -> None:
     """Let `nested_hints` work in a REST configuration, and name deeper tables: `lines.discounts`.
 
@@ -142,24 +155,14 @@ def _table(resource: DltResource) -> str:
 def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) -> DltSource:
     """What the factory returns, as a source.
 
-    A factory that has a parameter `contain` is given a function of an error and the name of a part:
-    what it calls that for fails by itself, and the rest of the source is published.
+    One that has a parameter `monitor` is given this extraction's, to count pages, to name resources
+    that read only what is new, and to contain the failure of a part.
     """
-    module_name, _, attribute = (source.factory or "").partition(":")
-    if str(project) not in sys.path:
-        sys.path.insert(0, str(project))
-    try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as e:
-        raise ConfigError(
-            f"sources.{name}.factory: {source.factory} cannot be imported: {_first_line(e)}",
-            subject=name,
-            hint=f"modules are looked up in {project} and among the installed packages",
-        ) from e
+    function = _find_factory(name, source, project)
     try:
         given = reveal(source.arguments)
-        if "contain" in inspect.signature(function).parameters:
-            given["contain"] = monitor.contain
+        if "monitor" in inspect.signature(function).parameters:
+            given["monitor"] = monitor
         built = function(**given)
     except TypeError as e:
         raise ConfigError(
@@ -177,6 +180,21 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
             subject=name,
         )
     return built
+
+
+def _find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:
+    module_name, _, attribute = (source.factory or "").partition(":")
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as e:
+        raise ConfigError(
+            f"sources.{name}.factory: {source.factory} cannot be imported: {_first_line(e)}",
+            subject=name,
+            hint=f"modules are looked up in {project} and among the installed packages",
+        ) from e
+    return found
 
 
 def _without_credentials(client: dict[str, Any]) -> dict[str, Any]:

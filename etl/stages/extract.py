@@ -15,7 +15,7 @@ from etl.raw import NOTHING, Committed, Raw, RawTable
 from etl.raw.fields import check_names, remember_fields
 from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.settings import Source
-from etl.sources.build import build_source
+from etl.sources.build import build_source, import_factories
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.context import RunContext
@@ -40,6 +40,7 @@ def extract(ctx: RunContext) -> None:
     import pyarrow  # noqa: F401
 
     todo = {n: s for n, s in ctx.sources.items() if n not in ctx.done_sources}
+    import_factories(todo, ctx.settings.project)
     # dlt writes the schema of its destination's state tables on a first load, and DuckDB allows
     # one writer of a table: extraction runs side by side, commits take turns.
     pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="source")
