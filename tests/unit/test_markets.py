@@ -67,7 +67,7 @@ def test_rows_merged_day_after_day_are_those_of_one_reading(
 ) -> None:
     """Through corrections, dividends and splits, however many days lie between two readings."""
     raw: dict[date, Row] = {}
-    state = None
+    state, day = None, start
     for number in range(0, 90, every):
         day = start + timedelta(days=number)
         rows, state = read(Fake(day), ticker, state)

@@ -76,21 +76,30 @@ WITH days AS (
     GREATEST(previous_close_price - close_price, 0) AS loss,
     GREATEST(high_price, previous_close_price) - LEAST(low_price, previous_close_price) AS true_range
   FROM days
+), recent AS (
+  /* Lists, because AVG over a window adds doubles in any order, and the last digits differ. */
+  SELECT
+    *,
+    ARRAY_AGG(close_price) OVER (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 49 PRECEDING AND CURRENT ROW) AS closes,
+    ARRAY_AGG(gain) OVER last_14 AS gains,
+    ARRAY_AGG(loss) OVER last_14 AS losses,
+    ARRAY_AGG(true_range) OVER last_14 AS true_ranges,
+    AVG(volume) OVER (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 19 PRECEDING AND CURRENT ROW) AS volume_20
+  FROM measured
+  WINDOW last_14 AS (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 13 PRECEDING AND CURRENT ROW)
 ), averaged AS (
   SELECT
     *,
-    AVG(close_price) OVER last_9 AS mean_9,
-    AVG(close_price) OVER last_12 AS mean_12,
-    AVG(close_price) OVER last_20 AS mean_20,
-    AVG(close_price) OVER last_26 AS mean_26,
-    AVG(close_price) OVER last_50 AS mean_50,
-    STDDEV_POP(close_price) OVER last_20 AS deviation_20,
-    AVG(volume) OVER last_20 AS volume_20,
-    AVG(gain) OVER last_14 AS gain_14,
-    AVG(loss) OVER last_14 AS loss_14,
-    AVG(true_range) OVER last_14 AS true_range_14
-  FROM measured
-  WINDOW last_9 AS (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 8 PRECEDING AND CURRENT ROW), last_12 AS (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 11 PRECEDING AND CURRENT ROW), last_14 AS (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 13 PRECEDING AND CURRENT ROW), last_20 AS (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 19 PRECEDING AND CURRENT ROW), last_26 AS (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 25 PRECEDING AND CURRENT ROW), last_50 AS (PARTITION BY ticker ORDER BY trade_date ROWS BETWEEN 49 PRECEDING AND CURRENT ROW)
+    LIST_AVG(LIST_SLICE(closes, -9, -1)) AS mean_9,
+    LIST_AVG(LIST_SLICE(closes, -12, -1)) AS mean_12,
+    LIST_AVG(LIST_SLICE(closes, -20, -1)) AS mean_20,
+    LIST_AVG(LIST_SLICE(closes, -26, -1)) AS mean_26,
+    LIST_AVG(closes) AS mean_50,
+    LIST_STDDEV_POP(LIST_SLICE(closes, -20, -1)) AS deviation_20,
+    LIST_AVG(gains) AS gain_14,
+    LIST_AVG(losses) AS loss_14,
+    LIST_AVG(true_ranges) AS true_range_14
+  FROM recent
 )
 SELECT
   ticker::TEXT AS ticker,

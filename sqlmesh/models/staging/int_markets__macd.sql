@@ -4,7 +4,7 @@ MODEL (
   cron '@daily',
   allow_partials TRUE,
   grain (ticker, trade_date),
-  description 'MACD line of each ticker and trading day from its 26th day on, and the exponential average of the line in closed form (docs/adr/0012).',
+  description 'MACD line of each ticker and trading day from its 26th day on, and the exponential average of the line, summed in blocks of 32 days (docs/adr/0012).',
   column_descriptions (
     ticker = 'Ticker symbol.',
     trade_date = 'Trading day of the exchange.',
@@ -30,7 +30,7 @@ WITH lines AS (
 ), seeds AS (
   SELECT
     ticker,
-    AVG(macd_line) AS seed
+    LIST_AVG(ARRAY_AGG(macd_line ORDER BY trade_date)) AS seed
   FROM lines
   WHERE
     days_after_seed <= 0
@@ -42,8 +42,8 @@ WITH lines AS (
     lines.trade_date,
     lines.days_after_seed,
     lines.keep,
-    lines.days_after_seed // 512 AS block,
-    lines.days_after_seed % 512 AS place,
+    lines.days_after_seed // 32 AS block,
+    lines.days_after_seed % 32 AS place,
     CASE
       WHEN lines.days_after_seed = 0
       THEN seeds.seed
@@ -63,24 +63,40 @@ WITH lines AS (
     keep,
     block,
     place,
-    POWER(keep, place) * SUM(term * POWER(keep, -place)) OVER (
-      PARTITION BY ticker, block
-      ORDER BY days_after_seed
-      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    LIST_REDUCE(
+      ARRAY_AGG(term) OVER (
+        PARTITION BY ticker, block
+        ORDER BY trade_date
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ),
+      LAMBDA total, term : total * keep + term
     ) AS within_block
   FROM terms
+), blocks AS (
+  SELECT
+    ticker,
+    block,
+    LIST_REDUCE(
+      ARRAY_AGG(within_block) OVER (
+        PARTITION BY ticker
+        ORDER BY block
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ),
+      LAMBDA total, term : total * POWER(keep, 32) + term
+    ) AS average
+  FROM sums
+  WHERE
+    place = 31
 )
 SELECT
   lines.ticker::TEXT AS ticker,
   lines.trade_date::DATE AS trade_date,
   lines.macd_line::DOUBLE AS macd_line,
   (
-    sums.within_block + COALESCE(POWER(sums.keep, sums.place + 1) * earlier.within_block, 0)
-  ) /* What lies before the block before has a weight below 1e-16. */::DOUBLE AS macd_signal
+    sums.within_block + COALESCE(POWER(sums.keep, sums.place + 1) * earlier.average, 0)
+  )::DOUBLE AS macd_signal
 FROM lines
 LEFT JOIN sums
   ON lines.ticker = sums.ticker AND lines.trade_date = sums.trade_date
-LEFT JOIN sums AS earlier
-  ON sums.ticker = earlier.ticker
-  AND sums.block = earlier.block + 1
-  AND earlier.place = 511
+LEFT JOIN blocks AS earlier
+  ON sums.ticker = earlier.ticker AND sums.block = earlier.block + 1

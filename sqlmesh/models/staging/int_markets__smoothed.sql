@@ -4,7 +4,7 @@ MODEL (
   cron '@daily',
   allow_partials TRUE,
   grain (ticker, trade_date),
-  description 'Recursive averages of each ticker and trading day, from its first day on, in closed form (docs/adr/0012).',
+  description 'Recursive averages of each ticker and trading day, from its first day on, summed in blocks of 32 days (docs/adr/0012).',
   column_descriptions (
     ticker = 'Ticker symbol.',
     trade_date = 'Trading day of the exchange.',
@@ -85,7 +85,7 @@ WITH days AS (
   SELECT
     ticker,
     series,
-    AVG(value) AS seed
+    LIST_AVG(ARRAY_AGG(value ORDER BY day_number)) AS seed
   FROM series
   WHERE
     day_number BETWEEN first_day - length + 1 AND first_day
@@ -100,10 +100,10 @@ WITH days AS (
     series.keep,
     (
       series.day_number - series.first_day
-    ) // 512 AS block,
+    ) // 32 AS block,
     (
       series.day_number - series.first_day
-    ) % 512 AS place,
+    ) % 32 AS place,
     CASE
       WHEN series.day_number = series.first_day
       THEN seeds.seed
@@ -117,6 +117,7 @@ WITH days AS (
   WHERE
     series.day_number >= series.first_day
 ), sums AS (
+  /* A list is folded in the order of its days: a SUM over a window adds in any, and the last digits differ. */
   SELECT
     ticker,
     series,
@@ -124,24 +125,42 @@ WITH days AS (
     keep,
     block,
     place,
-    POWER(keep, place) * SUM(term * POWER(keep, -place)) OVER (
-      PARTITION BY ticker, series, block
-      ORDER BY day_number
-      ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    LIST_REDUCE(
+      ARRAY_AGG(term) OVER (
+        PARTITION BY ticker, series, block
+        ORDER BY day_number
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ),
+      LAMBDA total, term : total * keep + term
     ) AS within_block
   FROM terms
+), blocks AS (
+  SELECT
+    ticker,
+    series,
+    block,
+    LIST_REDUCE(
+      ARRAY_AGG(within_block) OVER (
+        PARTITION BY ticker, series
+        ORDER BY block
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+      ),
+      LAMBDA total, term : total * POWER(keep, 32) + term
+    ) AS average
+  FROM sums
+  WHERE
+    place = 31
 ), averages AS (
   SELECT
     sums.ticker,
     sums.series,
     sums.day_number,
-    sums.within_block /* What lies before the block before has a weight below 1e-16. */ + COALESCE(POWER(sums.keep, sums.place + 1) * earlier.within_block, 0) AS average
+    sums.within_block + COALESCE(POWER(sums.keep, sums.place + 1) * earlier.average, 0) AS average
   FROM sums
-  LEFT JOIN sums AS earlier
+  LEFT JOIN blocks AS earlier
     ON sums.ticker = earlier.ticker
     AND sums.series = earlier.series
     AND sums.block = earlier.block + 1
-    AND earlier.place = 511
 ), wide AS (
   SELECT
     ticker,
