@@ -55,7 +55,7 @@ UV := .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 lock: ## (maintainers) write requirements/*.txt from pyproject.toml
 	@$(PYTHON) -m venv --clear .lock-venv
 	@.lock-venv/bin/python $(PIP_INSTALL) --require-hashes -r requirements/lock.txt
-	$(UV) pyproject.toml -o requirements/runtime.txt
+	$(UV) pyproject.toml --all-extras -o requirements/runtime.txt
 	$(UV) pyproject.toml --all-extras --group dev -c requirements/runtime.txt -o requirements/dev.txt
 	$(UV) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(UV) --group lock -o requirements/lock.txt
