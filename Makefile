@@ -55,8 +55,10 @@ UV := .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --
 lock: ## (maintainers) write requirements/*.txt from pyproject.toml
 	@$(PYTHON) -m venv --clear .lock-venv
 	@.lock-venv/bin/python $(PIP_INSTALL) --require-hashes -r requirements/lock.txt
-	$(UV) pyproject.toml --all-extras -o requirements/runtime.txt
-	$(UV) pyproject.toml --all-extras --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	$(UV) pyproject.toml --all-extras --group dev -o requirements/dev.txt
+	$(UV) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(UV) pyproject.toml --extra markets -c requirements/dev.txt -o requirements/markets.txt
+	$(UV) pyproject.toml --extra postgres -c requirements/dev.txt -o requirements/postgres.txt
 	$(UV) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(UV) --group lock -o requirements/lock.txt
 	@rm -rf .lock-venv

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlsplit
 
 from loguru import logger
@@ -31,6 +32,7 @@ from etl.stop import Stop, stopping
 # The APIs that the demo replays; a source that was pointed elsewhere is left as it is.
 REPLAYED_HOST = "public.api.bsky.app"
 SHOP_HOST = "api.shop.example"
+MARKET_HOST = "query2.finance.yahoo.com"
 
 
 def run_job(
@@ -186,19 +188,23 @@ def _served(settings: Settings) -> Iterator[Settings]:
     from etl.demo import Replay
 
     with Replay(date=settings.snapshot_date()) as replay:
-        urls = {REPLAYED_HOST: replay.base_url, SHOP_HOST: replay.shop_url}
+        urls = {
+            REPLAYED_HOST: replay.base_url,
+            SHOP_HOST: replay.shop_url,
+            MARKET_HOST: replay.market_url,
+        }
         sources = {n: _replayed(s, urls) for n, s in settings.sources.items()}
         yield settings.model_copy(update={"sources": sources})
 
 
 def _replayed(source: Source, urls: Mapping[str, str]) -> Source:
     """The source, pointed at the replay's URL of its host when it has one."""
-    if source.client is None:
-        return source
-    url = urls.get(urlsplit(str(source.client.get("base_url"))).hostname or "")
+    place = "arguments" if source.client is None else "client"
+    given: dict[str, Any] = getattr(source, place)
+    url = urls.get(urlsplit(str(given.get("base_url"))).hostname or "")
     if url is None:
         return source
-    return source.model_copy(update={"client": source.client | {"base_url": url}})
+    return source.model_copy(update={place: given | {"base_url": url}})
 
 
 def _keep_history(settings: Settings, record: RunRecord) -> None:

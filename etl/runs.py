@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -81,7 +82,10 @@ class Run:
 
     @property
     def failed_sources(self) -> set[str]:
-        """Sources whose data of this run is missing or not trusted."""
+        """Sources whose data of this run is missing or not trusted.
+
+        A failed part, `source[part]`, is none: the rest of its source is to be trusted.
+        """
         return {f.subject.split(".")[0] for f in self.failures if f.stage == "extract"}
 
     def fail(self, error: EtlError, stage: str = "") -> None:
@@ -161,7 +165,7 @@ def open_run(
 
 def extracted_sources(record: RunRecord) -> set[str]:
     """The sources that a run had brought to raw whole."""
-    failed = {f.subject.split(".")[0] for f in record.failures if f.stage == "extract"}
+    failed = {re.split(r"[.\[]", f.subject)[0] for f in record.failures if f.stage == "extract"}
     return {s.source for s in record.sources} - failed
 
 

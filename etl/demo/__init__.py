@@ -1,4 +1,4 @@
-"""A replay of the public Bluesky API and of a shop's, for trying the job, tests and benchmarks."""
+"""A replay of the APIs of Bluesky, Yahoo Finance and a shop, for trials, tests and benchmarks."""
 
 from etl.demo.faults import Fault, parse_fault
 from etl.demo.graph import ACTORS, Difference, Graph, difference, differences, graph

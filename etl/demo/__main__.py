@@ -51,7 +51,8 @@ def _parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m etl.demo",
         description="Answers as the public Bluesky API does, on loopback, from made-up accounts,\n"
-        "and below /shop/v1/ as a shop: countries, companies, customers and orders.\n"
+        "below /shop/v1/ as a shop: countries, companies, customers and orders, and\n"
+        "below /yahoo/ as Yahoo's chart API, as yfinance asks it.\n"
         "Actors: chess.com, lichess.org, and bulk-<N>.test with N followers and N follows.",
         epilog="A fault's SPEC is KIND[:key=value[,key=value]...] with the keys method, actor,\n"
         "page (2 or 2-4), request (the n-th that the others let through), times (without it:\n"

@@ -53,10 +53,10 @@ class Fault:
     """One misbehaviour and the requests that meet it.
 
     `method` is `getFollowers` or `getFollows` (the NSID before it may stand or not), or of the shop
-    `countries`, `companies`, `customers` or `orders`; `actor` is a handle, `page` one or several
-    page numbers from 1, `request` the n-th request, from 1, that method, actor and page let
-    through; None takes all. `times` is how often, None always. `seconds` is the wait or the
-    Retry-After; `field` and `value` name what row faults touch.
+    `countries`, `companies`, `customers` or `orders`, or of the market a ticker; `actor` is a
+    handle, `page` one or several page numbers from 1, `request` the n-th request, from 1, that
+    method, actor and page let through; None takes all. `times` is how often, None always. `seconds`
+    is the wait or the Retry-After; `field` and `value` name what row faults touch.
     Raises ValueError for an unknown kind.
     """
 

@@ -1,4 +1,4 @@
-"""The replay: a loopback server that answers as Bluesky's API and a shop's do, or misbehaves."""
+"""The replay: a loopback server that answers as Bluesky, a shop and Yahoo do, or misbehaves."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from etl.demo.faults import Fault, Faults
 from etl.demo.graph import Kind
 from etl.demo.limiter import Limiter, Verdict
+from etl.demo.markets import api as markets
 from etl.demo.pages import Position, cut, decode_cursor, listing, resolve
 from etl.demo.replies import Bendable, Reply, Silence, bend, refuse, tell
 from etl.demo.shop import api as shop
@@ -33,8 +34,8 @@ _IDENTIFIER: Final = re.compile(r"did:[a-z]+:[\w.:%-]+|([a-zA-Z0-9-]+\.)+[a-zA-Z
 class Request:
     """One request as the replay saw it.
 
-    `method` is an NSID, or for the shop the path, as in `shop/v1/orders`. `page` counts from 1 by
-    the request's own limit, 0 when it gets no list; `status` is 0 when the replay kept silent;
+    `method` is an NSID, or for shop and market the path, as in `shop/v1/orders`. `page` counts from
+    1 by the request's own limit, 0 when it gets no list; `status` is 0 when the replay kept silent;
     `at` is `time.monotonic()`; `headers` have lower-case names.
     """
 
@@ -48,13 +49,13 @@ class Request:
 
 
 class Replay:
-    """Serves graph and shop of `date` on a loopback port (0: a free one) from `start` to `close`.
+    """Serves graph, shop and market of `date` on a loopback port from `start` to `close`.
 
-    `rate_limit` is (requests, seconds): a fixed window that is enforced. `latency` is the seconds
-    every answer waits, `token` the bearer token every request must carry. With `cache` encoded
-    pages are kept, so that a second reading costs the replay next to nothing. `date`, `faults` and
-    `latency` may be set while it serves. Raises ValueError when `host` is not loopback, OSError
-    when the port is taken.
+    Port 0 takes a free one. `rate_limit` is (requests, seconds): a fixed window that is enforced.
+    `latency` is the seconds every answer waits, `token` the bearer token every request must carry.
+    With `cache` encoded pages are kept, so that a second reading costs the replay next to nothing.
+    `date`, `faults` and `latency` may be set while it serves. Raises ValueError when `host` is not
+    loopback, OSError when the port is taken.
     """
 
     def __init__(
@@ -89,6 +90,11 @@ class Replay:
     def shop_url(self) -> str:
         """`http://127.0.0.1:PORT/shop/v1/`. Raises RuntimeError before `start`."""
         return f"{self._origin}{shop.PATH}"
+
+    @property
+    def market_url(self) -> str:
+        """`http://127.0.0.1:PORT/yahoo/`. Raises RuntimeError before `start`."""
+        return f"{self._origin}{markets.PATH}"
 
     @property
     def _origin(self) -> str:
@@ -148,7 +154,7 @@ class Replay:
         verdict = self._limiter.admit()
         page, late, reply = 0, 0.0, self._refusal(asked, verdict)
         if reply is None:
-            page, late, reply = (self._sell if asked.of_shop else self._list)(asked)
+            page, late, reply = self._serve(asked)
         status, at = reply.status, time.monotonic()
         self._requests.append(
             Request(asked.method, asked.actor, page, status, at, asked.query, headers)
@@ -170,11 +176,17 @@ class Replay:
             and asked.headers.get("authorization") != f"Bearer {self._token}"
         ):
             return refuse(401)
-        if not asked.of_shop and asked.method not in _METHODS:
+        if not asked.of_shop and not asked.of_market and asked.method not in _METHODS:
             return refuse(501)
         if asked.verb != "GET":
             return refuse(400, f"Incorrect HTTP method ({asked.verb}) expected GET")
         return None
+
+    def _serve(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
+        """Page number, seconds of latency and answer of the API that is asked."""
+        if asked.of_market:
+            return self._trade(asked)
+        return (self._sell if asked.of_shop else self._list)(asked)
 
     def _list(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
         """Page number, seconds of latency and answer of one of the two list methods."""
@@ -209,6 +221,22 @@ class Replay:
         found: Bendable = shop.cut_page(wanted, self.date, self._origin)
         return wanted.page, late, tell(found) if fault is None else bend(fault, found)
 
+    def _trade(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
+        """The same for the market: a ticker's chart, or the crumb that yfinance asks for first."""
+        if asked.method == markets.CRUMB:
+            return 0, 0.0, Reply(200, b"crumb", "text/plain")
+        if not asked.method.startswith(markets.CHART):
+            return 0, 0.0, refuse(404)
+        late, fault = self._strike(asked, 1, again=False)
+        ticker = asked.method.removeprefix(markets.CHART)
+        try:
+            found: Bendable = markets.cut_chart(ticker, asked.query, self.date)
+        except KeyError:
+            return 1, late, Reply(404, markets.missing(ticker))
+        except ValueError as e:
+            return 1, late, Reply(400, markets.invalid(str(e)))
+        return 1, late, tell(found) if fault is None else bend(fault, found)
+
     def _strike(self, asked: _Asked, page: int, *, again: bool) -> tuple[float, Fault | None]:
         """Seconds of latency and the fault that a request meets."""
         met = self._faults.strike(asked.method, asked.actor, page, again=again)
@@ -223,6 +251,7 @@ class _Asked:
     verb: str
     known: bool
     of_shop: bool
+    of_market: bool
     method: str
     actor: str
     query: Mapping[str, str]
@@ -233,10 +262,13 @@ class _Asked:
         path, _, text = target.partition("?")
         query = dict(parse_qsl(text, keep_blank_values=True))
         of_shop = path.removeprefix(shop.PATH) in shop.RESOURCES
-        known, method = of_shop or path.startswith("/xrpc/"), path.removeprefix("/xrpc/")
-        if of_shop:
+        of_market = path.startswith(markets.PATH)
+        known = of_shop or of_market or path.startswith("/xrpc/")
+        method = path.removeprefix("/xrpc/")
+        if of_shop or of_market:
             method = path.removeprefix("/")
-        return cls(verb, known, of_shop, method, resolve(query.get("actor", "")), query, headers)
+        actor = resolve(query.get("actor", ""))
+        return cls(verb, known, of_shop, of_market, method, actor, query, headers)
 
     def limit(self) -> int:
         """Rows per page. Raises ValueError in the API's words, for a lacking actor as well."""

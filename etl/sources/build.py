@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -49,7 +51,7 @@ def build_source(
     """
     stamp = dict.fromkeys(source.stamp, snapshot_date)
     if source.factory is not None:
-        built = _call_factory(name, source, project)
+        built = _call_factory(name, source, project, monitor)
         for resource in built.resources.values():
             endpoint = f"{source.factory} resource {resource.name}"
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint))
@@ -85,6 +87,18 @@ def build_source(
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
     _hold_contract(built, source, first)
     return built, session
+
+
+def import_factories(sources: Mapping[str, Source], project: Path) -> None:
+    """Import the modules of all factories; what cannot be imported fails when it is built.
+
+    For the thread that starts the others: dlt takes a pandas that another thread is still
+    importing for a whole one.
+    """
+    for name, source in sources.items():
+        if source.factory is not None:
+            with suppress(ConfigError):
+                _find_factory(name, source, project)
 
 
 def _reach_nested(resource: DltResource) -> None:
@@ -138,20 +152,18 @@ def _table(resource: DltResource) -> str:
     return resource.table_name if isinstance(resource.table_name, str) else resource.name
 
 
-def _call_factory(name: str, source: Source, project: Path) -> DltSource:
-    module_name, _, attribute = (source.factory or "").partition(":")
-    if str(project) not in sys.path:
-        sys.path.insert(0, str(project))
+def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) -> DltSource:
+    """What the factory returns, as a source.
+
+    One that has a parameter `monitor` is given this extraction's, to count pages, to name resources
+    that read only what is new, and to contain the failure of a part.
+    """
+    function = _find_factory(name, source, project)
     try:
-        function = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as e:
-        raise ConfigError(
-            f"sources.{name}.factory: {source.factory} cannot be imported: {_first_line(e)}",
-            subject=name,
-            hint=f"modules are looked up in {project} and among the installed packages",
-        ) from e
-    try:
-        built = function(**reveal(source.arguments))
+        given = reveal(source.arguments)
+        if "monitor" in inspect.signature(function).parameters:
+            given["monitor"] = monitor
+        built = function(**given)
     except TypeError as e:
         raise ConfigError(
             f"sources.{name}.arguments: {source.factory} does not accept them: {_first_line(e)}",
@@ -168,6 +180,21 @@ def _call_factory(name: str, source: Source, project: Path) -> DltSource:
             subject=name,
         )
     return built
+
+
+def _find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:
+    module_name, _, attribute = (source.factory or "").partition(":")
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as e:
+        raise ConfigError(
+            f"sources.{name}.factory: {source.factory} cannot be imported: {_first_line(e)}",
+            subject=name,
+            hint=f"modules are looked up in {project} and among the installed packages",
+        ) from e
+    return found
 
 
 def _without_credentials(client: dict[str, Any]) -> dict[str, Any]:

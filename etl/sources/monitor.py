@@ -15,7 +15,7 @@ from dlt.sources.helpers.rest_client.paginators import BasePaginator
 from requests import Request, Response
 
 from etl.api_fields import FieldPaths
-from etl.errors import DataQualityError, ExtractError
+from etl.errors import DataQualityError, EtlError, ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.settings import Source
@@ -29,7 +29,7 @@ class Monitor:
     `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
     pages of a resource's longest chain, `incremental` the resources that read only what is new,
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
-    `keys` by table what is merged.
+    `keys` by table what is merged, `contained` the parts of the source that failed by themselves.
     """
 
     source: str
@@ -46,6 +46,7 @@ class Monitor:
     keys: dict[str, MergeKeys | None] = field(default_factory=dict)
     fields: dict[str, FieldPaths] = field(default_factory=dict)
     bases: dict[str, str] = field(default_factory=dict)
+    contained: list[EtlError] = field(default_factory=list)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -63,6 +64,13 @@ class Monitor:
         """Note rows on their way into raw."""
         with self._counting:
             self.rows[table] += rows
+
+    def contain(self, error: EtlError, part: str) -> None:
+        """Note the failure of a part of the source, such as a ticker; the rest goes on."""
+        error.subject = f"{self.source}[{part}]"
+        if not error.message.startswith(f"{self.source}."):
+            error.message = f"{self.source}: {error.message}"
+        self.contained.append(error)
 
     def watch_keys(self, table: str, keys: MergeKeys | None) -> MergeKeys | None:
         """The counter of keys that all resources of a table share; None when they do not agree."""

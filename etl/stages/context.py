@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from etl.drift import Drift
+from etl.errors import EtlError
 from etl.progress import Progress
 from etl.records import Options
 from etl.runs import Run
@@ -25,7 +26,7 @@ class RunContext:
 
     `done_sources` need no second extraction when the stage is tried again; `transformed` tells the
     audit stage that the models' own audits have just run, `idle` that there was nothing to do.
-    `drift` waits to be told.
+    `drift` waits to be told, `contained` are failures of parts of sources that came in otherwise.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class RunContext:
     progress: Progress
     done_sources: set[str] = field(default_factory=set)
     drift: dict[str, Drift] = field(default_factory=dict)
+    contained: list[EtlError] = field(default_factory=list)
     transformed: bool = False
     idle: bool = False
     warehouse_turn: threading.Lock = field(default_factory=threading.Lock)

@@ -15,7 +15,7 @@ from etl.raw import NOTHING, Committed, Raw, RawTable
 from etl.raw.fields import check_names, remember_fields
 from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.settings import Source
-from etl.sources.build import build_source
+from etl.sources.build import build_source, import_factories
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.context import RunContext
@@ -26,7 +26,7 @@ def extract(ctx: RunContext) -> None:
     """Read all sources side by side; a source that fails holds back none of the others.
 
     Raises:
-        StageError: one failure for each source that failed.
+        StageError: one failure for each source, or part of one, that failed.
     """
     adopt_library_loggers()
     if not ctx.sources:
@@ -40,6 +40,7 @@ def extract(ctx: RunContext) -> None:
     import pyarrow  # noqa: F401
 
     todo = {n: s for n, s in ctx.sources.items() if n not in ctx.done_sources}
+    import_factories(todo, ctx.settings.project)
     # dlt writes the schema of its destination's state tables on a first load, and DuckDB allows
     # one writer of a table: extraction runs side by side, commits take turns.
     pool = ThreadPoolExecutor(max_workers=max(1, len(todo)), thread_name_prefix="source")
@@ -52,7 +53,7 @@ def extract(ctx: RunContext) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
-    failures: list[EtlError] = []
+    failures: list[EtlError] = list(ctx.contained)
     for future, name in futures.items():
         error = future.exception()
         if error is None:
@@ -142,6 +143,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
         _report(ctx, raw, monitor, session, pending + committed, drift.changes)
         ctx.drift[name] = drift
+        ctx.contained.extend(monitor.contained)
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.contract.process import Job, new_job
 
 SHOP = ("--profile", "demo", "--source", "shop")
+MARKETS = ("--profile", "demo", "--source", "markets")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,20 @@ def test_the_shipped_models_of_the_shop_are_up_to_date(job: Job) -> None:
     done = job.run(*SHOP, "--check", command="generate")
     assert (done.code, done.err) == (0, "")
     assert done.out == "14 unchanged\n"
+
+
+@pytest.mark.slow
+def test_the_shipped_models_of_the_markets_are_up_to_date(tmp_path: Path) -> None:
+    """The dimension was taken out by hand: prices are a fact."""
+    with new_job(tmp_path) as job:
+        job.variables["ETL_SOURCES__MARKETS__ARGUMENTS__BASE_URL"] = job.replay.market_url
+        assert job.run("--stage", "extract", *MARKETS).code == 0
+        done = job.run(*MARKETS, "--check", command="generate")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "models/marts/dim_markets__prices.sql: removed by hand: not written again",
+        "4 unchanged",
+    ]
 
 
 @pytest.mark.slow

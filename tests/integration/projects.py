@@ -277,6 +277,7 @@ class Bluesky:
                 "ETL_DEMO_DATE": day.isoformat(),
                 "ETL_SOURCES__BLUESKY__CLIENT__BASE_URL": self.replay.base_url,
                 "ETL_SOURCES__SHOP__CLIENT__BASE_URL": self.replay.shop_url,
+                "ETL_SOURCES__MARKETS__ARGUMENTS__BASE_URL": self.replay.market_url,
             },
         )
         # Only the date of the demo is wanted, not a second replay: no address is a live one.

@@ -175,11 +175,14 @@ def test_the_demo_points_the_sources_that_ship_at_the_replay_and_no_other(
         "own": "https://example.com/api.shop.example/",
     }
     sources = {n: Source(client={"base_url": url}, resources=("a",)) for n, url in urls.items()}
+    market = "https://query2.finance.yahoo.com/"
+    sources["markets"] = Source(factory="a.module:prices", arguments={"base_url": market})
+    urls["markets"] = market
     seen: list[dict[str, str]] = []
 
     def look(ctx: RunContext) -> None:
-        clients = {name: source.client or {} for name, source in ctx.settings.sources.items()}
-        seen.append({name: client["base_url"] for name, client in clients.items()})
+        given = {n: s.client or s.arguments for n, s in ctx.settings.sources.items()}
+        seen.append({name: values["base_url"] for name, values in given.items()})
 
     monkeypatch.setattr(sequence, "load_stage", lambda name: look)
     for demo in (True, False):
@@ -190,3 +193,4 @@ def test_the_demo_points_the_sources_that_ship_at_the_replay_and_no_other(
     assert replayed["own"] == urls["own"]
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/xrpc/", replayed["bluesky"])
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/shop/v1/", replayed["shop"])
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/yahoo/", replayed["markets"])

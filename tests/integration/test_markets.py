@@ -1,0 +1,172 @@
+"""The markets through the job: raw and mart day after day, what is restated, who is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from etl.demo import Fault, Replay
+from etl.demo.markets.calendar import trading_days
+from etl.demo.markets.prices import TICKERS
+from etl.records import RunRecord
+from etl.runs import extracted_sources
+from etl.settings import Settings
+from tests.integration.extracting import context, extract_once, failures_of, query, settings_of
+from tests.integration.projects import Bluesky
+
+ROOT = Path(__file__).parents[2]
+# On 17 October NVDA's close of the 13th is corrected; AAPL pays on 4 September, MSFT on 17 October.
+CORRECTED = date(2025, 10, 17)
+RAW = "SELECT * EXCLUDE (_dlt_load_id, _dlt_id) FROM markets_raw.prices ORDER BY ticker, date"
+
+
+@pytest.fixture
+def replay() -> Iterator[Replay]:
+    with Replay(CORRECTED) as running:
+        yield running
+
+
+def shipped(folder: Path, replay: Replay, **arguments: Any) -> Settings:
+    """The source as config/demo.yaml has it, pointed at the replay."""
+    config = yaml.safe_load((ROOT / "config" / "demo.yaml").read_text(encoding="utf-8"))
+    source = config["sources"]["markets"]
+    source["arguments"] |= {"base_url": replay.market_url, "retries": 0} | arguments
+    return settings_of(folder, {"markets": source})
+
+
+# -- raw -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_raw_is_the_same_day_after_day_and_in_one_reading(tmp_path: Path, replay: Replay) -> None:
+    """Through corrections and dividends, with readings one day and many days apart."""
+    daily = shipped(tmp_path / "daily", replay, start="2025-06-01")
+    for day in ((9, 4), (9, 5), (9, 10), (9, 18), (9, 20), (10, 16), (10, 17), (10, 18)):
+        replay.date = date(2025, *day)
+        extract_once(daily)
+    whole = shipped(tmp_path / "whole", replay, start="2025-06-01")
+    extract_once(whole)
+    found, expected = query(daily, RAW), query(whole, RAW)
+    assert (
+        len(found)
+        == len(expected)
+        == 7 * len([d for d in trading_days(replay.date) if d >= date(2025, 6, 1)])
+    )
+    for row, wanted in zip(found, expected, strict=True):
+        assert row[:2] == wanted[:2]
+        assert row[2:] == pytest.approx(wanted[2:], rel=1e-9)
+
+
+def test_a_reading_that_finds_nothing_new_loads_nothing(tmp_path: Path, replay: Replay) -> None:
+    settings = shipped(tmp_path, replay)
+    first = extract_once(settings).run.sources[0]
+    assert (first.rows, first.pages) == (7 * len(trading_days(replay.date)), 7)
+    again = extract_once(settings).run.sources[0]
+    assert (again.rows, again.pages) == (0, 7)
+
+
+def test_a_full_refresh_reads_every_ticker_from_its_start(tmp_path: Path, replay: Replay) -> None:
+    settings = shipped(tmp_path, replay, start="2025-01-01")
+    first = extract_once(settings).run.sources[0].rows
+    ctx = context(settings, full_refresh=True)
+    assert extract_once(settings, ctx).run.sources[0].rows == first
+
+
+# -- who is missing --------------------------------------------------------------------------------
+
+
+def test_a_ticker_that_vanished_does_not_hold_back_the_others(
+    tmp_path: Path, replay: Replay
+) -> None:
+    settings = shipped(tmp_path, replay, tickers=["AAPL", "GONE", "MSFT"])
+    ctx = context(settings)
+    (failure,) = failures_of(settings, ctx)
+    assert (failure.code, failure.subject) == (5, "markets[GONE]")
+    assert failure.message == "markets: GONE: No data found, symbol GONE may be delisted"
+    assert ctx.done_sources == {"markets"}
+    assert query(settings, "SELECT DISTINCT ticker FROM markets_raw.prices ORDER BY ALL") == [
+        ("AAPL",), ("MSFT",),
+    ]  # fmt: skip
+
+
+def test_a_ticker_that_comes_back_is_read_from_where_it_ended(
+    tmp_path: Path, replay: Replay
+) -> None:
+    settings = shipped(tmp_path, replay, tickers=["AAPL", "TSLA"], start="2025-06-01")
+    extract_once(settings)
+    replay.faults = [Fault("404", method="TSLA")]
+    replay.date = date(2025, 10, 22)
+    assert [f.subject for f in failures_of(settings)] == ["markets[TSLA]"]
+    replay.faults = ()
+    extract_once(settings)
+    counts = query(settings, "SELECT ticker, count(*) FROM markets_raw.prices GROUP BY 1")
+    assert len({count for _, count in counts}) == 1
+
+
+def test_when_all_tickers_vanished_nothing_is_loaded(tmp_path: Path, replay: Replay) -> None:
+    settings = shipped(tmp_path, replay, tickers=["GONE", "LOST"])
+    ctx = context(settings)
+    (failure,) = failures_of(settings, ctx)
+    assert (failure.code, ctx.done_sources) == (5, set())
+    assert failure.subject.startswith("markets.")
+
+
+def test_a_source_that_is_down_is_no_missing_ticker(tmp_path: Path, replay: Replay) -> None:
+    """The rows of the tickers before it are not loaded either: the next try reads them again."""
+    settings = shipped(tmp_path, replay, tickers=["AAPL", "TSLA"])
+    replay.faults = [Fault("503", method="TSLA")]
+    (failure,) = failures_of(settings)
+    assert failure.code == 4
+    replay.faults = ()
+    assert extract_once(settings).run.sources[0].rows == 2 * len(trading_days(replay.date))
+
+
+# -- the job ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def restated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]]:
+    """The mart before and after a correction, and a record of each run; NOPE is no ticker."""
+    with Replay(CORRECTED) as replay:
+        project = Bluesky(tmp_path_factory.mktemp("markets") / "project", replay)
+        path = project.folder / "config" / "demo.yaml"
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace("META, NVDA, TSLA]", "META, NVDA, TSLA, NOPE]"))
+        found = []
+        for day in (date(2025, 10, 16), CORRECTED):
+            record = project.run(day, sources=("markets",))
+            rows = project.mart("SELECT * FROM stock_metrics")
+            found.append((record, {(row[0], row[1]): row for row in rows}))
+        yield tuple(found)
+
+
+@pytest.mark.slow
+def test_a_corrected_price_changes_exactly_the_rows_that_it_should(
+    restated: tuple[tuple[RunRecord, dict[Any, Any]], ...],
+) -> None:
+    (_, before), (_, after) = restated
+    changed = {key for key in before if before[key] != after[key]}
+    assert changed == {("NVDA", date(2025, 10, day)) for day in (13, 14, 15)}
+    assert after.keys() - before.keys() == {(t, date(2025, 10, 16)) for t in TICKERS}
+    assert before.keys() <= after.keys()
+
+
+@pytest.mark.slow
+def test_the_run_publishes_the_rest_and_ends_with_5(
+    restated: tuple[tuple[RunRecord, dict[Any, Any]], ...],
+) -> None:
+    for record, _ in restated:
+        assert (record.exit_code, record.partial) == (5, True)
+        assert [f.subject for f in record.failures] == ["markets[NOPE]"]
+        assert {s.name: s.status for s in record.stages} == {
+            "extract": "partial", "transform": "ok", "audit": "ok", "load": "ok",
+        }  # fmt: skip
+        # `etl retry` reads it again.
+        assert extracted_sources(record) == set()
+    (load,) = (x for x in restated[1][0].loads if x.model == "marts.stock_metrics")
+    assert (load.status, load.inserted, load.updated, load.deleted) == ("published", 7, 3, 0)
