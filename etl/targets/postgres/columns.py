@@ -93,8 +93,12 @@ class Column:
         """SQL in DuckDB: the value as a field of COPY's text format."""
         text = self.sent
         if self.type in {"text", "jsonb"}:
+            plain, tests = text, []
             for raw, escaped in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
+                tests.append(f"contains({plain}, {_literal(raw)})")
                 text = f"replace({text}, {_literal(raw)}, '{escaped}')"
+            # Asked first: four copies of every text cost more than four looks at it.
+            text = f"CASE WHEN {' OR '.join(tests)} THEN {text} ELSE {plain} END"
         elif self.type == "bytea":
             text = f"'\\' || {text}"
         return f"coalesce({text}, '\\N')"
@@ -106,19 +110,21 @@ class Column:
             kind, _, nan = _BITS[self.type]
             bits = f"lower(hex({self.sql}::{kind}::BIT::BLOB))"
             # Of the many NaN, PostgreSQL keeps one.
-            return _counted(f"CASE WHEN isnan({self.sql}) THEN '{nan}' ELSE {bits} END")
-        return _counted(self.sent)
+            return f"coalesce(CASE WHEN isnan({self.sql}) THEN '{nan}' ELSE {bits} END, '~')"
+        return self._delimited(self.sent)
 
     @property
     def found(self) -> str:
         """SQL at the target: the staged value as text, NULL told from every text."""
         if self.type in _BITS:
-            return _counted(f"encode({_BITS[self.type][1]}({self.sql}), 'hex')")
-        return _counted(f"{self.sql}::text")
+            return f"coalesce(encode({_BITS[self.type][1]}({self.sql}), 'hex'), '~')"
+        return self._delimited(f"{self.sql}::text")
 
-
-def _counted(text: str) -> str:
-    return f"coalesce(length({text})::text || ':' || {text}, '~')"
+    def _delimited(self, text: str) -> str:
+        """The text as one part of a row: only free text may hold `|` or `~`, so it is counted."""
+        if self.staged_type != "text":
+            return f"coalesce({text}, '~')"
+        return f"coalesce(length({text})::text || ':' || {text}, '~')"
 
 
 def _literal(text: str) -> str:
@@ -153,17 +159,17 @@ def _map_type(kind: DuckDBPyType) -> str:
 
 def as_lines(columns: Iterable[Column]) -> str:
     """SQL in DuckDB: a row as one line of COPY's text format."""
-    return " || chr(9) || ".join(c.line for c in columns) + " || chr(10)"
+    # One call: a chain of || would copy the growing line for each column.
+    return f"concat({', chr(9), '.join(c.line for c in columns)}, chr(10))"
 
 
 def expected_sum(columns: Iterable[Column]) -> str:
     """SQL in DuckDB: a row's 60-bit share of the checksum."""
-    return f"('0x' || substr(md5(concat({', '.join(c.expected for c in columns)})), 1, 15))::BIGINT"
+    row = f"concat_ws('|', {', '.join(c.expected for c in columns)})"
+    return f"('0x' || substr(md5({row}), 1, 15))::BIGINT"
 
 
 def found_sum(columns: Iterable[Column]) -> str:
     """SQL at the target: the same of a staged row."""
-    return (
-        f"('x0' || substr(md5(concat({', '.join(c.found for c in columns)})), 1, 15))::bit(64)"
-        "::bigint"
-    )
+    row = f"concat_ws('|', {', '.join(c.found for c in columns)})"
+    return f"('x0' || substr(md5({row}), 1, 15))::bit(64)::bigint"

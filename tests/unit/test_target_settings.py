@@ -1,0 +1,67 @@
+"""What belongs to a file and what to a server: said before the run, with the key that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.configuration import load_settings
+from etl.errors import ConfigError
+from etl.secrets import redactor
+
+MODEL = "{model: marts.a, target: t"
+
+
+def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
+    (folder / "config").mkdir()
+    text = f"targets:\n  t: {target}\nloads:\n  - {load}\n"
+    (folder / "config/etl.yaml").write_text(text, encoding="utf-8")
+    try:
+        load_settings(folder, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+    except ConfigError as error:
+        return [str(p) for p in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("target", "load", "said"),
+    [
+        ("{kind: postgres}", MODEL + "}", "targets.t.dsn: is missing"),
+        ("{kind: duckdb}", MODEL + "}", "targets.t.path: is missing"),
+        ("{kind: postgres, dsn: 'x=1', path: y}", MODEL + "}", "targets.t.path: has no effect"),
+        ("{kind: parquet, path: y, dsn: 'x=1'}", MODEL + "}", "targets.t.dsn: has no effect"),
+        (
+            "{kind: duckdb, path: y}",
+            MODEL + ", strategy: merge}",
+            "loads.0.strategy: has no effect",
+        ),
+        ("{kind: duckdb, path: y}", MODEL + ", columns: [a]}", "loads.0.columns: has no effect"),
+        ("{kind: postgres, dsn: 'x=1'}", MODEL + ", strategy: upsert}", "loads.0.strategy"),
+    ],
+)
+def test_what_does_not_fit_the_kind_is_told(
+    tmp_path: Path, target: str, load: str, said: str
+) -> None:
+    found = problems(tmp_path, target, load)
+    assert any(said in p for p in found), found
+
+
+def test_what_fits_is_taken(tmp_path: Path) -> None:
+    load = MODEL + ", strategy: merge, key: [a], columns: [a, b], indexes: [[b]]}"
+    assert problems(tmp_path, "{kind: postgres, dsn: 'host=x'}", load) == []
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://etl:p%40ss-word@db/x",
+        "host=db user=etl password=p@ss-word",
+        "host=db password='p@ss-word' user=etl",
+        "postgresql://db/x?user=etl&password=p%40ss-word",
+    ],
+)
+def test_password_of_an_address_is_masked_when_it_stands_alone(tmp_path: Path, dsn: str) -> None:
+    assert problems(tmp_path, f'{{kind: postgres, dsn: "{dsn}"}}') == []
+    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+    assert "p@ss-word" not in redactor(settings)(f"cannot log in with p@ss-word at {dsn}")
