@@ -116,7 +116,7 @@ def new_job(
     Without the models of other sources than Bluesky, unless the `whole` project is asked for: each
     process builds all that is there.
     """
-    others = () if whole else ("*shop*", "*revenue*")
+    others = () if whole else ("*shop*", "*revenue*", "*markets*", "*stock*")
     for part in ("config", "sqlmesh"):
         shutil.copytree(
             ROOT / part,
