@@ -35,7 +35,7 @@ def test_the_shipped_models_of_the_shop_are_up_to_date(job: Job) -> None:
 @pytest.mark.slow
 def test_the_shipped_models_of_the_markets_are_up_to_date(tmp_path: Path) -> None:
     """The dimension was taken out by hand: prices are a fact."""
-    with new_job(tmp_path) as job:
+    with new_job(tmp_path, whole=True) as job:
         job.variables["ETL_SOURCES__MARKETS__ARGUMENTS__BASE_URL"] = job.replay.market_url
         assert job.run("--stage", "extract", *MARKETS).code == 0
         done = job.run(*MARKETS, "--check", command="generate")
