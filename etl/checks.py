@@ -190,7 +190,7 @@ def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
 def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
     """A file has a path, a server a dsn; the other of the two would be ignored."""
     kind = target.get("kind")
-    if kind not in {"duckdb", "parquet", "postgres"}:
+    if str(kind) not in {"duckdb", "parquet", "postgres"}:
         return
     needed, other = ("dsn", "path") if kind == "postgres" else ("path", "dsn")
     if not target.get(needed):

@@ -61,21 +61,32 @@ def plan_lines(
 
 @contextmanager
 def copied_project(settings: Settings, environment: str) -> Iterator[Project]:
-    """The project on a copy of its state: nothing in data/ is written to but SQLMesh's cache."""
+    """The project on a copy of its state: nothing in data/ is written to."""
     from etl.project.runner import Project
 
     with tempfile.TemporaryDirectory(prefix="etl-plan-") as folder:
         if settings.state.exists():
             shutil.copy2(settings.state, Path(folder) / settings.state.name)
         cache = settings.data / "cache"
-        if os.access(cache, os.W_OK):
+        if cache.is_dir():
             # What a run has parsed is parsed already; hundreds of models take half a minute.
-            (Path(folder) / "cache").symlink_to(cache.resolve(), target_is_directory=True)
+            shutil.copytree(cache, Path(folder) / "cache", copy_function=_link_or_copy)
         project = Project(settings.model_copy(update={"data_dir": Path(folder)}), environment)
         try:
             yield project
         finally:
             project.close()
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """One file under two names; a copy where the two folders are on different disks.
+
+    SQLMesh writes files anew under names of their own and never into one that is there.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _interval(options: Options) -> str:

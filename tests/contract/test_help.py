@@ -44,6 +44,7 @@ VALUES = {
     "--select": ("+marts.x,tag:y", ["+marts.x", "tag:y"]), "--environment": ("dev_x", "dev_x"),
     "--start": ("2026-01-01", "2026-01-01"), "--end": ("2026-01-02", "2026-01-02"),
     "--base-url": ("http://a/x http://a/y", ["http://a/x", "http://a/y"]),
+    "--table": ("orders", "orders"), "--fact": ("a, b", ["a", "b"]),
     "--wait-lock": ("1.5", 1.5), "--runs": ("3", 3), "--format": ("json", "json"),
 }  # fmt: skip
 POSITIONALS = {"init": ["shop"], "lineage": ["marts.x"]}

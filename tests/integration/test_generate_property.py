@@ -40,7 +40,7 @@ NAMES = {"B c": "b_c", "naïve": "na_ve"}
 
 
 @settings(
-    max_examples=int(os.environ.get("ETL_TEST_EXAMPLES", "3")),
+    max_examples=int(os.environ.get("ETL_TEST_EXAMPLES", "2")),
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],

@@ -148,6 +148,8 @@ def test_killed_anywhere_every_row_stands_once(
 ) -> None:
     merge = disposition == "merge"
     points = [*POINTS, "before a merge", "after a merge"] if merge else POINTS
+    if disposition == "replace":
+        points = points[::2]  # append is killed at every one
     if earlier and merge:
         points = [p for p in points if "merge" in p or "child" in p or p == "before _dlt_loads"]
     with Replay(date(2026, 1, 2), cache=True) as replay:
