@@ -225,7 +225,7 @@ def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
         if not (isinstance(model, str) and isinstance(target, str)):
             continue
         kind = _mapping(targets, target).get("kind")
-        for key in SERVER_ONLY if kind in {"duckdb", "parquet"} else ():
+        for key in SERVER_ONLY if str(kind) in {"duckdb", "parquet"} else ():
             if load.get(key) not in (None, [], Load.model_fields[key].default):
                 yield Finding(("loads", i, key), f"has no effect at a target of kind {kind}")
         table = load.get("table")
