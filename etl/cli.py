@@ -157,13 +157,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     prepare_libraries()
     settings = _settings(arguments)
     act = apply_plan if arguments.apply else show_plan
-    stop = Stop()
-    with redirect_stdout(sys.stderr), stopping(stop, lambda code: None):
-        try:
-            lines = act(settings, arguments.environment, arguments.wait_lock)
-        except Exception:
-            stop.check()  # DuckDB turns what a signal's handler raises into an error of its own
-            raise
+    with redirect_stdout(sys.stderr), stopping(Stop(), lambda code: None):
+        lines = act(settings, arguments.environment, arguments.wait_lock)
     if arguments.json:
         _print_json({"changes": lines})
     else:

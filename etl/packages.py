@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 import duckdb
 
 from etl.settings import Settings, dataset_name
-from etl.warehouse import quoted
+from etl.warehouse import literal, quoted
 
-SCHEMA = "etl_meta"
 SUFFIX = dataset_name("")
 
 
@@ -25,10 +24,14 @@ class Package:
 
 
 def raw_datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    """Schemas that dlt loads, of sources that this profile does not read too."""
+    """Raw schemas in the warehouse, of sources that this profile does not read too.
+
+    Told by their ending: a pipeline that is not ours may load into the same file.
+    """
     rows = connection.execute(
         "SELECT table_schema FROM information_schema.tables WHERE table_name = '_dlt_loads' "
-        "ORDER BY ALL"
+        "AND ends_with(table_schema, ?) ORDER BY ALL",
+        [SUFFIX],
     ).fetchall()
     return [str(r[0]) for r in rows]
 
@@ -48,7 +51,7 @@ def active_packages(connection: duckdb.DuckDBPyConnection, environment: str) -> 
     _create(connection)
     rows = connection.execute(
         f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608
-        f"ANTI JOIN (SELECT * FROM {SCHEMA}.processed_packages WHERE environment = ?) AS done "
+        f"ANTI JOIN (SELECT * FROM etl_meta.processed_packages WHERE environment = ?) AS done "
         "USING (dataset, load_id) ORDER BY ALL",
         [environment],
     ).fetchall()
@@ -67,8 +70,7 @@ def note_processed(
     rows = [[environment, p.dataset, p.load_id, now, run_id] for p in packages]
     if rows:
         connection.executemany(
-            f"INSERT OR IGNORE INTO {SCHEMA}.processed_packages VALUES (?, ?, ?, ?, ?)",  # noqa: S608
-            rows,
+            "INSERT OR IGNORE INTO etl_meta.processed_packages VALUES (?, ?, ?, ?, ?)", rows
         )
 
 
@@ -76,19 +78,19 @@ def show_packages(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the view `etl_meta.load_packages` up to the sources that are there now."""
     _create(connection)
     connection.execute(
-        f"CREATE OR REPLACE VIEW {SCHEMA}.load_packages AS "  # noqa: S608
+        f"CREATE OR REPLACE VIEW etl_meta.load_packages AS "  # noqa: S608
         f"SELECT left(dataset, length(dataset) - {len(SUFFIX)}) AS source, load_id, "
         "committed_at, processed_at, run_id, processed_at IS NULL AS is_active "
         f"FROM ({_committed(connection)}) AS committed LEFT JOIN "
-        f"(SELECT * FROM {SCHEMA}.processed_packages WHERE environment = 'prod') AS done "
+        f"(SELECT * FROM etl_meta.processed_packages WHERE environment = 'prod') AS done "
         "USING (dataset, load_id)"
     )
 
 
 def _create(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    connection.execute("CREATE SCHEMA IF NOT EXISTS etl_meta")
     connection.execute(
-        f"CREATE TABLE IF NOT EXISTS {SCHEMA}.processed_packages (environment VARCHAR, "
+        "CREATE TABLE IF NOT EXISTS etl_meta.processed_packages (environment VARCHAR, "
         "dataset VARCHAR, load_id VARCHAR, processed_at TIMESTAMPTZ, run_id VARCHAR, "
         "PRIMARY KEY (environment, dataset, load_id))"
     )
@@ -96,7 +98,7 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
 
 def _committed(connection: duckdb.DuckDBPyConnection) -> str:
     parts = [
-        f"SELECT '{d}' AS dataset, load_id, min(inserted_at) AS committed_at "  # noqa: S608
+        f"SELECT {literal(d)} AS dataset, load_id, min(inserted_at) AS committed_at "  # noqa: S608
         f"FROM {quoted(d, '_dlt_loads')} WHERE status = 0 GROUP BY load_id"
         for d in raw_datasets(connection)
     ]

@@ -94,6 +94,9 @@ def stopping(stop: Stop, last_words: Callable[[ExitCode], None]) -> Iterator[Non
     before = {number: signal.signal(number, on_signal) for number in codes}
     try:
         yield
+    except Exception:
+        stop.check()  # DuckDB turns what a signal's handler raises into an error of its own
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for timer in timers:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 import yaml
 
+from etl.checks import nearest
 from etl.errors import ApprovalError, ConfigError
 from etl.generate.external import external_models
 from etl.generate.files import FileChange, Format, GeneratedFiles
@@ -19,8 +19,6 @@ from etl.project.formatting import format_sql
 from etl.raw.schemas import RawSchema, RawTable, read_schema
 from etl.settings import Settings
 
-# libyaml where PyYAML was built with it: ten times as fast.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 AUDITS = {
     "relationship": """AUDIT (name relationship, dialect duckdb);
 /* Guards a reference: the values of @columns, none of them NULL, are found in @parent_columns of
@@ -91,7 +89,7 @@ def _schemas(settings: Settings, sources: Collection[str]) -> list[RawSchema]:
     for name in sources:
         if name not in settings.sources:
             raise ConfigError(
-                f"--source {name}: no such source", hint=_near(name, settings.sources)
+                f"--source {name}: no such source", hint=nearest(name, settings.sources)
             )
     found = []
     for name in sources or settings.active_sources:
@@ -121,7 +119,7 @@ def _drafts(
     names = [t.name for s in schemas for t in s.tables]
     for wanted in [*([table] if table else []), *facts]:
         if wanted not in names:
-            raise ConfigError(f"{wanted}: no such raw table", hint=_near(wanted, names))
+            raise ConfigError(f"{wanted}: no such raw table", hint=nearest(wanted, names))
     for fact_table in facts:
         homes = [s.source for s in schemas if s.table(fact_table)]
         if len(homes) > 1:
@@ -163,6 +161,8 @@ def _staging_path(schema: RawSchema, table: RawTable) -> str:
 
 
 def _finish(asked: Draft | str, form: Format, path: str) -> str:
+    if path.endswith(".yaml") and isinstance(asked, str):
+        return asked  # written by PyYAML: it is as it should be
     text = form(asked.text if isinstance(asked, Draft) else asked)
     if text is None:
         raise ValueError(f"{path}: the generated text does not parse")
@@ -181,13 +181,7 @@ def _format(settings: Settings, path: str) -> Format:
 
 def _format_yaml(text: str) -> str | None:
     try:
-        yaml.load(text, LOADER)  # noqa: S506 - the safe one, either way
+        yaml.safe_load(text)
     except yaml.YAMLError:
         return None
     return text
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    listed = sorted(names)
-    close = difflib.get_close_matches(name, listed, 1)
-    return f"did you mean {close[0]}?" if close else f"there are: {', '.join(listed[:20])}"

@@ -12,6 +12,7 @@ import duckdb
 from sqlglot import exp
 
 from etl.raw.schemas import RawColumn, RawTable
+from etl.warehouse import literal as text_literal
 
 PLAIN = re.compile(r"^[a-z_][a-z0-9_]*$")
 # Keywords that are plain names everywhere: in DuckDB, in SQLGlot and in SQLMesh's MODEL block.
@@ -72,7 +73,7 @@ def literal(value: Any) -> str:
         return "TRUE" if value else "FALSE"
     if isinstance(value, int | float):
         return str(value)
-    return "'" + str(value).replace("'", "''") + "'"
+    return text_literal(str(value))
 
 
 @cache

@@ -13,8 +13,9 @@ from loguru import logger
 
 from etl.errors import LoadError
 from etl.targets.files import refuse_writer
-from etl.targets.publication import Order, fold, literal, qualify, quote, split_name
+from etl.targets.publication import Order, fold, qualify, quote, split_name
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint
+from etl.warehouse import literal
 
 
 @dataclass(frozen=True)

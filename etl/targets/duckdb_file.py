@@ -28,13 +28,13 @@ from etl.targets.publication import (
     Order,
     Publication,
     fold,
-    literal,
     qualify,
     quote,
     split_name,
     take_order,
 )
 from etl.targets.relation import query
+from etl.warehouse import literal
 
 PART = ".*.part"
 

@@ -34,8 +34,9 @@ from etl.targets.comparison import (
 )
 from etl.targets.files import sync, translating
 from etl.targets.parquet_types import export
-from etl.targets.publication import Publication, fold, literal, take_order
+from etl.targets.publication import Publication, fold, take_order
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
+from etl.warehouse import literal
 
 VERSIONS = ".versions"
 FILE_SIZE = "256MB"

@@ -23,11 +23,6 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def literal(text: str) -> str:
-    """An SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def split_name(name: str) -> tuple[str, str]:
     """Schema and table of `schema.table` or `table`; a table name may itself hold dots."""
     schema, dot, table = name.partition(".")

@@ -539,6 +539,19 @@ def test_each_package_is_processed_once_by_the_run_that_transformed_it(made: Mad
     assert made.read("staging.stg_made__events", "n") == [(1,), (2,)]
 
 
+def test_a_pipeline_of_somebody_else_in_the_warehouse_is_no_source_of_ours(made: Made) -> None:
+    made.extract({"name": "events", "write_disposition": "append", "rows": [{"n": 1}]})
+    for schema in ("it's", "it's_raw"):
+        made.query(
+            f'CREATE SCHEMA "{schema}"; CREATE TABLE "{schema}"._dlt_loads AS '
+            "SELECT * FROM made_raw._dlt_loads"
+        )
+    made.generate()
+    made.build()
+    found = made.query("SELECT source, is_active FROM etl_meta.load_packages ORDER BY ALL")
+    assert found == [("it's", True), ("made", False)]
+
+
 def test_a_package_whose_staging_failed_stays_active(made: Made) -> None:
     made.extract({"name": "events", "write_disposition": "append", "rows": [{"n": 1}]})
     made.generate()

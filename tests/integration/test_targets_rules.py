@@ -17,7 +17,8 @@ import pytest
 from etl.errors import ConfigError, LoadError, ReconciliationError, ResourcesError
 from etl.records import LoadRun
 from etl.targets import FILE_TARGETS, Publication, duckdb_file, parquet_files
-from etl.targets.publication import literal, quote
+from etl.targets.publication import quote
+from etl.warehouse import literal
 
 A = Publication("marts.a", "marts.a", ("id",))
 B = Publication("marts.b", "marts.b")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from etl.errors import ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
-from etl.targets.publication import Publication, literal, quote
+from etl.targets.publication import Publication, quote
+from etl.warehouse import literal
 
 if TYPE_CHECKING:
     import psycopg
