@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from etl.demo import Fault, Replay
+from tests.processes import ROOT, Process, without_settings
 
-ROOT = Path(__file__).parents[2]
 DAY = date(2026, 1, 1)
 
 
@@ -27,6 +25,7 @@ class Job:
     folder: Path
     replay: Replay
     variables: dict[str, str] = field(default_factory=dict)
+    start_process: Callable[..., Process | subprocess.Popen[str]] = Process
 
     @property
     def data(self) -> Path:
@@ -35,8 +34,7 @@ class Job:
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The variables of the process: none of the caller's ETL_… ones."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
-        return kept | {
+        return without_settings() | {
             "ETL_PROJECT": str(self.folder),
             "ETL_SOURCES__BLUESKY__CLIENT__BASE_URL": self.replay.base_url,
             "ETL_RETRY__FIRST_WAIT_SECONDS": "0.1",
@@ -54,28 +52,19 @@ class Job:
         **more: str,
     ) -> Finished:
         """`python -m etl run …`, to its end."""
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", command, *arguments],
-            cwd=self.folder,
-            env=self.environment(more),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            preexec_fn=limit,
+        return self.finish(
+            self.start_process([command, *arguments], self.folder, self.environment(more), limit)
         )
-        return Finished(done.returncode, done.stdout, done.stderr, self)
 
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **more: str) -> Process | subprocess.Popen[str]:
         """The same, in the background."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "etl", "run", *arguments],
-            cwd=self.folder,
-            env=self.environment(more),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self.start_process(["run", *arguments], self.folder, self.environment(more))
+
+    def finish(self, process: Process | subprocess.Popen[str]) -> Finished:
+        """How a process ends."""
+        out, err = process.communicate(timeout=110)
+        assert process.returncode is not None
+        return Finished(process.returncode, out, err, self)
 
     def record(self) -> dict[str, Any]:
         """run.json of the newest run."""

@@ -8,8 +8,6 @@ import json
 import os
 import re
 import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,6 +29,7 @@ from etl.options import parse
 from etl.records import json_schema as record_schema
 from etl.settings_schema import json_schema, settings_table
 from etl.variables import OPTION_VARIABLES
+from tests.processes import run_etl, without_settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -319,24 +318,15 @@ def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")} | {
-        "ETL_SOURCES__SHOP__CLIENT__BASE_URL": shop,
-        "ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN": "s3cret-t0ken",
-    }
+    environment = without_settings(
+        ETL_SOURCES__SHOP__CLIENT__BASE_URL=shop,
+        ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN="s3cret-t0ken",
+    )
     for command in (["run", "--stage", "extract"], ["generate"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", *command, "--project", str(tmp_path)],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        done = run_etl([*command, "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
     for expected in (500, 750):
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", "run", "--json", "--project", str(tmp_path)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_etl(["run", "--json", "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
         # The record, and nothing else, on standard output; it fits its published schema.
         record = json.loads(done.stdout)

@@ -14,6 +14,7 @@ import pytest
 from etl.demo import Fault
 from etl.errors import ExitCode
 from tests.contract.process import Finished, Job, new_job
+from tests.processes import start_cold
 
 SLOW = Fault("latency", seconds=0.5)
 
@@ -128,13 +129,14 @@ def finish_with_rejected_credentials(job: Job) -> Finished:
     return job.run("--stage", "extract")
 
 
-def finish_with_full_disk(job: Job) -> Finished:
-    def limit() -> None:
-        # Like a full disk: no file may grow beyond 200 kB; the signal becomes an error (EFBIG).
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+def limit_files() -> None:
+    """Like a full disk: no file may grow beyond 200 kB; the signal becomes an error (EFBIG)."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-    return job.run("--stage", "extract", limit=limit)
+
+def finish_with_full_disk(job: Job) -> Finished:
+    return job.run("--stage", "extract", limit=limit_files)
 
 
 def finish_after_signal(number: signal.Signals) -> Callable[[Job], Finished]:
@@ -144,9 +146,9 @@ def finish_after_signal(number: signal.Signals) -> Callable[[Job], Finished]:
         wait_for(lambda: len(job.replay.requests) > 2)
         process.send_signal(number)
         sent = time.monotonic()
-        out, err = process.communicate(timeout=60)
+        done = job.finish(process)
         assert time.monotonic() - sent < 10
-        return Finished(process.returncode, out, err, job)
+        return done
 
     return finish
 
@@ -189,6 +191,7 @@ WITHOUT_RECORD = {ExitCode.CONFIG, ExitCode.LOCKED}
 def test_a_real_cause_ends_with_its_code(
     job: Job, code: ExitCode, finish: Callable[[Job], Finished], subject: str
 ) -> None:
+    job.start_process = start_cold  # the code is the interpreter's, as a scheduler sees it
     done = finish(job)
     assert done.code == code, done.err[-3000:]
     assert "Traceback" not in done.err

@@ -15,17 +15,19 @@ from etl.demo import Replay
 from etl.start.answer import Answer
 from etl.start.guess import guess_resources
 from etl.start.proposal import as_yaml, make_proposal
-from tests.contract.process import DAY, ROOT
+from tests.contract.process import DAY
+from tests.processes import ROOT, run_etl, without_settings
 
 BIN = Path(sys.executable).parent
 
 
 def run(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
+    if command[0] == "etl":
+        return run_etl(command[1:], cwd, without_settings(**variables))
     return subprocess.run(
         command,
         cwd=cwd,
-        env=kept | {"PATH": f"{BIN}:{os.environ['PATH']}"} | variables,
+        env=without_settings(PATH=f"{BIN}:{os.environ['PATH']}", **variables),
         capture_output=True,
         text=True,
         timeout=110,
@@ -34,7 +36,7 @@ def run(*command: str, cwd: Path, **variables: str) -> subprocess.CompletedProce
 
 
 def etl(*arguments: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "etl", *arguments, cwd=cwd, **variables)
+    return run("etl", *arguments, cwd=cwd, **variables)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,8 @@ import pytest
 
 from etl.configuration import load_settings
 from etl.runs import hold_lock
-from tests.contract.process import ROOT, Job, new_job
+from tests.contract.process import Job, new_job
+from tests.processes import ROOT
 
 
 @pytest.fixture(scope="module")

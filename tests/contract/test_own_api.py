@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import duckdb
 import pytest
 
 from tests.contract.library import SOURCE, Library, Row, books, branches, loans, open_library
+from tests.processes import run_etl, without_settings
 
 MART = "{{model: marts.dim_library__{0}, target: marts}}"
 
@@ -32,16 +30,7 @@ class Project:
 
     def etl(self, *arguments: str, cwd: Path | None = None) -> str:
         """A command as a process, which must end with 0; its standard output."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", *arguments],
-            cwd=cwd or self.folder,
-            env=kept,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        done = run_etl(arguments, cwd or self.folder, without_settings())
         assert done.returncode == 0, f"etl {' '.join(arguments)}: {done.stderr}"
         return done.stdout
 
@@ -88,7 +77,6 @@ def expect(project: Project, day: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_an_api_of_ones_own_becomes_right_audited_incremental_models_without_sql(
     tmp_path: Path,
 ) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.process import ROOT, new_job
+from tests.contract.process import new_job
+from tests.processes import ROOT
 
 
 @pytest.fixture(scope="module")

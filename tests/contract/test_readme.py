@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,9 @@ from etl.cli import COMMANDS
 from etl.configuration import load_settings
 from etl.settings import Settings
 from tests.contract import test_docs
-from tests.contract.process import ROOT, new_job
+from tests.contract.process import new_job
 from tests.contract.test_docs import blocks
+from tests.processes import ROOT, run_etl, without_settings
 
 shop = test_docs.shop
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,14 +47,10 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo\n" in make
     with new_job(tmp_path, whole=True) as job:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", "run", "--profile", "demo", "--project", str(job.folder)],
-            env=kept | {"ETL_LOG__FORMAT": "text", "ETL_DEMO_DATE": "2026-01-01"},
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
+        done = run_etl(
+            ["run", "--profile", "demo", "--project", str(job.folder)],
+            tmp_path,
+            without_settings(ETL_LOG__FORMAT="text", ETL_DEMO_DATE="2026-01-01"),
         )
     assert done.returncode == 0, done.stderr
     lines = iter(done.stderr.splitlines())
@@ -146,19 +141,12 @@ def test_the_example_is_right_for_other_write_dispositions(
                 "write_disposition: append", f"write_disposition: {disposition}"
             )
             path.write_text(text, encoding="utf-8")
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")} | {
-        "ETL_SOURCES__SHOP__CLIENT__BASE_URL": shop,
-        "ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN": "s3cret-t0ken",
-    }
+    environment = without_settings(
+        ETL_SOURCES__SHOP__CLIENT__BASE_URL=shop,
+        ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN="s3cret-t0ken",
+    )
     for command in (["run", "--stage", "extract"], ["generate"], ["run"], ["run"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "etl", *command, "--project", str(tmp_path)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        done = run_etl([*command, "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
     for file, table, key in (
         ("warehouse.duckdb", "staging.stg_shop__products", "id"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 
 from etl.records import json_schema
 from tests.integration.extracting import serving
+from tests.processes import run_etl, without_settings
 
 CONFIG = """
 job: shop
@@ -53,16 +52,8 @@ class Job:
 
     def extract(self) -> subprocess.CompletedProcess[str]:
         """`python -m etl run --stage extract`."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
-        return subprocess.run(
-            [sys.executable, "-m", "etl", "run", "--stage", "extract"],
-            env=kept | {"ETL_PROJECT": str(self.folder), "ETL_LOG__FORMAT": "text"},
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        variables = without_settings(ETL_PROJECT=str(self.folder), ETL_LOG__FORMAT="text")
+        return run_etl(["run", "--stage", "extract"], self.folder, variables)
 
     def orders(self) -> list[tuple[Any, ...]]:
         """What stands in raw."""

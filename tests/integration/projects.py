@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
@@ -20,10 +18,10 @@ from etl.job import run_job
 from etl.libraries import prepare_libraries
 from etl.records import Options, RunRecord
 from etl.settings import Settings
+from tests.processes import ROOT, run_etl, without_settings
 
 prepare_libraries()
 
-ROOT = Path(__file__).parents[2]
 CONFIG = """
 job: shop
 data_dir: data
@@ -193,21 +191,11 @@ class Shop:
 
     def etl(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """`python -m etl …` as a process."""
-        return subprocess.run(
-            [sys.executable, "-m", "etl", *arguments],
-            cwd=self.folder,
-            env=self.environment(**variables),
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
+        return run_etl(arguments, self.folder, self.environment(**variables))
 
     def environment(self, **variables: str) -> dict[str, str]:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith("ETL_")}
-        return kept | {
-            "ETL_PROJECT": str(self.folder), "PYTHONPATH": str(ROOT), **variables,
-        }  # fmt: skip
+        places = {"ETL_PROJECT": str(self.folder), "PYTHONPATH": str(ROOT)}
+        return without_settings(**places | variables)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Read or change the warehouse by hand."""

@@ -37,7 +37,6 @@ def span(replay: Replay, since: int) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_four_chains_take_little_longer_than_one(tmp_path: Path, replay: Replay) -> None:
     actors = [f"bulk-10000-{c}.test" for c in "abcd"]
     for actor in actors:  # the replay pays for making the pages before the clock runs
@@ -67,7 +66,6 @@ def test_sources_are_read_side_by_side(tmp_path: Path, replay: Replay) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_four_chains_stay_below_the_rate_limit(tmp_path: Path) -> None:
     actors = [f"bulk-10000-{c}.test" for c in "abcd"]
     with Replay(date(2026, 1, 2), rate_limit=(50, 5.0)) as replay:

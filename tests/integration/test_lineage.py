@@ -16,7 +16,8 @@ from etl.project.engine import read_models
 from etl.project.lineage import ColumnLineage
 from tests.contract.process import DAY
 from tests.integration.extracting import bluesky, extract_once, serving, settings_of
-from tests.integration.projects import ROOT, Shop
+from tests.integration.projects import Shop
+from tests.processes import ROOT
 
 MEMBERS = "staging.int_bluesky__list_members"
 SNAPSHOTS = "staging.int_bluesky__snapshots"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import pytest
 
 from etl.errors import ExitCode
 from tests.integration.projects import Shop
+from tests.processes import Process
 
 SLOW_MODEL = """
 import pathlib
@@ -77,19 +75,15 @@ def test_transformation_killed_half_way_publishes_nothing(shop: Shop) -> None:
     query = (shop.folder / "sqlmesh/models/customers.sql").read_text(encoding="utf-8")
     (shop.folder / "sqlmesh/models/customers.sql").unlink()
     shop.write("sqlmesh/models/customers.py", SLOW_MODEL.format(flag=flag))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "etl", "run", "--stage", "extract", "--stage", "transform"],
-        cwd=shop.folder,
-        env=shop.environment(),
-        stderr=subprocess.DEVNULL,
+    process = Process(
+        ["run", "--stage", "extract", "--stage", "transform"], shop.folder, shop.environment()
     )
     deadline = time.monotonic() + 60
     while not flag.exists():
-        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     assert set(shop.verdicts().values()) == {"unfinished"}
     record = shop.run("load")
     assert record.exit_code == ExitCode.DATA_QUALITY

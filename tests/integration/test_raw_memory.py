@@ -57,7 +57,6 @@ def peak(folder: Path, rows: int) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     (tmp_path / "many_rows.py").write_text(FACTORY)
     few, many = peak(tmp_path, 100_000), peak(tmp_path, 1_000_000)
