@@ -4,17 +4,19 @@ ARG BASE_IMAGE=python:3.12-slim
 # Everything that a build needs stays in this stage.
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS build
+# Which of requirements/*.txt: `postgres` brings the driver, `markets` yfinance.
+ARG REQUIREMENTS=runtime
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_NO_INPUT=1
 WORKDIR /build
-COPY requirements/runtime.txt requirements/build.txt requirements/
+COPY requirements/${REQUIREMENTS}.txt requirements/build.txt requirements/
 # The secret `ca` (a CA bundle, for networks that open TLS) is used if it is given and leaves no trace in a layer.
 RUN --mount=type=secret,id=ca,required=false \
     if [ -f /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
     && python -m venv /opt/etl \
     && python -m venv /opt/build \
-    && /opt/etl/bin/python -m pip install --quiet --require-hashes -r requirements/runtime.txt \
+    && /opt/etl/bin/python -m pip install --quiet --require-hashes -r "requirements/${REQUIREMENTS}.txt" \
     && /opt/build/bin/python -m pip install --quiet --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY etl etl

@@ -13,10 +13,10 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 export SQLMESH__DISABLE_ANONYMIZED_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint check bench lock clean
+.PHONY: help setup demo demo-postgres test lint check bench lock clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv from the locked requirements, with .venv/bin/etl
 
@@ -30,6 +30,9 @@ $(STAMP): pyproject.toml requirements/dev.txt
 
 demo: setup ## run the whole job on the data that comes with it
 	ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo
+
+demo-postgres: setup ## the same, published to a PostgreSQL server that is started for it
+	$(BIN)/python -m tests.demo_postgres
 
 test: setup ## run all tests
 	$(BIN)/pytest -n 2 --dist worksteal

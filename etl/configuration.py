@@ -34,7 +34,8 @@ def load_settings(
 ) -> Settings:
     """The settings of a project under a profile.
 
-    Later layers win: config/etl.yaml, config/<profile>.yaml, environment, secrets directory.
+    Later layers win: config/etl.yaml, config/<profile>.yaml, environment, secrets directory. A
+    profile may be several, `demo,postgres`: each on top of the one before.
 
     Raises:
         ConfigError: with every problem found, one line each.
@@ -93,8 +94,10 @@ def _line(text: str) -> str:
 
 
 def _files(project: Path, profile: str, problems: list[Problem]) -> list[Layer]:
-    if not re.fullmatch(r"[\w-]+", profile):
-        raise ConfigError(f"`{profile}` is not the name of a profile")
+    if not re.fullmatch(r"[\w-]+(,[\w-]+)*", profile):
+        raise ConfigError(
+            f"`{profile}` is not the name of a profile", hint="several are written demo,postgres"
+        )
     config = project / "config"
     base = config / "etl.yaml"
     if not base.is_file():
@@ -102,13 +105,13 @@ def _files(project: Path, profile: str, problems: list[Problem]) -> list[Layer]:
             f"{base} not found", hint="run in a project's folder or name it with --project DIR"
         )
     paths = [base]
-    if profile != "default":
-        overlay = config / f"{profile}.yaml"
+    for name in profile.split(","):
+        overlay = config / f"{name}.yaml"
+        if name == "default":
+            continue
         if not overlay.is_file():
             known = {p.stem for p in config.glob("*.yaml")} - {"etl"} | {"default"}
-            raise ConfigError(
-                f"profile `{profile}`: {overlay} not found", hint=nearest(profile, known)
-            )
+            raise ConfigError(f"profile `{name}`: {overlay} not found", hint=nearest(name, known))
         paths.append(overlay)
     layers, unread = [], []
     for path in paths:

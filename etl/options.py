@@ -276,7 +276,7 @@ def _command(
     )  # fmt: skip
     parser.add_argument(
         "--profile", metavar="NAME", default=env.get("ETL_PROFILE") or "default",
-        help="config/NAME.yaml on top of config/etl.yaml",
+        help="config/NAME.yaml on top of config/etl.yaml; several: A,B",
     )  # fmt: skip
     return parser
 

@@ -229,6 +229,17 @@ def test_an_unknown_profile_names_the_nearest(project: Project) -> None:
     assert caught.value.hint == "did you mean nightly?"
 
 
+def test_several_profiles_lie_on_top_of_each_other_in_their_order(project: Project) -> None:
+    folder = project(SMALL, a="timeout: 1\ndata_dir: of_a\n", b="timeout: 2\n")
+    assert (load(folder, "a,b").timeout, str(load(folder, "a,b").data_dir)) == (2, "of_a")
+    assert (load(folder, "b,a").timeout, load(folder, "a,b").profile) == (1, "a,b")
+    with pytest.raises(ConfigError, match="profile `c`"):
+        load(folder, "a,c")
+    for name in ("a,", ",a", "a,,b", "../a"):
+        with pytest.raises(ConfigError, match="not the name"):
+            load(folder, name)
+
+
 # -- secrets stay secret ---------------------------------------------------------------------------
 
 CANARY = "hunter2canary"

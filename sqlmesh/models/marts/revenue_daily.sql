@@ -3,6 +3,7 @@ MODEL (
   kind FULL,
   cron '@daily',
   allow_partials TRUE,
+  grain (order_date, country_code, company_id),
   depends_on (
     staging.stg_shop__countries,
     staging.stg_shop__companies,
