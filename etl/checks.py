@@ -29,7 +29,7 @@ REST_ONLY = (
     "attempts",
 )  # fmt: skip
 # What belongs to loads into a server only.
-SERVER_ONLY = ("strategy", "columns", "primary_key", "indexes")
+SERVER_ONLY = ("primary_key", "indexes")
 # Names in data_dir that are the job's own.
 OWN_FILES = {
     "warehouse.duckdb", "state.duckdb", "dlt", "runs", "cache", "quarantine", "etl.lock",

@@ -155,12 +155,13 @@ def _read_published(
 
 
 def _accept_damage(path: Path, order: Order, error: duckdb.Error) -> None:
-    if order.hold:
+    if needed := order.needed:
         raise LoadError(
             f"{path} of target {order.target} is damaged: the present version of "
-            f"{', '.join(p.table for p in order.hold)} cannot be kept",
+            f"{', '.join(p.table for p in needed)} cannot be kept",
             subject=order.target,
-            hint="mend what fails the audit, or put back a copy of the file, then run again",
+            hint="put back a copy of the file; of a table that an audit holds back, mend what "
+            "fails; then run again",
         ) from error
     logger.bind(target=order.target, path=str(path), cause=str(error)).warning(
         "the target's file is damaged and is built anew"

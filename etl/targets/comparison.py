@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from etl.errors import ConfigError, LoadError, ReconciliationError
+from etl.errors import LoadError, ReconciliationError
 from etl.records import LoadRun
 from etl.targets.publication import Publication, quote
 from etl.targets.relation import Fingerprint, Relation, query, row_hash
@@ -51,7 +51,7 @@ def record(
         model=publication.model,
         target=target,
         table=publication.table,
-        strategy="replace",
+        strategy=publication.strategy,
         status="dry_run" if dry_run else "published" if changes else "unchanged",
         inserted=done.inserted,
         updated=done.updated,
@@ -84,14 +84,6 @@ def check_key(
     cursor: duckdb.DuckDBPyConnection, mart: Relation, publication: Publication, target: str
 ) -> None:
     """Raise LoadError when the key does not tell every row from every other."""
-    columns = {c.name.casefold() for c in mart.columns}
-    for name in publication.key:
-        if name.casefold() not in columns:
-            raise ConfigError(
-                f"key `{name}` is not a column of {publication.model}",
-                subject=target,
-                hint="columns: " + ", ".join(c.name for c in mart.columns),
-            )
     if not publication.key:
         return
     keys = ", ".join(quote(k) for k in publication.key)

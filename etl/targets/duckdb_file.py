@@ -14,7 +14,15 @@ from loguru import logger
 
 from etl.errors import ConfigError
 from etl.records import LoadRun
-from etl.targets.catalog import Published, Version, attached, open_published, read_version
+from etl.targets.catalog import (
+    Published,
+    Version,
+    attached,
+    open_published,
+    read_comments,
+    read_version,
+)
+from etl.targets.choosing import choose
 from etl.targets.comparison import (
     check_count,
     check_key,
@@ -33,7 +41,8 @@ from etl.targets.publication import (
     split_name,
     take_order,
 )
-from etl.targets.relation import query
+from etl.targets.relation import describe, fingerprint, query
+from etl.targets.succession import succeed
 from etl.warehouse import literal
 
 PART = ".*.part"
@@ -115,21 +124,31 @@ def _compare(
     *,
     dry_run: bool,
 ) -> tuple[LoadRun, Version]:
-    """Read a mart through, check its key and count what it changes at the target."""
+    """Read a mart through, check its key and count what its table's next version changes."""
     started = time.perf_counter()
     before = old.tables.get(fold(publication.table))
     with reading(publication, target):
         (name,) = cursor.execute("SELECT current_database()").fetchall()[0]
-        mart = read_version(cursor, str(name), publication.model)
-        check_key(cursor, mart.relation, publication, target)
+        whole = describe(cursor, qualify(str(name), publication.model))
+        publication, mart = choose(cursor, whole, publication, target)
+        check_key(cursor, mart, publication, target)
+        content = fingerprint(cursor, mart)
+        comments = read_comments(cursor, str(name), publication.model)
+    present = before.relation if before else None
+    relation = succeed(cursor, present, mart, publication, target)
+    # Columns that left the mart and stay at the target keep what is said about them.
+    said = {**(before.comments if before and relation is not mart else {}), **comments}
+    named = {"", *(c.name for c in relation.columns)}
+    if relation is not mart:
+        content = fingerprint(cursor, relation)
+    version = Version(relation, content, {n: text for n, text in said.items() if n in named})
     changes = None
-    if not mart.equals(before):
-        present = before.relation if before else None
-        changes = count_changes(cursor, present, mart.relation, publication.key)
+    if not version.equals(before):
+        changes = count_changes(cursor, present, relation, publication.key)
     rows = before.content.rows if before else 0
     seconds = time.perf_counter() - started
     run = record(publication, target, changes, rows=rows, dry_run=dry_run, seconds=seconds)
-    return run, mart
+    return run, version
 
 
 def _build(

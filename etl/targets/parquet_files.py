@@ -24,6 +24,7 @@ from loguru import logger
 
 from etl.errors import ConfigError, LoadError
 from etl.records import LoadRun
+from etl.targets.choosing import choose
 from etl.targets.comparison import (
     check_count,
     check_key,
@@ -36,6 +37,7 @@ from etl.targets.files import sync, translating
 from etl.targets.parquet_types import export
 from etl.targets.publication import Publication, fold, take_order
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
+from etl.targets.succession import succeed
 from etl.warehouse import literal
 
 VERSIONS = ".versions"
@@ -95,15 +97,18 @@ def _prepare(
     """Compare a mart with its present files and, if it differs, write and check the new ones."""
     started = time.perf_counter()
     with reading(publication, target):
-        mart = export(cursor, publication.model)
+        publication, mart = choose(cursor, export(cursor, publication.model), publication, target)
         check_key(cursor, mart, publication, target)
         content = fingerprint(cursor, mart)
-    old, before = _read_present(cursor, path, publication.table, target)
+    old, before = _read_present(cursor, path, publication, target)
+    following = succeed(cursor, old, mart, publication, target)
+    if following is not mart:
+        content = fingerprint(cursor, following)
     changes = None
-    if before != content or old is None or old.columns != mart.columns:
-        changes = count_changes(cursor, old, mart, publication.key)
+    if before != content or old is None or old.columns != following.columns:
+        changes = count_changes(cursor, old, following, publication.key)
         if not dry_run:
-            _write(cursor, path, publication.table, identity, mart, content, target)
+            _write(cursor, path, publication.table, identity, following, content, target)
     rows = (before.rows if before else 0) if dry_run else content.rows
     seconds = time.perf_counter() - started
     return record(publication, target, changes, rows=rows, dry_run=dry_run, seconds=seconds)
@@ -142,9 +147,13 @@ def _write(
 
 
 def _read_present(
-    cursor: duckdb.DuckDBPyConnection, path: Path, table: str, target: str
+    cursor: duckdb.DuckDBPyConnection, path: Path, publication: Publication, target: str
 ) -> tuple[Relation | None, Fingerprint | None]:
-    """The present files of a table; nothing when there are none, or when they are damaged."""
+    """The present files of a table; nothing when there are none, or they are damaged.
+
+    Raises LoadError when they are damaged and the strategy keeps rows of them.
+    """
+    table = publication.table
     current = _current(path, table)
     if current is None:
         return None, None
@@ -152,6 +161,13 @@ def _read_present(
         old = describe(cursor, _files(current))
         return old, fingerprint(cursor, old)
     except duckdb.Error as error:
+        if publication.strategy != "replace":
+            raise LoadError(
+                f"{path / table} of target {target} is damaged: strategy {publication.strategy} "
+                "cannot keep its rows",
+                subject=target,
+                hint="put back a copy of the files, then run again",
+            ) from error
         logger.bind(target=target, table=table, cause=str(error)).warning(
             "the target's files are damaged and are built anew"
         )

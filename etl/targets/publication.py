@@ -39,9 +39,9 @@ class Publication:
     """One mart that goes to one table of a target.
 
     `model` is the mart's name in the warehouse and `table` its name at the target, both
-    `schema.table`; `key` names the columns that identify a row, empty when there are none. The
-    rest is for servers only: `columns` to publish (empty: all), whether the key is the table's
-    primary key, and its indexes.
+    `schema.table`; `key` names the columns that identify a row, empty when there are none, and
+    `columns` those that are published, empty for all. Whether the key is the table's primary key,
+    and its indexes, are for servers only.
     """
 
     model: str
@@ -87,6 +87,11 @@ class Order:
     def tables(self) -> set[str]:
         """The tables that the target shall have, case-folded with their schema."""
         return {fold(p.table) for p in (*self.publish, *self.hold)}
+
+    @property
+    def needed(self) -> tuple[Publication, ...]:
+        """What cannot be made anew from the warehouse alone: tables whose present rows stay."""
+        return (*self.hold, *(p for p in self.publish if p.strategy != "replace"))
 
     def held_runs(self, rows: dict[str, int]) -> list[LoadRun]:
         """The records of what is held back; `rows` by table, as they stand at the target."""

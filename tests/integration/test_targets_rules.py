@@ -252,7 +252,7 @@ def test_rows_that_readers_miss_are_found(target: Target, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("publications", "says"),
     [
-        ([Publication("marts.a", "marts.a", ("nope",))], "key `nope` is not a column"),
+        ([Publication("marts.a", "marts.a", ("nope",))], "key `nope` is not a published column"),
         ([A, Publication("marts.b", "MARTS.A")], "both go to table"),
         ([Publication("marts.a", "../a")], "is not a table name"),
         ([Publication("marts.a", "marts.")], "is not a table name"),

@@ -33,10 +33,10 @@ def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
         ("{kind: parquet, path: y, dsn: 'x=1'}", MODEL + "}", "targets.t.dsn: has no effect"),
         (
             "{kind: duckdb, path: y}",
-            MODEL + ", strategy: merge}",
-            "loads.0.strategy: has no effect",
+            MODEL + ", primary_key: false}",
+            "loads.0.primary_key: has no effect",
         ),
-        ("{kind: duckdb, path: y}", MODEL + ", columns: [a]}", "loads.0.columns: has no effect"),
+        ("{kind: parquet, path: y}", MODEL + ", indexes: [[a]]}", "loads.0.indexes: has no effect"),
         ("{kind: postgres, dsn: 'x=1'}", MODEL + ", strategy: upsert}", "loads.0.strategy"),
     ],
 )
@@ -50,6 +50,12 @@ def test_what_does_not_fit_the_kind_is_told(
 def test_what_fits_is_taken(tmp_path: Path) -> None:
     load = MODEL + ", strategy: merge, key: [a], columns: [a, b], indexes: [[b]]}"
     assert problems(tmp_path, "{kind: postgres, dsn: 'host=x'}", load) == []
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_strategies_and_columns_are_for_files_too(tmp_path: Path, kind: str) -> None:
+    load = MODEL + ", strategy: append_once, key: [a], columns: [a, b]}"
+    assert problems(tmp_path, f"{{kind: {kind}, path: y}}", load) == []
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from etl.errors import ConfigError
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.catalog import read_comments
+from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading
 from etl.targets.postgres.applying import Change, apply, reconcile
 from etl.targets.postgres.columns import Column, map_columns
@@ -88,51 +88,12 @@ def read_mart(
     with reading(publication, name):
         (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
         whole = describe(cursor, qualify(str(warehouse), publication.model))
-        publication, relation = _choose(cursor, whole, publication, name)
+        publication, relation = choose(cursor, whole, publication, name)
         check_key(cursor, relation, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")  # noqa: S608
         comments = read_comments(cursor, str(warehouse), publication.model)
     columns = map_columns(cursor, relation, name)
     return Mart(publication, table, relation, columns, comments, rows, Published(name, table.plain))
-
-
-def _choose(
-    cursor: duckdb.DuckDBPyConnection, mart: Relation, publication: Publication, target: str
-) -> tuple[Publication, Relation]:
-    """The columns that are published, and key and indexes spelt as the mart spells them."""
-    spelt = {c.name.casefold(): c.name for c in mart.columns}
-
-    def spell(names: tuple[str, ...], among: dict[str, str], what: str) -> tuple[str, ...]:
-        for name in names:
-            if name.casefold() not in among:
-                raise ConfigError(
-                    f"{what} `{name}` is not a published column of {publication.model}",
-                    subject=target,
-                    hint="columns: " + ", ".join(among.values()),
-                )
-        return tuple(among[n.casefold()] for n in names)
-
-    relation = mart
-    if publication.columns:
-        chosen = spell(publication.columns, spelt, "column")
-        listed = ", ".join(map(quote, chosen))
-        relation = describe(cursor, f"(SELECT {listed} FROM {mart.sql})")  # noqa: S608
-        spelt = {c.casefold(): c for c in chosen}
-    key = spell(publication.key, spelt, "key")
-    if publication.strategy != "replace" and not key:
-        raise ConfigError(
-            f"{publication.model} has no key, which strategy {publication.strategy} needs",
-            subject=target,
-            hint="name a `key` in the load, or a grain in the model",
-        )
-    return (
-        Publication(
-            publication.model, publication.table, key, publication.strategy, publication.columns,
-            publication.primary_key,
-            tuple(spell(i, spelt, "index column") for i in publication.indexes),
-        ),
-        relation,
-    )  # fmt: skip
 
 
 def load(

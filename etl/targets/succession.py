@@ -1,0 +1,96 @@
+"""What a table becomes by strategy: the mart, or the mart with the rows that stay."""
+
+from __future__ import annotations
+
+import duckdb
+
+from etl.errors import ConfigError, ReconciliationError
+from etl.targets.comparison import check_key, count_changes
+from etl.targets.publication import Publication, quote
+from etl.targets.relation import Column, Relation, describe
+
+
+def succeed(
+    cursor: duckdb.DuckDBPyConnection,
+    old: Relation | None,
+    mart: Relation,
+    publication: Publication,
+    target: str,
+) -> Relation:
+    """The table's next version, as a query; checked to hold all that it shall.
+
+    With `merge` and `append_once` a column that left the mart stays, as its rows do. Raises
+    ConfigError when the table lacks the key, LoadError, ReconciliationError.
+    """
+    if publication.strategy == "replace" or old is None:
+        return mart
+    theirs = {c.name.casefold(): c for c in old.columns}
+    for key in publication.key:
+        if key.casefold() not in theirs:
+            raise ConfigError(
+                f"key `{key}` is not a column of {publication.table} at target {target}",
+                subject=target,
+                hint=f"strategy {publication.strategy} compares by it: name another `table`, or "
+                "publish once with strategy replace, which drops the rows that left the mart",
+            )
+    following = describe(cursor, f"({_union(theirs, old, mart, publication)})")
+    check_key(cursor, following, publication, target)
+    _check_mart(cursor, following, mart, publication, target)
+    return following
+
+
+def _union(
+    theirs: dict[str, Column], old: Relation, mart: Relation, publication: Publication
+) -> str:
+    """SQL: rows of the mart (`n`) and of the table (`o`), each key once."""
+    ours = {c.name.casefold() for c in mart.columns}
+    left = [c for name, c in theirs.items() if name not in ours]
+
+    def present(column: Column) -> str:
+        """The table's value, in the type that the mart has now."""
+        found = theirs.get(column.name.casefold())
+        if found is None:
+            return f"NULL::{column.type}"
+        value = f"o.{quote(found.name)}"
+        return value if found.type == column.type else f"CAST({value} AS {column.type})"
+
+    new = [f"n.{quote(c.name)}" for c in mart.columns]
+    kept = [f"{present(c)} AS {quote(c.name)}" for c in mart.columns]
+    stay = [f"o.{quote(c.name)}" for c in left]
+    by_name = {c.name: c for c in mart.columns}
+    same = " AND ".join(f"{present(by_name[k])} = n.{quote(k)}" for k in publication.key)
+    if publication.strategy == "merge":
+        joined = f"LEFT JOIN {old.sql} AS o ON {same}" if stay else ""
+        return (
+            f"SELECT {', '.join(new + stay)} FROM {mart.sql} AS n {joined} "  # noqa: S608
+            f"UNION ALL SELECT {', '.join(kept + stay)} FROM {old.sql} AS o "
+            f"ANTI JOIN {mart.sql} AS n ON {same}"
+        )
+    empty = [f"NULL::{c.type} AS {quote(c.name)}" for c in left]
+    return (
+        f"SELECT {', '.join(kept + stay)} FROM {old.sql} AS o "  # noqa: S608
+        f"UNION ALL SELECT {', '.join(new + empty)} FROM {mart.sql} AS n "
+        f"ANTI JOIN {old.sql} AS o ON {same}"
+    )
+
+
+def _check_mart(
+    cursor: duckdb.DuckDBPyConnection,
+    following: Relation,
+    mart: Relation,
+    publication: Publication,
+    target: str,
+) -> None:
+    """Raise ReconciliationError when a row of the mart is not in the next version."""
+    columns = ", ".join(quote(c.name) for c in mart.columns)
+    part = describe(cursor, f"(SELECT {columns} FROM {following.sql})")  # noqa: S608
+    changes = count_changes(cursor, part, mart, publication.key)
+    differing = changes.updated if publication.strategy == "merge" else 0
+    if changes.inserted or differing:
+        raise ReconciliationError(
+            f"{publication.table} at target {target}: {changes.inserted} rows of the mart would be "
+            f"missing and {differing} would differ",
+            subject=target,
+            hint="the target keeps its old version; a view that is not deterministic "
+            "(random(), now()) gives other rows each time",
+        )
