@@ -187,18 +187,28 @@ def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
             yield Finding(at, f"is the path of target {other} too")
 
 
+# What each kind of target needs; of these keys it takes no other.
+NEEDED = {"duckdb": "path", "parquet": "path", "postgres": "dsn", "dlt": "destination"}
+TAKEN = {"dlt": ("destination", "options")}
+
+
 def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
-    """A file has a path, a server a dsn; the other of the two would be ignored."""
-    kind = target.get("kind")
-    if str(kind) not in {"duckdb", "parquet", "postgres"}:
+    """A file has a path, a server a dsn, dlt a destination; the others would be ignored."""
+    kind = str(target.get("kind"))
+    if kind not in NEEDED:
         return
-    needed, other = ("dsn", "path") if kind == "postgres" else ("path", "dsn")
+    needed = NEEDED[kind]
     if not target.get(needed):
         variable = f"ETL_TARGETS__{name.upper()}__{needed.upper()}"
-        hint = f"keep it out of files: {variable}" if needed == "dsn" else "a file or a folder"
+        hint = {
+            "dsn": f"keep it out of files: {variable}",
+            "path": "a file or a folder",
+            "destination": "one of dlt's, such as filesystem",
+        }[needed]
         yield Finding(("targets", name, needed), f"is missing for kind {kind}", hint)
-    if target.get(other) is not None:
-        yield Finding(("targets", name, other), f"has no effect on a target of kind {kind}")
+    for other in sorted({*NEEDED.values(), "options"} - {needed, *TAKEN.get(kind, ())}):
+        if target.get(other) not in (None, {}):
+            yield Finding(("targets", name, other), f"has no effect on a target of kind {kind}")
 
 
 def _normal(path: PurePosixPath) -> str:
@@ -225,7 +235,7 @@ def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
         if not (isinstance(model, str) and isinstance(target, str)):
             continue
         kind = _mapping(targets, target).get("kind")
-        for key in SERVER_ONLY if str(kind) in {"duckdb", "parquet"} else ():
+        for key in SERVER_ONLY if str(kind) in {"duckdb", "parquet", "dlt"} else ():
             if load.get(key) not in (None, [], Load.model_fields[key].default):
                 yield Finding(("loads", i, key), f"has no effect at a target of kind {kind}")
         table = load.get("table")

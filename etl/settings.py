@@ -159,8 +159,8 @@ class Transform(Part):
 class Target(Part):
     """A place where people read marts."""
 
-    kind: Literal["duckdb", "parquet", "postgres"] = Field(
-        description="one file, one folder per mart, or a database"
+    kind: Literal["duckdb", "parquet", "postgres", "dlt"] = Field(
+        description="one file, one folder per mart, a database, or a destination of dlt"
     )
     path: Place | None = Field(
         default=None, description="a file (duckdb) or folder (parquet), relative to data_dir"
@@ -171,8 +171,19 @@ class Target(Part):
     default_schema: str = Field(
         default="public",
         pattern=r"^[A-Za-z_]\w*$",
-        description="postgres: schema of tables that name none, and of etl_publications",
+        description="postgres, dlt: schema of tables that name none, and of the bookkeeping",
     )
+    destination: str | None = Field(
+        default=None, pattern=r"^[\w.]+$", description="dlt: its name, such as filesystem"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="dlt: what the destination takes, as dlt documents it"
+    )
+
+    @field_validator("options", mode="after")
+    @classmethod
+    def _hide(cls, value: Any) -> Any:
+        return hide_secrets(value)
 
 
 class Load(Part):

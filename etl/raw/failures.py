@@ -6,9 +6,16 @@ from collections.abc import Iterable
 
 import duckdb
 from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.destination.exceptions import (
+    DestinationException,
+    DestinationTransientException,
+    UnknownDestinationModule,
+)
 from dlt.common.exceptions import DictValidationException, MissingDependencyException
 from dlt.common.schema.exceptions import DataValidationError, SchemaException
+from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
+from dlt.load.exceptions import LoadClientJobException
 from requests import HTTPError
 from requests.exceptions import InvalidURL, MissingSchema
 
@@ -66,6 +73,41 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
     )
 
 
+def classify_delivery(error: BaseException, target: str) -> EtlError:
+    """The class of a failure while dlt brings marts to a target, by types as well."""
+    chain = causes(error)
+    # A load job's own error hangs on it beside the chain.
+    jobs = [c.client_exception for c in chain if isinstance(c, LoadClientJobException)]
+    chain += [c for job in jobs for c in causes(job)]
+    for cause in chain:
+        if isinstance(cause, EtlError):
+            return cause
+    where = f"target {target}"
+    for cause in chain:
+        if isinstance(cause, UnknownDestinationModule):
+            return ConfigError(
+                f"{where}: dlt has no destination of this name",
+                subject=target,
+                hint="write it as dlt's documentation does, such as filesystem or bigquery",
+            )
+    if (found := _config(chain, target, "load") or classify_os_error(chain[0])) is not None:
+        return found
+    said = next((c for c in chain if isinstance(c, DestinationException)), chain[-1])
+    if isinstance(said, DestinationConnectionError):
+        return UnreachableError(
+            f"{where} cannot be connected to: {_text(said.inner_exc)}",
+            subject=target,
+            hint="is it up, and are the target's `options` right? dlt does not tell the two apart",
+        )
+    if isinstance(said, DestinationTransientException):
+        return UnreachableError(f"{where}: {_text(said)}", subject=target, hint="run again")
+    return LoadError(
+        f"{where}: {type(said).__name__}: {_text(said)}",
+        subject=target,
+        hint="correct the model, or the table at the target; the next run sends the whole mart",
+    )
+
+
 def _text(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
@@ -111,7 +153,10 @@ def _config(chain: list[BaseException], subject: str, step: str) -> EtlError | N
         if isinstance(
             cause, ConfigurationException | DictValidationException | MissingDependencyException
         ):
-            return ConfigError(f"{subject}: {_text(cause)}", subject=subject)
+            hint = ""
+            if isinstance(cause, MissingDependencyException):
+                hint = " ".join(["pip install", *(f"'{d}'" for d in cause.dependencies)])
+            return ConfigError(f"{subject}: {_text(cause)}", subject=subject, hint=hint)
     return None
 
 

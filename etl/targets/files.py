@@ -23,6 +23,14 @@ from etl.errors import (
 _PROBE_BYTES = 1 << 20
 
 
+def warehouse_folder(connection: duckdb.DuckDBPyConnection) -> Path:
+    """The folder of the warehouse, which DuckDB writes into."""
+    row = connection.execute(
+        "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+    ).fetchone()
+    return Path(str(row[0]) if row and row[0] else ".").parent
+
+
 def sync(path: Path) -> None:
     """Bring a file, or a directory's entries, to the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)

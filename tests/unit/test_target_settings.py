@@ -29,6 +29,13 @@ def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
     [
         ("{kind: postgres}", MODEL + "}", "targets.t.dsn: is missing"),
         ("{kind: duckdb}", MODEL + "}", "targets.t.path: is missing"),
+        ("{kind: dlt}", MODEL + "}", "targets.t.destination: is missing"),
+        ("{kind: dlt, destination: x, path: y}", MODEL + "}", "targets.t.path: has no effect"),
+        (
+            "{kind: duckdb, path: y, options: {a: 1}}",
+            MODEL + "}",
+            "targets.t.options: has no effect",
+        ),
         ("{kind: postgres, dsn: 'x=1', path: y}", MODEL + "}", "targets.t.path: has no effect"),
         ("{kind: parquet, path: y, dsn: 'x=1'}", MODEL + "}", "targets.t.dsn: has no effect"),
         (
@@ -56,6 +63,15 @@ def test_what_fits_is_taken(tmp_path: Path) -> None:
 def test_strategies_and_columns_are_for_files_too(tmp_path: Path, kind: str) -> None:
     load = MODEL + ", strategy: append_once, key: [a], columns: [a, b]}"
     assert problems(tmp_path, f"{{kind: {kind}, path: y}}", load) == []
+
+
+def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
+    target = "{kind: dlt, destination: postgres, options: {credentials: 'postgresql://a:b@c/d'}}"
+    load = MODEL + ", strategy: merge, key: [a], columns: [a, b]}"
+    assert problems(tmp_path, target, load) == []
+    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+    assert "postgresql://a:b@c/d" not in repr(settings)
+    assert "a:b" not in redactor(settings)("at postgresql://a:b@c/d")
 
 
 @pytest.mark.parametrize(

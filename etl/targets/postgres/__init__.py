@@ -8,13 +8,12 @@ it remembers, and sends the table whole.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import duckdb
 
 from etl.records import LoadRun
 from etl.settings import Target
-from etl.targets.files import translating
+from etl.targets.files import translating, warehouse_folder
 from etl.targets.postgres.loading import load, read_mart
 from etl.targets.postgres.server import connected
 from etl.targets.postgres.tables import count, create_marks, locate
@@ -40,7 +39,7 @@ def publish(
     dsn = target.dsn.get_secret_value() if target.dsn else ""
     with (
         connection.cursor() as cursor,
-        translating(cursor, target_name, "publishing marts", _folder(cursor), "*.wal"),
+        translating(cursor, target_name, "publishing marts", warehouse_folder(cursor), "*.wal"),
     ):
         marts = [read_mart(cursor, p, target, target_name) for p in order.publish]
         # Always in one order: two jobs must not wait for each other's tables.
@@ -63,11 +62,3 @@ def publish(
         for mart, loaded in zip(marts, done, strict=True):
             loaded.remember(cursor, mart)
     return [d.run for d in done] + order.held_runs(held)
-
-
-def _folder(cursor: duckdb.DuckDBPyConnection) -> Path:
-    """The folder of the warehouse, which DuckDB writes into."""
-    row = cursor.execute(
-        "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
-    ).fetchone()
-    return Path(str(row[0]) if row and row[0] else ".").parent

@@ -1,0 +1,163 @@
+"""Publishes marts to any destination of dlt, by a pipeline of its own that begins anew each time.
+
+dlt resumes a load package that a kill interrupted, and then loads files twice (docs/adr/0015). Here
+nothing is resumed: the mart still stands in the warehouse, so a new package brings all of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import duckdb
+from loguru import logger
+
+from etl.errors import ConfigError, EtlError, ReconciliationError, Stopped, causes
+from etl.records import LoadRun
+from etl.settings import Target
+from etl.targets.choosing import choose
+from etl.targets.comparison import Changes, check_key, reading, record
+from etl.targets.dlt_destination.destination import Destination, Mart, Tables
+from etl.targets.files import translating, warehouse_folder
+from etl.targets.parquet_types import export
+from etl.targets.publication import Publication, fold, quote, take_order
+from etl.targets.relation import query
+
+_KEYS = "temp.main.etl_keys"
+
+
+def publish(
+    connection: duckdb.DuckDBPyConnection,
+    target_name: str,
+    target: Target,
+    publications: Iterable[Publication],
+    held_back: Iterable[Publication] = (),
+    *,
+    dry_run: bool = False,
+) -> list[LoadRun]:
+    """Send every mart whole; see `Publish`, of which less holds here: docs/destinations.md.
+
+    Tables change one after the other. What fails in between is repaired by the next run.
+    """
+    order = take_order(target_name, publications, held_back)
+    if not order.tables:
+        return []
+    work = warehouse_folder(connection) / "cache" / "destinations" / target_name
+    with (
+        connection.cursor() as cursor,
+        translating(cursor, target_name, "publishing marts", work, "**/*"),
+        _translated(target_name),
+    ):
+        destination = Destination(target_name, target)
+        marts = [_read_mart(cursor, p, destination) for p in order.publish]
+        names = {fold(p.table): destination.name_of(p.table) for p in order.hold}
+        tables = destination.read_tables(marts, names.values())
+        held = {table: tables.count(name) for table, name in names.items()}
+        runs = []
+        for mart in marts:
+            started, before = time.perf_counter(), tables.count(mart.table)
+            changes = _compare(cursor, mart, tables, before)
+            run = record(
+                mart.publication, target_name, changes,
+                rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
+            )  # fmt: skip
+            runs.append(run)
+        if not dry_run:
+            started = time.perf_counter()
+            load_id = destination.load(cursor, marts, work)
+            seconds = (time.perf_counter() - started) / max(len(marts), 1)
+            after = destination.read_tables(marts, ())  # anew: the files were listed once
+            runs = [
+                _reconcile(after, mart, run, load_id).model_copy(
+                    update={"seconds": run.seconds + seconds}
+                )
+                for mart, run in zip(marts, runs, strict=True)
+            ]
+        return runs + order.held_runs(held)
+
+
+def _read_mart(
+    cursor: duckdb.DuckDBPyConnection, publication: Publication, destination: Destination
+) -> Mart:
+    name = destination.name
+    if "." in publication.table:
+        raise ConfigError(
+            f"{publication.table} at target {name}: a destination of dlt has one schema",
+            subject=name,
+            hint="name the table alone, and the schema in the target's `default_schema`",
+        )
+    with reading(publication, name):
+        publication, mart = choose(cursor, export(cursor, publication.model), publication, name)
+        check_key(cursor, mart, publication, name)
+        (rows,) = query(cursor, f"SELECT count(*) FROM {mart.sql}")  # noqa: S608
+    return Mart(
+        publication, mart, rows, destination.name_of(publication.table),
+        tuple(destination.column_of(k) for k in publication.key),
+        destination.disposition(publication),
+    )  # fmt: skip
+
+
+def _compare(cursor: duckdb.DuckDBPyConnection, mart: Mart, tables: Tables, before: int) -> Changes:
+    """What the strategy does to the table, by key; a row that stays is written again.
+
+    Without a key, or where the destination cannot be read, all of it comes and goes.
+    """
+    if not mart.key or not before:
+        return Changes(inserted=mart.rows, deleted=before)
+    kept = ", ".join(f"k{i} VARCHAR" for i in range(len(mart.key)))
+    cursor.execute(f"CREATE OR REPLACE TEMP TABLE etl_keys ({kept})")
+    for batch in tables.keys(mart.table, mart.key):
+        texts = ", ".join(f"{quote(k)}::VARCHAR" for k in mart.key)
+        cursor.register("etl_batch", batch)
+        cursor.execute(f"INSERT INTO {_KEYS} SELECT {texts} FROM etl_batch")  # noqa: S608
+        cursor.unregister("etl_batch")
+    same = " AND ".join(
+        f"m.{quote(k)}::VARCHAR = t.k{i}" for i, k in enumerate(mart.publication.key)
+    )
+    (stay,) = query(
+        cursor,
+        f"SELECT count(*) FROM {mart.relation.sql} AS m SEMI JOIN {_KEYS} AS t ON {same}",  # noqa: S608
+    )
+    strategy = mart.publication.strategy
+    return Changes(
+        inserted=mart.rows - stay,
+        updated=0 if strategy == "append_once" else stay,
+        deleted=before - stay if strategy == "replace" else 0,
+    )
+
+
+def _reconcile(tables: Tables, mart: Mart, run: LoadRun, load_id: str) -> LoadRun:
+    """Count what this package brought and what the table has. Raises ReconciliationError."""
+    if not tables.readable:
+        logger.bind(target=run.target, table=run.table).warning(
+            "the destination cannot be read back: its rows were not counted"
+        )
+        return run
+    rows = tables.count(mart.table)
+    brought = tables.count(mart.table, load_id)
+    expected = run.inserted + run.updated
+    whole = mart.publication.strategy != "replace" or rows == mart.rows
+    if brought != expected or not whole or rows < mart.rows:
+        raise ReconciliationError(
+            f"{run.table} at target {run.target}: {rows} rows after publishing, {brought} of them "
+            f"by this run; the mart has {mart.rows}, of which {expected} had to be brought",
+            subject=run.target,
+            hint="run again: each run sends the whole mart",
+        )
+    return run.model_copy(update={"rows_at_target": rows, "reconciled": True})
+
+
+@contextmanager
+def _translated(target: str) -> Iterator[None]:
+    from etl.raw import classify_delivery
+
+    try:
+        yield
+    except duckdb.Error:
+        raise  # the warehouse's own
+    except EtlError:
+        raise
+    except Exception as error:
+        stopped = next((c for c in causes(error) if isinstance(c, Stopped)), None)
+        raise stopped or classify_delivery(error, target) from error

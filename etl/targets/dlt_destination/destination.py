@@ -1,0 +1,214 @@
+"""One target's destination of dlt: what it can, what stands there, and a load package to it."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from etl.errors import ConfigError
+from etl.secrets import reveal
+from etl.settings import Target
+from etl.targets.publication import Publication
+from etl.targets.relation import Relation
+
+BATCH_ROWS = 50_000
+LOAD_ID = "_dlt_load_id"
+# What dlt calls each strategy; the first that the destination has.
+_MERGE = ("upsert", "delete-insert")
+_APPEND_ONCE = ("insert-only",)
+
+
+@dataclass(frozen=True)
+class Mart:
+    """One mart and its table, with the names that the destination has for them."""
+
+    publication: Publication
+    relation: Relation
+    rows: int
+    table: str
+    key: tuple[str, ...]
+    disposition: Any
+
+
+class Tables:
+    """The tables of one target as dlt reads them back; where it cannot, they count as empty."""
+
+    def __init__(self, destination: Any, dataset: str, schema: Any) -> None:
+        import dlt
+        from dlt.common.destination.exceptions import DatasetNotAvailable, SqlClientNotAvailable
+
+        self.readable = True
+        self._dataset = dlt.dataset(destination, dataset, schema=schema)
+        try:
+            _ = self._dataset.sql_client_class
+        except (SqlClientNotAvailable, DatasetNotAvailable, NotImplementedError):
+            self.readable = False
+
+    def count(self, table: str, load_id: str | None = None) -> int:
+        """The rows of a table, or those that one load package brought; 0 when there is none."""
+        found = self._dataset.table(table).select(LOAD_ID)
+        if load_id is not None:
+            found = found.where(LOAD_ID, "eq", load_id)
+        return sum(len(batch) for batch in self._read(found))
+
+    def keys(self, table: str, key: tuple[str, ...]) -> Iterator[Any]:
+        """The keys that stand in a table, as Arrow tables."""
+        return self._read(self._dataset.table(table).select(*key))
+
+    def _read(self, relation: Any) -> Iterator[Any]:
+        from dlt.common.destination.exceptions import DestinationUndefinedEntity
+
+        if not self.readable:
+            return
+        try:
+            yield from relation.iter_arrow(chunk_size=BATCH_ROWS)
+        except DestinationUndefinedEntity:
+            return  # not there yet
+
+
+class Destination:
+    """dlt's destination of one target."""
+
+    def __init__(self, name: str, target: Target) -> None:
+        import dlt
+        from dlt.common.destination.reference import DestinationReference
+
+        self.name, self.dataset = name, target.default_schema
+        self.schema = dlt.Schema(name)
+        options = reveal(dict(target.options))
+        factory: Any = DestinationReference.find(str(target.destination))
+        self.destination = factory(**options)
+        _check_options(self.destination, name, options)
+        self.capabilities = self.destination.capabilities()
+
+    def name_of(self, table: str) -> str:
+        """A table as dlt writes it there."""
+        return self.schema.naming.normalize_table_identifier(table)
+
+    def column_of(self, column: str) -> str:
+        """A column as dlt writes it there."""
+        return self.schema.naming.normalize_identifier(column)
+
+    def disposition(self, publication: Publication) -> Any:
+        """What dlt is told; ConfigError when the destination cannot do the strategy."""
+        if publication.strategy == "replace":
+            return "replace"
+        able = list(self.capabilities.supported_merge_strategies or [])
+        selector: Any = self.capabilities.merge_strategies_selector
+        if selector is not None:
+            able = list(selector(able, table_schema={}))
+        wanted = _MERGE if publication.strategy == "merge" else _APPEND_ONCE
+        chosen = next((s for s in wanted if s in able), None)
+        if chosen is None:
+            # dlt would append, with a warning in its log.
+            raise ConfigError(
+                f"{publication.model}: target {self.name} cannot do strategy "
+                f"{publication.strategy}: dlt has no {' or '.join(wanted)} for this destination",
+                subject=self.name,
+                hint="use strategy replace, or another destination",
+            )
+        return {"disposition": "merge", "strategy": chosen}
+
+    def read_tables(self, marts: Iterable[Mart], held: Iterable[str]) -> Tables:
+        """What stands there, whatever schemas dlt once noted: a run of a part notes its part."""
+        import dlt
+
+        schema = dlt.Schema(self.name)
+        columns = {m.table: m.key for m in marts} | dict.fromkeys(held, ())
+        for table, key in columns.items():
+            known: Any = {
+                c: {"name": c, "data_type": "text", "nullable": True} for c in (*key, LOAD_ID)
+            }
+            found: Any = {"name": table, "columns": known, "write_disposition": "replace"}
+            # Files are only looked for where there was data.
+            found["x-normalizer"] = {"seen-data": True}
+            schema.update_table(found)
+        return Tables(self.destination, self.dataset, schema)
+
+    def load(self, cursor: duckdb.DuckDBPyConnection, marts: list[Mart], work: Path) -> str:
+        """Bring all marts there in one load package; its id."""
+        import dlt
+
+        if not marts:
+            return ""
+        # What a killed run left is never gone on with.
+        shutil.rmtree(work, ignore_errors=True)
+        pipeline = dlt.pipeline(
+            self.name, pipelines_dir=str(work), destination=self.destination,
+            dataset_name=self.dataset,
+        )  # fmt: skip
+        pipeline.config.restore_from_destination = False
+        formats = self.capabilities.supported_loader_file_formats or []
+        chosen: Any = "parquet" if "parquet" in formats else None
+        with _cursors(cursor, len(marts)) as cursors:
+            info = pipeline.run(
+                [_resource(c, m) for c, m in zip(cursors, marts, strict=True)],
+                schema=self.schema,
+                loader_file_format=chosen,
+            )
+        info.raise_on_failed_jobs()
+        shutil.rmtree(work, ignore_errors=True)
+        (load_id,) = info.loads_ids
+        return str(load_id)
+
+
+def _check_options(destination: Any, target: str, options: dict[str, Any]) -> None:
+    """dlt ignores what it does not know: a mistyped option would have no effect, unsaid."""
+    parameters = inspect.signature(type(destination).__init__).parameters
+    fields = getattr(destination.spec, "__dataclass_fields__", {})
+    known = {n for n in (*parameters, *fields) if not n.startswith("_")} - {"self", "kwargs"}
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.5)
+            raise ConfigError(
+                f"targets.{target}.options.{name}: {type(destination).__name__} has no such option",
+                subject=target,
+                hint=f"did you mean {near[0]}?" if near else "see dlt's page on the destination",
+            )
+
+
+def _resource(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> Any:
+    import dlt
+    import pyarrow as pa
+
+    def batches() -> Iterator[Any]:
+        reader = cursor.execute(f"SELECT * FROM {mart.relation.sql}").to_arrow_reader(BATCH_ROWS)  # noqa: S608
+        # First an empty one: a mart without rows has a table, too.
+        yield reader.schema.empty_table()
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+    # Naive times become times with a zone unless it is said.
+    naive = [
+        c.name
+        for c in mart.relation.columns
+        if c.type.startswith("TIMESTAMP") and "ZONE" not in c.type
+    ]
+    return dlt.resource(
+        batches,
+        name=mart.table,
+        write_disposition=mart.disposition,
+        primary_key=list(mart.publication.key),
+        columns={n: {"data_type": "timestamp", "timezone": False} for n in naive},
+    )
+
+
+@contextmanager
+def _cursors(
+    cursor: duckdb.DuckDBPyConnection, count: int
+) -> Iterator[list[duckdb.DuckDBPyConnection]]:
+    """A cursor for each mart: dlt reads them in turn, and each keeps its place."""
+    cursors = [cursor.cursor() for _ in range(count)]
+    try:
+        yield cursors
+    finally:
+        for own in cursors:
+            own.close()

@@ -1,0 +1,226 @@
+"""Destinations of dlt as targets: rows, strategies, kills, counts, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from etl.errors import ConfigError, LoadError, ReconciliationError, UnreachableError
+from etl.libraries import prepare_libraries
+from etl.records import LoadRun
+from etl.settings import Strategy, Target
+from etl.targets import SERVER_TARGETS, Publication
+from etl.targets.dlt_destination.destination import Tables
+
+prepare_libraries()
+
+B = Publication("marts.b", "b")
+
+
+def by(strategy: Strategy = "replace", **more: Any) -> Publication:
+    return Publication("marts.a", "A Table", ("Id",), strategy, **more)
+
+
+class Place:
+    """A destination of dlt as a target, read without dlt."""
+
+    def __init__(
+        self, destination: str, folder: Path, warehouse: duckdb.DuckDBPyConnection
+    ) -> None:
+        self.destination, self.folder, self.warehouse = destination, folder, warehouse
+        options = {
+            "duckdb": {"credentials": str(folder / "there.duckdb")},
+            "filesystem": {"bucket_url": str(folder / "lake")},
+        }
+        self.target = Target(
+            kind="dlt", destination=destination, options=options[destination],
+            default_schema="reports",
+        )  # fmt: skip
+
+    def publish(self, *publications: Publication, **options: Any) -> dict[str, LoadRun]:
+        publish = SERVER_TARGETS["dlt"]
+        runs = publish(self.warehouse, "there", self.target, publications, **options)
+        return {r.table: r for r in runs}
+
+    def read(self, table: str, what: str = "id, v") -> list[tuple[Any, ...]]:
+        if self.destination == "filesystem":
+            files = f"read_parquet('{self.folder}/lake/reports/{table}/*.parquet')"
+            return duckdb.sql(f"SELECT {what} FROM {files} ORDER BY ALL").fetchall()
+        with duckdb.connect(str(self.folder / "there.duckdb"), read_only=True) as connection:
+            return connection.sql(f"SELECT {what} FROM reports.{table} ORDER BY ALL").fetchall()
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as connection:
+        connection.execute("""
+            SET TimeZone = 'UTC'; CREATE SCHEMA marts;
+            CREATE TABLE marts.a AS SELECT i AS "Id", 'v' || i AS v FROM range(10) AS r(i);
+            CREATE TABLE marts.b AS SELECT i % 3 AS n FROM range(6) AS r(i);
+        """)
+        yield connection
+
+
+@pytest.fixture(params=["duckdb", "filesystem"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
+) -> Place:
+    return Place(request.param, tmp_path, warehouse)
+
+
+@pytest.fixture
+def file(tmp_path: Path, warehouse: duckdb.DuckDBPyConnection) -> Place:
+    return Place("duckdb", tmp_path, warehouse)
+
+
+def counts(run: LoadRun) -> tuple[str, int, int, int, int, bool]:
+    return (run.status, run.inserted, run.updated, run.deleted, run.rows_at_target, run.reconciled)
+
+
+OTHER = """
+    UPDATE marts.a SET v = 'other' WHERE "Id" < 2;
+    DELETE FROM marts.a WHERE "Id" > 7;
+    INSERT INTO marts.a VALUES (10, 'new');
+"""
+
+
+def test_marts_are_replaced_and_counted(place: Place) -> None:
+    runs = place.publish(by(), B)
+    assert counts(runs["A Table"]) == ("published", 10, 0, 0, 10, True)
+    assert counts(runs["b"]) == ("published", 6, 0, 0, 6, True)
+    place.warehouse.execute(OTHER + "DELETE FROM marts.b")
+    dry = place.publish(by(), B, dry_run=True)
+    assert counts(dry["A Table"]) == ("dry_run", 1, 8, 2, 10, False)
+    assert len(place.read("a_table")) == 10
+    runs = place.publish(by(), held_back=[B])
+    assert counts(runs["A Table"]) == ("published", 1, 8, 2, 9, True)
+    assert (runs["b"].status, runs["b"].rows_at_target) == ("held_back", 6)
+    expected = place.warehouse.execute("FROM marts.a ORDER BY ALL").fetchall()
+    assert place.read("a_table") == expected
+    # A mart without rows, and a table that the newest of dlt's own notes does not name.
+    assert counts(place.publish(B)["b"]) == ("published", 0, 0, 6, 0, True)
+    assert place.read("a_table") == expected
+
+
+def test_merge_and_append_once_where_dlt_can(file: Place) -> None:
+    file.publish(by("merge"))
+    file.warehouse.execute(OTHER)
+    assert counts(file.publish(by("merge"))["A Table"]) == ("published", 1, 8, 0, 11, True)
+    merged = [(0, "other"), (1, "other"), *((i, f"v{i}") for i in range(2, 10)), (10, "new")]
+    assert file.read("a_table") == merged
+    file.warehouse.execute("UPDATE marts.a SET v = 'x'; INSERT INTO marts.a VALUES (11, 'newer')")
+    run = file.publish(by("append_once"))["A Table"]
+    assert counts(run) == ("published", 1, 0, 0, 12, True)
+    assert file.read("a_table") == [*merged, (11, "newer")]
+
+
+def test_types_arrive(file: Place) -> None:
+    file.warehouse.execute("""
+        CREATE TABLE marts.t AS SELECT 1 AS id, TIMESTAMP '2024-01-01 01:02:03.000004' AS naive,
+            TIMESTAMPTZ '2024-01-01 00:00:00+05' AS tz, 1.23::DECIMAL(38, 9) AS d,
+            DATE '2024-01-01' AS day,
+            170141183460469231731687303715::HUGEINT AS h, '🦋' AS u, 'nan'::DOUBLE AS nan, true AS b
+    """)
+    file.publish(Publication("marts.t", "t", ("id",)))
+    assert (
+        file.read("t", "* EXCLUDE (_dlt_load_id)")[0][:5]
+        == file.warehouse.execute("FROM marts.t").fetchall()[0][:5]
+    )
+    assert file.read("t", "h, u, isnan(nan), b, typeof(naive)") == [
+        (170141183460469231731687303715, "🦋", True, True, "TIMESTAMP")
+    ]
+
+
+KILLED = """
+import sys, duckdb, os, signal
+from pathlib import Path
+from tests.integration.test_target_dlt import Place, by
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
+kind = {"duckdb": SqlJobClientBase, "filesystem": FilesystemClient}[sys.argv[1]]
+def killed(*arguments, **named):
+    os.kill(os.getpid(), signal.SIGKILL)
+# All rows are there, and dlt is about to note it.
+kind.complete_load = killed
+with duckdb.connect(sys.argv[2] + "/warehouse.duckdb") as warehouse:
+    Place(sys.argv[1], Path(sys.argv[2]), warehouse).publish(by())
+"""
+
+
+def test_killed_before_dlt_notes_the_package_no_row_comes_twice(
+    place: Place, tmp_path: Path
+) -> None:
+    place.publish(by())
+    place.warehouse.execute(OTHER)
+    expected = place.warehouse.execute("FROM marts.a ORDER BY ALL").fetchall()
+    place.warehouse.close()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, place.destination, str(tmp_path)],
+        env=os.environ, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert any((tmp_path / "cache/destinations/there").iterdir())
+    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as warehouse:
+        again = Place(place.destination, tmp_path, warehouse)
+        assert again.publish(by())["A Table"].rows_at_target == 9
+        assert again.read("a_table") == expected
+
+
+def test_rows_that_are_lost_are_noticed(file: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = Tables.count
+    monkeypatch.setattr(Tables, "count", lambda *a: max(count(*a) - 1, 0))
+    with pytest.raises(ReconciliationError, match="9 rows after publishing, 9 of them by this run"):
+        file.publish(by())
+
+
+def test_strategies_that_dlt_would_turn_into_append_are_refused(
+    tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    lake = Place("filesystem", tmp_path, warehouse)
+    strategies: tuple[Strategy, ...] = ("merge", "append_once")
+    for strategy in strategies:
+        with pytest.raises(ConfigError, match=f"cannot do strategy {strategy}"):
+            lake.publish(by(strategy))
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize(
+    ("destination", "options", "kind", "said", "hint"),
+    [
+        ("no_such", {}, ConfigError, "no destination of this name", "dlt's documentation"),
+        ("filesystem", {"bucket_ulr": "/x"}, ConfigError, "options.bucket_ulr", "bucket_url"),
+        ("snowflake", {"credentials": "snowflake://a:b@c/d"}, ConfigError, "snowflake",
+         "pip install 'dlt[snowflake]'"),
+        ("duckdb", {"credentials": "/nowhere/x.duckdb"}, UnreachableError, "connected", "options"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_has_its_class(
+    file: Place, destination: str, options: dict[str, Any], kind: type[Exception], said: str,
+    hint: str,
+) -> None:  # fmt: skip
+    file.target = Target(kind="dlt", destination=destination, options=options)
+    with pytest.raises(kind, match=said) as caught:
+        file.publish(B)
+    assert hint in str(getattr(caught.value, "hint", ""))
+    assert "snowflake://a:b" not in str(caught.value)
+
+
+def test_refused_rows_are_a_failed_load(file: Place) -> None:
+    file.publish(by())
+    with duckdb.connect(str(file.folder / "there.duckdb")) as connection:
+        connection.execute("ALTER TABLE reports.a_table ALTER v TYPE BIGINT USING id")
+    with pytest.raises(LoadError, match="target there"):
+        file.publish(by())
+
+
+def test_table_with_a_schema_is_refused(file: Place) -> None:
+    with pytest.raises(ConfigError, match="one schema"):
+        file.publish(Publication("marts.b", "other.b"))
