@@ -134,3 +134,15 @@ def test_lost_memory_of_the_publication_costs_no_row(pg: Postgres) -> None:
     pg.change("DROP SCHEMA etl_published CASCADE; UPDATE base.a SET v = 'x' WHERE id = 1")
     assert counts(pg.publish(A)["a"]) == ("published", 0, 1, 0, 10, True)
     assert pg.query("SELECT * FROM a ORDER BY id") == pg.mart()
+
+
+def test_differences_of_several_marts_are_remembered_apart(pg: Postgres) -> None:
+    pg.change("CREATE OR REPLACE VIEW marts.b AS SELECT id AS n, v AS w FROM base.a WHERE id > 4")
+    both = (A, Publication("marts.b", "reports.b", ("n",)))
+    pg.publish(*both)
+    pg.change("UPDATE base.a SET v = 'x' WHERE id IN (1, 6); DELETE FROM base.a WHERE id = 9")
+    runs = pg.publish(*both)
+    assert counts(runs["a"]) == ("published", 0, 2, 1, 9, True)
+    assert counts(runs["reports.b"]) == ("published", 0, 1, 1, 4, True)
+    assert pg.query("SELECT * FROM a ORDER BY id") == pg.mart()
+    assert {r.status for r in pg.publish(*both).values()} == {"unchanged"}

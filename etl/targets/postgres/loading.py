@@ -17,7 +17,7 @@ from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading
 from etl.targets.postgres.applying import Change, apply, reconcile
 from etl.targets.postgres.columns import Column, map_columns
-from etl.targets.postgres.published import DIFFERENCE, HASH, Published
+from etl.targets.postgres.published import HASH, Published
 from etl.targets.postgres.refusals import refused_row
 from etl.targets.postgres.staging import stage
 from etl.targets.postgres.tables import (
@@ -149,11 +149,11 @@ def _stage(
     if not whole:
         same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
         rows = (
-            f"(SELECT m.* FROM {mart.relation.sql} AS m SEMI JOIN {DIFFERENCE} AS d "  # noqa: S608
+            f"(SELECT m.* FROM {mart.relation.sql} AS m SEMI JOIN {mart.memory.difference} AS d "  # noqa: S608
             f"ON {same})"
         )
         if mart.publication.strategy == "replace":
-            keys = f"(SELECT * FROM {DIFFERENCE} WHERE {HASH} IS NULL)"  # noqa: S608
+            keys = f"(SELECT * FROM {mart.memory.difference} WHERE {HASH} IS NULL)"  # noqa: S608
             gone = stage(
                 server, cursor, f"etl gone {name}", mart.keys, keys, target, table.plain, key
             )

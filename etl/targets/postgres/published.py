@@ -18,7 +18,6 @@ SCHEMA = "etl_published"
 STATES = f"{SCHEMA}.publications"
 # Under a name that no mart has.
 HASH = '"etl: hash"'
-DIFFERENCE = "temp.main.etl_difference"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,11 @@ class Published:
     def rows(self) -> str:
         """SQL: the table of keys and hashes."""
         return f"{SCHEMA}.{quote(f'{self.target}: {self.table}')}"
+
+    @property
+    def difference(self) -> str:
+        """SQL: the table of what `find_difference` found; each mart has its own to the commit."""
+        return f"temp.main.{quote(f'etl difference, {self.target}: {self.table}')}"
 
     def read_id(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> str | None:
         """The id of the last publication, None when there is none or it had another shape."""
@@ -71,10 +75,10 @@ class Published:
             else:
                 same = " AND ".join(f"p.{quote(k)} = d.{quote(k)}" for k in key)
                 cursor.execute(
-                    f"DELETE FROM {self.rows} AS p USING {DIFFERENCE} AS d WHERE {same}"  # noqa: S608
+                    f"DELETE FROM {self.rows} AS p USING {self.difference} AS d WHERE {same}"  # noqa: S608
                 )
                 cursor.execute(
-                    f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {DIFFERENCE} "  # noqa: S608
+                    f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {self.difference} "  # noqa: S608
                     f"WHERE {HASH} IS NOT NULL"
                 )
             cursor.execute(
@@ -89,7 +93,7 @@ class Published:
     def find_difference(
         self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
     ) -> bool:
-        """Write to DIFFERENCE the keys of all rows that came, changed or went; True if any did.
+        """Write to `difference` the keys of all rows that came, changed or went; True if any did.
 
         A row that went has no hash. Without a key: whether anything changed, nothing more.
         """
@@ -99,13 +103,13 @@ class Published:
             return row != _bag(cursor, mart)
         keys = [quote(k) for k in key]
         cursor.execute(
-            f"CREATE OR REPLACE TEMP TABLE etl_difference AS "  # noqa: S608
+            f"CREATE OR REPLACE TEMP TABLE {self.difference} AS "  # noqa: S608
             f"SELECT {', '.join(f'coalesce(n.{k}, o.{k}) AS {k}' for k in keys)}, n.{HASH} "
             f"FROM ({_state(mart, key)}) AS n FULL JOIN {self.rows} AS o "
             f"ON {' AND '.join(f'n.{k} = o.{k}' for k in keys)} "
             f"WHERE n.{HASH} IS DISTINCT FROM o.{HASH}"
         )
-        found = cursor.execute(f"SELECT 1 FROM {DIFFERENCE} LIMIT 1").fetchone()  # noqa: S608
+        found = cursor.execute(f"SELECT 1 FROM {self.difference} LIMIT 1").fetchone()  # noqa: S608
         return found is not None
 
 
