@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from pydantic import SecretStr
 
+from etl.errors import LoadError
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
@@ -146,3 +147,10 @@ def test_differences_of_several_marts_are_remembered_apart(pg: Postgres) -> None
     assert counts(runs["reports.b"]) == ("published", 0, 1, 1, 4, True)
     assert pg.query("SELECT * FROM a ORDER BY id") == pg.mart()
     assert {r.status for r in pg.publish(*both).values()} == {"unchanged"}
+
+
+def test_row_that_comes_twice_is_noticed_though_nothing_differs(pg: Postgres) -> None:
+    pg.publish(A)
+    pg.change("INSERT INTO base.a VALUES (3, 'v3')")
+    with pytest.raises(LoadError, match="not unique: 1 duplicates in 11 rows"):
+        pg.publish(A)

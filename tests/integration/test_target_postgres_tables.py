@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from etl.errors import LoadError, ReconciliationError
 from etl.targets import Publication
+from etl.targets.postgres import staging
 from tests.integration.test_target_postgres import A, B, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -164,3 +166,20 @@ def test_role_with_grants_alone_can_publish_into_a_table_that_is_there(pg: Postg
     assert pg.publish(A)["a"].reconciled
     pg.change(CHANGE)
     assert counts(pg.publish(A)["a"]) == ("published", 1, 1, 1, 10, True)
+
+
+def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "found_sum", lambda columns: "1")
+    with pytest.raises(ReconciliationError, match="10 rows, checksum a arrived; 10 rows"):
+        pg.publish(A)
+    assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_new_table_whose_rows_do_not_bear_an_index_is_refused(pg: Postgres) -> None:
+    pg.change("""CREATE OR REPLACE VIEW marts.a AS
+        SELECT 1 AS id, string_agg(md5(i::VARCHAR), '') AS v FROM range(1000) AS r(i)""")
+    with pytest.raises(LoadError, match=r"publishing public\.a at target pg failed.*54000"):
+        pg.publish(Publication("marts.a", "a", ("id",), indexes=(("v",),)))
+    assert pg.query("SELECT to_regclass('a')") == [(None,)]

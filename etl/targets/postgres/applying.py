@@ -120,6 +120,17 @@ def _has_duplicates(connection: psycopg.Connection[Any], change: Change) -> bool
     return bool(found)
 
 
+def check_rows(table: Table, mart_rows: int, rows: int, target: str) -> None:
+    """Raise ReconciliationError when a replaced table has more or fewer rows than its mart."""
+    if rows != mart_rows:
+        raise ReconciliationError(
+            f"{table.plain} at target {target}: {rows} rows after publishing, {mart_rows} in the "
+            "warehouse",
+            subject=target,
+            hint=_HINT,
+        )
+
+
 def reconcile(
     connection: psycopg.Connection[Any], change: Change, mart_rows: int, rows: int, target: str
 ) -> None:
@@ -129,12 +140,8 @@ def reconcile(
     Raises ReconciliationError.
     """
     where, staged = f"{change.table.plain} at target {target}", change.staged
-    if change.publication.strategy == "replace" and rows != mart_rows:
-        raise ReconciliationError(
-            f"{where}: {rows} rows after publishing, {mart_rows} in the warehouse",
-            subject=target,
-            hint=_HINT,
-        )
+    if change.publication.strategy == "replace":
+        check_rows(change.table, mart_rows, rows, target)
     if change.publication.key:
         wrong = "false" if change.publication.strategy == "append_once" else change.differs
         found, different = fetch_one(

@@ -15,11 +15,11 @@ from etl.settings import Target
 from etl.targets.catalog import read_comments
 from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading
-from etl.targets.postgres.applying import Change, apply, reconcile
+from etl.targets.postgres.applying import Change, apply, check_rows, reconcile
 from etl.targets.postgres.columns import Column, map_columns
 from etl.targets.postgres.published import HASH, Published
-from etl.targets.postgres.refusals import refused_row
-from etl.targets.postgres.staging import stage
+from etl.targets.postgres.refusals import refused_row, refused_table
+from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.tables import (
     Mark,
     Table,
@@ -49,12 +49,8 @@ class Mart:
     comments: dict[str, str]
     rows: int
     memory: Published
-
-    @property
-    def shape(self) -> str:
-        """Of what the remembered hashes are made; DuckDB's hash may change with its version."""
-        columns = [(c.name, c.type) for c in self.relation.columns]
-        return json.dumps([duckdb.__version__, self.publication.key, columns])
+    shape: str
+    is_remembered: bool
 
     @property
     def keys(self) -> tuple[Column, ...]:
@@ -89,11 +85,20 @@ def read_mart(
         (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
         whole = describe(cursor, qualify(str(warehouse), publication.model))
         publication, relation = choose(cursor, whole, publication, name)
-        check_key(cursor, relation, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")  # noqa: S608
+        memory, shape = Published(name, table.plain), _shape(publication, relation)
+        is_remembered = memory.holds(cursor, relation, publication.key, shape, rows)
+        if not is_remembered:  # else its key is as good as it was then
+            check_key(cursor, relation, publication, name)
         comments = read_comments(cursor, str(warehouse), publication.model)
     columns = map_columns(cursor, relation, name)
-    return Mart(publication, table, relation, columns, comments, rows, Published(name, table.plain))
+    return Mart(publication, table, relation, columns, comments, rows, memory, shape, is_remembered)
+
+
+def _shape(publication: Publication, relation: Relation) -> str:
+    """Of what the remembered hashes are made; DuckDB's hash may change with its version."""
+    columns = [(c.name, c.type) for c in relation.columns]
+    return json.dumps([duckdb.__version__, publication.key, columns])
 
 
 def load(
@@ -109,14 +114,23 @@ def load(
     found = prepare(server, table, mart.columns, mart.comments, target)
     before = read_versions(server, table)
     known = not found.is_widened and _is_known(server, cursor, mart, marks, before)
-    if known and not mart.memory.find_difference(cursor, mart.relation, publication.key):
+    if known and mart.is_remembered:
         add_indexes(server, table, publication)
         return Loaded(_record(mart, target, Changes(), before.rows, started))
     whole = not (known and publication.key)
-    change = _stage(server, cursor, mart, target, whole=whole)
-    changes = _apply(server, change, target, is_new=found.is_new)
-    after = read_versions(server, table)
-    reconcile(server, change, mart.rows, after.rows, target)
+    if found.is_new and all(c.staged_type == c.type for c in mart.columns):
+        # As long as its rows are the only ones, there is nothing to be compared with.
+        after = fill(
+            server, cursor, table, mart.columns, mart.relation.sql, target, publication.key
+        )
+        check_rows(table, mart.rows, after.rows, target)
+        _index(server, mart, target)
+        changes = Changes(inserted=after.rows)
+    else:
+        change = _stage(server, cursor, mart, target, whole=whole)
+        changes = _apply(server, change, target, is_new=found.is_new)
+        after = read_versions(server, table)
+        reconcile(server, change, mart.rows, after.rows, target)
     publication_id = uuid.uuid4().hex
     write_mark(server, marks, table, publication.model, Mark(publication_id, after))
     run = _record(mart, target, changes, after.rows, started)
@@ -161,6 +175,15 @@ def _stage(
         server, cursor, f"etl staged {name}", mart.columns, rows, target, table.plain, key
     )
     return Change(table, mart.publication, staged, gone)
+
+
+def _index(server: psycopg.Connection[Any], mart: Mart, target: str) -> None:
+    import psycopg
+
+    try:
+        add_indexes(server, mart.table, mart.publication)
+    except psycopg.Error as error:
+        raise refused_table(error, mart.table.plain, target) from error
 
 
 def _apply(

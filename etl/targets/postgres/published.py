@@ -90,6 +90,23 @@ class Published:
             cursor.execute("ROLLBACK")
             raise
 
+    def holds(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        mart: Relation,
+        key: tuple[str, ...],
+        shape: str,
+        rows: int,
+    ) -> bool:
+        """True when the mart is what is remembered, row by row; else `difference` has what is not.
+
+        Counted too: a row that came twice differs from nothing.
+        """
+        if self.read_id(cursor, shape) is None or self.find_difference(cursor, mart, key):
+            return False
+        counted = cursor.execute(f"SELECT count(*) FROM {self.rows}").fetchone()  # noqa: S608
+        return not key or counted == (rows,)
+
     def find_difference(
         self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
     ) -> bool:

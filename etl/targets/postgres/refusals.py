@@ -97,6 +97,13 @@ def refused_row(
     )  # fmt: skip
 
 
+def refused_table(error: psycopg.Error, table: str, target: str) -> EtlError:
+    """The error of a primary key or an index that a new table's rows do not bear."""
+    if not is_of_rows(error):
+        return classify(error, target, f"publishing {table}")
+    return _refusal(error, table, target, error.diag.column_name, {})
+
+
 def _mismatch(
     connection: psycopg.Connection[Any], error: psycopg.Error, change: Change, target: str
 ) -> LoadError:

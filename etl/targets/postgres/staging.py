@@ -1,17 +1,19 @@
-"""Brings rows to a staging table: Arrow batches from DuckDB straight into COPY."""
+"""Brings rows to a staging table, or a new one: Arrow batches from DuckDB straight into COPY."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from etl.errors import ReconciliationError
 from etl.targets.postgres.applying import Staged
-from etl.targets.postgres.columns import ROW, Column, as_lines, expected_sum, found_sum
+from etl.targets.postgres.columns import ROW, Column, found_sum, lines_and_sums
 from etl.targets.postgres.refusals import refused_line
 from etl.targets.postgres.server import execute, fetch_one
+from etl.targets.postgres.tables import VERSIONS, Table, Versions
 from etl.targets.publication import quote
 
 if TYPE_CHECKING:
@@ -38,8 +40,6 @@ def stage(
     `table` and `key` are what an error names. Raises LoadError, ReconciliationError,
     UnreachableError.
     """
-    import psycopg
-
     staged = Staged(name, columns, 0)
     listed = ", ".join(f"{c.sql} {c.staged_type}" for c in columns)
     execute(
@@ -47,11 +47,87 @@ def stage(
         f"CREATE TEMP TABLE {quote(name)} ({listed}, {ROW} bigint GENERATED ALWAYS AS IDENTITY) "
         "ON COMMIT DROP",
     )
+    sent = _copy(connection, cursor, staged.sql, columns, rows_sql, target, table, key)
+    found = _sum(connection, staged.sql, columns)
+    _check_arrival(sent, Sum(*found), table, target)
+    if key and sent.rows >= _ANALYZE_ROWS:
+        # What it is joined by; nothing else of it is guessed at.
+        keys = ", ".join(map(quote, key))
+        execute(connection, f"ANALYZE {staged.sql} ({keys})")
+    return Staged(name, columns, sent.rows)
+
+
+def fill(
+    connection: psycopg.Connection[Any],
+    cursor: duckdb.DuckDBPyConnection,
+    table: Table,
+    columns: tuple[Column, ...],
+    rows_sql: str,
+    target: str,
+    key: tuple[str, ...],
+) -> Versions:
+    """Copy rows straight into a table that this transaction made, and check that all came as sent.
+
+    Nobody else sees it before the commit, and nothing stands in it that would have to be compared.
+    Raises as `stage` does.
+    """
+    sent = _copy(connection, cursor, table.sql, columns, rows_sql, target, table.plain, key)
+    rows, total, versions = _sum(connection, table.sql, columns, VERSIONS)
+    _check_arrival(sent, Sum(rows, total), table.plain, target)
+    return Versions(rows, versions)
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Rows and their checksum."""
+
+    rows: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, checksum {self.total % _MODULUS:x}"
+
+    def agrees(self, other: Sum) -> bool:
+        """True when both are of the same rows."""
+        return (self.rows, self.total % _MODULUS) == (other.rows, other.total % _MODULUS)
+
+
+def _sum(
+    connection: psycopg.Connection[Any], table: str, columns: Iterable[Column], *more: str
+) -> tuple[int, ...]:
+    """Count, checksum and more sums of a table, in one pass; the server may do it in parallel."""
+    listed = "".join(f", {m}" for m in more)
+    found = fetch_one(
+        connection,
+        f"SELECT count(*), coalesce(sum({found_sum(columns)}), 0){listed} FROM {table}",  # noqa: S608
+    )
+    return tuple(int(value) for value in found)
+
+
+def _check_arrival(sent: Sum, found: Sum, table: str, target: str) -> None:
+    if not sent.agrees(found):
+        raise ReconciliationError(
+            f"{table} at target {target}: {found} arrived; {sent} were sent", subject=target
+        )
+
+
+def _copy(
+    connection: psycopg.Connection[Any],
+    cursor: duckdb.DuckDBPyConnection,
+    into: str,
+    columns: tuple[Column, ...],
+    rows_sql: str,
+    target: str,
+    table: str,
+    key: tuple[str, ...],
+) -> Sum:
+    import psycopg
+
     rows, total = 0, 0
     try:
         with (
             connection.transaction(),
-            connection.cursor().copy(_copy_into(staged.sql, columns).encode()) as copy,
+            connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
         ):
             for lines, count, share in read_lines(cursor, columns, rows_sql):
                 copy.write(lines)
@@ -62,25 +138,13 @@ def stage(
             connection,
             error,
             table,
-            lambda some: _copy_into(staged.sql, some),
+            lambda some: _copy_into(into, some),
             columns,
             key,
             (bytes(lines) for lines, _, _ in read_lines(cursor, columns, rows_sql)),
             target,
         ) from error
-    found_rows, found = fetch_one(
-        connection,
-        f"SELECT count(*), coalesce(sum({found_sum(columns)}), 0) FROM {staged.sql}",  # noqa: S608
-    )
-    if (found_rows, int(found) % _MODULUS) != (rows, total % _MODULUS):
-        raise ReconciliationError(
-            f"{table} at target {target}: {found_rows} rows, checksum {int(found) % _MODULUS:x} "
-            f"arrived; {rows} rows, checksum {total % _MODULUS:x} were sent",
-            subject=target,
-        )
-    if rows >= _ANALYZE_ROWS:
-        execute(connection, f"ANALYZE {staged.sql}")
-    return Staged(name, columns, rows)
+    return Sum(rows, total)
 
 
 def _copy_into(table: str, columns: Iterable[Column]) -> str:
@@ -100,10 +164,7 @@ def read_lines(
 
     # 64-bit offsets: a batch of long texts may pass 2 GB.
     cursor.execute("SET arrow_large_buffer_size = true")
-    reader = cursor.execute(
-        f"SELECT {as_lines(columns)} AS line, {expected_sum(columns)} AS share "  # noqa: S608
-        f"FROM {rows_sql}"
-    ).to_arrow_reader(BATCH_ROWS)
+    reader = cursor.execute(lines_and_sums(columns, rows_sql)).to_arrow_reader(BATCH_ROWS)
     for batch in reader:
         lines, shares = batch.column(0), batch.column(1)
         if not len(lines):

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import psycopg
 
 MARKS = "etl_publications"
+# SQL: the sum of the transactions that wrote a table's rows; it reads no column.
+VERSIONS = "coalesce(sum(xmin::text::bigint), 0)"
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def read_versions(connection: psycopg.Connection[Any], table: Table) -> Versions
     """The table's rows and their versions, in one pass that reads no column."""
     rows, total = fetch_one(
         connection,
-        f"SELECT count(*), coalesce(sum(xmin::text::bigint), 0) FROM {table.sql}",  # noqa: S608
+        f"SELECT count(*), {VERSIONS} FROM {table.sql}",  # noqa: S608
     )
     return Versions(int(rows), int(total))
 
