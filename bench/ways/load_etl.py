@@ -1,6 +1,6 @@
 """This project's load of one mart into PostgreSQL, by the function that the load stage calls.
 
-Arguments: the warehouse, the server's address.
+Arguments: the warehouse, the server's address, a folder.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 
-warehouse, dsn = sys.argv[1:]
+warehouse, dsn, _ = sys.argv[1:]
 target = Target(kind="postgres", dsn=SecretStr(dsn))
 with duckdb.connect(warehouse) as connection:
     connection.execute("SET TimeZone = 'UTC'")

@@ -1,0 +1,24 @@
+"""The limit: Arrow batches into a new table by ADBC's ingest, which is a binary COPY.
+
+No key, no check, nothing to go on from. Arguments: the warehouse, the server's address, a folder.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import adbc_driver_postgresql.dbapi as adbc
+import duckdb
+
+warehouse, dsn, _ = sys.argv[1:]
+with duckdb.connect(warehouse, read_only=True) as mart, adbc.connect(dsn) as server:
+    # ADBC has no type for decimals but text.
+    kinds = mart.execute("DESCRIBE marts.wide").fetchall()
+    casts = ", ".join(
+        f'"{name}"::DOUBLE AS "{name}"' if kind.startswith("DECIMAL") else f'"{name}"'
+        for name, kind, *_ in kinds
+    )
+    reader = mart.execute(f"SELECT {casts} FROM marts.wide").to_arrow_reader(100_000)
+    with server.cursor() as cursor:
+        cursor.adbc_ingest("wide", reader, mode="create")
+    server.commit()

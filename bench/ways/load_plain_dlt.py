@@ -1,0 +1,32 @@
+"""A plain dlt script that loads a mart into PostgreSQL from Arrow batches, by Parquet over ADBC.
+
+Arguments: the warehouse, the server's address, a folder.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import dlt
+import duckdb
+import pyarrow as pa
+
+warehouse, dsn, folder = sys.argv[1:]
+
+
+@dlt.resource
+def wide() -> Iterator[Any]:
+    with duckdb.connect(warehouse, read_only=True) as connection:
+        for batch in connection.execute("FROM marts.wide").to_arrow_reader(100_000):
+            yield pa.Table.from_batches([batch])
+
+
+pipeline = dlt.pipeline(
+    "plain",
+    pipelines_dir=folder,
+    destination=dlt.destinations.postgres(dsn),
+    dataset_name="reports",
+)
+pipeline.run(wide(), write_disposition="replace", loader_file_format="parquet")

@@ -1,0 +1,21 @@
+"""The second seed's load, into PostgreSQL: dlt's `sql_database` over SQLAlchemy, default load.
+
+Arguments: the warehouse, the server's address, a folder.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import dlt
+from dlt.sources.sql_database import sql_database
+
+warehouse, dsn, folder = sys.argv[1:]
+source = sql_database(credentials=f"duckdb:///{warehouse}", schema="marts", table_names=["wide"])
+pipeline = dlt.pipeline(
+    "seed",
+    pipelines_dir=folder,
+    destination=dlt.destinations.postgres(dsn),
+    dataset_name="reports",
+)
+pipeline.run(source, write_disposition="replace")
