@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import duckdb
 
-from bench.measure import Timing, alternate, table, time_process
+from bench.measure import Timing, alternate, ratios, table, time_process
 from tests.postgres_server import Server, running_server
 
 WAYS = Path(__file__).parent / "ways"
@@ -145,12 +144,8 @@ def main(arguments: list[str] | None = None) -> None:
     state = f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the end"
     sys.stdout.write(
         f"{options.rows:,} rows, 20 columns, {options.rounds} rounds; {state}\n\n"
-        + table(results, options.rows, reference) + "\n\n"
+        + table(results, options.rows, reference) + "\n\n" + ratios(results, reference) + "\n"
     )  # fmt: skip
-    seconds = {name: statistics.median(t.seconds for t in ts) for name, ts in results.items()}
-    for name, value in seconds.items():
-        if name != reference:
-            sys.stdout.write(f"{name} takes {value / seconds[reference]:.2f} of {reference}\n")
 
 
 if __name__ == "__main__":

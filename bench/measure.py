@@ -74,3 +74,14 @@ def table(results: Mapping[str, Sequence[Timing]], rows: int, reference: str) ->
             f"| {rows / median:,.0f} | {peak:.0f} | {base / median:.2f} x |"
         )
     return "\n".join(lines)
+
+
+def ratios(results: Mapping[str, Sequence[Timing]], reference: str) -> str:
+    """A line for each way: its wall and CPU seconds as a part of the reference's, by medians."""
+    wall = {n: statistics.median(t.seconds for t in ts) for n, ts in results.items()}
+    cpu = {n: statistics.median(t.cpu for t in ts) for n, ts in results.items()}
+    return "\n".join(
+        f"{name}: {cpu[name]:.1f} s of CPU; {wall[name] / wall[reference]:.2f} of the wall and "
+        f"{cpu[name] / cpu[reference]:.2f} of the CPU seconds of {reference}"
+        for name in results
+    )
