@@ -12,7 +12,7 @@ import yaml
 
 from etl.configuration import load_settings
 from etl.options import parse
-from tests.contract.process import ROOT
+from tests.processes import ROOT
 
 FOLDER = ROOT / "deploy/compose"
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")

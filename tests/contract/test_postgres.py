@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from etl.configuration import load_settings
-from tests.contract.process import ROOT, Job, new_job
+from tests.contract.process import Job, new_job
 from tests.postgres_server import PASSWORD, Server
+from tests.processes import ROOT
 
 VARIABLE = "ETL_TARGETS__POSTGRES__DSN"
 
