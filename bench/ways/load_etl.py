@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import duckdb
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 from etl.settings import Target
@@ -15,8 +16,9 @@ from etl.targets import SERVER_TARGETS, Publication
 
 warehouse, dsn, _ = sys.argv[1:]
 target = Target(kind="postgres", dsn=SecretStr(dsn))
+name = conninfo_to_dict(dsn)["dbname"]  # the warehouse remembers what each target has
 with duckdb.connect(warehouse) as connection:
     connection.execute("SET TimeZone = 'UTC'")
     publish = SERVER_TARGETS["postgres"]
-    (run,) = publish(connection, "pg", target, [Publication("marts.wide", "wide", ("id",))])
+    (run,) = publish(connection, str(name), target, [Publication("marts.wide", "wide", ("id",))])
 print(f"+{run.inserted} ~{run.updated} -{run.deleted} {run.reconciled}")
