@@ -20,6 +20,7 @@ import jsonschema
 import pytest
 import yaml
 
+from bench.__main__ import benchmarks
 from etl.cli import COMMANDS
 from etl.configuration import load_settings
 from etl.demo.__main__ import _parser as demo_parser
@@ -201,12 +202,20 @@ def test_every_command_exists(block: Block) -> None:
 def check_command(words: list[str]) -> None:
     program, *rest = words
     if program == "make":
-        targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(rest) <= set(targets)
     elif program in {"etl", ".venv/bin/etl"}:
         parse(rest, {})
     elif rest[:2] == ["-m", "etl.demo"]:
         demo_parser({}).parse_args(rest[2:])
+    elif rest[:2] == ["-m", "bench"]:
+        assert rest[2] in benchmarks()
+    elif program == "cd":
+        assert (ROOT / rest[0]).is_dir()
+    elif program == "docker":
+        services = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text())["services"]
+        assert rest[:2] == ["compose", "run"]
+        assert rest[-1] in services
     elif program == ".venv/bin/python":
         assert rest[0] == "-c"
         ast.parse(rest[1])
@@ -223,7 +232,7 @@ def check_command(words: list[str]) -> None:
     elif program == "export":
         check_variable(*rest[0].split("=", 1))
     else:
-        assert program in {"mkdir", "printf"}, program
+        assert program in {"echo", "mkdir", "printf"}, program
 
 
 def check_variable(name: str, text: str) -> None:
