@@ -235,7 +235,7 @@ class Log(Part):
     )
     quiet: bool = Field(
         default=False,
-        description="only warnings and errors on standard error, as cron wants it; the file has all",
+        description="standard error gets only warnings and errors, as cron wants it",
     )
     rotation: Annotated[str, AfterValidator(_usable_size)] = Field(
         default="100 MB", description="size at which a run's log file is split"
