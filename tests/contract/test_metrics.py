@@ -96,8 +96,8 @@ def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
     success = value(text, 'etl_last_success_timestamp_seconds{etl_job="bluesky"}')
     assert success == value(text, 'etl_run_finished_timestamp_seconds{etl_job="bluesky"}')
 
-    dead = {"ETL_SOURCES__BLUESKY__CLIENT__BASE_URL": "http://127.0.0.1:9/xrpc/"}
-    failed = job.run("--stage", "extract", **dead)
+    dead = "http://127.0.0.1:9/xrpc/"
+    failed = job.run("--stage", "extract", ETL_SOURCES__BLUESKY__CLIENT__BASE_URL=dead)
     assert failed.code == 4
     text = textfile.read_text(encoding="utf-8")
     assert received.pushed[1:] == [text]
