@@ -156,13 +156,17 @@ class _Lifecycle:
             except Stopped as e:
                 self._note_stop(e.code)
             self._stop.disarm()
-            record = self._report(self._finish())
+            record = self._finish()
             if not is_readable(settings):  # a person reads them in the summary
                 for line in record.plan:
                     logger.info(line)
             if not self._dry:
                 _keep_history(settings, record)
                 drop_old_runs(settings)
+                told = self._report(record)
+                if told != record:
+                    record = told
+                    _keep_history(settings, record)
             _tell_end(record)
             return record
         finally:

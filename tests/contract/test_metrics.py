@@ -97,8 +97,16 @@ def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
     assert success == value(text, 'etl_run_finished_timestamp_seconds{etl_job="bluesky"}')
 
     dead = "http://127.0.0.1:9/xrpc/"
-    failed = job.run("--stage", "extract", ETL_SOURCES__BLUESKY__CLIENT__BASE_URL=dead)
+    failed = job.run(
+        "--stage", "extract", ETL_LOG__QUIET="true", ETL_SOURCES__BLUESKY__CLIENT__BASE_URL=dead
+    )
     assert failed.code == 4
+    # Quiet: cron mails what is printed, so only what is wrong is; the file has all.
+    printed = {json.loads(line)["level"] for line in failed.err.splitlines()}
+    assert "ERROR" in printed
+    assert printed <= {"WARNING", "ERROR"}
+    log = (job.data / "runs/latest/log.jsonl").read_text(encoding="utf-8")
+    assert '"level": "INFO"' in log
     text = textfile.read_text(encoding="utf-8")
     assert received.pushed[1:] == [text]
     assert value(text, 'etl_run_exit_code{etl_job="bluesky"}') == 4
