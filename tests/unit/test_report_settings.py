@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from etl.configuration import load_settings
 from etl.errors import ConfigError
@@ -61,5 +62,19 @@ def test_what_can_work_is_taken(tmp_path: Path, text: str) -> None:
     assert problems(tmp_path, text) == []
 
 
-def test_the_webhook_comes_from_a_variable(tmp_path: Path) -> None:
-    assert problems(tmp_path, "job: a", ETL_NOTIFY__WEBHOOK="https://hooks.example/x") == []
+def test_all_of_it_comes_from_variables(tmp_path: Path) -> None:
+    variables = {
+        "ETL_METRICS__TEXTFILE": "etl.prom",
+        "ETL_METRICS__PUSHGATEWAY": "http://host:9091",
+        "ETL_METRICS__USERNAME": "etl",
+        "ETL_METRICS__PASSWORD": "pw",
+        "ETL_NOTIFY__WEBHOOK": "https://hooks.example/x",
+        "ETL_NOTIFY__WHEN": '["recovery"]',
+    }
+    assert problems(tmp_path, "job: a", **variables) == []
+    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent", **variables})
+    assert settings.textfile == tmp_path / "data" / "etl.prom"
+    assert settings.metrics.username == "etl"
+    assert settings.metrics.password == SecretStr("pw")
+    assert settings.notify.webhook == SecretStr("https://hooks.example/x")
+    assert settings.notify.when == ("recovery",)
