@@ -306,8 +306,6 @@ def other(path: tuple[Any, ...], value: Any) -> Any:  # noqa: C901  one line for
         return special[path[-1]]
     if path[-2:-1] == ("stamp",):
         return "snapshot_date"
-    if path[-2:-1] == ("when",):
-        return "failure" if value == "recovery" else "recovery"
     if path[0] == "loads" and path[-1] == "model":
         return f"other.model_{path[1]}"
     if path[0] == "loads" and path[-1] == "target":
@@ -354,6 +352,8 @@ def test_every_leaf_can_be_set_by_its_variable(project: Project, which: str) -> 
         tree = yaml.safe_load(text)
     count = 0
     for path, value in leaves(tree):
+        if which == "defaults" and isinstance(path[-1], int):
+            continue  # an item of a list that no file has
         wanted = other(path, value)
         text = str(wanted) if isinstance(wanted, str | date) else json.dumps(wanted)
         if path[-1] == "kind" and wanted == value:
