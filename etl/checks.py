@@ -269,13 +269,10 @@ def _check_metrics(metrics: dict[str, Any]) -> Iterator[Finding]:
         top = _normal(PurePosixPath(textfile)).partition("/")[0]
         if not textfile.startswith("/") and top in OWN_FILES:
             yield Finding(at, f"`{top}` in data_dir is the job's own")
-    for key in ("username", "password"):
+    for key, other in (("username", "password"), ("password", "username")):
         if metrics.get(key) is not None and not metrics.get("pushgateway"):
             yield Finding(("metrics", key), "has an effect only with `pushgateway`")
-        elif (
-            metrics.get(key) is None
-            and metrics.get("password" if key == "username" else "username") is not None
-        ):
+        elif metrics.get(key) is None and metrics.get(other) is not None:
             yield Finding(("metrics", key), "is missing: the Pushgateway wants both")
 
 
