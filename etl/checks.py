@@ -90,6 +90,7 @@ def cross_check(merged: dict[str, Any]) -> Iterator[Finding]:
     yield from _check_targets(_mapping(merged, "targets"), merged.get("data_dir"))
     yield from _check_loads(merged.get("loads"), _mapping(merged, "targets"))
     yield from _check_dialect(_mapping(merged, "transform").get("dialect"))
+    yield from _check_metrics(_mapping(merged, "metrics"))
 
 
 def _mapping(tree: dict[str, Any], key: str) -> dict[str, Any]:
@@ -257,6 +258,22 @@ def _check_dialect(dialect: Any) -> Iterator[Finding]:
                 ("transform", "dialect"), f"no dialect is called `{dialect}`",
                 nearest(dialect, known - {"dialect"}),
             )  # fmt: skip
+
+
+def _check_metrics(metrics: dict[str, Any]) -> Iterator[Finding]:
+    textfile = metrics.get("textfile")
+    if isinstance(textfile, str):
+        at = ("metrics", "textfile")
+        if not textfile.endswith(".prom"):
+            yield Finding(at, "must end with .prom", "node_exporter reads no other file")
+        top = _normal(PurePosixPath(textfile)).partition("/")[0]
+        if not textfile.startswith("/") and top in OWN_FILES:
+            yield Finding(at, f"`{top}` in data_dir is the job's own")
+    for key, other in (("username", "password"), ("password", "username")):
+        if metrics.get(key) is not None and not metrics.get("pushgateway"):
+            yield Finding(("metrics", key), "has an effect only with `pushgateway`")
+        elif metrics.get(key) is None and metrics.get(other) is not None:
+            yield Finding(("metrics", key), "is missing: the Pushgateway wants both")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -133,7 +133,7 @@ def _finish(
     # Standard output is for data alone: what a source, a macro or a library prints goes elsewhere.
     with redirect_stdout(sys.stderr):
         record = run_job(settings, options, wait_lock=arguments.wait_lock, resume=resume)
-    if is_readable(settings):
+    if is_readable(settings) and not settings.log.quiet:
         sys.stderr.write(summarize(record, settings))
     if arguments.json:
         try:

@@ -12,7 +12,7 @@ from typing import Any
 from etl.errors import ConfigError, ExitCode
 
 STAGES = ("extract", "transform", "audit", "load")
-CODE_FORMATS = ("text", "markdown", "json", "kubernetes")
+CODE_FORMATS = ("text", "markdown", "json", "kubernetes", "systemd")
 SWITCH = {
     "1": True, "true": True, "yes": True, "y": True, "on": True,
     "": False, "0": False, "false": False, "no": False, "n": False, "off": False,

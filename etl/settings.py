@@ -26,6 +26,8 @@ MODEL_NAME = r"^[A-Za-z_]\w*\.[A-Za-z_]\w*$"
 TABLE_NAME = r"^([A-Za-z_]\w*\.)?[A-Za-z_]\w*$"
 Strategy = Literal["replace", "merge", "append_once"]
 SIZE = r"^\s*\d+(\.\d+)?\s*([kKmMgGtT]i?)?[bB]?\s*$"
+# Without `user:password@`: credentials have settings of their own.
+WEB_ADDRESS = r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"
 YEAR_SECONDS = 366 * 24 * 3600
 
 
@@ -44,6 +46,8 @@ def _usable_size(text: str) -> str:
 
 # Beyond a year the timers of the operating system overflow.
 Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
+# Nobody waits long for a run that is over.
+Notice = Annotated[float, Field(gt=0, le=60)]
 Place = Annotated[Path, AfterValidator(_usable_path)]
 
 
@@ -229,10 +233,49 @@ class Log(Part):
     format: Literal["auto", "json", "text"] = Field(
         default="auto", description="standard error: text on a terminal, else JSON"
     )
+    quiet: bool = Field(
+        default=False,
+        description="standard error gets only warnings and errors, as cron wants it",
+    )
     rotation: Annotated[str, AfterValidator(_usable_size)] = Field(
         default="100 MB", description="size at which a run's log file is split"
     )
     retention: PositiveInt = Field(default=90, description="runs kept in runs/")
+
+
+class Metrics(Part):
+    """Where the numbers of each run go, in Prometheus' text format."""
+
+    textfile: Place | None = Field(
+        default=None,
+        description="file for node_exporter's textfile collector, *.prom; relative to data_dir",
+    )
+    pushgateway: str | None = Field(
+        default=None, pattern=WEB_ADDRESS, description="address of a Pushgateway"
+    )
+    username: str | None = Field(default=None, description="of the Pushgateway, by HTTP basic")
+    password: SecretStr | None = Field(default=None, description="of the Pushgateway")
+    timeout_seconds: Notice = Field(default=5, description="for all of one push")
+
+
+class Notify(Part):
+    """Whom a run tells how it ended."""
+
+    webhook: SecretStr | None = Field(
+        default=None, description="address that gets the failure as JSON; Slack shows its `text`"
+    )
+    when: tuple[Literal["failure", "recovery"], ...] = Field(
+        default=("failure", "recovery"),
+        description="a run that failed; the first good one after it",
+    )
+    timeout_seconds: Notice = Field(default=5, description="for the whole request")
+
+    @field_validator("webhook", mode="after")
+    @classmethod
+    def _is_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"https?://[^\s/]", value.get_secret_value()):
+            raise ValueError("is no address: write https://…")
+        return value
 
 
 class Settings(BaseSettings):
@@ -254,6 +297,8 @@ class Settings(BaseSettings):
     demo: bool = Field(default=False, description="serve the replay while the run lasts")
     demo_date: date | None = Field(default=None, description="the day that the replay serves")
     log: Log = Log()
+    metrics: Metrics = Metrics()
+    notify: Notify = Notify()
     retry: Retry = Retry()
     transform: Transform = Transform()
     sources: dict[str, Source] = Field(default_factory=dict, description="the APIs, by name")
@@ -307,6 +352,11 @@ class Settings(BaseSettings):
     def sqlmesh_dir(self) -> Path:
         """The SQLMesh project."""
         return self.project / "sqlmesh"
+
+    @property
+    def textfile(self) -> Path | None:
+        """The file of metrics, absolute."""
+        return self.data / self.metrics.textfile if self.metrics.textfile else None
 
     @property
     def active_sources(self) -> dict[str, Source]:
