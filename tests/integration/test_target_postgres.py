@@ -104,6 +104,20 @@ def test_only_the_difference_is_written(pg: Postgres) -> None:
     assert counts(pg.publish(A, B)["a"]) == ("unchanged", 0, 0, 0, 11, True)
 
 
+def test_each_table_remembers_its_own_difference(pg: Postgres) -> None:
+    pg.change("""
+        CREATE OR REPLACE TABLE base.b AS SELECT 'k' || i AS id, i AS n FROM range(6) AS r(i);
+        CREATE OR REPLACE VIEW marts.b AS SELECT * FROM base.b
+    """)
+    both = A, Publication("marts.b", "reports.b", ("id",))
+    pg.publish(*both)
+    pg.change("DELETE FROM base.a WHERE id = 2; UPDATE base.b SET n = 7 WHERE id = 'k1'")
+    runs = pg.publish(*both)
+    assert counts(runs["a"])[:4] == ("published", 0, 0, 1)
+    assert counts(runs["reports.b"])[:4] == ("published", 0, 1, 0)
+    assert {r.status for r in pg.publish(*both).values()} == {"unchanged"}
+
+
 @pytest.mark.parametrize(
     "foreign",
     [
