@@ -9,14 +9,17 @@ import duckdb
 
 from etl.records import LoadRun
 from etl.settings import Settings, Target
-from etl.targets import duckdb_file, parquet_files, postgres
+from etl.targets import duckdb_file, mssql, parquet_files, postgres
 from etl.targets.publication import Publication, Publish
 
 FILE_TARGETS: dict[str, Publish[Path]] = {
     "duckdb": duckdb_file.publish,
     "parquet": parquet_files.publish,
 }
-SERVER_TARGETS: dict[str, Publish[Target]] = {"postgres": postgres.publish}
+SERVER_TARGETS: dict[str, Publish[Target]] = {
+    "postgres": postgres.publish,
+    "mssql": mssql.publish,
+}
 
 
 def publish(

@@ -51,12 +51,12 @@ class PublishTo(Generic[C]):
             # Always in one order: two jobs must not wait for each other's tables.
             marts.sort(key=lambda m: m.table.plain)
             with self.server.connected(target, target_name) as session:
-                marks = session.create_marks(target.default_schema)
+                marks = session.create_marks(target.schema_name)
                 # All are staged before the first changes: who reads a table may have to wait then.
                 staged = [stage(session, cursor, mart, marks) for mart in marts]
                 done = [publish_staged(session, s, marks, target_name) for s in staged]
                 held = {
-                    fold(p.table): session.count(locate(p, target.default_schema))
+                    fold(p.table): session.count(locate(p, target.schema_name))
                     for p in order.hold
                 }
                 if dry_run:

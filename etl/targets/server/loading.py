@@ -71,7 +71,7 @@ def read_mart(
     name: str,
 ) -> Mart[C]:
     """Look at a mart and check its key. Raises ConfigError, LoadError."""
-    table = locate(publication, target.default_schema)
+    table = locate(publication, target.schema_name)
     with reading(publication, name):
         (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
         whole = describe(cursor, qualify(str(warehouse), publication.model))
