@@ -13,7 +13,7 @@ import pytest
 
 from etl.settings import Strategy
 from etl.targets import Publication
-from tests.integration.test_target_postgres import A, Postgres, counts, pg, warehouse
+from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 

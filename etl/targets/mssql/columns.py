@@ -123,7 +123,7 @@ class Column(session.Column):
             return f"NOT isfinite({name}) OR ({name} <> 0 AND abs({name}) < {least!r})"
         if self.type in _TIMES:
             kind = _TIMES[self.type]
-            zone = "+00" if kind == "TIMESTAMPTZ" else ""
+            zone = " 00:00:00+00" if kind == "TIMESTAMPTZ" else ""
             first, end = f"{kind} '0001-01-01{zone}'", f"{kind} '10000-01-01{zone}'"
             return f"{name} < {first} OR {name} >= {end}"
         if self.type == "time(6)":

@@ -34,6 +34,7 @@ _ADDRESS = (
 )
 
 # learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
+# The first that is among an error's numbers decides: a failed log-in may have a reason beside it.
 _NUMBERS: dict[int, tuple[type[EtlError], str]] = {
     4060: (ConfigError, "create the database and let the log-in in, or correct the `dsn`"),
     **dict.fromkeys((18452, 18456, 18470, 18486, 18487, 18488), (AuthError, _LOG_IN)),
@@ -101,9 +102,9 @@ def words_of(error: pyodbc.Error) -> str:
 def classify(error: pyodbc.Error, target: str, doing: str) -> EtlError:
     """Our error for one of the server's, or of the driver's."""
     message = f"{doing} at target {target} failed: {words_of(error)}"
-    for number in numbers_of(error):
-        if number in _NUMBERS:
-            kind, hint = _NUMBERS[number]
+    numbers = set(numbers_of(error))
+    for number, (kind, hint) in _NUMBERS.items():
+        if number in numbers:
             return kind(message, subject=target, hint=hint)
     state = state_of(error)
     for prefix, kind, hint in _STATES:
