@@ -11,7 +11,7 @@ EXAMPLE = "mssql://user:password@host:1433/database?Encrypt=yes, special charact
 _DEFAULT_PORT = 1433
 # `key = value` or `key = {value}`, in which a closing brace is doubled.
 _PART = re.compile(r"\s*([^={};]+?)\s*=\s*(?:\{((?:[^}]|\}\})*)\}|([^;{}]*))\s*(?:;|$)")
-_OURS = {"driver", "app"}
+_OURS = {"driver", "app", "usefmtonly"}
 
 
 def read_address(dsn: str, target: str) -> dict[str, str]:
@@ -23,7 +23,7 @@ def read_address(dsn: str, target: str) -> dict[str, str]:
         raise ConfigError(
             f"the `dsn` of target {target} cannot be read", subject=target, hint=f"write {EXAMPLE}"
         )
-    # The driver is the one that the extra brings.
+    # The driver is the one that the extra brings, for one.
     return {k: v for k, v in found.items() if k.casefold() not in _OURS}
 
 

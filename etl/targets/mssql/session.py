@@ -147,7 +147,8 @@ def open_session(target: Target, name: str) -> Iterator[MssqlSession]:
     """
     attributes = read_address(target.dsn.get_secret_value() if target.dsn else "", name)
     pyodbc, driver = load_driver(name)
-    address = f"Driver={driver};APP=etl;{write_address(attributes)}"
+    # With FMTONLY the driver can look at temporary tables when it describes their parameters.
+    address = f"Driver={driver};APP=etl;UseFMTONLY=Yes;{write_address(attributes)}"
     try:
         connection = pyodbc.connect(address, timeout=CONNECT_SECONDS, autocommit=False)
     except pyodbc.Error as error:

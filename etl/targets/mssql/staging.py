@@ -10,7 +10,6 @@ import duckdb
 from etl.errors import ReconciliationError
 from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
 from etl.targets.mssql.tables import fetch_one
-from etl.targets.publication import quote
 from etl.targets.server.refusals import refusal
 from etl.targets.server.session import ROW, Staged
 
@@ -40,7 +39,7 @@ def stage(
     `table` and `key` are what an error names. Raises LoadError, ReconciliationError, pyodbc.Error.
     """
     _refuse(cursor, columns, rows_sql, target, table, key)
-    raw, typed = quote(f"#etl_sent_{name}"), quote(f"#etl_staged_{name}")
+    raw, typed = f"#etl_sent_{name}", f"#etl_staged_{name}"
     listed = ", ".join(f"{c.sql} {c.sent_type} NULL" for c in columns)
     connection.execute(f"CREATE TABLE {raw} ({ROW} bigint IDENTITY(1,1) NOT NULL, {listed})")
     rows, total = _send(connection, cursor, raw, columns, rows_sql)
