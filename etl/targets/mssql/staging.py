@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -90,7 +91,8 @@ def _send(
     places = ", ".join("?" * len(columns))
     insert = f"INSERT INTO {raw} ({names}) VALUES ({places})"
     rows, total = 0, 0
-    with connection.cursor() as sender:
+    # Closed, not left by `with`: pyodbc commits when a cursor's block ends.
+    with closing(connection.cursor()) as sender:
         sender.fast_executemany = True
         for values, sizes in read_arrays(cursor, columns, rows_sql):
             sender.setinputsizes([_input_size(c, s) for c, s in zip(columns, sizes, strict=True)])
