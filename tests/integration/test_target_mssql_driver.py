@@ -52,9 +52,7 @@ def test_certificate_that_nobody_vouches_for_is_refused(server: Doorkeeper) -> N
     assert "TrustServerCertificate" in error.hint
 
 
-def test_closed_port_is_unreachable(
-    server: Doorkeeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_closed_port_is_unreachable(server: Doorkeeper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "CONNECT_SECONDS", 1)
     error = log_in(server.dsn(Server="tcp:127.0.0.1,1"))
     assert isinstance(error, UnreachableError)

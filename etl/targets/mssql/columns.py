@@ -26,7 +26,7 @@ KEY_CHARACTERS = 450
 KEY_BYTES = 900
 # The longest text that is not `max`, in UTF-16 units; longer ones are sent in pieces.
 LONGEST = 4000
-_CONCAT = 200
+_CONCAT = 100
 
 _TYPES = {
     "boolean": "bit",
@@ -228,8 +228,7 @@ def found_share(columns: tuple[Column, ...]) -> str:
     # One function takes 254 arguments at most, a table has up to 1024 columns.
     chunks = [parts[i : i + _CONCAT] for i in range(0, len(parts), _CONCAT)]
     texts = [
-        f"CONCAT(CAST(N'' AS nvarchar(max)), {f', N{_BAR}, '.join(chunk)})"
-        for chunk in chunks
+        f"CONCAT(CAST(N'' AS nvarchar(max)), {f', N{_BAR}, '.join(chunk)})" for chunk in chunks
     ]
     row = f" + N{_BAR} + ".join(texts)
     return f"CAST(CAST(SUBSTRING(HASHBYTES('MD5', {row}), 1, 7) AS bigint) AS decimal(38,0))"

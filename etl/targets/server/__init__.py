@@ -56,8 +56,7 @@ class PublishTo(Generic[C]):
                 staged = [stage(session, cursor, mart, marks) for mart in marts]
                 done = [publish_staged(session, s, marks, target_name) for s in staged]
                 held = {
-                    fold(p.table): session.count(locate(p, target.schema_name))
-                    for p in order.hold
+                    fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold
                 }
                 if dry_run:
                     session.rollback()
