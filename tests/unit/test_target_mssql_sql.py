@@ -153,7 +153,7 @@ class Recorder:
 
 
 @pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Recorder, list[str]]]:
+def recorded(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, list[str]]:
     monkeypatch.setattr("etl.targets.mssql.staging.share", lambda columns, row: 0)
     recorder = Recorder()
 
@@ -173,7 +173,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Recorder, list[s
         target = Target(kind="mssql", dsn=SecretStr("Server=x"))
         publication = Publication("marts.a", "reports.a", ("id",), indexes=(('key"d',),))
         publish(warehouse, "there", target, [publication])
-    yield recorder, [re.sub(r"_[0-9a-f]{12}\b", "_N", s) for s in recorder.statements]
+    return recorder, [re.sub(r"_[0-9a-f]{12}\b", "_N", s) for s in recorder.statements]
 
 
 def test_first_publication_of_a_table(recorded: tuple[Recorder, list[str]]) -> None:

@@ -116,10 +116,11 @@ class Statements(ABC, Generic[C]):
         """SQL: how many staged rows the table has by key, and how many of them differ."""
         wrong = "1 = 0" if self.change.publication.strategy == "append_once" else self.differs
         # In two steps: SQL Server sums up no expression that has a query in it.
-        return (
-            f"SELECT {_count()}, {_count('d.n = 1')} FROM (SELECT CASE WHEN {wrong} THEN 1 ELSE 0 "
-            f"END AS n FROM {self.staged.sql} AS s JOIN {self.table} AS t ON {self.same_key()}) AS d"
+        pairs = (
+            f"SELECT CASE WHEN {wrong} THEN 1 ELSE 0 END AS n FROM {self.staged.sql} AS s "
+            f"JOIN {self.table} AS t ON {self.same_key()}"
         )
+        return f"SELECT {_count()}, {_count('d.n = 1')} FROM ({pairs}) AS d"
 
     @property
     def missing(self) -> str:
