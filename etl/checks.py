@@ -28,6 +28,7 @@ REST_ONLY = (
     "client", "resources", "resource_defaults", "for_each", "rate_limit", "timeout_seconds",
     "attempts",
 )  # fmt: skip
+SERVERS = {"postgres", "mssql"}
 # What belongs to loads into a server only.
 SERVER_ONLY = ("strategy", "columns", "primary_key", "indexes")
 # Names in data_dir that are the job's own.
@@ -191,9 +192,9 @@ def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
 def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
     """A file has a path, a server a dsn; the other of the two would be ignored."""
     kind = target.get("kind")
-    if str(kind) not in {"duckdb", "parquet", "postgres"}:
+    if str(kind) not in {"duckdb", "parquet", *SERVERS}:
         return
-    needed, other = ("dsn", "path") if kind == "postgres" else ("path", "dsn")
+    needed, other = ("dsn", "path") if str(kind) in SERVERS else ("path", "dsn")
     if not target.get(needed):
         variable = f"ETL_TARGETS__{name.upper()}__{needed.upper()}"
         hint = f"keep it out of files: {variable}" if needed == "dsn" else "a file or a folder"

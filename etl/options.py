@@ -211,6 +211,13 @@ def _parser(env: Mapping[str, str]) -> _Parser:
     )  # fmt: skip
     _flag(status, env, "--json", "print the status as JSON")
 
+    doctor = _command(
+        commands, "doctor", env, "can this job run here?",
+        "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
+        "code is the one that a run would end with: 0 when all is well.",
+    )  # fmt: skip
+    _flag(doctor, env, "--json", "print the findings as JSON")
+
     _add_init(commands, env)
 
     config = _subparser(commands, "config", "show the settings, or their schema")

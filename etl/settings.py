@@ -163,20 +163,28 @@ class Transform(Part):
 class Target(Part):
     """A place where people read marts."""
 
-    kind: Literal["duckdb", "parquet", "postgres"] = Field(
+    kind: Literal["duckdb", "parquet", "postgres", "mssql"] = Field(
         description="one file, one folder per mart, or a database"
     )
     path: Place | None = Field(
         default=None, description="a file (duckdb) or folder (parquet), relative to data_dir"
     )
     dsn: SecretStr | None = Field(
-        default=None, description="postgres: postgresql://user:password@host:5432/database"
+        default=None,
+        description="postgres: postgresql://user:password@host:5432/database; "
+        "mssql: mssql://user:password@host:1433/database, or an ODBC connection string",
     )
-    default_schema: str = Field(
-        default="public",
+    default_schema: str | None = Field(
+        default=None,
         pattern=r"^[A-Za-z_]\w*$",
-        description="postgres: schema of tables that name none, and of etl_publications",
+        description="postgres, mssql: schema of tables that name none, and of etl_publications; "
+        "default: public, dbo",
     )
+
+    @property
+    def schema_name(self) -> str:
+        """`default_schema`, or what the server itself takes for it."""
+        return self.default_schema or ("dbo" if self.kind == "mssql" else "public")
 
 
 class Load(Part):

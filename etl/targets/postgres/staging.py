@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from etl.errors import ReconciliationError
-from etl.targets.postgres.applying import Staged
-from etl.targets.postgres.columns import ROW, Column, as_lines, expected_sum, found_sum
+from etl.targets.postgres.columns import Column, as_lines, expected_sum, found_sum
 from etl.targets.postgres.refusals import refused_line
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.publication import quote
+from etl.targets.server.session import ROW, Staged
 
 if TYPE_CHECKING:
     import psycopg
@@ -32,7 +32,7 @@ def stage(
     target: str,
     table: str,
     key: tuple[str, ...],
-) -> Staged:
+) -> Staged[Column]:
     """Copy the rows of a FROM clause into a new staging table and check that all came as sent.
 
     `table` and `key` are what an error names. Raises LoadError, ReconciliationError,
@@ -40,7 +40,7 @@ def stage(
     """
     import psycopg
 
-    staged = Staged(name, columns, 0)
+    staged = f"pg_temp.{quote(name)}"
     listed = ", ".join(f"{c.sql} {c.staged_type}" for c in columns)
     execute(
         connection,
@@ -51,7 +51,7 @@ def stage(
     try:
         with (
             connection.transaction(),
-            connection.cursor().copy(_copy_into(staged.sql, columns).encode()) as copy,
+            connection.cursor().copy(_copy_into(staged, columns).encode()) as copy,
         ):
             for lines, count, share in read_lines(cursor, columns, rows_sql):
                 copy.write(lines)
@@ -62,7 +62,7 @@ def stage(
             connection,
             error,
             table,
-            lambda some: _copy_into(staged.sql, some),
+            lambda some: _copy_into(staged, some),
             columns,
             key,
             (bytes(lines) for lines, _, _ in read_lines(cursor, columns, rows_sql)),
@@ -70,7 +70,7 @@ def stage(
         ) from error
     found_rows, found = fetch_one(
         connection,
-        f"SELECT count(*), coalesce(sum({found_sum(columns)}), 0) FROM {staged.sql}",  # noqa: S608
+        f"SELECT count(*), coalesce(sum({found_sum(columns)}), 0) FROM {staged}",  # noqa: S608
     )
     if (found_rows, int(found) % _MODULUS) != (rows, total % _MODULUS):
         raise ReconciliationError(
@@ -79,8 +79,8 @@ def stage(
             subject=target,
         )
     if rows >= _ANALYZE_ROWS:
-        execute(connection, f"ANALYZE {staged.sql}")
-    return Staged(name, columns, rows)
+        execute(connection, f"ANALYZE {staged}")
+    return Staged(staged, columns, rows)
 
 
 def _copy_into(table: str, columns: Iterable[Column]) -> str:

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Generic
 
 import duckdb
 
@@ -15,37 +15,20 @@ from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.catalog import read_comments
 from etl.targets.comparison import Changes, check_key, reading
-from etl.targets.postgres.applying import Change, apply, reconcile
-from etl.targets.postgres.columns import Column, map_columns
-from etl.targets.postgres.published import DIFFERENCE, HASH, Published
-from etl.targets.postgres.refusals import refused_row
-from etl.targets.postgres.staging import stage
-from etl.targets.postgres.tables import (
-    Mark,
-    Table,
-    Versions,
-    add_indexes,
-    locate,
-    prepare,
-    read_mark,
-    read_versions,
-    write_mark,
-)
 from etl.targets.publication import Publication, qualify, quote
 from etl.targets.relation import Relation, describe, query
-
-if TYPE_CHECKING:
-    import psycopg
+from etl.targets.server.published import HASH, Published
+from etl.targets.server.session import C, Change, Found, Mark, Server, Session, Table, locate
 
 
 @dataclass(frozen=True)
-class Mart:
+class Mart(Generic[C]):
     """One mart on its way to its table."""
 
     publication: Publication
     table: Table
     relation: Relation
-    columns: tuple[Column, ...]
+    columns: tuple[C, ...]
     comments: dict[str, str]
     rows: int
     memory: Published
@@ -57,7 +40,7 @@ class Mart:
         return json.dumps([duckdb.__version__, self.publication.key, columns])
 
     @property
-    def keys(self) -> tuple[Column, ...]:
+    def keys(self) -> tuple[C, ...]:
         """The columns of the key."""
         by_name = {c.name: c for c in self.columns}
         return tuple(by_name[k] for k in self.publication.key)
@@ -71,7 +54,7 @@ class Loaded:
     publication_id: str | None = None
     whole: bool = False
 
-    def remember(self, cursor: duckdb.DuckDBPyConnection, mart: Mart) -> None:
+    def remember(self, cursor: duckdb.DuckDBPyConnection, mart: Mart[C]) -> None:
         """Note in the warehouse what the target has now."""
         if self.publication_id is not None:
             mart.memory.write(
@@ -81,18 +64,22 @@ class Loaded:
 
 
 def read_mart(
-    cursor: duckdb.DuckDBPyConnection, publication: Publication, target: Target, name: str
-) -> Mart:
+    server: Server[C],
+    cursor: duckdb.DuckDBPyConnection,
+    publication: Publication,
+    target: Target,
+    name: str,
+) -> Mart[C]:
     """Look at a mart and check its key. Raises ConfigError, LoadError."""
-    table = locate(publication, target.default_schema)
+    table = locate(publication, target.schema_name)
     with reading(publication, name):
         (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
         whole = describe(cursor, qualify(str(warehouse), publication.model))
         publication, relation = _choose(cursor, whole, publication, name)
         check_key(cursor, relation, publication, name)
-        (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")  # noqa: S608
+        (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
         comments = read_comments(cursor, str(warehouse), publication.model)
-    columns = map_columns(cursor, relation, name)
+    columns = server.map_columns(cursor, relation, publication, name)
     return Mart(publication, table, relation, columns, comments, rows, Published(name, table.plain))
 
 
@@ -116,7 +103,7 @@ def _choose(
     if publication.columns:
         chosen = spell(publication.columns, spelt, "column")
         listed = ", ".join(map(quote, chosen))
-        relation = describe(cursor, f"(SELECT {listed} FROM {mart.sql})")  # noqa: S608
+        relation = describe(cursor, f"(SELECT {listed} FROM {mart.sql})")
         spelt = {c.casefold(): c for c in chosen}
     key = spell(publication.key, spelt, "key")
     if publication.strategy != "replace" and not key:
@@ -135,88 +122,71 @@ def _choose(
     )  # fmt: skip
 
 
-def load(
-    server: psycopg.Connection[Any],
+@dataclass(frozen=True)
+class Prepared(Generic[C]):
+    """One table before anything of it is changed; without `change` it is as the mart is."""
+
+    mart: Mart[C]
+    found: Found
+    rows: int
+    started: float
+    change: Change[C] | None = None
+    whole: bool = False
+
+
+def stage(
+    session: Session[C],
     cursor: duckdb.DuckDBPyConnection,
-    mart: Mart,
+    mart: Mart[C],
     marks: Table,
-    target: str,
-) -> Loaded:
-    """Bring one table to its mart inside the open transaction. Raises EtlError, psycopg.Error."""
+) -> Prepared[C]:
+    """Find out what differs and bring it to the server. Raises EtlError."""
     started = time.perf_counter()
-    publication, table = mart.publication, mart.table
-    found = prepare(server, table, mart.columns, mart.comments, target)
-    before = read_versions(server, table)
-    known = not found.is_widened and _is_known(server, cursor, mart, marks, before)
-    if known and not mart.memory.find_difference(cursor, mart.relation, publication.key):
-        add_indexes(server, table, publication)
-        return Loaded(_record(mart, target, Changes(), before.rows, started))
-    whole = not (known and publication.key)
-    change = _stage(server, cursor, mart, target, whole=whole)
-    changes = _apply(server, change, target, is_new=found.is_new)
-    after = read_versions(server, table)
-    reconcile(server, change, mart.rows, after.rows, target)
-    publication_id = uuid.uuid4().hex
-    write_mark(server, marks, table, publication.model, Mark(publication_id, after))
-    run = _record(mart, target, changes, after.rows, started)
-    return Loaded(run, publication_id, whole)
-
-
-def _is_known(
-    server: psycopg.Connection[Any],
-    cursor: duckdb.DuckDBPyConnection,
-    mart: Mart,
-    marks: Table,
-    present: Versions,
-) -> bool:
-    """True when the table is, row by row, what this job remembers of its last publication."""
-    mark = read_mark(server, marks, mart.table)
+    key, table = mart.publication.key, mart.table
+    found = session.find(table, mart.columns)
+    mark = None if found.is_new or found.is_narrow else session.read_mark(marks, table)
     remembered = mart.memory.read_id(cursor, mart.shape)
-    return mark is not None and mark == Mark(remembered or "", present)
-
-
-def _stage(
-    server: psycopg.Connection[Any],
-    cursor: duckdb.DuckDBPyConnection,
-    mart: Mart,
-    target: str,
-    *,
-    whole: bool,
-) -> Change:
-    name, key, table = uuid.uuid4().hex[:12], mart.publication.key, mart.table
-    rows, gone = mart.relation.sql, None
+    rows, known = 0, False
+    if not found.is_new:
+        present = session.read_versions(table)
+        rows = present.rows
+        # Row by row what this job remembers of its last publication.
+        known = mark is not None and mark == Mark(remembered or "", present)
+    if known and not mart.memory.find_difference(cursor, mart.relation, key):
+        return Prepared(mart, found, rows, started)
+    whole = not (known and key)
+    sent, gone = mart.relation.sql, None
     if not whole:
+        difference = mart.memory.difference
         same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
-        rows = (
-            f"(SELECT m.* FROM {mart.relation.sql} AS m SEMI JOIN {DIFFERENCE} AS d "  # noqa: S608
-            f"ON {same})"
-        )
+        sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {difference} AS d ON {same})"
         if mart.publication.strategy == "replace":
-            keys = f"(SELECT * FROM {DIFFERENCE} WHERE {HASH} IS NULL)"  # noqa: S608
-            gone = stage(
-                server, cursor, f"etl gone {name}", mart.keys, keys, target, table.plain, key
-            )
-    staged = stage(
-        server, cursor, f"etl staged {name}", mart.columns, rows, target, table.plain, key
+            keys = f"(SELECT * FROM {difference} WHERE {HASH} IS NULL)"
+            gone = session.stage(cursor, mart.keys, keys, table, key)
+    staged = session.stage(cursor, mart.columns, sent, table, key)
+    return Prepared(
+        mart, found, rows, started, Change(table, mart.publication, staged, gone), whole
     )
-    return Change(table, mart.publication, staged, gone)
 
 
-def _apply(
-    server: psycopg.Connection[Any], change: Change, target: str, *, is_new: bool
-) -> Changes:
-    import psycopg
+def publish_staged(session: Session[C], prepared: Prepared[C], marks: Table, target: str) -> Loaded:
+    """Change one table to what was staged of its mart, compare the two, and mark it."""
+    mart, change = prepared.mart, prepared.change
+    publication, table = mart.publication, mart.table
+    if change is None:
+        session.add_indexes(table, publication)
+        return Loaded(_record(mart, target, Changes(), prepared.rows, prepared.started))
+    session.prepare(publication, table, mart.columns, mart.comments)
+    changes = session.apply(change, is_new=prepared.found.is_new)
+    after = session.read_versions(table)
+    session.reconcile(change, mart.rows, after.rows)
+    publication_id = uuid.uuid4().hex
+    session.write_mark(marks, table, publication.model, Mark(publication_id, after))
+    run = _record(mart, target, changes, after.rows, prepared.started)
+    return Loaded(run, publication_id, prepared.whole)
 
-    try:
-        with server.transaction():
-            changes = apply(server, change, is_new=is_new)
-            add_indexes(server, change.table, change.publication)
-            return changes
-    except psycopg.Error as error:
-        raise refused_row(server, error, change, target) from error
 
-
-def _record(mart: Mart, target: str, changes: Changes, rows: int, started: float) -> LoadRun:
+def _record(mart: Mart[C], target: str, changes: Changes, rows: int, started: float) -> LoadRun:
     return LoadRun(
         model=mart.publication.model,
         target=target,
