@@ -28,6 +28,7 @@ REST_ONLY = (
     "client", "resources", "resource_defaults", "for_each", "rate_limit", "timeout_seconds",
     "attempts",
 )  # fmt: skip
+SERVERS = {"postgres", "mssql"}
 # What belongs to loads into a server only.
 SERVER_ONLY = ("primary_key", "indexes")
 # Names in data_dir that are the job's own.
@@ -90,6 +91,7 @@ def cross_check(merged: dict[str, Any]) -> Iterator[Finding]:
     yield from _check_targets(_mapping(merged, "targets"), merged.get("data_dir"))
     yield from _check_loads(merged.get("loads"), _mapping(merged, "targets"))
     yield from _check_dialect(_mapping(merged, "transform").get("dialect"))
+    yield from _check_metrics(_mapping(merged, "metrics"))
 
 
 def _mapping(tree: dict[str, Any], key: str) -> dict[str, Any]:
@@ -188,7 +190,12 @@ def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
 
 
 # What each kind of target needs; of these keys it takes no other.
-NEEDED = {"duckdb": "path", "parquet": "path", "postgres": "dsn", "dlt": "destination"}
+NEEDED = {
+    "duckdb": "path",
+    "parquet": "path",
+    **dict.fromkeys(SERVERS, "dsn"),
+    "dlt": "destination",
+}
 TAKEN = {"dlt": ("destination", "options")}
 
 
@@ -267,6 +274,22 @@ def _check_dialect(dialect: Any) -> Iterator[Finding]:
                 ("transform", "dialect"), f"no dialect is called `{dialect}`",
                 nearest(dialect, known - {"dialect"}),
             )  # fmt: skip
+
+
+def _check_metrics(metrics: dict[str, Any]) -> Iterator[Finding]:
+    textfile = metrics.get("textfile")
+    if isinstance(textfile, str):
+        at = ("metrics", "textfile")
+        if not textfile.endswith(".prom"):
+            yield Finding(at, "must end with .prom", "node_exporter reads no other file")
+        top = _normal(PurePosixPath(textfile)).partition("/")[0]
+        if not textfile.startswith("/") and top in OWN_FILES:
+            yield Finding(at, f"`{top}` in data_dir is the job's own")
+    for key, other in (("username", "password"), ("password", "username")):
+        if metrics.get(key) is not None and not metrics.get("pushgateway"):
+            yield Finding(("metrics", key), "has an effect only with `pushgateway`")
+        elif metrics.get(key) is None and metrics.get(other) is not None:
+            yield Finding(("metrics", key), "is missing: the Pushgateway wants both")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -133,7 +133,7 @@ def _finish(
     # Standard output is for data alone: what a source, a macro or a library prints goes elsewhere.
     with redirect_stdout(sys.stderr):
         record = run_job(settings, options, wait_lock=arguments.wait_lock, resume=resume)
-    if is_readable(settings):
+    if is_readable(settings) and not settings.log.quiet:
         sys.stderr.write(summarize(record, settings))
     if arguments.json:
         try:
@@ -229,6 +229,21 @@ def _status(arguments: argparse.Namespace) -> int:
     return int(ExitCode.OK)
 
 
+def _doctor(arguments: argparse.Namespace) -> int:
+    from etl.doctor import examine
+    from etl.doctor.findings import as_json, as_table, verdict
+    from etl.secrets import redactor
+
+    settings = _settings(arguments)
+    with redirect_stdout(sys.stderr):
+        findings = examine(settings)
+    if arguments.json:
+        _print_json(as_json(findings), redactor(settings))
+    else:
+        sys.stdout.write(redactor(settings)(as_table(findings)))
+    return int(verdict(findings))
+
+
 def _init(arguments: argparse.Namespace) -> int:
     from etl.libraries import prepare_libraries
     from etl.start import create_project
@@ -273,10 +288,10 @@ def _exit_codes(arguments: argparse.Namespace) -> int:
     return int(ExitCode.OK)
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: Any, redact: Callable[[str], str] = str) -> None:
     import json
 
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(redact(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -295,6 +310,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
     "lineage": _lineage,
     "status": _status,
+    "doctor": _doctor,
     "init": _init,
     "config show": _config_show,
     "config schema": _config_schema,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from etl.checks import Finding, clean, cross_check, nearest
 from etl.errors import ConfigError, Problem
-from etl.settings import MODEL_NAME, NAME, TABLE_NAME, Settings
+from etl.settings import MODEL_NAME, NAME, TABLE_NAME, WEB_ADDRESS, Settings
 from etl.strict_yaml import UnreadableError, read_yaml
 from etl.variables import (
     INTERNAL,
@@ -202,6 +202,7 @@ _PATTERNS = {
     NAME: "a name has lower-case letters, digits and _ only",
     MODEL_NAME: "write schema.model, such as marts.orders",
     TABLE_NAME: "write table or schema.table",
+    WEB_ADDRESS: "write http://host:port; user and password have settings of their own",
 }
 _TEXT_EXPECTED = {"string_type", "path_type"}
 

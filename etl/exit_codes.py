@@ -65,9 +65,23 @@ def as_kubernetes() -> str:
 """
 
 
+def as_systemd() -> str:
+    """The lines of a systemd service that restart it after codes that retrying helps.
+
+    `Restart=on-abnormal` adds what the kernel kills; a code that nobody knows is not restarted.
+    """
+    again = " ".join(str(int(c)) for c in ExitCode if c.retryable)
+    never = " ".join(str(int(c)) for c in ExitCode if c and not c.retryable)
+    return f"""Restart=on-abnormal
+RestartForceExitStatus={again}
+RestartPreventExitStatus={never}
+"""
+
+
 FORMATS: dict[str, Callable[[], str]] = {
     "text": as_text,
     "markdown": as_markdown,
     "json": as_json,
     "kubernetes": as_kubernetes,
+    "systemd": as_systemd,
 }

@@ -50,7 +50,6 @@ def run_job(
     Raises:
         ConfigError, LockedError, ResourcesError, Stopped: there is no run, and so no record.
     """
-    check_options(settings, options, clock())
     redact = redactor(settings)
     started: list[_Lifecycle] = []
 
@@ -60,6 +59,8 @@ def run_job(
 
     stop = Stop()
     with stopping(stop, last_words), ExitStack() as stack:
+        stack.enter_context(_refusals_told(settings, options, started, redact))
+        check_options(settings, options, clock())
         note = None
         if not options.dry_run or settings.data.is_dir():
             note = stack.enter_context(hold_lock(settings, wait_lock))
@@ -107,6 +108,22 @@ def check_options(settings: Settings, options: Options, now: datetime) -> None:
         )
 
 
+@contextmanager
+def _refusals_told(
+    settings: Settings, options: Options, started: list[_Lifecycle], redact: Callable[[str], str]
+) -> Iterator[None]:
+    """Notify of a failure that kept the run from beginning: it leaves no record."""
+    try:
+        yield
+    except EtlError as e:
+        if not started and options.environment == "prod" and not options.dry_run:
+            from etl.report.outcome import tell_refusal
+
+            for warning in tell_refusal(settings, e, redact):
+                logger.warning(warning)
+        raise
+
+
 class _Lifecycle:
     """One run between its opening and its last record."""
 
@@ -118,7 +135,7 @@ class _Lifecycle:
         self._record: RunRecord | None = None
         self._stop_logs = start_logs(
             run.settings, folder=None if self._dry else run.folder, run_id=run.run_id,
-            redact=run.redact,
+            redact=run.redact, quiet=run.settings.log.quiet,
         )  # fmt: skip
 
     def live(self, done_sources: set[str]) -> RunRecord:
@@ -146,6 +163,10 @@ class _Lifecycle:
             if not self._dry:
                 _keep_history(settings, record)
                 drop_old_runs(settings)
+                told = self._report(record)
+                if told != record:
+                    record = told
+                    _keep_history(settings, record)
             _tell_end(record)
             return record
         finally:
@@ -155,7 +176,7 @@ class _Lifecycle:
         """A library holds the main thread: write the record without it."""
         if self._record is None:
             self._note_stop(code)
-            self._finish()
+            self._report(self._finish())
         self._stop_logs()
 
     def _note_stop(self, code: ExitCode) -> None:
@@ -166,6 +187,19 @@ class _Lifecycle:
         end = self._clock()
         self._record = self.run.record(end) if self._dry else self.run.save(end)
         return self._record
+
+    def _report(self, record: RunRecord) -> RunRecord:
+        """Tell others how the run ended; what they could not be told is a warning of the record."""
+        settings = self.run.settings
+        if not (settings.textfile or settings.metrics.pushgateway or settings.notify.webhook):
+            return record
+        from etl.report.outcome import tell_outcome
+
+        for warning in tell_outcome(settings, record, self.run.redact):
+            logger.warning(warning)
+            self.run.warnings.append(warning)
+            self._record = self.run.save(record.finished_at)
+        return self._record or record
 
 
 def _stopped(code: ExitCode, settings: Settings) -> EtlError:

@@ -12,7 +12,7 @@ from typing import Any
 from etl.errors import ConfigError, ExitCode
 
 STAGES = ("extract", "transform", "audit", "load")
-CODE_FORMATS = ("text", "markdown", "json", "kubernetes")
+CODE_FORMATS = ("text", "markdown", "json", "kubernetes", "systemd")
 SWITCH = {
     "1": True, "true": True, "yes": True, "y": True, "on": True,
     "": False, "0": False, "false": False, "no": False, "n": False, "off": False,
@@ -210,6 +210,13 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         help="how many runs to list (default: 10)",
     )  # fmt: skip
     _flag(status, env, "--json", "print the status as JSON")
+
+    doctor = _command(
+        commands, "doctor", env, "can this job run here?",
+        "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
+        "code is the one that a run would end with: 0 when all is well.",
+    )  # fmt: skip
+    _flag(doctor, env, "--json", "print the findings as JSON")
 
     _add_init(commands, env)
 

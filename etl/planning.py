@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from etl.errors import StageError
-from etl.records import Options
+from etl.records import Options, SchemaChange
 from etl.runs import Run, hold_lock, utc_now
-from etl.settings import Settings
-from etl.stages.drift import downstream_of, read_drift, with_touched
-from etl.stages.forecast import plan_lines
+from etl.settings import Settings, dataset_name
+from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
+from etl.stages.forecast import copied_project
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.transform import transform_models
-
-if TYPE_CHECKING:
-    from etl.project.runner import Project
 
 
 def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
     """Lines that say what would change; nothing is changed."""
     if not settings.data.is_dir():
-        return plan_lines(settings, environment)
+        return _plan_lines(settings, environment, [])
     with hold_lock(settings, wait_lock):
-        return plan_lines(
-            settings, environment, also=lambda project: drift_lines(settings, project)
-        )
+        return _plan_lines(settings, environment, read_drift(settings))
 
 
-def drift_lines(settings: Settings, project: Project) -> list[str]:
-    """How raw tables have changed since the project's files did, and what that touches."""
-    found = read_drift(settings)
-    if not found:
-        return []
-    downstream = downstream_of(project)
+def _plan_lines(
+    settings: Settings, environment: str, drift: list[tuple[str, SchemaChange]]
+) -> list[str]:
+    """What a run would change in the models, then how raw drifted since, with what that touches."""
+    from etl.project.changes import describe_changes, unchanged
+    from etl.project.partial import find_part
+
+    drifted = frozenset(f"{dataset_name(source)}.{change.table}" for source, change in drift)
+    part = find_part(settings, environment, drifted)
+    if part is not None and not part.models:
+        return [unchanged(part.total), *_drift_lines(drift, lambda table, column: ())]
+    with copied_project(settings, environment, part) as project:
+        total = part.total if part is not None else len(project.graph.names)
+        lines = describe_changes(project.plan(), total)
+        return [*lines, *(_drift_lines(drift, downstream_of(project)) if drift else ())]
+
+
+def _drift_lines(drift: list[tuple[str, SchemaChange]], downstream: Downstream) -> list[str]:
     return [
         f"raw schema drift in {source}: {with_touched(change, source, downstream)}"
-        for source, change in found
+        for source, change in drift
     ]
 
 

@@ -28,6 +28,8 @@ _HARMLESS_KEY = re.compile(
 _OPEN_IN_AUTH = {"type", "name", "location", "access_token_url", "token_url", "scopes", "audience"}
 _OPEN_HEADERS = {"accept", "accept-language", "content-type", "user-agent", "accept-encoding"}
 _DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&']+))")
+# An ODBC connection string's, in which a closing brace is doubled.
+_ODBC_PASSWORD = re.compile(r"\bpwd\s*=\s*(?:\{((?:[^}]|\}\})*)\}|([^;{}]+))", re.IGNORECASE)
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 
 
@@ -132,6 +134,9 @@ def _plain_secrets(value: Any) -> Iterator[str]:
         if "://" in secret:
             yield from _secrets_of_url(secret)
         yield from (m.group(1) or m.group(2) for m in _DSN_PASSWORD.finditer(secret))
+        for m in _ODBC_PASSWORD.finditer(secret):
+            yield m.group(1) or m.group(2) or ""
+            yield (m.group(1) or "").replace("}}", "}")
     elif isinstance(value, str) and "://" in value:
         yield from _secrets_of_url(value)
 

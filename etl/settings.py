@@ -26,6 +26,8 @@ MODEL_NAME = r"^[A-Za-z_]\w*\.[A-Za-z_]\w*$"
 TABLE_NAME = r"^([A-Za-z_]\w*\.)?[A-Za-z_]\w*$"
 Strategy = Literal["replace", "merge", "append_once"]
 SIZE = r"^\s*\d+(\.\d+)?\s*([kKmMgGtT]i?)?[bB]?\s*$"
+# Without `user:password@`: credentials have settings of their own.
+WEB_ADDRESS = r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"
 YEAR_SECONDS = 366 * 24 * 3600
 
 
@@ -44,6 +46,8 @@ def _usable_size(text: str) -> str:
 
 # Beyond a year the timers of the operating system overflow.
 Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
+# Nobody waits long for a run that is over.
+Notice = Annotated[float, Field(gt=0, le=60)]
 Place = Annotated[Path, AfterValidator(_usable_path)]
 
 
@@ -159,19 +163,22 @@ class Transform(Part):
 class Target(Part):
     """A place where people read marts."""
 
-    kind: Literal["duckdb", "parquet", "postgres", "dlt"] = Field(
+    kind: Literal["duckdb", "parquet", "postgres", "mssql", "dlt"] = Field(
         description="one file, one folder per mart, a database, or a destination of dlt"
     )
     path: Place | None = Field(
         default=None, description="a file (duckdb) or folder (parquet), relative to data_dir"
     )
     dsn: SecretStr | None = Field(
-        default=None, description="postgres: postgresql://user:password@host:5432/database"
+        default=None,
+        description="postgres: postgresql://user:password@host:5432/database; "
+        "mssql: mssql://user:password@host:1433/database, or an ODBC connection string",
     )
-    default_schema: str = Field(
-        default="public",
+    default_schema: str | None = Field(
+        default=None,
         pattern=r"^[A-Za-z_]\w*$",
-        description="postgres, dlt: schema of tables that name none, and of the bookkeeping",
+        description="postgres, mssql, dlt: schema of tables that name none, and of the "
+        "bookkeeping; default: dbo at mssql, else public",
     )
     destination: str | None = Field(
         default=None, pattern=r"^[\w.]+$", description="dlt: its name, such as filesystem"
@@ -184,6 +191,11 @@ class Target(Part):
     @classmethod
     def _hide(cls, value: Any) -> Any:
         return hide_secrets(value)
+
+    @property
+    def schema_name(self) -> str:
+        """`default_schema`, or what the server itself takes for it."""
+        return self.default_schema or ("dbo" if self.kind == "mssql" else "public")
 
 
 class Load(Part):
@@ -240,10 +252,49 @@ class Log(Part):
     format: Literal["auto", "json", "text"] = Field(
         default="auto", description="standard error: text on a terminal, else JSON"
     )
+    quiet: bool = Field(
+        default=False,
+        description="standard error gets only warnings and errors, as cron wants it",
+    )
     rotation: Annotated[str, AfterValidator(_usable_size)] = Field(
         default="100 MB", description="size at which a run's log file is split"
     )
     retention: PositiveInt = Field(default=90, description="runs kept in runs/")
+
+
+class Metrics(Part):
+    """Where the numbers of each run go, in Prometheus' text format."""
+
+    textfile: Place | None = Field(
+        default=None,
+        description="file for node_exporter's textfile collector, *.prom; relative to data_dir",
+    )
+    pushgateway: str | None = Field(
+        default=None, pattern=WEB_ADDRESS, description="address of a Pushgateway"
+    )
+    username: str | None = Field(default=None, description="of the Pushgateway, by HTTP basic")
+    password: SecretStr | None = Field(default=None, description="of the Pushgateway")
+    timeout_seconds: Notice = Field(default=5, description="for all of one push")
+
+
+class Notify(Part):
+    """Whom a run tells how it ended."""
+
+    webhook: SecretStr | None = Field(
+        default=None, description="address that gets the failure as JSON; Slack shows its `text`"
+    )
+    when: tuple[Literal["failure", "recovery"], ...] = Field(
+        default=("failure", "recovery"),
+        description="a run that failed; the first good one after it",
+    )
+    timeout_seconds: Notice = Field(default=5, description="for the whole request")
+
+    @field_validator("webhook", mode="after")
+    @classmethod
+    def _is_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"https?://[^\s/]", value.get_secret_value()):
+            raise ValueError("is no address: write https://…")
+        return value
 
 
 class Settings(BaseSettings):
@@ -265,6 +316,8 @@ class Settings(BaseSettings):
     demo: bool = Field(default=False, description="serve the replay while the run lasts")
     demo_date: date | None = Field(default=None, description="the day that the replay serves")
     log: Log = Log()
+    metrics: Metrics = Metrics()
+    notify: Notify = Notify()
     retry: Retry = Retry()
     transform: Transform = Transform()
     sources: dict[str, Source] = Field(default_factory=dict, description="the APIs, by name")
@@ -318,6 +371,11 @@ class Settings(BaseSettings):
     def sqlmesh_dir(self) -> Path:
         """The SQLMesh project."""
         return self.project / "sqlmesh"
+
+    @property
+    def textfile(self) -> Path | None:
+        """The file of metrics, absolute."""
+        return self.data / self.metrics.textfile if self.metrics.textfile else None
 
     @property
     def active_sources(self) -> dict[str, Source]:

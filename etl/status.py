@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from etl.backlog import changed_at, last_commit, pending_packages, quarantined_packages
 from etl.records import RunRecord
 from etl.runs import is_locked, lock_holder, past_runs
 from etl.settings import Settings
@@ -52,7 +53,7 @@ def _run(record: RunRecord, locked: bool) -> dict[str, Any]:
 
 def _target(name: str, kind: str, path: Path | None) -> dict[str, Any]:
     """A server is not asked: the status needs files alone."""
-    changed = _changed(path) if path else None
+    changed = changed_at(path) if path else None
     return {
         "name": name,
         "kind": kind,
@@ -65,15 +66,14 @@ def _source(settings: Settings, name: str, records: list[RunRecord]) -> dict[str
     limit = settings.sources[name].freshness
     last = _last_extracted(settings, name, records)
     age = (datetime.now(UTC) - last).total_seconds() / 3600 if last else None
-    quarantine = settings.data / "quarantine" / name
     return {
         "name": name,
         "last_extracted_at": last.isoformat(timespec="seconds") if last else None,
         "age_hours": round(age, 2) if age is not None else None,
         "max_age_hours": limit,
         "stale": limit is not None and (age is None or age > limit),
-        "pending_packages": _pending(settings.dlt_dir / name),
-        "quarantined_packages": sorted(p.name for p in quarantine.glob("*")),
+        "pending_packages": pending_packages(settings, name),
+        "quarantined_packages": quarantined_packages(settings, name),
     }
 
 
@@ -82,26 +82,7 @@ def _last_extracted(settings: Settings, name: str, records: list[RunRecord]) -> 
     for record in records:
         if record.finished_at and any(s.source == name and s.load_ids for s in record.sources):
             return record.finished_at
-    return _changed(settings.dlt_dir / name / "last.json")
-
-
-def _pending(folder: Path) -> list[str]:
-    """Load packages that wait for their commit, as dlt keeps them in its working directory."""
-    return sorted(
-        {
-            p.name
-            for kind in ("normalize/extracted", "load/normalized")
-            for p in (folder / kind).glob("*")
-            if p.is_dir()
-        }
-    )
-
-
-def _changed(path: Path) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    except OSError:
-        return None
+    return last_commit(settings, name)
 
 
 def show_status(status: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlmesh.core.plan import Plan
-from sqlmesh.core.snapshot import SnapshotChangeCategory
+from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory
 
 from etl.errors import ApprovalError
 from etl.project.listener import bare_name
@@ -44,10 +44,18 @@ def _changes(plan: Plan) -> Iterator[Change]:
         yield Change(bare_name(snapshot_id.name), "removed")
     for name, (current, previous) in difference.modified_snapshots.items():
         if name in added or not difference.directly_modified(name):
-            if difference.metadata_updated(name):
+            if difference.metadata_updated(name) and _told(current) != _told(previous):
                 yield Change(bare_name(name), "metadata")
             continue
         yield Change(bare_name(name), _kind(current), _detail(plan, current, previous))
+
+
+def _told(snapshot: Snapshot) -> str:
+    """A digest of what is said of a model, without what SQLMesh adds: the columns that it reads."""
+    node = snapshot.node
+    if snapshot.is_model:
+        node = snapshot.model.copy(update={"mapping_schema": {}})
+    return node.metadata_hash
 
 
 def _kind(snapshot: Any) -> str:
@@ -68,11 +76,27 @@ def _detail(plan: Plan, current: Any, previous: Any) -> str:
         before = set(previous.model.columns_to_types or {})
         parts += [f"+{c}" for c in sorted(now - before)] + [f"-{c}" for c in sorted(before - now)]
     below = sorted(
-        bare_name(i.name) for i in plan.indirectly_modified.get(current.snapshot_id, set())
+        bare_name(i.name)
+        for i in plan.indirectly_modified.get(current.snapshot_id, set())
+        if _is_rebuilt(plan.snapshots[i])
     )
     if below:
         parts.append(f"rebuilds {', '.join(below)}")
     return " ".join(parts)
+
+
+def find_rebuilt(plan: Plan) -> dict[str, Snapshot]:
+    """What is built anew, for a change of its own or above, by fully qualified name."""
+    difference = plan.context_diff
+    changed = {n: s for n, (s, _) in difference.modified_snapshots.items() if _is_rebuilt(s)}
+    return changed | {i.name: difference.snapshots[i] for i in difference.added}
+
+
+def _is_rebuilt(snapshot: Snapshot) -> bool:
+    return snapshot.change_category not in (
+        SnapshotChangeCategory.INDIRECT_NON_BREAKING,
+        SnapshotChangeCategory.METADATA,
+    )
 
 
 def find_refused(changes: Collection[Change], policy: str) -> ApprovalError | None:
@@ -88,3 +112,37 @@ def find_refused(changes: Collection[Change], policy: str) -> ApprovalError | No
         subject=held[0].model,
         hint="look at `etl plan`, then approve with `etl plan --apply`",
     )
+
+
+def describe_plan(plan: Plan) -> list[str]:
+    """What a transformation would do, a line for each change and each model with new intervals."""
+    return _lines(plan, {s.name for s in plan.snapshots.values()})
+
+
+def describe_changes(plan: Plan, total: int) -> list[str]:
+    """What differs from the environment, a line for each change and each model built for it.
+
+    Args:
+        total: how many models there are; those that stay as they are, are told by their number.
+    """
+    rebuilt = find_rebuilt(plan)
+    rest = total - sum(s.is_model and not s.is_external for s in rebuilt.values())
+    return [*_lines(plan, rebuilt.keys()), *([unchanged(rest)] if rest else [])]
+
+
+def unchanged(models: int) -> str:
+    """The line for models that a plan leaves as they are."""
+    s = "s" if models != 1 else ""
+    return f"transform: {models} model{s} as before: a run evaluates what is new in raw"
+
+
+def _lines(plan: Plan, names: Collection[str]) -> list[str]:
+    """The changes, then what these models lack."""
+    lines = [f"transform: {change}" for change in list_changes(plan)]
+    for missing in plan.missing_intervals:
+        if missing.snapshot_id.name in names:
+            n = len(missing.intervals)
+            s = "s" if n != 1 else ""
+            name = bare_name(missing.snapshot_id.name)
+            lines.append(f"transform: evaluate {name} ({n} interval{s})")
+    return lines

@@ -146,6 +146,10 @@ class ProjectContext(_Context):
 
     listener: Listener
 
+    def leave_out_standalone_audits(self) -> None:
+        """Load none of them."""
+        self._standalone_audits.clear()
+
     @property
     def snapshot_evaluator(self) -> SnapshotEvaluator:
         """The evaluator that reports its audits."""
@@ -161,9 +165,14 @@ class ProjectContext(_Context):
 
 
 def open_context(
-    settings: Settings, on_model: Callable[[str], None] = lambda name: None
+    settings: Settings,
+    on_model: Callable[[str], None] = lambda name: None,
+    models: frozenset[str] = frozenset(),
 ) -> ProjectContext:
     """The project, parsed.
+
+    Args:
+        models: fully qualified names; only these and what they read. None: every model.
 
     Raises:
         TransformError: a model, audit or macro does not parse.
@@ -176,7 +185,7 @@ def open_context(
             paths=[str(settings.sqlmesh_dir)], config=build_config(settings), load=False
         )
         context.listener = listener
-        context.load()
+        context.load(model_fqns=set(models), use_project_index=True)
         _ = context.state_reader.get_environment("prod")  # SQLMesh opens its state when it must
     except Exception as e:
         raise classify(e, "the project does not load") from e

@@ -18,6 +18,7 @@ from etl.project.changes import Change, find_refused, list_changes
 from etl.project.engine import ProjectContext, classify, open_context
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name, failed_audits
+from etl.project.partial import Part, note_built, open_part
 from etl.records import AuditRun, ModelRun
 from etl.settings import Settings
 
@@ -53,10 +54,14 @@ class Project:
         settings: Settings,
         environment: str = "prod",
         on_model: Callable[[str], None] = lambda name: None,
+        part: Part | None = None,
     ) -> None:
         self.settings = settings
         self.environment = environment
-        self.context: ProjectContext = open_context(settings, on_model)
+        self.context: ProjectContext
+        if part is None or (context := open_part(settings, environment, part)) is None:
+            context = open_context(settings, on_model)
+        self.context = context
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
 
@@ -120,6 +125,12 @@ class Project:
         built = {s.name: s.fingerprint for s in environment.snapshots}
         here = {name: s.fingerprint for name, s in self.context.snapshots.items()}
         return built != here
+
+    def note_built(self) -> None:
+        """Note that the environment was built from the files that were read."""
+        built = {n: m._path for n, m in self.context.models.items() if not m.kind.is_external}
+        places = {name: path for name, path in built.items() if path is not None}
+        note_built(self.settings, self.environment, self.plan_id(), places)
 
     def due_at(self) -> datetime:
         """When the cron of some model asks for an evaluation although no data came."""
@@ -331,16 +342,3 @@ class Project:
                 found.__cause__ = error
                 failures.append(found)
         return failures, set(self.listener.errors)
-
-
-def describe_plan(project: Project, select: Collection[str] | None) -> list[str]:
-    """What a transformation would do, a line for each change and each model with new intervals."""
-    plan = project.plan(select=select)
-    lines = [f"transform: {change}" for change in list_changes(plan)]
-    for missing in plan.missing_intervals:
-        n = len(missing.intervals)
-        lines.append(
-            f"transform: evaluate {bare_name(missing.snapshot_id.name)} "
-            f"({n} interval{'s' if n != 1 else ''})"
-        )
-    return lines

@@ -98,7 +98,7 @@ def import_factories(sources: Mapping[str, Source], project: Path) -> None:
     for name, source in sources.items():
         if source.factory is not None:
             with suppress(ConfigError):
-                _find_factory(name, source, project)
+                find_factory(name, source, project)
 
 
 def _reach_nested(resource: DltResource) -> None:
@@ -158,7 +158,7 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
     One that has a parameter `monitor` is given this extraction's, to count pages, to name resources
     that read only what is new, and to contain the failure of a part.
     """
-    function = _find_factory(name, source, project)
+    function = find_factory(name, source, project)
     try:
         given = reveal(source.arguments)
         if "monitor" in inspect.signature(function).parameters:
@@ -182,7 +182,7 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
     return built
 
 
-def _find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:
+def find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:
     module_name, _, attribute = (source.factory or "").partition(":")
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))

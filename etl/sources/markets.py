@@ -17,6 +17,8 @@ from etl.sources.monitor import Monitor
 from etl.sources.yahoo import YAHOO, Row, TickerMissingError, Yahoo, require_yfinance
 
 TICKERS: Final = ("AAPL", "MSFT", "GOOGL", "AMZN", "META", "NVDA", "TSLA")
+# What `etl doctor` asks of a factory's module.
+require_extra: Final = require_yfinance
 _KEY: Final = ("ticker", "date")
 _COLUMNS: Final[dict[str, TColumnSchema]] = {
     "ticker": {"data_type": "text", "description": "Ticker symbol at Yahoo Finance."},

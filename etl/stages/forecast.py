@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from etl.stages.scope import models_to_restate, wanted_models
 from etl.warehouse import connect_read_only
 
 if TYPE_CHECKING:
+    from etl.project.partial import Part
     from etl.project.runner import Project
 
 
@@ -31,37 +32,27 @@ def say_plan(ctx: RunContext) -> None:
     if idle is not None:
         ctx.run.plan.append("transform: nothing new since the last run")
         return
-    ctx.run.plan += plan_lines(
-        ctx.settings, ctx.options.environment, lambda p: wanted_models(p, ctx.options), ctx.options
-    )
+    ctx.run.plan += _plan_lines(ctx.settings, ctx.options)
 
 
-def plan_lines(
-    settings: Settings,
-    environment: str,
-    choose: Callable[[Project], set[str] | None] = lambda project: None,
-    options: Options | None = None,
-    also: Callable[[Project], list[str]] = lambda project: [],
-) -> list[str]:
-    """What SQLMesh would do, found on a copy of its state: nothing in data/ is written to.
+def _plan_lines(settings: Settings, options: Options) -> list[str]:
+    from etl.project.changes import describe_plan
 
-    `also` adds lines that need the project.
-    """
-    from etl.project.runner import describe_plan
-
-    with copied_project(settings, environment) as project:
-        select = choose(project)
-        lines = describe_plan(project, select)
-        if options is not None:
-            wanted = select if select is not None else project.graph.names
-            again = models_to_restate(project, options, wanted)
-            lines += [f"transform: build {m} anew{_interval(options)}" for m in sorted(again)]
-        return [*lines, *also(project)]
+    with copied_project(settings, options.environment) as project:
+        select = wanted_models(project, options)
+        wanted = select if select is not None else project.graph.names
+        again = models_to_restate(project, options, wanted)
+        return [
+            *describe_plan(project.plan(select=select)),
+            *(f"transform: build {m} anew{_interval(options)}" for m in sorted(again)),
+        ]
 
 
 @contextmanager
-def copied_project(settings: Settings, environment: str) -> Iterator[Project]:
-    """The project on a copy of its state: nothing in data/ is written to."""
+def copied_project(
+    settings: Settings, environment: str, part: Part | None = None
+) -> Iterator[Project]:
+    """The project, or part of it, on a copy of its state: nothing in data/ is written to."""
     from etl.project.runner import Project
 
     with tempfile.TemporaryDirectory(prefix="etl-plan-") as folder:
@@ -71,7 +62,8 @@ def copied_project(settings: Settings, environment: str) -> Iterator[Project]:
         if cache.is_dir():
             # What a run has parsed is parsed already; hundreds of models take half a minute.
             shutil.copytree(cache, Path(folder) / "cache", copy_function=_link_or_copy)
-        project = Project(settings.model_copy(update={"data_dir": Path(folder)}), environment)
+        elsewhere = settings.model_copy(update={"data_dir": Path(folder)})
+        project = Project(elsewhere, environment, part=part)
         try:
             yield project
         finally:

@@ -143,6 +143,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
     if not partly and not failures and not project.differs():
+        project.note_built()
         with connect(settings.warehouse) as connection:
             note_transformation(connection, project, run.run_id, packages, files, pairs)
     return failures

@@ -9,8 +9,9 @@ import duckdb
 
 from etl.records import LoadRun
 from etl.settings import Settings, Target
-from etl.targets import dlt_destination, duckdb_file, parquet_files, postgres
+from etl.targets import dlt_destination, duckdb_file, mssql, parquet_files, postgres
 from etl.targets.publication import Publication, Publish
+from etl.targets.server import PublishTo
 
 FILE_TARGETS: dict[str, Publish[Path]] = {
     "duckdb": duckdb_file.publish,
@@ -18,6 +19,7 @@ FILE_TARGETS: dict[str, Publish[Path]] = {
 }
 SERVER_TARGETS: dict[str, Publish[Target]] = {
     "postgres": postgres.publish,
+    "mssql": mssql.publish,
     "dlt": dlt_destination.publish,
 }
 
@@ -41,4 +43,17 @@ def publish(
     return files(connection, name, path, publications, held_back, dry_run=dry_run)
 
 
-__all__ = ["FILE_TARGETS", "SERVER_TARGETS", "Publication", "Publish", "publish"]
+def log_in(settings: Settings, name: str) -> str:
+    """Open a session at a server and close it; what was found, in words.
+
+    Raises ConfigError, UnreachableError, AuthError, as `publish` would.
+    """
+    target = settings.targets[name]
+    publisher = SERVER_TARGETS.get(target.kind)
+    if not isinstance(publisher, PublishTo):
+        return f"kind {target.kind} is not tried before a run"
+    with publisher.server.connected(target, name):
+        return f"logged in, kind {target.kind}"
+
+
+__all__ = ["FILE_TARGETS", "SERVER_TARGETS", "Publication", "Publish", "log_in", "publish"]

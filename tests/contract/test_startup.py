@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("dlt", "sqlmesh", "sqlglot", "pandas", "pyarrow", "duckdb", "requests", "rich", "tenacity")
+HEAVY = ("dlt", "sqlmesh", "sqlglot", "pandas", "pyarrow", "duckdb", "requests", "rich", "tenacity",
+         "prometheus_client")  # fmt: skip
 LIGHT = ("pydantic", "yaml", "loguru")
 PROBE = """
 import json, sys
@@ -44,6 +45,7 @@ def probe(*arguments: str, tmp_path: Path) -> tuple[int, set[str]]:
         (["lineage", "--help"], 0, LIGHT),
         (["exit-codes"], 0, LIGHT),
         (["exit-codes", "--format", "kubernetes"], 0, LIGHT),
+        (["exit-codes", "--format", "systemd"], 0, LIGHT),
         (["nonsense"], 2, LIGHT),
         (["run", "--stagee", "x"], 2, LIGHT),
         (["status"], 0, ()),

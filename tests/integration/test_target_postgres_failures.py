@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -18,7 +17,7 @@ from etl.errors import (
 )
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
-from tests.integration.test_target_postgres import A, B, Postgres, pg, warehouse
+from tests.integration.servers import A, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
@@ -73,39 +72,6 @@ def test_missing_driver_is_told_with_the_command(
     assert error.hint == "pip install 'etl-job[postgres]'"
 
 
-@pytest.mark.parametrize(
-    ("made", "column", "state"),
-    [
-        ("id bigint PRIMARY KEY, v varchar(5)", "v", "22001"),
-        ("id bigint PRIMARY KEY, v text NOT NULL", "v", "23502"),
-        ("id smallint PRIMARY KEY, v text", "id", "22003"),
-        ("id bigint PRIMARY KEY, v text, CONSTRAINT short CHECK (length(v) < 6)", "short", "23514"),
-    ],
-)
-@pytest.mark.parametrize("when", ["insert", "update"])
-def test_refused_row_is_named(pg: Postgres, made: str, column: str, state: str, when: str) -> None:
-    pg.query(f"CREATE TABLE a ({made}); ALTER TABLE a OWNER TO etl")
-    rows = 3000
-    pg.change(
-        f"CREATE OR REPLACE TABLE base.a AS SELECT i AS id, 'v' AS v FROM range({rows}) AS r(i)"
-    )
-    if when == "update" and "smallint" not in made:
-        pg.publish(A)
-    before = pg.query("SELECT count(*) FROM a")
-    bad = "NULL" if state == "23502" else "'longer'"
-    if "smallint" in made:
-        pg.change("UPDATE base.a SET id = 40000 WHERE id = 2345")
-    else:
-        pg.change(f"UPDATE base.a SET v = {bad} WHERE id = 2345")
-    with pytest.raises(LoadError) as caught:
-        pg.publish(A)
-    key = 40000 if "smallint" in made else 2345
-    assert f"table public.a at target pg, row id = {key}" in str(caught.value)
-    assert column in str(caught.value)
-    assert state in str(caught.value)
-    assert pg.query("SELECT count(*) FROM a") == before
-
-
 def test_foreign_key_without_its_row_is_refused(pg: Postgres) -> None:
     pg.query("""
         CREATE TABLE names (v text PRIMARY KEY);
@@ -140,12 +106,6 @@ def test_column_of_another_type_is_told(pg: Postgres, theirs: str) -> None:
     assert "drop the table" in caught.value.hint
 
 
-def test_view_is_no_table_to_publish_into(pg: Postgres) -> None:
-    pg.query("CREATE VIEW a AS SELECT 1 AS id")
-    with pytest.raises(ConfigError, match=r"public\.a at target pg is no table"):
-        pg.publish(A)
-
-
 @pytest.mark.parametrize(
     "locked",
     [
@@ -158,16 +118,6 @@ def test_missing_grant_is_told_as_such(pg: Postgres, locked: str) -> None:
     with pytest.raises(AuthError, match="42501") as caught:
         pg.publish(A)
     assert "docs/postgres.md" in caught.value.hint
-
-
-def test_one_refused_table_leaves_all_tables_as_they_were(pg: Postgres) -> None:
-    pg.publish(A, B)
-    pg.query("ALTER TABLE a ADD CHECK (v <> 'bad')")
-    pg.change("UPDATE base.a SET v = 'bad' WHERE id = 1; INSERT INTO base.b VALUES (7)")
-    with pytest.raises(LoadError):
-        pg.publish(A, B)
-    assert pg.query("SELECT v FROM a WHERE id = 1") == [("v1",)]
-    assert pg.query("SELECT count(*) FROM reports.b") == [(6,)]
 
 
 @pytest.mark.parametrize("publication", [A, Publication("marts.a", "a")])
@@ -197,20 +147,6 @@ def test_rule_that_swallows_rows_is_code_12(pg: Postgres) -> None:
         pg.publish(A)
 
 
-def test_column_that_rounds_is_code_12(pg: Postgres) -> None:
-    pg.query("CREATE TABLE a (id bigint PRIMARY KEY, v numeric(10,2)); ALTER TABLE a OWNER TO etl")
-    pg.change("CREATE OR REPLACE TABLE base.a AS SELECT 1 AS id, 1.005::DECIMAL(10,3) AS v")
-    with pytest.raises(ReconciliationError, match="1 of them with other values"):
-        pg.publish(A)
-
-
-def test_value_that_duckdb_cannot_compute_is_the_marts_failure(pg: Postgres) -> None:
-    pg.change("CREATE OR REPLACE VIEW marts.a AS SELECT id, (v || 'x')::INTEGER AS v FROM base.a")
-    with pytest.raises(LoadError):
-        pg.publish(A)
-    assert pg.query("SELECT to_regclass('a')") == [(None,)]
-
-
 def test_writer_that_holds_the_table_is_waited_for_and_then_told(
     pg: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,19 +159,3 @@ def test_writer_that_holds_the_table_is_waited_for_and_then_told(
             pg.publish(A)
     assert pg.publish(A)["a"].reconciled
     assert pg.query("SELECT * FROM a ORDER BY id") == pg.mart()
-
-
-def key_error(pg: Postgres, publication: Publication) -> Any:
-    with pytest.raises(EtlError) as caught:
-        pg.publish(publication)
-    return caught.value
-
-
-def test_wrong_keys_and_columns_are_told(pg: Postgres) -> None:
-    assert "not unique" in str(key_error(pg, Publication("marts.b", "b", ("n",))))
-    assert "no key" in str(key_error(pg, Publication("marts.b", "b", (), "merge")))
-    wrong = Publication("marts.a", "a", ("id",), columns=("id", "w"))
-    assert "`w`" in str(key_error(pg, wrong))
-    assert "`v`" in str(
-        key_error(pg, Publication("marts.a", "a", ("id",), indexes=(("v",),), columns=("id",)))
-    )

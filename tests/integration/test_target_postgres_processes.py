@@ -13,7 +13,7 @@ import pytest
 
 from etl.settings import Strategy
 from etl.targets import Publication
-from tests.integration.test_target_postgres import A, Postgres, counts, pg, warehouse
+from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
@@ -24,7 +24,7 @@ import duckdb, psycopg
 from pydantic import SecretStr
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
-from etl.targets.postgres.published import Published
+from etl.targets.server.published import Published
 warehouse, dsn, where, count = sys.argv[1:]
 name, when = where.split()
 owner = {"execute": psycopg.Connection, "write": psycopg.Copy, "commit": psycopg.Connection,

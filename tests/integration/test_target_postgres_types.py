@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from etl.errors import LoadError
-from tests.integration.test_target_postgres import A, Postgres, pg, warehouse
+from tests.integration.servers import A, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 

@@ -353,11 +353,18 @@ def test_every_leaf_can_be_set_by_its_variable(project: Project, which: str) -> 
     folder = project(text)
     if which == "defaults":
         full = load(folder).model_dump(mode="json", exclude={"sources", "targets", "loads"})
-        tree = {k: v for k, v in full.items() if v is not None and k != "demo_date"}
+        # What is None needs a value that only its own tests know.
+        groups = {
+            k: {n: x for n, x in v.items() if x is not None} if isinstance(v, dict) else v
+            for k, v in full.items()
+        }
+        tree = {k: v for k, v in groups.items() if v is not None and k != "demo_date"}
     else:
         tree = yaml.safe_load(text)
     count = 0
     for path, value in leaves(tree):
+        if which == "defaults" and isinstance(path[-1], int):
+            continue  # an item of a list that no file has
         wanted = other(path, value)
         text = str(wanted) if isinstance(wanted, str | date) else json.dumps(wanted)
         if path[-1] == "kind" and wanted == value:

@@ -1,25 +1,29 @@
 """The order of stages, retries, containment; stages are handed in."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import responses
+from pydantic import SecretStr
 
 from etl.errors import (
     ConfigError,
     DataQualityError,
     EtlError,
     ExitCode,
+    LockedError,
     ResourcesError,
     StageError,
     UnreachableError,
 )
 from etl.job import check_options, run_job
 from etl.records import LoadRun, Options, RunRecord
-from etl.runs import last_failed, utc_now
-from etl.settings import Retry, Settings, Source
+from etl.runs import hold_lock, last_failed, past_runs, utc_now
+from etl.settings import Metrics, Notify, Retry, Settings, Source
 from etl.stages import sequence
 from etl.stages.context import RunContext
 
@@ -194,3 +198,36 @@ def test_the_demo_points_the_sources_that_ship_at_the_replay_and_no_other(
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/xrpc/", replayed["bluesky"])
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/shop/v1/", replayed["shop"])
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/yahoo/", replayed["markets"])
+
+
+def test_a_place_that_hears_nothing_is_a_warning_of_the_record(
+    play: Any, settings: Settings
+) -> None:
+    settings.__dict__["metrics"] = Metrics(
+        textfile=Path("etl.prom"), pushgateway="http://127.0.0.1:9"
+    )
+    record, _ = play(load=fail(DataQualityError("x")))
+    assert record.exit_code == 3
+    assert record.warnings == (
+        "metrics: the Pushgateway could not be reached (ConnectionRefusedError)",
+    )
+    assert past_runs(settings, 1) == [record]
+    assert 'etl_run_exit_code{etl_job="etl"} 3.0' in (settings.data / "etl.prom").read_text()
+
+
+@responses.activate
+def test_a_run_that_cannot_begin_notifies(settings: Settings) -> None:
+    hook = "https://chat.example/hook"
+    settings.__dict__["notify"] = Notify(webhook=SecretStr(hook))
+    post = responses.post(hook, status=200)
+    with hold_lock(settings, 0), pytest.raises(LockedError):
+        run_job(settings, Options())
+    with pytest.raises(ConfigError):
+        run_job(settings, Options(sources=("nosuch",)))
+    told = [json.loads(c.request.body)["class"] for c in post.calls]
+    assert told == ["LOCKED", "CONFIG"]
+    # A person's affairs.
+    for options in (Options(environment="dev", sources=("x",)), Options(dry_run=True, end="x")):
+        with pytest.raises(ConfigError):
+            run_job(settings, options)
+    assert len(post.calls) == 2

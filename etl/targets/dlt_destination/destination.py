@@ -81,7 +81,7 @@ class Destination:
         import dlt
         from dlt.common.destination.reference import DestinationReference
 
-        self.name, self.dataset = name, target.default_schema
+        self.name, self.dataset = name, target.schema_name
         self.schema = dlt.Schema(name)
         options = reveal(dict(target.options))
         factory: Any = DestinationReference.find(str(target.destination))

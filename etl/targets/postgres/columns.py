@@ -13,12 +13,11 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from etl.errors import ConfigError
-from etl.targets.publication import quote
+from etl.targets.publication import Publication, quote
 from etl.targets.relation import Relation
+from etl.targets.server import session
 
 MAX_NAME_BYTES = 63
-# The number of a staged row, under a name that no mart has.
-ROW = '"etl: row"'
 
 _TYPES = {
     "boolean": "boolean",
@@ -51,16 +50,8 @@ _DATES = {"date", "timestamp", "timestamptz"}
 
 
 @dataclass(frozen=True)
-class Column:
+class Column(session.Column):
     """One column: its name and its type at the target."""
-
-    name: str
-    type: str
-
-    @property
-    def sql(self) -> str:
-        """The quoted name."""
-        return quote(self.name)
 
     @property
     def staged_type(self) -> str:
@@ -138,7 +129,7 @@ def _literal(text: str) -> str:
 
 
 def map_columns(
-    cursor: duckdb.DuckDBPyConnection, mart: Relation, target: str
+    cursor: duckdb.DuckDBPyConnection, mart: Relation, publication: Publication, target: str
 ) -> tuple[Column, ...]:
     """The columns at the target. Raises ConfigError for a name that PostgreSQL would cut."""
     described = cursor.execute(f"SELECT * FROM {mart.sql} LIMIT 0").description or []  # noqa: S608

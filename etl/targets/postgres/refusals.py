@@ -6,21 +6,20 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import EtlError, LoadError
-from etl.targets.postgres.applying import Change
-from etl.targets.postgres.columns import ROW, Column
+from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import classify, execute, fetch_one
+from etl.targets.postgres.statements import Statements
 from etl.targets.publication import quote
+from etl.targets.server.refusals import first_refused, mismatch, refusal
+from etl.targets.server.session import ROW, Change
 
 if TYPE_CHECKING:
     import psycopg
-
-Attempt = Callable[[int, int], "psycopg.Error | None"]
 
 # Classes of SQLSTATE that one row's values cause: data exceptions and integrity constraints.
 _OF_ROWS = ("22", "23")
 # Datatype mismatch, undefined function (no such comparison), cannot coerce.
 _OF_TYPES = {"42804", "42883", "42846"}
-_MAX_VALUE = 100
 
 
 def is_of_rows(error: psycopg.Error) -> bool:
@@ -48,7 +47,7 @@ def refused_line(
         def attempt(low: int, high: int, lines: list[bytes] = lines) -> psycopg.Error | None:
             return _try_copy(connection, copy_sql(columns), b"".join(lines[low:high]))
 
-        found = _first_refused(len(lines), attempt)
+        found = first_refused(len(lines), attempt)
         if found is None:
             continue
         place, error = found
@@ -64,10 +63,10 @@ def refused_line(
 
 
 def refused_row(
-    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change, target: str
+    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change[Column], target: str
 ) -> EtlError:
     """The error of a change that failed, with the first staged row that fails by itself."""
-    table = change.table.plain
+    table, sql = change.table.plain, Statements(change)
     if error.sqlstate in _OF_TYPES:
         return _mismatch(connection, error, change, target)
     if not is_of_rows(error):
@@ -75,10 +74,10 @@ def refused_row(
 
     def attempt(low: int, high: int) -> psycopg.Error | None:
         where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
-        update = change.update(where) if change.publication.strategy != "append_once" else None
-        return _try(connection, *([update] if update else []), change.insert(where))
+        update = sql.update(where) if change.publication.strategy != "append_once" else None
+        return _try(connection, *([update] if update else []), sql.insert(where))
 
-    found = _first_refused(change.staged.rows, attempt)
+    found = first_refused(change.staged.rows, attempt)
     if found is None:
         return _refusal(error, table, target, error.diag.column_name, {})
     place, error = found
@@ -105,7 +104,7 @@ def refused_table(error: psycopg.Error, table: str, target: str) -> EtlError:
 
 
 def _mismatch(
-    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change, target: str
+    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change[Column], target: str
 ) -> LoadError:
     """The error of columns whose types at the target cannot take, or be compared to, the mart's."""
     wrong = []
@@ -126,17 +125,11 @@ def _mismatch(
                 change.table.sql,
                 column.name,
             )
-            wrong.append(f"{column.name} is {theirs} there and {column.type} in the mart")
-    return LoadError(
-        f"table {change.table.plain} at target {target}: {'; '.join(wrong) or error} "
-        f"({error.sqlstate})",
-        subject=target,
-        hint="change the column there (ALTER TABLE ... TYPE), or drop the table: the next run "
-        "makes it anew",
-    )
+            wrong.append((column.name, theirs, column.type))
+    return mismatch(change.table.plain, target, wrong, error.sqlstate or "")
 
 
-def _column(connection: psycopg.Connection[Any], change: Change, row: int) -> str | None:
+def _column(connection: psycopg.Connection[Any], change: Change[Column], row: int) -> str | None:
     """The column whose value in this row does not fit its type, None when all do."""
     probe = 'pg_temp."etl probe"'
     execute(
@@ -152,24 +145,6 @@ def _column(connection: psycopg.Connection[Any], change: Change, row: int) -> st
         if _try(connection, statement) is not None:
             return column.name
     return None
-
-
-def _first_refused(count: int, attempt: Attempt) -> tuple[int, psycopg.Error] | None:
-    """The place of a row that is refused by itself; None when rows are only refused together."""
-    low, high = 0, count
-    error = attempt(low, high)
-    if error is None:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        if (found := attempt(low, middle)) is not None:
-            high = middle
-        elif (found := attempt(middle, high)) is not None:
-            low = middle
-        else:
-            return None
-        error = found
-    return low, error
 
 
 def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error | None:
@@ -208,15 +183,9 @@ def _try_copy(
 def _refusal(
     error: psycopg.Error, table: str, target: str, column: str | None, key: dict[str, str]
 ) -> LoadError:
-    named = ", ".join(f"{k} = {v[:_MAX_VALUE]}" for k, v in key.items())
-    where = f", row {named}" if named else ""
-    where += f", column {column}" if column else ""
-    constraint = error.diag.constraint_name
-    where += f", constraint {constraint}" if constraint else ""
     # Only the primary message: the detail quotes the whole row.
     said = error.diag.message_primary or type(error).__name__
-    return LoadError(
-        f"table {table} at target {target}{where}: refused: {said} ({error.sqlstate})",
-        subject=target,
-        hint="correct the model, or the table at the target",
-    )
+    return refusal(
+        f"{said} ({error.sqlstate})", table, target, column=column, key=key,
+        constraint=error.diag.constraint_name,
+    )  # fmt: skip

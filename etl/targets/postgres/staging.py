@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from etl.errors import ReconciliationError
-from etl.targets.postgres.applying import Staged
-from etl.targets.postgres.columns import ROW, Column, found_sum, lines_and_sums
+from etl.targets.postgres.columns import Column, found_sum, lines_and_sums
 from etl.targets.postgres.refusals import refused_line
 from etl.targets.postgres.server import execute, fetch_one
-from etl.targets.postgres.tables import VERSIONS, Table, Versions
+from etl.targets.postgres.tables import VERSIONS
 from etl.targets.publication import quote
+from etl.targets.server.session import ROW, Staged, Table, Versions
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,27 +34,27 @@ def stage(
     target: str,
     table: str,
     key: tuple[str, ...],
-) -> Staged:
+) -> Staged[Column]:
     """Copy the rows of a FROM clause into a new staging table and check that all came as sent.
 
     `table` and `key` are what an error names. Raises LoadError, ReconciliationError,
     UnreachableError.
     """
-    staged = Staged(name, columns, 0)
+    staged = f"pg_temp.{quote(name)}"
     listed = ", ".join(f"{c.sql} {c.staged_type}" for c in columns)
     execute(
         connection,
         f"CREATE TEMP TABLE {quote(name)} ({listed}, {ROW} bigint GENERATED ALWAYS AS IDENTITY) "
         "ON COMMIT DROP",
     )
-    sent = _copy(connection, cursor, staged.sql, columns, rows_sql, target, table, key)
-    found = _sum(connection, staged.sql, columns)
+    sent = _copy(connection, cursor, staged, columns, rows_sql, target, table, key)
+    found = _sum(connection, staged, columns)
     _check_arrival(sent, Sum(*found), table, target)
     if key and sent.rows >= _ANALYZE_ROWS:
         # What it is joined by; nothing else of it is guessed at.
         keys = ", ".join(map(quote, key))
-        execute(connection, f"ANALYZE {staged.sql} ({keys})")
-    return Staged(name, columns, sent.rows)
+        execute(connection, f"ANALYZE {staged} ({keys})")
+    return Staged(staged, columns, sent.rows)
 
 
 def fill(

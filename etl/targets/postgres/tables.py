@@ -8,69 +8,20 @@ whoever changes a row afterwards changes that sum or the number of rows.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.publication import Publication, quote
+from etl.targets.server.session import MARKS, Mark, Table, Versions
 from etl.warehouse import literal
 
 if TYPE_CHECKING:
     import psycopg
 
-MARKS = "etl_publications"
 # SQL: the sum of the transactions that wrote a table's rows; it reads no column.
 VERSIONS = "coalesce(sum(xmin::text::bigint), 0)"
-
-
-@dataclass(frozen=True)
-class Versions:
-    """How many rows a table has, and the sum of the transactions that wrote them."""
-
-    rows: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What the target says about a table: the publication it holds, and its rows' versions."""
-
-    publication_id: str
-    versions: Versions
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table at the target by its SQL name."""
-
-    schema: str
-    name: str
-
-    @property
-    def sql(self) -> str:
-        """The quoted name."""
-        return f"{quote(self.schema)}.{quote(self.name)}"
-
-    @property
-    def plain(self) -> str:
-        """The name as people and marks write it."""
-        return f"{self.schema}.{self.name}"
-
-
-@dataclass(frozen=True)
-class Found:
-    """Whether a table had to be made, or columns of it."""
-
-    is_new: bool
-    is_widened: bool
-
-
-def locate(publication: Publication, default_schema: str) -> Table:
-    """The table that a publication goes to."""
-    schema, dot, name = publication.table.partition(".")
-    return Table(schema, name) if dot else Table(default_schema, publication.table)
 
 
 def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
@@ -98,13 +49,18 @@ def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[
     return {str(name) for (name,) in columns}
 
 
+def lock(connection: psycopg.Connection[Any], table: Table) -> None:
+    """Let writers wait, a second job with the same target too; readers do not."""
+    execute(connection, f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+
+
 def prepare(
     connection: psycopg.Connection[Any],
     table: Table,
     columns: tuple[Column, ...],
     comments: dict[str, str],
     target: str,
-) -> Found:
+) -> None:
     """Make the table, or add the columns that it lacks."""
     present = find(connection, table, target)
     listed = [f"{c.sql} {c.type}" for c in columns]
@@ -118,13 +74,10 @@ def prepare(
         new = tuple(c for c in columns if c.name not in present)
         for column in new:
             execute(connection, f"ALTER TABLE {table.sql} ADD COLUMN {column.sql} {column.type}")
-        # Writers wait, a second job with the same target too; readers do not.
-        execute(connection, f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
     for column in new:
         if column.name in comments:
             text = _text(comments[column.name])
             execute(connection, f"COMMENT ON COLUMN {table.sql}.{column.sql} IS {text}")
-    return Found(is_new=present is None, is_widened=bool(new))
 
 
 def add_indexes(

@@ -37,15 +37,15 @@ class Published:
 
     @property
     def difference(self) -> str:
-        """SQL: the table of what `find_difference` found; each mart has its own to the commit."""
-        return f"temp.main.{quote(f'etl difference, {self.target}: {self.table}')}"
+        """SQL: the table of keys that differ, one for each table until the commit."""
+        return f"temp.main.{quote(f'etl difference: {self.target}: {self.table}')}"
 
     def read_id(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> str | None:
         """The id of the last publication, None when there is none or it had another shape."""
         if not exists(cursor, SCHEMA, "publications"):
             return None
         row = cursor.execute(
-            f"SELECT publication_id FROM {STATES} WHERE target = $1 AND table_name = $2 "  # noqa: S608
+            f"SELECT publication_id FROM {STATES} WHERE target = $1 AND table_name = $2 "
             "AND shape = $3",
             [self.target, self.table, shape],
         ).fetchone()
@@ -75,14 +75,14 @@ class Published:
             else:
                 same = " AND ".join(f"p.{quote(k)} = d.{quote(k)}" for k in key)
                 cursor.execute(
-                    f"DELETE FROM {self.rows} AS p USING {self.difference} AS d WHERE {same}"  # noqa: S608
+                    f"DELETE FROM {self.rows} AS p USING {self.difference} AS d WHERE {same}"
                 )
                 cursor.execute(
-                    f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {self.difference} "  # noqa: S608
+                    f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {self.difference} "
                     f"WHERE {HASH} IS NOT NULL"
                 )
             cursor.execute(
-                f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4)",  # noqa: S608
+                f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4)",
                 [self.target, self.table, shape, publication_id],
             )
             cursor.execute("COMMIT")
@@ -104,7 +104,7 @@ class Published:
         """
         if self.read_id(cursor, shape) is None or self.find_difference(cursor, mart, key):
             return False
-        counted = cursor.execute(f"SELECT count(*) FROM {self.rows}").fetchone()  # noqa: S608
+        counted = cursor.execute(f"SELECT count(*) FROM {self.rows}").fetchone()
         return not key or counted == (rows,)
 
     def find_difference(
@@ -116,17 +116,17 @@ class Published:
         """
         if not key:
             old = Relation(self.rows, ())
-            row = cursor.execute(f"SELECT * FROM {old.sql}").fetchone()  # noqa: S608
+            row = cursor.execute(f"SELECT * FROM {old.sql}").fetchone()
             return row != _bag(cursor, mart)
         keys = [quote(k) for k in key]
         cursor.execute(
-            f"CREATE OR REPLACE TEMP TABLE {self.difference} AS "  # noqa: S608
+            f"CREATE OR REPLACE TEMP TABLE {self.difference} AS "
             f"SELECT {', '.join(f'coalesce(n.{k}, o.{k}) AS {k}' for k in keys)}, n.{HASH} "
             f"FROM ({_state(mart, key)}) AS n FULL JOIN {self.rows} AS o "
             f"ON {' AND '.join(f'n.{k} = o.{k}' for k in keys)} "
             f"WHERE n.{HASH} IS DISTINCT FROM o.{HASH}"
         )
-        found = cursor.execute(f"SELECT 1 FROM {self.difference} LIMIT 1").fetchone()  # noqa: S608
+        found = cursor.execute(f"SELECT 1 FROM {self.difference} LIMIT 1").fetchone()
         return found is not None
 
 
@@ -134,11 +134,11 @@ def _state(mart: Relation, key: tuple[str, ...]) -> str:
     """SQL: what is remembered of a mart."""
     if not key:
         return (
-            "SELECT count(*) AS n, coalesce(sum(h::HUGEINT), 0)::VARCHAR AS total, "  # noqa: S608
+            "SELECT count(*) AS n, coalesce(sum(h::HUGEINT), 0)::VARCHAR AS total, "
             f"coalesce(bit_xor(h), 0) AS parity FROM (SELECT {row_hash(mart)} AS h FROM {mart.sql})"
         )
     keys = ", ".join(quote(k) for k in key)
-    return f"SELECT {keys}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"  # noqa: S608
+    return f"SELECT {keys}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"
 
 
 def _bag(cursor: duckdb.DuckDBPyConnection, mart: Relation) -> tuple[int, str, int]:

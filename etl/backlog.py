@@ -1,0 +1,39 @@
+"""What a source has on disk: packages that wait or are in quarantine, and when it was committed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from etl.settings import Settings
+
+
+def pending_packages(settings: Settings, source: str) -> list[str]:
+    """Load packages that wait for their commit, as dlt keeps them in its working directory."""
+    folder = settings.dlt_dir / source
+    return sorted(
+        {
+            p.name
+            for kind in ("normalize/extracted", "load/normalized")
+            for p in (folder / kind).glob("*")
+            if p.is_dir()
+        }
+    )
+
+
+def quarantined_packages(settings: Settings, source: str) -> list[str]:
+    """Load packages that could not be loaded and were moved out of the way."""
+    return sorted(p.name for p in (settings.data / "quarantine" / source).glob("*"))
+
+
+def last_commit(settings: Settings, source: str) -> datetime | None:
+    """When a load package of the source was committed last; None before the first."""
+    return changed_at(settings.dlt_dir / source / "last.json")
+
+
+def changed_at(path: Path) -> datetime | None:
+    """When a file was written last; None when there is none."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return None

@@ -1,0 +1,93 @@
+"""The places that the job writes: its disk, its lock, the warehouse, SQLMesh's state, targets."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from etl.doctor.findings import Finding, ask
+from etl.errors import ExitCode, ResourcesError
+from etl.runs import is_locked, lock_holder
+from etl.settings import Settings
+
+# Below this much free space a run may still go well, and the next one may not.
+LOW_DISK_BYTES = 1 << 30
+_GIB = 1 << 30
+
+
+def check_data_dir(settings: Settings) -> Iterator[Finding]:
+    """Can files be written where the job's are, and is there room?"""
+    folder = _existing(settings.data)
+    finding = ask("disk", "", lambda: _try_to_write(folder))
+    free = shutil.disk_usage(folder).free
+    if finding.code is ExitCode.OK and free < LOW_DISK_BYTES:
+        finding = Finding(
+            "disk", "", "warning", f"{folder}: only {free / _GIB:.2f} GiB are free",
+            "a full disk ends a run with 14; free some space",
+        )  # fmt: skip
+    yield finding
+
+
+def check_lock(settings: Settings) -> Iterator[Finding]:
+    """Is another run at work? The lock itself is not tried, so that none finds it taken."""
+    if not is_locked(settings):
+        yield Finding("lock", "", "ok", "free")
+        return
+    who = lock_holder(settings)
+    yield Finding(
+        "lock", "", "failed",
+        f"run {who.get('run_id') or '?'} (pid {who.get('pid')} on {who.get('host')}) holds it "
+        f"since {who.get('since')}",
+        "wait for it, or start with --wait-lock SECONDS", code=ExitCode.LOCKED,
+    )  # fmt: skip
+
+
+def check_warehouse(settings: Settings) -> Iterator[Finding]:
+    """Can the job's own database files be read?"""
+    for area, path in (("warehouse", settings.warehouse), ("state", settings.state)):
+        if not path.exists():
+            yield Finding(area, "", "ok", f"{path} is not made yet")
+        elif is_locked(settings):
+            yield Finding(area, "", "ok", f"{path} is in use by the run that holds the lock")
+        else:
+            yield ask(area, "", lambda path=path: _open(path))  # type: ignore[misc]
+
+
+def check_targets(settings: Settings) -> Iterator[Finding]:
+    """Can every target that a load names be written to, or logged in to?"""
+    from etl.targets import log_in
+
+    used = {load.target for load in settings.loads}
+    for name, target in settings.targets.items():
+        path = settings.target_path(target)
+        if name not in used:
+            yield Finding("target", name, "ok", "no load goes there")
+        elif path is not None:
+            yield ask("target", name, lambda path=path: _try_to_write(_existing(path.parent)))  # type: ignore[misc]
+        else:
+            yield ask("target", name, lambda name=name: log_in(settings, name))  # type: ignore[misc]
+
+
+def _open(path: Path) -> str:
+    from etl.warehouse import connect_read_only
+
+    with connect_read_only(path) as connection:
+        connection.execute("SELECT 1").fetchall()
+    return f"{path}, {path.stat().st_size / (1 << 20):,.1f} MiB"
+
+
+def _try_to_write(folder: Path) -> str:
+    from etl.warehouse import can_write
+
+    if not can_write(folder):
+        raise ResourcesError(
+            f"{folder}: the disk is full, or files may not be written there",
+            hint="free disk space or make the folder writable",
+        )
+    return f"{folder} is writable, {shutil.disk_usage(folder).free / _GIB:,.1f} GiB free"
+
+
+def _existing(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there already."""
+    return next(p for p in (folder, *folder.parents) if p.is_dir())

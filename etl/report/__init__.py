@@ -1,0 +1,1 @@
+"""What a run tells others when it is over: metrics and notifications."""

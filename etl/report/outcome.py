@@ -1,0 +1,143 @@
+"""Tells others how a run ended, in bounded time; what cannot be told is a warning, never a code."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from etl.errors import EtlError, causes
+from etl.records import RunRecord
+from etl.report.notification import about_refusal, about_run
+from etl.runs import past_runs, write_atomically
+from etl.settings import Metrics, Notify, Settings
+
+Redact = Callable[[str], str]
+
+
+class Message(NamedTuple):
+    """One request that tells something: what it is, how long it may take, and how it is sent."""
+
+    what: str
+    seconds: float
+    send: Callable[[], None]
+
+
+def tell_outcome(settings: Settings, record: RunRecord, redact: Redact) -> list[str]:
+    """Write and push the metrics of a finished run, notify whom it concerns; what went wrong.
+
+    Only of runs that publish: another environment or a dry run is a person's at a terminal.
+    """
+    if record.environment != "prod" or record.options.dry_run:
+        return []
+    warnings: list[str] = []
+    messages: list[Message] = []
+    if settings.textfile or settings.metrics.pushgateway:
+        from etl.report.metrics import as_text, measure
+
+        try:
+            text = as_text(measure(settings, record), redact)
+            if settings.metrics.pushgateway:
+                messages.append(_push(settings.metrics, record.job, text))
+            if settings.textfile:
+                write_atomically(settings.textfile, text)
+        except (EtlError, OSError) as e:
+            warnings.append(f"metrics: {e}")
+    if settings.notify.webhook:
+        notice = about_run(settings, record, _run_before(settings, record))
+        messages += [_notify(settings.notify, notice)] if notice else []
+    return warnings + _send(messages)
+
+
+def tell_refusal(settings: Settings, error: EtlError, redact: Redact) -> list[str]:
+    """Notify that a run could not begin: another holds the lock, data_dir is not writable."""
+    if settings.notify.webhook is None:
+        return []
+    notice = about_refusal(settings, error)
+    clean = {k: redact(v) if isinstance(v, str) else v for k, v in notice.items()}
+    return _send([_notify(settings.notify, clean)] if clean else [])
+
+
+def _run_before(settings: Settings, record: RunRecord) -> RunRecord | None:
+    runs = past_runs(settings, 20)
+    return next((r for r in runs if r.run_id < record.run_id and r.environment == "prod"), None)
+
+
+def _push(metrics: Metrics, job: str, text: str) -> Message:
+    def send() -> None:
+        import requests
+        from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+        password = metrics.password.get_secret_value() if metrics.password else ""
+        _check(
+            # PUT: what the run before said of sources and models that are gone is gone as well.
+            requests.put(
+                f"{str(metrics.pushgateway).rstrip('/')}/metrics/job/{job}",
+                data=text.encode(),
+                headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4},
+                auth=(metrics.username, password) if metrics.username else None,
+                timeout=metrics.timeout_seconds,
+                allow_redirects=False,
+            )
+        )
+
+    return Message("metrics: the Pushgateway", metrics.timeout_seconds, send)
+
+
+def _notify(notify: Notify, notice: dict[str, Any]) -> Message:
+    def send() -> None:
+        import requests
+
+        _check(
+            requests.post(
+                notify.webhook.get_secret_value() if notify.webhook else "",
+                data=json.dumps(notice).encode(),
+                headers={"Content-Type": "application/json"},
+                timeout=notify.timeout_seconds,
+                allow_redirects=False,
+            )
+        )
+
+    return Message("notification: the webhook", notify.timeout_seconds, send)
+
+
+class _RefusedError(Exception):
+    """The other side answered, and not that it is done."""
+
+
+def _check(response: Any) -> None:
+    if not 200 <= response.status_code < 300:
+        raise _RefusedError(f"answered {response.status_code}")
+
+
+def _send(messages: list[Message]) -> list[str]:
+    """Send all at once; the sentences about those that failed.
+
+    Each in a thread that is given up after its time: the library's timeouts count from the last
+    byte, and looking up a name has none.
+    """
+    results: dict[str, str] = {}
+
+    def attempt(message: Message) -> None:
+        try:
+            message.send()
+            results[message.what] = ""
+        except _RefusedError as e:
+            results[message.what] = str(e)
+        except Exception as e:  # noqa: BLE001  the run is over: nothing here may change its code
+            # Only the type: the text quotes the address, and that of a webhook is a secret.
+            results[message.what] = f"could not be reached ({type(causes(e)[-1]).__name__})"
+
+    threads = [threading.Thread(target=attempt, args=(m,), daemon=True) for m in messages]
+    for thread in threads:
+        thread.start()
+    begun = time.monotonic()
+    for message, thread in zip(messages, threads, strict=True):
+        thread.join(max(0.0, begun + message.seconds - time.monotonic()))
+    return [
+        f"{m.what} {problem}"
+        for m in messages
+        if (problem := results.get(m.what, f"gave no answer in {m.seconds:g} s"))
+    ]

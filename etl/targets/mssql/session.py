@@ -1,0 +1,184 @@
+"""One transaction at a SQL Server, as a load needs it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from etl.settings import Target
+from etl.targets.comparison import Changes
+from etl.targets.mssql import tables
+from etl.targets.mssql.address import read_address, write_address
+from etl.targets.mssql.columns import Column
+from etl.targets.mssql.driver import load_driver
+from etl.targets.mssql.failures import classify
+from etl.targets.mssql.refusals import refused_row
+from etl.targets.mssql.staging import stage
+from etl.targets.mssql.statements import Statements
+from etl.targets.publication import Publication
+from etl.targets.server.applying import apply, reconcile
+from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
+
+if TYPE_CHECKING:
+    import pyodbc
+
+CONNECT_SECONDS = 10
+LOCK_SECONDS = 60
+
+
+class MssqlSession:
+    """See `Session`."""
+
+    def __init__(self, connection: pyodbc.Connection, target: str) -> None:
+        self._connection, self._target = connection, target
+        self._columns: dict[Table, tuple[Column, ...]] = {}
+        self._versions: dict[Table, str | None] = {}
+
+    def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
+        """Look at the table; its writers wait from the first look at its versions on."""
+        self._columns[table] = columns
+        present = tables.find(self._connection, table, self._target)
+        if present is None:
+            return Found(is_new=True, is_narrow=True)
+        version = self._versions[table] = tables.version_column(present)
+        missing = tables.lacking(present, columns)
+        return Found(is_new=False, is_narrow=version is None or bool(missing))
+
+    def read_versions(self, table: Table) -> Versions:
+        """Rows and the sum of their `rowversion`."""
+        return tables.read_versions(self._connection, table, self._versions[table])
+
+    def fill(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        publication: Publication,
+        table: Table,
+        columns: tuple[Column, ...],
+        about: dict[str, str],
+        rows_sql: str,
+    ) -> Versions | None:
+        """Never: values get their final type in the staging table only."""
+        return None
+
+    def stage(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        columns: tuple[Column, ...],
+        rows_sql: str,
+        table: Table,
+        key: tuple[str, ...],
+    ) -> Staged[Column]:
+        """Arrays of parameters into a temporary table."""
+        name = uuid.uuid4().hex[:12]
+        return stage(
+            self._connection, cursor, name, columns, rows_sql, self._target, table.plain, key
+        )
+
+    def prepare(
+        self,
+        publication: Publication,
+        table: Table,
+        columns: tuple[Column, ...],
+        about: dict[str, str],
+    ) -> None:
+        """CREATE TABLE, or ALTER TABLE ... ADD."""
+        tables.prepare(self._connection, table, columns, about, self._target)
+        self._versions[table] = tables.version_column(self._present(table))
+
+    def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
+        """Delete, update, insert; the row that is refused is named."""
+        import pyodbc
+
+        savepoint = "etl_change"
+        present = self._present(change.table)
+        self._connection.execute(f"SAVE TRANSACTION {savepoint}")
+        try:
+            changes = apply(Statements(change), self._write, self._fetch_one, is_new=is_new)
+            self.add_indexes(change.table, change.publication)
+        except pyodbc.Error as error:
+            with suppress(pyodbc.Error):  # the server may have taken back all of it already
+                self._connection.execute(f"ROLLBACK TRANSACTION {savepoint}")
+            raise refused_row(self._connection, error, change, present, self._target) from error
+        return changes
+
+    def add_indexes(self, table: Table, publication: Publication) -> None:
+        """Primary key and indexes."""
+        columns = self._columns[table]
+        tables.add_indexes(self._connection, table, publication, columns, self._target)
+
+    def reconcile(self, change: Change[Column], mart_rows: int, rows: int) -> None:
+        """Compare table and staged rows."""
+        reconcile(Statements(change), self._fetch_one, mart_rows, rows, self._target)
+
+    def create_marks(self, schema: str) -> Table:
+        """The table of marks."""
+        return tables.create_marks(self._connection, schema, self._target)
+
+    def read_mark(self, marks: Table, table: Table) -> Mark | None:
+        """A table's mark."""
+        return tables.read_mark(self._connection, marks, table)
+
+    def write_mark(self, marks: Table, table: Table, model: str, mark: Mark) -> None:
+        """Set a table's mark."""
+        tables.write_mark(self._connection, marks, table, model, mark)
+
+    def count(self, table: Table) -> int:
+        """A table's rows."""
+        return tables.count(self._connection, table, self._target)
+
+    def commit(self) -> None:
+        """COMMIT."""
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        """ROLLBACK."""
+        self._connection.rollback()
+
+    def _present(self, table: Table) -> dict[str, tables.Present]:
+        return tables.find(self._connection, table, self._target) or {}
+
+    def _write(self, sql: str) -> int:
+        # Asked for: a trigger's own statements report their counts in place of ours.
+        return int(self._fetch_one(f"{sql}; SELECT ROWCOUNT_BIG()")[0])
+
+    def _fetch_one(self, sql: str) -> tuple[Any, ...]:
+        return tables.fetch_one(self._connection, sql)
+
+
+@contextmanager
+def open_session(target: Target, name: str) -> Iterator[MssqlSession]:
+    """A session at the target's address; what is not committed is rolled back.
+
+    Raises:
+        ConfigError: no driver, or a `dsn` that is none.
+        UnreachableError, AuthError: as the server, or the network, says.
+    """
+    attributes = read_address(target.dsn.get_secret_value() if target.dsn else "", name)
+    pyodbc, driver = load_driver(name)
+    # With FMTONLY the driver can look at temporary tables when it describes their parameters.
+    address = f"Driver={driver};APP=etl;UseFMTONLY=Yes;{write_address(attributes)}"
+    try:
+        connection = pyodbc.connect(address, timeout=CONNECT_SECONDS, autocommit=False)
+    except pyodbc.Error as error:
+        raise classify(error, name, "connecting") from error
+    try:
+        # What a row's failure ends is the statement: its key is found in the same transaction.
+        # Who only reads is never chosen as a deadlock's victim in our place.
+        connection.execute(
+            "SET NOCOUNT ON; SET XACT_ABORT OFF; SET DEADLOCK_PRIORITY LOW; "
+            "SET QUOTED_IDENTIFIER ON; SET ANSI_NULLS ON; SET ANSI_WARNINGS ON; "
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
+            f"SET LOCK_TIMEOUT {int(LOCK_SECONDS * 1000)}"
+        )
+        yield MssqlSession(connection, name)
+    except pyodbc.Error as error:
+        raise classify(error, name, "publishing") from error
+    finally:
+        with suppress(pyodbc.Error):  # a connection that was lost cannot be rolled back
+            connection.rollback()
+        with suppress(pyodbc.Error):
+            connection.close()

@@ -1,0 +1,146 @@
+"""Brings rows to a staging table: Arrow batches from DuckDB as arrays of parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from etl.errors import ReconciliationError
+from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
+from etl.targets.mssql.tables import fetch_one
+from etl.targets.server.refusals import refusal
+from etl.targets.server.session import ROW, Staged
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyodbc
+
+BATCH_ROWS = 8192
+# pyodbc makes room for the longest value of each column in every row of an array.
+ARRAY_BYTES = 16 << 20
+_LONGEST_BINARY = 8000
+_SCALAR_BYTES = 16
+
+
+def stage(
+    connection: pyodbc.Connection,
+    cursor: duckdb.DuckDBPyConnection,
+    name: str,
+    columns: tuple[Column, ...],
+    rows_sql: str,
+    target: str,
+    table: str,
+    key: tuple[str, ...],
+) -> Staged[Column]:
+    """Bring the rows of a FROM clause to a new staging table, and check that all came as sent.
+
+    `table` and `key` are what an error names. Raises LoadError, ReconciliationError, pyodbc.Error.
+    """
+    _refuse(cursor, columns, rows_sql, target, table, key)
+    raw, typed = f"#etl_sent_{name}", f"#etl_staged_{name}"
+    listed = ", ".join(f"{c.sql} {c.sent_type} NULL" for c in columns)
+    connection.execute(f"CREATE TABLE {raw} ({ROW} bigint IDENTITY(1,1) NOT NULL, {listed})")
+    rows, total = _send(connection, cursor, raw, columns, rows_sql)
+    found_rows, found = fetch_one(
+        connection, f"SELECT COUNT_BIG(*), COALESCE(SUM({found_share(columns)}), 0) FROM {raw}"
+    )
+    if (int(found_rows), int(found)) != (rows, total):
+        raise ReconciliationError(
+            f"{table} at target {target}: {found_rows} rows, checksum {int(found):x} arrived; "
+            f"{rows} rows, checksum {total:x} were sent",
+            subject=target,
+        )
+    # With their types: the server then knows how values spread when it plans the statements.
+    values = ", ".join(c.typed for c in columns)
+    connection.execute(f"SELECT {ROW} + 0 AS {ROW}, {values} INTO {typed} FROM {raw}")
+    connection.execute(f"DROP TABLE {raw}")
+    return Staged(typed, columns, rows)
+
+
+def _refuse(
+    cursor: duckdb.DuckDBPyConnection,
+    columns: tuple[Column, ...],
+    rows_sql: str,
+    target: str,
+    table: str,
+    key: tuple[str, ...],
+) -> None:
+    """Raise LoadError for a value that SQL Server does not have, before anything is sent."""
+    sql = first_refused(columns, rows_sql, key)
+    row = cursor.execute(sql).fetchone() if sql else None
+    if row is not None:
+        column = columns[int(row[0])]
+        raise refusal(
+            f"SQL Server has no such value of type {column.type}: {str(row[1])[:100]}",
+            table, target, column=column.name, key=dict(zip(key, map(str, row[2:]), strict=True)),
+        )  # fmt: skip
+
+
+def _send(
+    connection: pyodbc.Connection,
+    cursor: duckdb.DuckDBPyConnection,
+    raw: str,
+    columns: tuple[Column, ...],
+    rows_sql: str,
+) -> tuple[int, int]:
+    """Rows and checksum of what was sent."""
+    names = ", ".join(c.sql for c in columns)
+    places = ", ".join("?" * len(columns))
+    insert = f"INSERT INTO {raw} ({names}) VALUES ({places})"
+    rows, total = 0, 0
+    # Closed, not left by `with`: pyodbc commits when a cursor's block ends.
+    with closing(connection.cursor()) as sender:
+        sender.fast_executemany = True
+        for values, sizes in read_arrays(cursor, columns, rows_sql):
+            sender.setinputsizes([_input_size(c, s) for c, s in zip(columns, sizes, strict=True)])
+            sender.executemany(insert, values)
+            rows += len(values)
+            total += sum(share(columns, row) for row in values)
+    return rows, total
+
+
+def read_arrays(
+    cursor: duckdb.DuckDBPyConnection, columns: tuple[Column, ...], rows_sql: str
+) -> Iterator[tuple[list[tuple[Any, ...]], list[int]]]:
+    """Rows as they are sent, as many at once as fit an array, with each column's longest value.
+
+    Lengths are in UTF-16 units at most, or bytes; 0 for what has one size.
+    """
+    # 64-bit offsets: a batch of long texts may pass 2 GB.
+    cursor.execute("SET arrow_large_buffer_size = true")
+    values = ", ".join(f"{c.sent} AS c{i}" for i, c in enumerate(columns))
+    reader = cursor.execute(f"SELECT {values} FROM {rows_sql}").to_arrow_reader(BATCH_ROWS)
+    for batch in reader:
+        place = 0
+        while place < batch.num_rows:
+            sizes = _sizes(batch.slice(place), columns)
+            width = sum(2 * s if s else _SCALAR_BYTES for s in sizes)
+            some = batch.slice(place, max(1, ARRAY_BYTES // width))
+            place += some.num_rows
+            yield list(zip(*(c.to_pylist() for c in some.columns), strict=True)), sizes
+
+
+def _sizes(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> list[int]:
+    import pyarrow.compute as pc
+
+    # A character's bytes in UTF-8 are never fewer than its units in UTF-16.
+    return [
+        0 if c.is_float else max(1, pc.max(pc.binary_length(values)).as_py() or 0)
+        for c, values in zip(columns, batch.columns, strict=True)
+    ]
+
+
+def _input_size(column: Column, size: int) -> tuple[int, int, int]:
+    """What pyodbc shall take a column's parameters for; a size of 0 is `max`."""
+    import pyodbc
+
+    if column.is_float:
+        return (pyodbc.SQL_REAL, 24, 0) if column.type == "real" else (pyodbc.SQL_DOUBLE, 53, 0)
+    if column.is_binary:
+        return pyodbc.SQL_VARBINARY, size if size <= _LONGEST_BINARY else 0, 0
+    # One of few sizes: the server plans the statement anew for each.
+    rounded = next((n for n in (40, 400, LONGEST) if size <= n), 0)
+    return pyodbc.SQL_WVARCHAR, rounded, 0

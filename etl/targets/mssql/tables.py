@@ -1,0 +1,256 @@
+"""A target's tables: made when missing, widened by new columns, never dropped; and our marks.
+
+The server stamps each row that is written with a number that only grows, in a column of type
+`rowversion`. A table without one gets `etl_version`. So a mark is the number of rows and the sum of
+their versions: whoever changes a row afterwards changes one of the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from etl.errors import ConfigError
+from etl.targets.mssql.columns import Column
+from etl.targets.publication import Publication, quote
+from etl.targets.server.session import MARKS, Mark, Table, Versions
+from etl.warehouse import literal
+
+if TYPE_CHECKING:
+    import pyodbc
+
+VERSION = "etl_version"
+_MAX_NAME = 128
+# Of an extended property, in characters.
+_MAX_COMMENT = 3500
+_IN_CHARACTERS = {"nchar", "nvarchar"}
+_WITH_LENGTH = _IN_CHARACTERS | {"char", "varchar", "binary", "varbinary"}
+_WITH_SCALE = {"time", "datetime2", "datetimeoffset"}
+
+
+@dataclass(frozen=True)
+class Present:
+    """A column of a table that is there; `length` in characters or bytes, -1 for `max`."""
+
+    name: str
+    kind: str
+    length: int
+    precision: int
+    scale: int
+    is_nullable: bool
+
+    @property
+    def type(self) -> str:
+        """Its type as CREATE TABLE would write it."""
+        if self.kind in _WITH_LENGTH:
+            return f"{self.kind}({'max' if self.length < 0 else self.length})"
+        if self.kind in {"decimal", "numeric"}:
+            return f"{self.kind}({self.precision},{self.scale})"
+        return f"{self.kind}({self.scale})" if self.kind in _WITH_SCALE else self.kind
+
+
+def find(connection: pyodbc.Connection, table: Table, target: str) -> dict[str, Present] | None:
+    """The columns of a table, None when there is none. Raises ConfigError for a view."""
+    row = connection.execute(
+        "SELECT o.object_id, o.type FROM sys.objects AS o JOIN sys.schemas AS n "
+        "ON n.schema_id = o.schema_id WHERE n.name = ? AND o.name = ?",
+        table.schema, table.name,
+    ).fetchone()  # fmt: skip
+    if row is None:
+        return None
+    if str(row[1]).strip() != "U":
+        raise ConfigError(
+            f"{table.plain} at target {target} is no table",
+            subject=target,
+            hint="name another `table`",
+        )
+    found = connection.execute(
+        "SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable "
+        "FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id "
+        "WHERE c.object_id = ? ORDER BY c.column_id",
+        row[0],
+    ).fetchall()
+    return {c.name: c for c in (_present(*r) for r in found)}
+
+
+def _present(
+    name: str, kind: str, length: int, precision: int, scale: int, is_nullable: bool
+) -> Present:
+    halved = length // 2 if kind in _IN_CHARACTERS and length > 0 else length
+    return Present(name, kind, halved, precision, scale, bool(is_nullable))
+
+
+def version_column(present: dict[str, Present]) -> str | None:
+    """The column of row versions; a table has one at most."""
+    return next((c.name for c in present.values() if c.kind in {"timestamp", "rowversion"}), None)
+
+
+def lacking(present: dict[str, Present], columns: tuple[Column, ...]) -> tuple[Column, ...]:
+    """The columns that a table does not have."""
+    return tuple(c for c in columns if c.name not in present)
+
+
+def prepare(
+    connection: pyodbc.Connection,
+    table: Table,
+    columns: tuple[Column, ...],
+    comments: dict[str, str],
+    target: str,
+) -> None:
+    """Make the table, or add the columns that it lacks."""
+    present = find(connection, table, target)
+    version = f"{quote(VERSION)} rowversion"
+    if present is None:
+        _create_schema(connection, table.schema)
+        listed = ", ".join([*(c.declared for c in columns), version])
+        connection.execute(f"CREATE TABLE {table.sql} ({listed})")
+        new = columns
+        _comment(connection, table, None, comments.get("", ""))
+    else:
+        new = lacking(present, columns)
+        # Never NOT NULL: the rows that are there have no value yet.
+        added = [f"{c.sql} {c.type} NULL" for c in new]
+        added += [] if version_column(present) else [version]
+        if added:
+            connection.execute(f"ALTER TABLE {table.sql} ADD {', '.join(added)}")
+    for column in new:
+        _comment(connection, table, column.name, comments.get(column.name, ""))
+
+
+def _comment(connection: pyodbc.Connection, table: Table, column: str | None, text: str) -> None:
+    if not text:
+        return
+    levels = "@level0type = N'SCHEMA', @level0name = ?, @level1type = N'TABLE', @level1name = ?"
+    values = [text[:_MAX_COMMENT], table.schema, table.name]
+    if column is not None:
+        levels += ", @level2type = N'COLUMN', @level2name = ?"
+        values.append(column)
+    connection.execute(
+        f"EXEC sys.sp_addextendedproperty @name = N'MS_Description', @value = ?, {levels}", values
+    )
+
+
+def add_indexes(
+    connection: pyodbc.Connection,
+    table: Table,
+    publication: Publication,
+    columns: tuple[Column, ...],
+    target: str,
+) -> None:
+    """Make the primary key and the indexes that the configuration names and the table lacks."""
+    if publication.key and publication.primary_key and not _has_primary_key(connection, table):
+        present = find(connection, table, target) or {}
+        for column in (c for c in columns if c.name in publication.key):
+            theirs = present[column.name]
+            if theirs.is_nullable:
+                kind = column.type if theirs.length < 0 else theirs.type
+                connection.execute(
+                    f"ALTER TABLE {table.sql} ALTER COLUMN {column.sql} {kind} NOT NULL"
+                )
+        keys = ", ".join(quote(k) for k in publication.key)
+        connection.execute(f"ALTER TABLE {table.sql} ADD PRIMARY KEY ({keys})")
+    wanted = [i for i in publication.indexes if i not in read_indexes(connection, table)]
+    for names in wanted:
+        listed = ", ".join(quote(n) for n in names)
+        name = quote(index_name(table, names))
+        connection.execute(f"CREATE INDEX {name} ON {table.sql} ({listed})")
+
+
+def index_name(table: Table, columns: tuple[str, ...]) -> str:
+    """A name that says what is indexed; with a digest where that is too long to be told whole."""
+    name = "_".join(("ix", table.name, *columns))
+    if len(name) <= _MAX_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _MAX_NAME - 9]}_{digest}"
+
+
+def _has_primary_key(connection: pyodbc.Connection, table: Table) -> bool:
+    found = connection.execute(
+        "SELECT COUNT(*) FROM sys.indexes WHERE object_id = OBJECT_ID(?) AND is_primary_key = 1",
+        table.sql,
+    ).fetchone()
+    return bool(found and found[0])
+
+
+def read_indexes(connection: pyodbc.Connection, table: Table) -> set[tuple[str, ...]]:
+    """The columns of every index that can be used for all rows."""
+    found: dict[int, list[str]] = {}
+    for index, column in connection.execute(
+        "SELECT i.index_id, c.name FROM sys.indexes AS i "
+        "JOIN sys.index_columns AS k ON k.object_id = i.object_id AND k.index_id = i.index_id "
+        "JOIN sys.columns AS c ON c.object_id = k.object_id AND c.column_id = k.column_id "
+        "WHERE i.object_id = OBJECT_ID(?) AND i.is_disabled = 0 AND i.has_filter = 0 "
+        "AND k.is_included_column = 0 ORDER BY i.index_id, k.key_ordinal",
+        table.sql,
+    ).fetchall():
+        found.setdefault(int(index), []).append(str(column))
+    return {tuple(names) for names in found.values()}
+
+
+def read_versions(connection: pyodbc.Connection, table: Table, version: str | None) -> Versions:
+    """The table's rows and their versions; writers wait from now on, readers do not."""
+    total = f"SUM(CAST(CAST({quote(version)} AS bigint) AS decimal(38,0)))" if version else "NULL"
+    rows, found = fetch_one(
+        connection, f"SELECT COUNT_BIG(*), {total} FROM {table.sql} WITH (TABLOCK, HOLDLOCK)"
+    )
+    return Versions(int(rows), int(found or 0))
+
+
+def count(connection: pyodbc.Connection, table: Table, target: str) -> int:
+    """The table's rows; 0 when there is none."""
+    if find(connection, table, target) is None:
+        return 0
+    return int(fetch_one(connection, f"SELECT COUNT_BIG(*) FROM {table.sql}")[0])
+
+
+def create_marks(connection: pyodbc.Connection, schema: str, target: str) -> Table:
+    """The table of marks, made when it is missing."""
+    marks = Table(schema, MARKS)
+    if find(connection, marks, target) is None:
+        _create_schema(connection, schema)
+        connection.execute(
+            f"CREATE TABLE {marks.sql} (table_name nvarchar(300) NOT NULL PRIMARY KEY, "
+            'model nvarchar(300) NOT NULL, publication_id nvarchar(32) NOT NULL, "rows" bigint '
+            "NOT NULL, versions decimal(38,0) NOT NULL, published_at datetimeoffset(6) NOT NULL)"
+        )
+        about = "What etl published last in each table, and how its rows were then"
+        _comment(connection, marks, None, about)
+    return marks
+
+
+def read_mark(connection: pyodbc.Connection, marks: Table, table: Table) -> Mark | None:
+    """The mark of a table, None when it has none; a second job waits here for the first."""
+    row = connection.execute(
+        f'SELECT publication_id, "rows", versions FROM {marks.sql} WITH (UPDLOCK, HOLDLOCK) '
+        "WHERE table_name = ?",
+        table.plain,
+    ).fetchone()
+    return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
+
+
+def write_mark(
+    connection: pyodbc.Connection, marks: Table, table: Table, model: str, mark: Mark
+) -> None:
+    """Set the mark of a table."""
+    connection.execute(f"DELETE FROM {marks.sql} WHERE table_name = ?", table.plain)
+    connection.execute(
+        f'INSERT INTO {marks.sql} (table_name, model, publication_id, "rows", versions, '
+        "published_at) VALUES (?, ?, ?, ?, CAST(? AS decimal(38,0)), SYSDATETIMEOFFSET())",
+        table.plain, model, mark.publication_id, mark.versions.rows, str(mark.versions.total),
+    )  # fmt: skip
+
+
+def fetch_one(connection: pyodbc.Connection, sql: str) -> tuple[Any, ...]:
+    """The one row of a query that always has one."""
+    row = connection.execute(sql).fetchone()
+    assert row is not None, sql  # noqa: S101
+    return tuple(row)
+
+
+def _create_schema(connection: pyodbc.Connection, schema: str) -> None:
+    found = connection.execute("SELECT COUNT(*) FROM sys.schemas WHERE name = ?", schema).fetchone()
+    if not (found and found[0]):
+        # CREATE SCHEMA has to be a batch of its own, which EXEC makes of it.
+        connection.execute(f"EXEC({'N' + literal(f'CREATE SCHEMA {quote(schema)}')})")

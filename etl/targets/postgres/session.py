@@ -1,0 +1,150 @@
+"""One transaction at a PostgreSQL server, as a load needs it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from etl.settings import Target
+from etl.targets.comparison import Changes
+from etl.targets.postgres import tables
+from etl.targets.postgres.columns import Column
+from etl.targets.postgres.refusals import refused_row, refused_table
+from etl.targets.postgres.server import connected, execute, fetch_one
+from etl.targets.postgres.staging import fill, stage
+from etl.targets.postgres.statements import Statements
+from etl.targets.publication import Publication
+from etl.targets.server.applying import apply, reconcile
+from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
+
+if TYPE_CHECKING:
+    import psycopg
+
+
+class PostgresSession:
+    """See `Session`."""
+
+    def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
+        self._connection, self._target = connection, target
+
+    def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
+        """Look at the table; it is locked against writers."""
+        present = tables.find(self._connection, table, self._target)
+        if present is None:
+            return Found(is_new=True, is_narrow=True)
+        tables.lock(self._connection, table)
+        return Found(is_new=False, is_narrow=any(c.name not in present for c in columns))
+
+    def read_versions(self, table: Table) -> Versions:
+        """Rows and the sum of their xmin."""
+        return tables.read_versions(self._connection, table)
+
+    def fill(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        publication: Publication,
+        table: Table,
+        columns: tuple[Column, ...],
+        about: dict[str, str],
+        rows_sql: str,
+    ) -> Versions | None:
+        """COPY into a new table, unless a column has another type while it is staged."""
+        import psycopg
+
+        if any(c.staged_type != c.type for c in columns):
+            return None
+        self.prepare(publication, table, columns, about)
+        filled = fill(
+            self._connection, cursor, table, columns, rows_sql, self._target, publication.key
+        )
+        try:
+            self.add_indexes(table, publication)
+        except psycopg.Error as error:
+            raise refused_table(error, table.plain, self._target) from error
+        return filled
+
+    def stage(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        columns: tuple[Column, ...],
+        rows_sql: str,
+        table: Table,
+        key: tuple[str, ...],
+    ) -> Staged[Column]:
+        """COPY into a temporary table."""
+        name = f"etl staged {uuid.uuid4().hex[:12]}"
+        return stage(
+            self._connection, cursor, name, columns, rows_sql, self._target, table.plain, key
+        )
+
+    def prepare(
+        self,
+        publication: Publication,
+        table: Table,
+        columns: tuple[Column, ...],
+        about: dict[str, str],
+    ) -> None:
+        """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
+        tables.prepare(self._connection, table, columns, about, self._target)
+
+    def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
+        """Delete, update, insert; the row that is refused is named."""
+        import psycopg
+
+        try:
+            with self._connection.transaction():
+                changes = apply(Statements(change), self._write, self._fetch_one, is_new=is_new)
+                self.add_indexes(change.table, change.publication)
+                return changes
+        except psycopg.Error as error:
+            raise refused_row(self._connection, error, change, self._target) from error
+
+    def add_indexes(self, table: Table, publication: Publication) -> None:
+        """Primary key and indexes."""
+        tables.add_indexes(self._connection, table, publication)
+
+    def reconcile(self, change: Change[Column], mart_rows: int, rows: int) -> None:
+        """Compare table and staged rows."""
+        reconcile(Statements(change), self._fetch_one, mart_rows, rows, self._target)
+
+    def create_marks(self, schema: str) -> Table:
+        """The table of marks."""
+        return tables.create_marks(self._connection, schema, self._target)
+
+    def read_mark(self, marks: Table, table: Table) -> Mark | None:
+        """A table's mark."""
+        return tables.read_mark(self._connection, marks, table)
+
+    def write_mark(self, marks: Table, table: Table, model: str, mark: Mark) -> None:
+        """Set a table's mark."""
+        tables.write_mark(self._connection, marks, table, model, mark)
+
+    def count(self, table: Table) -> int:
+        """A table's rows."""
+        return tables.count(self._connection, table, self._target)
+
+    def commit(self) -> None:
+        """COMMIT."""
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        """ROLLBACK."""
+        self._connection.rollback()
+
+    def _write(self, sql: str) -> int:
+        return execute(self._connection, sql).rowcount
+
+    def _fetch_one(self, sql: str) -> tuple[Any, ...]:
+        return fetch_one(self._connection, sql)
+
+
+@contextmanager
+def open_session(target: Target, name: str) -> Iterator[PostgresSession]:
+    """A session at the target's address; see `connected`."""
+    dsn = target.dsn.get_secret_value() if target.dsn else ""
+    with connected(dsn, name) as connection:
+        yield PostgresSession(connection, name)

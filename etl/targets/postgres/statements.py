@@ -1,0 +1,48 @@
+"""The statements of a change, as PostgreSQL writes them."""
+
+from __future__ import annotations
+
+from etl.targets.postgres.columns import Column
+from etl.targets.server import applying
+
+
+class Statements(applying.Statements[Column]):
+    """PostgreSQL compares rows as wholes, NULL included, and updates from a second table."""
+
+    def value(self, column: Column) -> str:
+        """The staged value, jsonb made of its text."""
+        return column.unstaged
+
+    def same(self, column: Column, other: str) -> str:
+        """Plain equality: keys are never NULL."""
+        return f"t.{column.sql} = {other}.{column.sql}"
+
+    def theirs(self, column: Column) -> tuple[str, ...]:
+        """The value itself."""
+        return (f"t.{column.sql}",)
+
+    def ours(self, column: Column) -> tuple[str, ...]:
+        """The staged value in its final type."""
+        return (column.unstaged,)
+
+    @property
+    def differs(self) -> str:
+        """Compared as the types of both ask for."""
+        columns = self.staged.columns
+        theirs = ", ".join(part for c in columns for part in self.theirs(c))
+        ours = ", ".join(part for c in columns for part in self.ours(c))
+        return f"ROW({theirs}) IS DISTINCT FROM ROW({ours})"
+
+    @property
+    def delete_from(self) -> str:
+        """The table under its alias."""
+        return f"DELETE FROM {self.table} AS t"  # noqa: S608
+
+    def update(self, where: str = "1 = 1") -> str | None:
+        """Only rows that differ: a version of a row that stays the same is not written."""
+        if not self.assignments:
+            return None
+        return (
+            f"UPDATE {self.table} AS t SET {', '.join(self.assignments)} "  # noqa: S608
+            f"FROM {self.staged.sql} AS s WHERE {where} AND {self.same_key()} AND {self.differs}"
+        )

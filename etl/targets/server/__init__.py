@@ -1,0 +1,70 @@
+"""Publishes marts to a server: one transaction for all tables, and only what differs travels.
+
+Order of things (docs/adr/0011): stage, apply, compare and mark at the target, commit, then remember
+in the warehouse what was published. Killed anywhere, the next run finds a mark that is not the one
+it remembers, and sends the table whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic
+
+import duckdb
+
+from etl.records import LoadRun
+from etl.settings import Target
+from etl.targets.files import translating, warehouse_folder
+from etl.targets.publication import Publication, fold, take_order
+from etl.targets.server.loading import publish_staged, read_mart, stage
+from etl.targets.server.session import C, Server, locate
+
+
+@dataclass(frozen=True)
+class PublishTo(Generic[C]):
+    """Brings marts to servers of one kind; see `Publish`."""
+
+    server: Server[C]
+
+    def __call__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        target_name: str,
+        target: Target,
+        /,
+        publications: Iterable[Publication],
+        held_back: Iterable[Publication] = (),
+        *,
+        dry_run: bool = False,
+    ) -> list[LoadRun]:
+        """A dry run does all of it, to the comparison, and rolls it back."""
+        order = take_order(target_name, publications, held_back)
+        if not order.tables:
+            return []
+        with (
+            connection.cursor() as cursor,
+            translating(cursor, target_name, "publishing marts", warehouse_folder(cursor), "*.wal"),
+        ):
+            marts = [read_mart(self.server, cursor, p, target, target_name) for p in order.publish]
+            # Always in one order: two jobs must not wait for each other's tables.
+            marts.sort(key=lambda m: m.table.plain)
+            with self.server.connected(target, target_name) as session:
+                marks = session.create_marks(target.schema_name)
+                # All are staged before the first changes: who reads a table may have to wait then.
+                staged = [stage(session, cursor, mart, marks) for mart in marts]
+                done = [publish_staged(session, s, marks, target_name) for s in staged]
+                held = {
+                    fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold
+                }
+                if dry_run:
+                    session.rollback()
+                    runs = [
+                        d.run.model_copy(update={"status": "dry_run", "reconciled": False})
+                        for d in done
+                    ]
+                    return runs + order.held_runs(held)
+                session.commit()
+            for mart, loaded in zip(marts, done, strict=True):
+                loaded.remember(cursor, mart)
+        return [d.run for d in done] + order.held_runs(held)

@@ -1,0 +1,202 @@
+"""Changes a table to what was staged, by strategy, and compares the two afterwards.
+
+The statements are the same everywhere but for what `Statements` leaves open to a server's dialect.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Generic
+
+from etl.errors import ReconciliationError
+from etl.targets.comparison import Changes
+from etl.targets.server.session import C, Change, Table
+
+Rows = Callable[[str], int]
+FetchOne = Callable[[str], tuple[Any, ...]]
+
+
+class Statements(ABC, Generic[C]):
+    """The statements of one change in a server's dialect; `t` is the table, `s` what was staged."""
+
+    def __init__(self, change: Change[C]) -> None:
+        self.change = change
+        self.table = change.table.sql
+        self.staged = change.staged
+        self.key = change.publication.key
+
+    @abstractmethod
+    def value(self, column: C) -> str:
+        """SQL: a staged value in its final type."""
+
+    @abstractmethod
+    def same(self, column: C, other: str) -> str:
+        """SQL: a key's column is the same in `t` and in alias `other`."""
+
+    @abstractmethod
+    def theirs(self, column: C) -> tuple[str, ...]:
+        """SQL: of what a value of `t` is compared."""
+
+    @abstractmethod
+    def ours(self, column: C) -> tuple[str, ...]:
+        """SQL: the same of a staged value."""
+
+    @abstractmethod
+    def update(self, where: str = "1 = 1") -> str | None:
+        """SQL: rows of the table whose staged version differs; None if there is only a key."""
+
+    @property
+    @abstractmethod
+    def differs(self) -> str:
+        """SQL: `s` and `t` differ in some column."""
+
+    @property
+    @abstractmethod
+    def delete_from(self) -> str:
+        """SQL: the head of a deletion from the table as `t`."""
+
+    @property
+    def insert_into(self) -> str:
+        """SQL: the head of an insertion."""
+        return f"INSERT INTO {self.table}"
+
+    def same_key(self, other: str = "s") -> str:
+        """SQL: `t` and the row of the alias are the same row."""
+        by_name = {c.name: c for c in self.staged.columns}
+        return " AND ".join(self.same(by_name[k], other) for k in self.key)
+
+    @property
+    def assignments(self) -> list[str]:
+        """SQL: what an update sets."""
+        key = set(self.key)
+        return [f"{c.sql} = {self.value(c)}" for c in self.staged.columns if c.name not in key]
+
+    def insert(self, where: str = "1 = 1") -> str:
+        """SQL: staged rows that the table lacks (all of them, without a key)."""
+        names = ", ".join(c.sql for c in self.staged.columns)
+        ours = ", ".join(self.value(c) for c in self.staged.columns)
+        absent = (
+            f"NOT EXISTS (SELECT 1 FROM {self.table} AS t WHERE {self.same_key()})"
+            if self.key
+            else "1 = 1"
+        )
+        return (
+            f"{self.insert_into} ({names}) "
+            f"SELECT {ours} FROM {self.staged.sql} AS s WHERE {where} AND {absent}"
+        )
+
+    def delete(self, *, everything: bool) -> str:
+        """SQL: rows that left the mart, or all rows."""
+        if self.change.gone is not None:
+            return (
+                f"{self.delete_from} WHERE EXISTS "
+                f"(SELECT 1 FROM {self.change.gone.sql} AS g WHERE {self.same_key('g')})"
+            )
+        if everything:
+            # DELETE, not TRUNCATE: that shows an empty table to readers whose snapshot is older.
+            return self.delete_from
+        return (
+            f"{self.delete_from} WHERE NOT EXISTS "
+            f"(SELECT 1 FROM {self.staged.sql} AS s WHERE {self.same_key()})"
+        )
+
+    @property
+    def doubled(self) -> str:
+        """SQL: how many keys the table has more than once; only without a constraint on them."""
+        keys = ", ".join(part for c in self.staged.columns if c.name in self.key
+                         for part in self.theirs(c))  # fmt: skip
+        return (
+            f"SELECT count(*) FROM (SELECT 1 AS n FROM {self.table} AS t "
+            f"GROUP BY {keys} HAVING count(*) > 1) AS d"
+        )
+
+    @property
+    def compared(self) -> str:
+        """SQL: how many staged rows the table has by key, and how many of them differ."""
+        wrong = "1 = 0" if self.change.publication.strategy == "append_once" else self.differs
+        # In two steps: SQL Server sums up no expression that has a query in it.
+        pairs = (
+            f"SELECT CASE WHEN {wrong} THEN 1 ELSE 0 END AS n FROM {self.staged.sql} AS s "
+            f"JOIN {self.table} AS t ON {self.same_key()}"
+        )
+        return f"SELECT {_count()}, {_count('d.n = 1')} FROM ({pairs}) AS d"
+
+    @property
+    def missing(self) -> str:
+        """SQL: how many of the staged rows the table lacks, as bags of rows."""
+        theirs = [part for c in self.staged.columns for part in self.theirs(c)]
+        ours = [part for c in self.staged.columns for part in self.ours(c)]
+
+        def bag(parts: list[str], source: str) -> str:
+            named = ", ".join(f"{part} AS c{i}" for i, part in enumerate(parts))
+            return f"SELECT {named}, {_count()} AS n FROM {source} GROUP BY {', '.join(parts)}"
+
+        return (
+            f"SELECT {_count()} FROM ({bag(ours, f'{self.staged.sql} AS s')} "
+            f"EXCEPT {bag(theirs, f'{self.table} AS t')}) AS d"
+        )
+
+
+def _count(condition: str = "1 = 1") -> str:
+    """SQL: a count that does not end at 2^31 rows."""
+    return f"coalesce(sum(CASE WHEN {condition} THEN CAST(1 AS bigint) ELSE 0 END), 0)"
+
+
+def apply(statements: Statements[C], write: Rows, fetch_one: FetchOne, *, is_new: bool) -> Changes:
+    """Delete, update, insert, in this order; how many of each. Raises what the driver raises."""
+    strategy, key = statements.change.publication.strategy, statements.key
+    deleted = updated = 0
+    if strategy == "replace" and not is_new:
+        keyed = statements.change.gone is not None or bool(key)
+        # Somebody may have written a key twice into a table without a constraint on it.
+        doubled = (
+            keyed and statements.change.gone is None and int(fetch_one(statements.doubled)[0]) > 0
+        )
+        deleted = write(statements.delete(everything=doubled or not keyed))
+    if strategy != "append_once" and key and not is_new:
+        update = statements.update()
+        updated = write(update) if update else 0
+    return Changes(write(statements.insert()), updated, deleted)
+
+
+def check_rows(table: Table, mart_rows: int, rows: int, target: str) -> None:
+    """Raise ReconciliationError when a replaced table has more or fewer rows than its mart."""
+    if rows != mart_rows:
+        raise ReconciliationError(
+            f"{table.plain} at target {target}: {rows} rows after publishing, {mart_rows} in the "
+            "warehouse",
+            subject=target,
+            hint=_HINT,
+        )
+
+
+def reconcile(
+    statements: Statements[C], fetch_one: FetchOne, mart_rows: int, rows: int, target: str
+) -> None:
+    """Compare the table with what was staged and with the mart's count.
+
+    Rows that were not staged kept their version since they were compared, which the mark says.
+    Raises ReconciliationError.
+    """
+    where = f"{statements.change.table.plain} at target {target}"
+    if statements.change.publication.strategy == "replace":
+        check_rows(statements.change.table, mart_rows, rows, target)
+    sent = statements.staged.rows
+    if statements.key:
+        found, different = map(int, fetch_one(statements.compared))
+    else:
+        found, different = rows, int(fetch_one(statements.missing)[0])
+    if found != sent or different:
+        raise ReconciliationError(
+            f"{where}: {sent} rows were sent, {found} are there, {different} of them "
+            "with other values",
+            subject=target,
+            hint=_HINT,
+        )
+
+
+_HINT = (
+    "the target keeps its old rows; look for triggers, rules, row security and column types "
+    "that change what is written"
+)

@@ -1,0 +1,191 @@
+"""One mart and its table: whether the difference is known, what is sent, what is recorded."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Generic
+
+import duckdb
+
+from etl.records import LoadRun
+from etl.settings import Target
+from etl.targets.catalog import read_comments
+from etl.targets.choosing import choose
+from etl.targets.comparison import Changes, check_key, reading
+from etl.targets.publication import Publication, qualify, quote
+from etl.targets.relation import Relation, describe, query
+from etl.targets.server.applying import check_rows
+from etl.targets.server.published import HASH, Published
+from etl.targets.server.session import (
+    C,
+    Change,
+    Found,
+    Mark,
+    Server,
+    Session,
+    Table,
+    Versions,
+    locate,
+)
+
+
+@dataclass(frozen=True)
+class Mart(Generic[C]):
+    """One mart on its way to its table."""
+
+    publication: Publication
+    table: Table
+    relation: Relation
+    columns: tuple[C, ...]
+    comments: dict[str, str]
+    rows: int
+    memory: Published
+    shape: str
+    is_remembered: bool
+
+    @property
+    def keys(self) -> tuple[C, ...]:
+        """The columns of the key."""
+        by_name = {c.name: c for c in self.columns}
+        return tuple(by_name[k] for k in self.publication.key)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was done to one table, to be remembered after the commit."""
+
+    run: LoadRun
+    publication_id: str | None = None
+    whole: bool = False
+
+    def remember(self, cursor: duckdb.DuckDBPyConnection, mart: Mart[C]) -> None:
+        """Note in the warehouse what the target has now."""
+        if self.publication_id is not None:
+            mart.memory.write(
+                cursor, mart.relation, mart.publication.key, mart.shape, self.publication_id,
+                whole=self.whole,
+            )  # fmt: skip
+
+
+def read_mart(
+    server: Server[C],
+    cursor: duckdb.DuckDBPyConnection,
+    publication: Publication,
+    target: Target,
+    name: str,
+) -> Mart[C]:
+    """Look at a mart and check its key. Raises ConfigError, LoadError."""
+    table = locate(publication, target.schema_name)
+    with reading(publication, name):
+        (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
+        whole = describe(cursor, qualify(str(warehouse), publication.model))
+        publication, relation = choose(cursor, whole, publication, name)
+        (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
+        memory, shape = Published(name, table.plain), _shape(publication, relation)
+        is_remembered = memory.holds(cursor, relation, publication.key, shape, rows)
+        if not is_remembered:  # else its key is as good as it was then
+            check_key(cursor, relation, publication, name)
+        comments = read_comments(cursor, str(warehouse), publication.model)
+    columns = server.map_columns(cursor, relation, publication, name)
+    return Mart(publication, table, relation, columns, comments, rows, memory, shape, is_remembered)
+
+
+def _shape(publication: Publication, relation: Relation) -> str:
+    """Of what the remembered hashes are made; DuckDB's hash may change with its version."""
+    columns = [(c.name, c.type) for c in relation.columns]
+    return json.dumps([duckdb.__version__, publication.key, columns])
+
+
+@dataclass(frozen=True)
+class Prepared(Generic[C]):
+    """One table before anything that others see of it is changed.
+
+    `filled` is what a new table has now. Without that and without `change` it is as the mart is.
+    """
+
+    mart: Mart[C]
+    found: Found
+    rows: int
+    started: float
+    change: Change[C] | None = None
+    filled: Versions | None = None
+    whole: bool = False
+
+
+def stage(
+    session: Session[C],
+    cursor: duckdb.DuckDBPyConnection,
+    mart: Mart[C],
+    marks: Table,
+) -> Prepared[C]:
+    """Find out what differs and bring it to the server. Raises EtlError."""
+    started = time.perf_counter()
+    key, table, sent, gone = mart.publication.key, mart.table, mart.relation.sql, None
+    found = session.find(table, mart.columns)
+    mark = None if found.is_new or found.is_narrow else session.read_mark(marks, table)
+    if found.is_new:
+        # As long as its rows are the only ones, there is nothing to be compared with.
+        filled = session.fill(cursor, mart.publication, table, mart.columns, mart.comments, sent)
+        if filled is not None:
+            return Prepared(mart, found, filled.rows, started, filled=filled, whole=True)
+    rows, known = 0, False
+    if not found.is_new:
+        present = session.read_versions(table)
+        rows = present.rows
+        # Row by row what this job remembers of its last publication.
+        remembered = mart.memory.read_id(cursor, mart.shape)
+        known = mark is not None and mark == Mark(remembered or "", present)
+    if known and mart.is_remembered:
+        return Prepared(mart, found, rows, started)
+    whole = not (known and key)
+    if not whole:
+        difference = mart.memory.difference
+        same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
+        sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {difference} AS d ON {same})"
+        if mart.publication.strategy == "replace":
+            keys = f"(SELECT * FROM {difference} WHERE {HASH} IS NULL)"
+            gone = session.stage(cursor, mart.keys, keys, table, key)
+    staged = session.stage(cursor, mart.columns, sent, table, key)
+    return Prepared(
+        mart, found, rows, started, Change(table, mart.publication, staged, gone), whole=whole
+    )
+
+
+def publish_staged(session: Session[C], prepared: Prepared[C], marks: Table, target: str) -> Loaded:
+    """Change one table to what was staged of its mart, compare the two, and mark it."""
+    mart, change, after = prepared.mart, prepared.change, prepared.filled
+    publication, table = mart.publication, mart.table
+    if after is not None:
+        check_rows(table, mart.rows, after.rows, target)
+        changes = Changes(inserted=after.rows)
+    elif change is not None:
+        session.prepare(publication, table, mart.columns, mart.comments)
+        changes = session.apply(change, is_new=prepared.found.is_new)
+        after = session.read_versions(table)
+        session.reconcile(change, mart.rows, after.rows)
+    else:
+        session.add_indexes(table, publication)
+        return Loaded(_record(mart, target, Changes(), prepared.rows, prepared.started))
+    publication_id = uuid.uuid4().hex
+    session.write_mark(marks, table, publication.model, Mark(publication_id, after))
+    run = _record(mart, target, changes, after.rows, prepared.started)
+    return Loaded(run, publication_id, prepared.whole)
+
+
+def _record(mart: Mart[C], target: str, changes: Changes, rows: int, started: float) -> LoadRun:
+    return LoadRun(
+        model=mart.publication.model,
+        target=target,
+        table=mart.publication.table,
+        strategy=mart.publication.strategy,
+        status="unchanged" if changes == Changes() else "published",
+        inserted=changes.inserted,
+        updated=changes.updated,
+        deleted=changes.deleted,
+        rows_at_target=rows,
+        reconciled=True,
+        seconds=time.perf_counter() - started,
+    )

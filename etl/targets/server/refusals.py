@@ -1,0 +1,65 @@
+"""Finds and names the row that a server refuses, by trying ever fewer rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from etl.errors import LoadError
+
+E = TypeVar("E", bound=Exception)
+_MAX_VALUE = 100
+
+
+def first_refused(count: int, attempt: Callable[[int, int], E | None]) -> tuple[int, E] | None:
+    """The place of a row that is refused by itself; None when rows are only refused together.
+
+    `attempt` tries the rows from the first place up to the second, takes them back, and tells what
+    it failed with.
+    """
+    low, high = 0, count
+    error = attempt(low, high)
+    if error is None:
+        return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        if (found := attempt(low, middle)) is not None:
+            high = middle
+        elif (found := attempt(middle, high)) is not None:
+            low = middle
+        else:
+            return None
+        error = found
+    return low, error
+
+
+def refusal(
+    said: str,
+    table: str,
+    target: str,
+    *,
+    column: str | None,
+    key: Mapping[str, str],
+    constraint: str | None = None,
+) -> LoadError:
+    """The error of a row that cannot be published."""
+    named = ", ".join(f"{k} = {v[:_MAX_VALUE]}" for k, v in key.items())
+    where = f", row {named}" if named else ""
+    where += f", column {column}" if column else ""
+    where += f", constraint {constraint}" if constraint else ""
+    return LoadError(
+        f"table {table} at target {target}{where}: refused: {said}",
+        subject=target,
+        hint="correct the model, or the table at the target",
+    )
+
+
+def mismatch(table: str, target: str, wrong: list[tuple[str, str, str]], said: str) -> LoadError:
+    """The error of columns (name, type there, type in the mart) that do not go together."""
+    told = [f"{name} is {theirs} there and {ours} in the mart" for name, theirs, ours in wrong]
+    return LoadError(
+        f"table {table} at target {target}: {'; '.join(told) or 'refused'} ({said})",
+        subject=target,
+        hint="change the column there (ALTER TABLE ... ALTER COLUMN), or drop the table: the next "
+        "run makes it anew",
+    )

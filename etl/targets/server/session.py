@@ -1,0 +1,184 @@
+"""What a server has to be able to do for a load, and the values that this is said in.
+
+A session is one connection with one open transaction. Everything that happens to one target in a
+run happens in one session, and is visible to others with its commit only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import duckdb
+
+from etl.settings import Target
+from etl.targets.comparison import Changes
+from etl.targets.publication import Publication, quote
+from etl.targets.relation import Relation
+
+MARKS = "etl_publications"
+# The number of a staged row, under a name that no mart has.
+ROW = '"etl: row"'
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name and its type at the target."""
+
+    name: str
+    type: str
+
+    @property
+    def sql(self) -> str:
+        """The quoted name."""
+        return quote(self.name)
+
+
+C = TypeVar("C", bound=Column)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """How many rows a table has, and the sum of what the server stamps on each that is written."""
+
+    rows: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the target says about a table: the publication it holds, and its rows' versions."""
+
+    publication_id: str
+    versions: Versions
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table at the target by its SQL name."""
+
+    schema: str
+    name: str
+
+    @property
+    def sql(self) -> str:
+        """The quoted name."""
+        return f"{quote(self.schema)}.{quote(self.name)}"
+
+    @property
+    def plain(self) -> str:
+        """The name as people and marks write it."""
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whether a table has to be made, or columns of it."""
+
+    is_new: bool
+    is_narrow: bool
+
+
+@dataclass(frozen=True)
+class Staged(Generic[C]):
+    """A staging table at the target, gone with the session: its SQL name and its rows."""
+
+    sql: str
+    columns: tuple[C, ...]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Change(Generic[C]):
+    """What shall happen to one table.
+
+    `staged` holds rows of the mart: all of them, or (with `gone`) those that came or changed.
+    `gone` holds the keys of rows that left the mart since the last publication.
+    """
+
+    table: Table
+    publication: Publication
+    staged: Staged[C]
+    gone: Staged[C] | None = None
+
+
+class Session(Protocol[C]):
+    """One open transaction at a server. Methods raise EtlError, or what the driver raises."""
+
+    def find(self, table: Table, columns: tuple[C, ...]) -> Found:
+        """Look at a table and keep its writers out until the end; ConfigError for a view."""
+
+    def read_versions(self, table: Table) -> Versions:
+        """A table's rows and their versions."""
+
+    def fill(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        publication: Publication,
+        table: Table,
+        columns: tuple[C, ...],
+        about: dict[str, str],
+        rows_sql: str,
+    ) -> Versions | None:
+        """Make a table that is missing, bring rows of the warehouse straight into it, index it.
+
+        Checked as `stage` checks. None, and nothing done, where rows have to be staged first.
+        """
+
+    def stage(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        columns: tuple[C, ...],
+        rows_sql: str,
+        table: Table,
+        key: tuple[str, ...],
+    ) -> Staged[C]:
+        """Bring rows of the warehouse to a new staging table, and check that all came as sent."""
+
+    def prepare(
+        self, publication: Publication, table: Table, columns: tuple[C, ...], about: dict[str, str]
+    ) -> None:
+        """Make the table, or the columns that it lacks; `about` is what the mart says of them."""
+
+    def apply(self, change: Change[C], *, is_new: bool) -> Changes:
+        """Change the table to what was staged, then make its keys and indexes."""
+
+    def add_indexes(self, table: Table, publication: Publication) -> None:
+        """Make the primary key and the indexes that the configuration names and a table lacks."""
+
+    def reconcile(self, change: Change[C], mart_rows: int, rows: int) -> None:
+        """Compare the table with what was staged; see `applying.reconcile`."""
+
+    def create_marks(self, schema: str) -> Table:
+        """The table of marks, made when it is missing."""
+
+    def read_mark(self, marks: Table, table: Table) -> Mark | None:
+        """The mark of a table, None when it has none."""
+
+    def write_mark(self, marks: Table, table: Table, model: str, mark: Mark) -> None:
+        """Set the mark of a table."""
+
+    def count(self, table: Table) -> int:
+        """A table's rows; 0 when there is none."""
+
+    def commit(self) -> None:
+        """Make all of it visible."""
+
+    def rollback(self) -> None:
+        """Take all of it back."""
+
+
+@dataclass(frozen=True)
+class Server(Generic[C]):
+    """A kind of server: how to reach one, and the types that a mart's columns have there."""
+
+    connected: Callable[[Target, str], AbstractContextManager[Session[C]]]
+    map_columns: Callable[[duckdb.DuckDBPyConnection, Relation, Publication, str], tuple[C, ...]]
+
+
+def locate(publication: Publication, default_schema: str) -> Table:
+    """The table that a publication goes to."""
+    schema, dot, name = publication.table.partition(".")
+    return Table(schema, name) if dot else Table(default_schema, publication.table)

@@ -1,0 +1,221 @@
+"""Servers as targets for the tests that hold at each of them: a database, and a warehouse beside.
+
+What a test says in SQL is the same everywhere but for what stands here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from pydantic import SecretStr
+
+from etl.records import LoadRun
+from etl.settings import Target
+from etl.targets import SERVER_TARGETS, Publication
+from tests.postgres_server import Server
+from tests.sql_server import server_dsn
+
+A = Publication("marts.a", "a", ("id",))
+B = Publication("marts.b", "reports.b")
+
+
+class Place(ABC):
+    """An empty database that the job's user may do everything in."""
+
+    kind: str
+    schema: str
+    # Types of a table that somebody else made.
+    text: str
+
+    def __init__(self, warehouse: duckdb.DuckDBPyConnection) -> None:
+        self.warehouse = warehouse
+
+    @property
+    @abstractmethod
+    def dsn(self) -> str:
+        """Its address."""
+
+    @abstractmethod
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run statements as somebody who may do anything."""
+
+    @abstractmethod
+    def versions(self, table: str) -> dict[Any, Any]:
+        """What the server stamps on each row, by id."""
+
+    @abstractmethod
+    def indexes(self, table: str) -> int:
+        """How many a table has."""
+
+    @property
+    def target(self) -> Target:
+        return Target.model_validate({"kind": self.kind, "dsn": SecretStr(self.dsn)})
+
+    def publish(self, *publications: Publication, **options: Any) -> dict[str, LoadRun]:
+        publish = SERVER_TARGETS[self.kind]
+        runs = publish(self.warehouse, self.name, self.target, publications, **options)
+        return {r.table: r for r in runs}
+
+    @property
+    def name(self) -> str:
+        return "there"
+
+    def make(self, columns: str) -> None:
+        """Make table `a` as somebody else would; `text` stands for a text of any length."""
+        self.query(f"CREATE TABLE a ({columns.replace('text', self.text)})")
+
+    def exists(self, table: str) -> bool:
+        schema, _, name = table.rpartition(".")
+        found = self.query(
+            "SELECT count(*) FROM information_schema.tables "
+            f"WHERE table_schema = '{schema or self.schema}' AND table_name = '{name}'"
+        )
+        return found == [(1,)]
+
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.query("SELECT id, v FROM a ORDER BY id")
+
+    def count(self, table: str) -> int:
+        ((found,),) = self.query(f"SELECT count(*) FROM {table}")
+        return int(found)
+
+    def mart(self) -> list[tuple[Any, ...]]:
+        return self.warehouse.execute("SELECT id, v FROM marts.a ORDER BY ALL").fetchall()
+
+    def change(self, sql: str) -> None:
+        self.warehouse.execute(sql)
+
+
+class Postgres(Place):
+    """A new database of the tests' own server."""
+
+    kind, schema, text = "postgres", "public", "text"
+
+    def __init__(self, server: Server, warehouse: duckdb.DuckDBPyConnection) -> None:
+        super().__init__(warehouse)
+        self.server, self.database = server, server.create_database()
+
+    @property
+    def name(self) -> str:
+        return "pg"
+
+    @property
+    def dsn(self) -> str:
+        return self.server.dsn(self.database)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.server.admin(self.database) as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def make(self, columns: str) -> None:
+        super().make(columns)
+        self.query("ALTER TABLE a OWNER TO etl")
+
+    def versions(self, table: str) -> dict[Any, Any]:
+        return dict(self.query(f"SELECT id, xmin::text FROM {table}"))
+
+    def indexes(self, table: str) -> int:
+        return len(self.query(f"SELECT 1 FROM pg_indexes WHERE tablename = '{table}'"))
+
+
+class SqlServer(Place):
+    """The database that the variable names, emptied."""
+
+    kind, schema, text = "mssql", "dbo", "nvarchar(max)"
+
+    def __init__(self, dsn: str, warehouse: duckdb.DuckDBPyConnection) -> None:
+        super().__init__(warehouse)
+        self._dsn = dsn
+        self._connection = self.connect()
+        for type_, name in self.query(
+            "SELECT CASE o.type WHEN 'V' THEN 'VIEW' WHEN 'U' THEN 'TABLE' WHEN 'TR' THEN "
+            "'TRIGGER' ELSE 'FUNCTION' END, n.name + '.' + o.name FROM sys.objects o "
+            "JOIN sys.schemas n ON n.schema_id = o.schema_id "
+            "WHERE o.type IN ('U', 'V', 'TR', 'FN') AND n.name IN ('dbo', 'reports') "
+            "ORDER BY CASE o.type WHEN 'TR' THEN 1 WHEN 'V' THEN 2 WHEN 'U' THEN 3 ELSE 4 END, "
+            "o.create_date DESC"
+        ):
+            self.query(f"DROP {type_} {name}")
+
+    def connect(self) -> Any:
+        """A connection that commits each statement."""
+        from etl.targets.mssql.address import read_address, write_address
+        from etl.targets.mssql.driver import load_driver
+
+        pyodbc, driver = load_driver("test")
+        address = write_address(read_address(self._dsn, "test"))
+        return pyodbc.connect(f"Driver={driver};{address}", autocommit=True)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @property
+    def dsn(self) -> str:
+        return self._dsn
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        cursor = self._connection.execute(sql)
+        rows = [tuple(r) for r in cursor.fetchall()] if cursor.description else []
+        cursor.close()
+        return rows
+
+    def versions(self, table: str) -> dict[Any, Any]:
+        return dict(self.query(f"SELECT id, CAST(etl_version AS bigint) FROM {table}"))
+
+    def indexes(self, table: str) -> int:
+        return len(
+            self.query(
+                f"SELECT 1 FROM sys.indexes WHERE object_id = OBJECT_ID('{table}') AND index_id > 0"
+            )
+        )
+
+
+def counts(run: LoadRun) -> tuple[str, int, int, int, int, bool]:
+    return (
+        run.status,
+        run.inserted,
+        run.updated,
+        run.deleted,
+        run.rows_at_target,
+        run.reconciled,
+    )
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    connection = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("""
+        CREATE SCHEMA marts; CREATE SCHEMA base;
+        CREATE TABLE base.a AS SELECT i AS id, 'v' || i AS v FROM range(10) AS r(i);
+        CREATE TABLE base.b AS SELECT i % 3 AS n FROM range(6) AS r(i);
+        CREATE VIEW marts.a AS SELECT * FROM base.a;
+        CREATE VIEW marts.b AS SELECT * FROM base.b;
+    """)
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def pg(postgres: Server, warehouse: duckdb.DuckDBPyConnection) -> Postgres:
+    return Postgres(postgres, warehouse)
+
+
+@pytest.fixture
+def mssql(warehouse: duckdb.DuckDBPyConnection) -> Iterator[SqlServer]:
+    place = SqlServer(server_dsn(), warehouse)
+    yield place
+    place.close()
+
+
+@pytest.fixture(params=["pg", "mssql"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Every kind of server that there is a test server for."""
+    found: Place = request.getfixturevalue(request.param)
+    return found

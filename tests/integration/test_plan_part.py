@@ -1,0 +1,118 @@
+"""`etl plan` loads what a change reaches, and says what it would say of the whole project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from etl.planning import show_plan
+from etl.project.partial import find_part
+from tests.integration.projects import FILES, Shop
+
+TOTALS, CUSTOMERS, ITEMS = (f"sqlmesh/models/{m}.sql" for m in ("totals", "customers", "items"))
+CUSTOMERS_READ = "FROM marts.totals"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, template: Shop) -> Shop:
+    return template.copy(tmp_path_factory.mktemp("part") / "shop")
+
+
+def touch_nothing(shop: Shop) -> None:
+    """The project as it was built."""
+
+
+def change_a_mart(shop: Shop) -> None:
+    shop.edit(TOTALS, "SUM(amount)", "2 * SUM(amount)")
+
+
+def add_a_column(shop: Shop) -> None:
+    shop.edit(ITEMS, "COUNT(*)::BIGINT AS n", "COUNT(*)::BIGINT AS n, MIN(id)::BIGINT AS first_id")
+
+
+def describe(shop: Shop) -> None:
+    shop.edit(ITEMS, "grain name", "grain name, description 'Things'")
+
+
+def declare_a_column(shop: Shop) -> None:
+    shop.edit(
+        "sqlmesh/external_models/shop.yaml", "amount: BIGINT,", "amount: BIGINT, tip: BIGINT,"
+    )
+
+
+def read_another_model(shop: Shop) -> None:
+    shop.edit(CUSTOMERS, CUSTOMERS_READ, f"{CUSTOMERS_READ} CROSS JOIN marts.items")
+
+
+def rename_a_model(shop: Shop) -> None:
+    shop.edit(ITEMS, "name marts.items", "name marts.things")
+
+
+def add_a_model(shop: Shop) -> None:
+    shop.write("sqlmesh/models/more.sql", "MODEL (name marts.more); SELECT 1 AS one")
+
+
+def remove_a_model(shop: Shop) -> None:
+    (shop.folder / ITEMS).unlink()
+
+
+def add_an_audit(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/audits/all_paid.sql",
+        "AUDIT (name all_paid, standalone TRUE); SELECT * FROM marts.totals WHERE amount = 0",
+    )
+
+
+# What is loaded, or None for the whole project.
+EDITS: list[tuple[Callable[[Shop], None], set[str] | None]] = [
+    (touch_nothing, set()),
+    (change_a_mart, {"totals", "customers"}),
+    (add_a_column, {"items"}),
+    (describe, {"items"}),
+    (
+        declare_a_column,
+        {"stg_shop__orders", "stg_shop__orders__items", "totals", "customers", "items"},
+    ),
+    (read_another_model, {"customers"}),
+    (rename_a_model, {"items"}),
+    (add_a_model, None),
+    (remove_a_model, None),
+    (add_an_audit, None),
+]
+
+
+@pytest.mark.parametrize(("edit", "loaded"), EDITS, ids=[e.__name__ for e, _ in EDITS])
+def test_a_part_tells_what_the_whole_would(
+    shop: Shop, edit: Callable[[Shop], None], loaded: set[str] | None
+) -> None:
+    noted = shop.data / "cache" / "built_prod.json"
+    kept = noted.read_bytes()
+    edit(shop)
+    try:
+        part = find_part(shop.settings, "prod", frozenset())
+        names = part and {name.split('"')[-2] for name in part.models}
+        assert names == loaded
+        told = show_plan(shop.settings, "prod", 0)
+        noted.unlink()
+        assert told == show_plan(shop.settings, "prod", 0)
+        assert len(told) > 1 or edit in (touch_nothing, add_an_audit)
+    finally:
+        noted.write_bytes(kept)
+        for path, text in FILES.items():
+            shop.write(path, text)
+        for path in ("sqlmesh/models/more.sql", "sqlmesh/audits/all_paid.sql"):
+            (shop.folder / path).unlink(missing_ok=True)
+
+
+def test_what_somebody_else_built_is_looked_at_whole(shop: Shop, tmp_path: Path) -> None:
+    other = shop.copy(tmp_path / "shop")
+    assert find_part(other.settings, "prod", frozenset()) is not None
+    change_a_mart(other)
+    other.etl("plan", "--apply", ETL_TRANSFORM__APPROVE="auto")
+    (other.data / "cache" / "built_prod.json").write_bytes(
+        (shop.data / "cache" / "built_prod.json").read_bytes()
+    )
+    assert find_part(other.settings, "prod", frozenset()) is None
+    assert find_part(other.settings, "dev_ann", frozenset()) is None
