@@ -20,15 +20,15 @@ RUN --mount=type=secret,id=ca,required=false \
     --mount=type=secret,id=pip,required=false \
     if [ -f /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
     && if [ -f /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi \
-    && set -- requirements/runtime.txt \
-    && for extra in $(echo "$EXTRAS" | tr ',' ' '); do \
+    && echo "-r requirements/runtime.txt" > locks \
+    && IFS=, \
+    && for extra in $EXTRAS; do \
          if [ ! -f "requirements/$extra.txt" ]; then echo "EXTRAS: no such extra: $extra" >&2; exit 2; fi; \
-         set -- "$@" "requirements/$extra.txt"; \
+         echo "-r requirements/$extra.txt" >> locks; \
        done \
-    && echo "$@" > locks \
     && python3 -m venv /opt/etl \
     && python3 -m venv /opt/build \
-    && /opt/etl/bin/python -m pip install --quiet --no-compile --require-hashes $(printf -- '-r %s ' "$@") \
+    && xargs -a locks /opt/etl/bin/python -m pip install --quiet --no-compile --require-hashes \
     && /opt/build/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY etl etl
@@ -38,7 +38,7 @@ RUN /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-i
     && /opt/etl/bin/python -m pip install --quiet --no-compile --no-index --no-deps dist/*.whl \
     && /opt/etl/bin/python -m pip check \
     && /opt/etl/bin/python -m pip uninstall --quiet --yes pip \
-    && /opt/etl/bin/python deploy/image/sbom.py --complete --version "$VERSION" $(cat locks) > /opt/etl/sbom.cdx.json \
+    && xargs -a locks /opt/etl/bin/python deploy/image/sbom.py --complete --version "$VERSION" > /opt/etl/sbom.cdx.json \
     && /opt/etl/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/etl/lib \
     && /opt/etl/bin/python deploy/image/slim.py /opt/etl/lib/python3.*/site-packages
 

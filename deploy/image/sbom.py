@@ -1,6 +1,6 @@
 """The bill of materials of an environment: CycloneDX 1.6 JSON from the locked requirements.
 
-    python sbom.py [--complete] [--version VERSION] REQUIREMENTS... > sbom.cdx.json
+    python sbom.py [--complete] [--version VERSION] -r REQUIREMENTS... > sbom.cdx.json
 
 Run it by the environment's own interpreter. What the lock names for this platform must be installed
 in the version that it names; with --complete nothing else may be. Same lock, same bytes.
@@ -26,12 +26,12 @@ OURS = "etl-job"
 def main() -> None:
     """Write the bill to standard output, or say how lock and environment differ."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("requirements", nargs="+", type=Path)
+    parser.add_argument("-r", "--requirement", action="append", required=True, type=Path)
     parser.add_argument("--complete", action="store_true")
     parser.add_argument("--version", default="0.0.0")
     arguments = parser.parse_args()
     locked: dict[str, tuple[str, list[str]]] = {}
-    for file in arguments.requirements:
+    for file in arguments.requirement:
         locked |= read_lock(file.read_text(encoding="utf-8"))
     installed = {canonicalize_name(d.name): d for d in metadata.distributions()}
     found = {name: d.version for name, d in installed.items()}

@@ -9,6 +9,7 @@ with what is left. A pattern that matches nothing is an error: a library moved, 
 from __future__ import annotations
 
 import shutil
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,10 +31,13 @@ UNUSED = {
     "numpy/f2py": "Fortran compiler's front end",
     "numpy/**/*.a": "static libraries, to build against NumPy",
     "numpy/_core/include": "headers, likewise",
+    "numpy/_core/_simd.*": "what NumPy's tests see of its kernels",
 }
 # Byte code of what a run does not import; the source stays, so that it works all the same.
 NOT_IMPORTED = (
-    "dateparser_data", "git", "gitdb", "ipywidgets", "jedi", "prompt_toolkit", "psutil",
+    "IPython/terminal", "dateparser/data", "dateparser_data", "dlt/_workspace",
+    "duckdb/experimental", "git", "gitdb", "ipywidgets", "jedi", "numpy/polynomial",
+    "pandas/plotting", "parso", "prompt_toolkit", "psutil", "pydantic/v1", "pygments/formatters",
     "pygments/lexers", "pygments/styles", "setuptools", "sqlmesh/dbt", "sqlmesh/lsp", "sqlmesh_dbt",
     "wcwidth",
 )  # fmt: skip
@@ -49,6 +53,8 @@ def main(site_packages: Path) -> None:
             )
         tell(sum(map(remove, found)), pattern, reason)
     tell(sum(map(link, copies(site_packages / "pyarrow"))), "pyarrow/*.so", "copies of one library")
+    libraries = [f for f in site_packages.rglob("*.so*") if f.is_file() and not f.is_symlink()]
+    tell(sum(map(strip, libraries)), "*.so", "symbols that only a linker or debugger reads")
     caches = [c for name in NOT_IMPORTED for c in (site_packages / name).rglob("__pycache__")]
     tell(sum(map(remove, caches)), "__pycache__", "byte code of what is not imported")
 
@@ -82,6 +88,25 @@ def link(pair: tuple[Path, Path]) -> int:
     size = remove(other)
     other.symlink_to(real.name)
     return size
+
+
+def strip(library: Path) -> int:
+    """Bytes cut off behind the last segment: section headers and symbol tables.
+
+    What a loader maps is named by the program headers of an ELF file, and nothing else. `strip`
+    would do more, but a slim base image has none, and what apt brings is not locked.
+    """
+    data = bytearray(library.read_bytes())
+    if data[:6] != b"\x7fELF\2\1":  # 64 bits, little-endian: every platform with wheels here
+        return 0
+    (headers,) = struct.unpack_from("<Q", data, 32)
+    size, count = struct.unpack_from("<HH", data, 54)
+    segments = (struct.unpack_from("<8xQ16xQ", data, headers + i * size) for i in range(count))
+    end = max(headers + count * size, *(offset + length for offset, length in segments))
+    struct.pack_into("<Q", data, 40, 0)  # where the section headers are
+    struct.pack_into("<2H", data, 60, 0, 0)  # how many, and which one names them
+    library.write_bytes(data[:end])
+    return len(data) - end
 
 
 if __name__ == "__main__":

@@ -3,6 +3,13 @@
 
 # The image under test; `deploy/test/image` builds it.
 IMAGE=localhost/etl:test
+BASE=localhost/etl-base:test
+# Images and containers of these tests stand in a store of their own, beside whatever the machine has.
+STORE=(--root "${ETL_TEST_STORE:-/var/tmp/etl-containers}/images" --runroot "${ETL_TEST_STORE:-/var/tmp/etl-containers}/run"
+  --storage-driver overlay)
+
+# Without systemd, a daemon or a user session: as it is in a build machine's container.
+podman() { command podman "${STORE[@]}" --runtime runc --cgroup-manager cgroupfs --events-backend none "$@"; }
 
 title() { printf '\n=== %s\n' "$*"; }
 say() { printf '%s\n' "$*"; }
@@ -25,3 +32,7 @@ need() {
   [[ -n ${APT_UPDATED-} ]] || { apt-get update -qq && export APT_UPDATED=1; }
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$package" >/dev/null
 }
+
+# Seconds since the epoch with a fraction, for what takes less than a second.
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
