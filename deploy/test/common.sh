@@ -36,3 +36,13 @@ need() {
 # Seconds since the epoch with a fraction, for what takes less than a second.
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
+
+# The tools that only these tests need, from requirements/deploy.txt; made once.
+TOOLS=.cache/deploy
+tools() {
+  [[ $TOOLS/.stamp -nt requirements/deploy.txt ]] && return
+  say "installing requirements/deploy.txt into $TOOLS"
+  .venv/bin/python -m venv --clear "$TOOLS" &&
+    "$TOOLS/bin/python" -m pip install -qq --no-input --disable-pip-version-check --require-hashes \
+      -r requirements/deploy.txt && touch "$TOOLS/.stamp"
+}
