@@ -1,0 +1,108 @@
+"""Runs the job in containers of the image under test, with the interface of a job of processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.contract.process import Finished, Job, new_job
+
+# `podman` with its options, as words: deploy/test/image knows what this machine needs.
+PODMAN = os.environ.get("ETL_TEST_PODMAN", "").split()
+IMAGE = os.environ.get("ETL_TEST_IMAGE", "")
+UID = 10001
+# As a cluster with the restricted Pod Security Standard runs it; the shells are gone, not just unused.
+LOCKED = (
+    "--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp:rw,size=256m,mode=1777",
+    "--cap-drop=ALL", "--security-opt=no-new-privileges",
+    "--volume=/dev/null:/usr/bin/dash:ro", "--volume=/dev/null:/usr/bin/bash:ro",
+    "--ulimit=nofile=10000:10000", "--ulimit=nproc=30000:30000",
+)  # fmt: skip
+FULL_DISK = "--tmpfs=/data:rw,size=1m,mode=1777"
+
+
+def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """One podman command, to its end."""
+    return subprocess.run(
+        [*PODMAN, *arguments], capture_output=True, text=True, timeout=300, check=check
+    )
+
+
+def run(*options: str, command: tuple[str, ...] = ("run",)) -> subprocess.CompletedProcess[str]:
+    """One container of the image, to its end."""
+    return podman("run", "--rm", *LOCKED, *options, IMAGE, *command, check=False)
+
+
+class Container(subprocess.Popen[str]):
+    """A container in the background; signals reach its process, as PID 1."""
+
+    def __init__(self, name: str, *words: str) -> None:
+        self.container = name
+        super().__init__(
+            [*PODMAN, "run", "--rm", "--name", name, *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def kill(self) -> None:
+        """Kill the container; podman ends with it."""
+        podman("kill", self.container, check=False)
+
+    def send_signal(self, sig: int) -> None:
+        """What a scheduler sends."""
+        podman("kill", "--signal", str(int(sig)), self.container)
+
+
+@dataclass
+class ContainerJob(Job):
+    """A copy of the project, mounted read-only; its data directory is the volume."""
+
+    words: list[str] = field(default_factory=list)
+
+    def run(
+        self,
+        *arguments: str,
+        limit: Callable[[], None] | None = None,
+        command: str = "run",
+        **more: str,
+    ) -> Finished:
+        """`etl run …` in a container. A limit of a file's size becomes what it stands for: a full disk."""
+        words = self._words((command, *arguments), more)
+        if limit is not None:
+            words = [FULL_DISK if w.endswith(":/data") else w for w in words]
+        done = podman("run", "--rm", *words, check=False)
+        return Finished(done.returncode, done.stdout, done.stderr, self)
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """The same, in the background."""
+        return Container(f"etl-{uuid4().hex[:8]}", *self._words(("run", *arguments), more))
+
+    def last_words(self) -> dict[str, Any]:
+        """What the failure left for Kubernetes."""
+        found: dict[str, Any] = json.loads((self.data / "termination-log").read_bytes())
+        return found
+
+    def _words(self, command: tuple[str, ...], more: dict[str, str]) -> list[str]:
+        ours = {k: v for k, v in self.environment(more).items() if k.startswith("ETL_")}
+        ours |= {"ETL_PROJECT": "/project", "ETL_TERMINATION_LOG": "/data/termination-log"}
+        # The replay is on this machine's loopback, and there is no other network.
+        return [
+            *LOCKED, "--network=host", f"--volume={self.data}:/data",
+            f"--volume={self.folder}:/project:ro", *self.words,
+            *(f"--env={k}={v}" for k, v in ours.items()), IMAGE, *command,
+        ]  # fmt: skip
+
+
+@contextmanager
+def new_container_job(folder: Path) -> Iterator[ContainerJob]:
+    """A job with the shipped configuration and models, against the replay of 2026-01-01."""
+    with new_job(folder) as job:
+        job.data.mkdir()
+        os.chown(job.data, UID, UID)
+        yield ContainerJob(job.folder, job.replay, job.variables)

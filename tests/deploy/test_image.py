@@ -1,0 +1,148 @@
+"""The container image, run as a cluster runs it; deploy/test/image builds it and starts these tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import ExitCode
+from tests.contract.process import Finished
+from tests.contract.test_exit_codes import CAUSES, SLOW, wait_for
+from tests.deploy.containers import IMAGE, UID, ContainerJob, new_container_job, podman, run
+
+pytestmark = pytest.mark.skipif(not IMAGE, reason="deploy/test/image builds what they need")
+SAID: list[str] = []
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[ContainerJob]:
+    tmp_path.chmod(0o755)
+    with new_container_job(tmp_path) as job:
+        yield job
+
+
+@pytest.fixture(scope="module", autouse=True)
+def measurements() -> Iterator[None]:
+    """What was measured, for the transcript."""
+    yield
+    folder = os.environ.get("ETL_TEST_REPORT")
+    if folder:
+        Path(folder).write_text("".join(f"{line}\n" for line in SAID), encoding="utf-8")
+
+
+def test_there_is_no_network() -> None:
+    """Else a green run would not show that it needs none."""
+    with pytest.raises(OSError, match="unreachable"), socket.socket() as s:
+        s.connect(("192.0.2.1", 443))
+
+
+# One for each code: the table's first cause. What several causes share is the host's to test.
+FIRST = {code: (code, finish) for code, finish, _ in reversed(CAUSES)}.values()
+
+
+@pytest.mark.parametrize(("code", "finish"), FIRST, ids=[c.name for c, _ in FIRST])
+def test_every_exit_code_comes_back(
+    job: ContainerJob, code: ExitCode, finish: Callable[[Any], Finished]
+) -> None:
+    begun = time.monotonic()
+    done = finish(job)
+    SAID.append(
+        f"code {code:>3} {code.name:<15} {time.monotonic() - begun:5.1f} s  {finish.__name__}"
+    )
+    assert done.code == code, done.err[-3000:]
+    assert "Traceback" not in done.err
+    if code is ExitCode.RESOURCES:  # the disk that is full is the one with the record
+        assert "No space left on device" in done.err
+    elif code is not ExitCode.OK:
+        told = job.last_words()
+        assert (told["code"], told["class"]) == (code, code.name)
+
+
+def test_out_of_memory_is_137_and_the_volume_goes_on(job: ContainerJob) -> None:
+    job.words = ["--memory=100m", "--memory-swap=100m"]
+    assert job.run().code == 137
+    job.words = ["--memory=1g", "--memory-swap=1g"]
+    done = job.run()
+    assert done.code == 0, done.err[-3000:]
+    SAID.append("100 MB of memory: code 137; the next run on the same volume with 1 GB: code 0")
+
+
+def test_the_volume_survives_its_container(job: ContainerJob) -> None:
+    first = job.run()
+    assert first.code == 0, first.err[-3000:]
+    before = job.record()["run_id"]
+    job.replay.faults = []
+    second = job.run(ETL_DEMO_DATE="2026-01-02")
+    assert second.code == 0, second.err[-3000:]
+    assert {p.name for p in (job.data / "runs").iterdir()} >= {before, job.record()["run_id"]}
+    assert (job.data / "marts.duckdb").stat().st_uid == UID
+
+
+def test_a_second_container_on_the_volume_waits_or_leaves_with_8(job: ContainerJob) -> None:
+    job.replay.faults = [SLOW]
+    first = job.start("--stage", "extract")
+    wait_for((job.data / "etl.lock.json").exists)
+    assert job.run("--stage", "extract").code == ExitCode.LOCKED
+    first.kill()
+    first.communicate()
+    job.replay.faults = []
+    assert job.run("--stage", "extract").code == 0  # the kernel freed the dead one's lock
+
+
+def test_the_demo_needs_nothing_but_the_image() -> None:
+    begun = time.monotonic()
+    done = run(
+        "--network=none", "--memory=2g", "--env=ETL_SOURCES__MARKETS__ENABLED=false",
+        "--env=ETL_DEMO_DATE=2026-01-01", command=("run", "--profile", "demo", "--json"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads(done.stdout)
+    rows = sum(s["rows"] for s in record["sources"])
+    assert rows > 5000
+    SAID.append(f"the demo, {rows:,} rows: {time.monotonic() - begun:.1f} s, no network, no volume")
+
+
+def test_start_and_an_idle_run_are_quick(job: ContainerJob) -> None:
+    """The best of a few: other work on the machine says nothing about the image."""
+    words = ("--network=none",)
+    took = []
+    for _ in range(5):
+        begun = time.monotonic()
+        assert run(*words, command=("--help",)).returncode == 0
+        took.append(time.monotonic() - begun)
+    SAID.append(f"etl --help: {min(took):.2f} s, the container's start in it")
+    # An actor whom nobody follows: nothing to extract, transform or publish.
+    nothing = {
+        "ETL_SOURCES__BLUESKY__FOR_EACH__ACTOR": '["bulk-0.test"]',
+        "ETL_SOURCES__BLUESKY__REQUIRED": "false",
+    }
+    assert job.run().code == 0
+    assert job.run(**nothing).code == 0
+    idle = []
+    for _ in range(3):
+        begun = time.monotonic()
+        assert job.run(**nothing).code == 0
+        idle.append(time.monotonic() - begun)
+    SAID.append(f"an idle run: {min(idle):.1f} s, the container's start in it")
+    assert min(idle) <= 6
+
+
+def test_it_says_who_it_is() -> None:
+    (image,) = json.loads(podman("image", "inspect", IMAGE).stdout)
+    config, labels = image["Config"], image["Labels"]
+    assert config["User"] == f"{UID}:{UID}"
+    assert config["Entrypoint"] == ["etl"]  # a list: no shell is started
+    assert config["StopSignal"] == "SIGTERM"
+    names = {"title", "description", "licenses", "version", "revision", "created"}
+    assert {f"org.opencontainers.image.{n}" for n in names} <= labels.keys()
+    version = run("--network=none", command=("--version",)).stdout.split()
+    assert version == ["etl", labels["org.opencontainers.image.version"]]
+    assert re.fullmatch(r"[0-9a-f]{40}", labels["org.opencontainers.image.revision"])
