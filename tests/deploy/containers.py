@@ -18,7 +18,7 @@ from tests.contract.process import Finished, Job, new_job
 PODMAN = os.environ.get("ETL_TEST_PODMAN", "").split()
 IMAGE = os.environ.get("ETL_TEST_IMAGE", "")
 UID = 10001
-# As a cluster with the restricted Pod Security Standard runs it; the shells are gone, not just unused.
+# As a cluster with the restricted Pod Security Standard runs it; and the shells are gone.
 LOCKED = (
     "--read-only", "--read-only-tmpfs=false", "--tmpfs=/tmp:rw,size=256m,mode=1777",
     "--cap-drop=ALL", "--security-opt=no-new-privileges",
@@ -72,7 +72,7 @@ class ContainerJob(Job):
         command: str = "run",
         **more: str,
     ) -> Finished:
-        """`etl run …` in a container. A limit of a file's size becomes what it stands for: a full disk."""
+        """`etl run …` in a container; a limit of a file's size becomes a full disk."""
         words = self._words((command, *arguments), more)
         if limit is not None:
             words = [FULL_DISK if w.endswith(":/data") else w for w in words]
