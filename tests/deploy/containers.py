@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ LOCKED = (
     "--volume=/dev/null:/usr/bin/dash:ro", "--volume=/dev/null:/usr/bin/bash:ro",
     "--ulimit=nofile=10000:10000", "--ulimit=nproc=30000:30000",
 )  # fmt: skip
-FULL_DISK = "--tmpfs=/data:rw,size=1m,mode=1777"
+FULL_DISK = f"size=1m,uid={UID},gid={UID}"
 
 
 def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -73,10 +73,9 @@ class ContainerJob(Job):
         **more: str,
     ) -> Finished:
         """`etl run …` in a container; a limit of a file's size becomes a full disk."""
-        words = self._words((command, *arguments), more)
-        if limit is not None:
-            words = [FULL_DISK if w.endswith(":/data") else w for w in words]
-        done = podman("run", "--rm", *words, check=False)
+        with small_disk(self.data) if limit is not None else nullcontext():
+            words = self._words((command, *arguments), more)
+            done = podman("run", "--rm", *words, check=False)
         return Finished(done.returncode, done.stdout, done.stderr, self)
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
@@ -97,6 +96,16 @@ class ContainerJob(Job):
             f"--volume={self.folder}:/project:ro", *self.words,
             *(f"--env={k}={v}" for k, v in ours.items()), IMAGE, *command,
         ]  # fmt: skip
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A real file system of 1 MB in the folder's place."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", FULL_DISK, "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from etl.settings import Settings
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 OVERLAYS = ("dev", "prod", "prod-postgres")
-JOBS = ("apply", "retry", "backfill")
+JOBS = ("apply", "retry", "backfill", "migrate")
 POLICY = yaml.safe_load(as_kubernetes())["podFailurePolicy"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 # A value that any secret setting takes.
@@ -234,7 +234,7 @@ def leaves_time(m: Manifests) -> Iterator[str]:
         yield f"activeDeadlineSeconds {m.job['activeDeadlineSeconds']}, needs more than {need:g}"
     if not 15 <= grace <= 120:  # a run needs 10 to stop
         yield f"terminationGracePeriodSeconds {grace}"
-    if not 1 <= retries <= 6:
+    if not (0 if "command" in m.container else 1) <= retries <= 6:
         yield f"backoffLimit {retries}: what may pass is not tried again, or for ever"
     if m.job["ttlSecondsAfterFinished"] < 3600:
         yield "a finished Job is gone before anybody looked"
@@ -267,9 +267,16 @@ def has_no_probes(m: Manifests) -> Iterator[str]:
 
 
 def runs_the_command(m: Manifests) -> Iterator[str]:
-    """The arguments are ones of the command line."""
-    if "command" in m.container:
-        yield "the image's entrypoint is replaced"
+    """The arguments are ones of the command line; a migration is SQLMesh's own command."""
+    command = m.container.get("command")
+    if command is not None or m.owner["metadata"]["name"] == "etl-migrate":
+        place, logs = f"{workdir()}/sqlmesh", variable("HOME")
+        if (command, m.container["args"]) != (
+            ["sqlmesh"],
+            ["-p", place, "--log-file-dir", logs, "migrate"],
+        ):
+            yield f"the image's entrypoint is replaced by {command}"
+        return
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         try:

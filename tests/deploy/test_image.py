@@ -35,13 +35,13 @@ def measurements() -> Iterator[None]:
     yield
     folder = os.environ.get("ETL_TEST_REPORT")
     if folder:
-        Path(folder).write_text("".join(f"{line}\n" for line in SAID), encoding="utf-8")
+        with Path(folder).open("a", encoding="utf-8") as report:  # of every test process
+            report.writelines(f"{line}\n" for line in SAID)
 
 
 def test_there_is_no_network() -> None:
     """Else a green run would not show that it needs none."""
-    with pytest.raises(OSError, match="unreachable"), socket.socket() as s:
-        s.connect(("192.0.2.1", 443))
+    assert [name for _, name in socket.if_nameindex()] == ["lo"]
 
 
 # One for each code: the table's first cause. What several causes share is the host's to test.
