@@ -43,10 +43,10 @@ def run(*options: str, command: tuple[str, ...] = ("run",)) -> subprocess.Comple
 class Container(subprocess.Popen[str]):
     """A container in the background; signals reach its process, as PID 1."""
 
-    def __init__(self, name: str, *words: str) -> None:
-        self.container = name
+    def __init__(self, *words: str) -> None:
+        self.container = f"etl-{uuid4().hex[:8]}"
         super().__init__(
-            [*PODMAN, "run", "--rm", "--name", name, *words],
+            [*PODMAN, "run", "--rm", "--name", self.container, *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -65,6 +65,9 @@ class ContainerJob(Job):
 
     words: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.start_process = self._start
+
     def run(
         self,
         *arguments: str,
@@ -74,28 +77,29 @@ class ContainerJob(Job):
     ) -> Finished:
         """`etl run …` in a container; a limit of a file's size becomes a full disk."""
         with small_disk(self.data) if limit is not None else nullcontext():
-            words = self._words((command, *arguments), more)
-            done = podman("run", "--rm", *words, check=False)
-        return Finished(done.returncode, done.stdout, done.stderr, self)
-
-    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """The same, in the background."""
-        return Container(f"etl-{uuid4().hex[:8]}", *self._words(("run", *arguments), more))
+            process = self.start_process([command, *arguments], self.folder, self.environment(more))
+            return self.finish(process)
 
     def last_words(self) -> dict[str, Any]:
         """What the failure left for Kubernetes."""
         found: dict[str, Any] = json.loads((self.data / "termination-log").read_bytes())
         return found
 
-    def _words(self, command: tuple[str, ...], more: dict[str, str]) -> list[str]:
-        ours = {k: v for k, v in self.environment(more).items() if k.startswith("ETL_")}
+    def _start(
+        self,
+        arguments: list[str],
+        folder: Path,
+        environment: dict[str, str],
+        limit: Callable[[], None] | None = None,
+    ) -> Container:
+        ours = {k: v for k, v in environment.items() if k.startswith("ETL_")}
         ours |= {"ETL_PROJECT": "/project", "ETL_TERMINATION_LOG": "/data/termination-log"}
         # The replay is on this machine's loopback, and there is no other network.
-        return [
+        return Container(
             *LOCKED, "--network=host", f"--volume={self.data}:/data",
-            f"--volume={self.folder}:/project:ro", *self.words,
-            *(f"--env={k}={v}" for k, v in ours.items()), IMAGE, *command,
-        ]  # fmt: skip
+            f"--volume={folder}:/project:ro", *self.words,
+            *(f"--env={k}={v}" for k, v in ours.items()), IMAGE, *arguments,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -111,29 +111,34 @@ def test_the_demo_needs_nothing_but_the_image() -> None:
 
 
 def test_start_and_an_idle_run_are_quick(job: ContainerJob) -> None:
-    """The best of a few: other work on the machine says nothing about the image."""
-    words = ("--network=none",)
-    took = []
-    for _ in range(5):
-        begun = time.monotonic()
-        assert run(*words, command=("--help",)).returncode == 0
-        took.append(time.monotonic() - begun)
-    SAID.append(f"etl --help: {min(took):.2f} s, the container's start in it")
+    """The best of a few, judged where the machine is free: else they say nothing of the image."""
+    busy = os.getloadavg()[0] > 2
+    took = best(5, lambda: run("--network=none", command=("--help",)).returncode)
     # An actor whom nobody follows: nothing to extract, transform or publish.
-    nothing = {
+    assert job.run().code == 0
+    job.variables |= {
         "ETL_SOURCES__BLUESKY__FOR_EACH__ACTOR": '["bulk-0.test"]',
         "ETL_SOURCES__BLUESKY__REQUIRED": "false",
     }
     assert job.run().code == 0
-    job.variables |= nothing
-    assert job.run().code == 0
-    idle = []
-    for _ in range(3):
+    idle = best(3, lambda: job.run().code)
+    SAID.append(f"etl --help: {took:.2f} s, the container's start in it")
+    SAID.append(f"an idle run: {idle:.1f} s, the container's start in it")
+    if busy:
+        SAID.append(f"SKIPPED: these are not judged, the machine is busy: {os.getloadavg()[0]:.1f}")
+    else:
+        assert took <= 0.5
+        assert idle <= 6
+
+
+def best(times: int, command: Callable[[], int]) -> float:
+    """Seconds of the quickest one; each must end well."""
+    took = []
+    for _ in range(times):
         begun = time.monotonic()
-        assert job.run().code == 0
-        idle.append(time.monotonic() - begun)
-    SAID.append(f"an idle run: {min(idle):.1f} s, the container's start in it")
-    assert min(idle) <= 6
+        assert command() == 0
+        took.append(time.monotonic() - begun)
+    return min(took)
 
 
 def test_it_says_who_it_is() -> None:
