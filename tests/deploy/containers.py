@@ -43,11 +43,12 @@ def run(*options: str, command: tuple[str, ...] = ("run",)) -> subprocess.Comple
 class Container(subprocess.Popen[str]):
     """A container in the background; signals reach its process, as PID 1."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self.container = f"etl-{uuid4().hex[:8]}"
         super().__init__(
             [*PODMAN, "run", "--rm", "--name", self.container, *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=folder,  # where a container was out of memory, a file says so
         )  # fmt: skip
 
     def kill(self) -> None:
@@ -96,7 +97,7 @@ class ContainerJob(Job):
         ours |= {"ETL_PROJECT": "/project", "ETL_TERMINATION_LOG": "/data/termination-log"}
         # The replay is on this machine's loopback, and there is no other network.
         return Container(
-            *LOCKED, "--network=host", f"--volume={self.data}:/data",
+            folder, *LOCKED, "--network=host", f"--volume={self.data}:/data",
             f"--volume={folder}:/project:ro", *self.words,
             *(f"--env={k}={v}" for k, v in ours.items()), IMAGE, *arguments,
         )  # fmt: skip
