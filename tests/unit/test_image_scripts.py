@@ -79,7 +79,7 @@ def test_a_library_without_its_symbols_still_loads(tmp_path: Path) -> None:
     assert cut > 0
     assert library.stat().st_size == before - cut
     assert script("slim").strip(library) == 0  # nothing is left to cut
-    assert ctypes.CDLL(str(library)).PyInit__yaml
+    assert hasattr(ctypes.CDLL(str(library)), "PyInit__yaml")
 
 
 def test_a_file_that_is_no_library_is_left_alone(tmp_path: Path) -> None:
