@@ -54,9 +54,9 @@ def test_every_exit_code_comes_back(
 ) -> None:
     begun = time.monotonic()
     done = finish(job)
-    SAID.append(
-        f"code {code:>3} {code.name:<15} {time.monotonic() - begun:5.1f} s  {finish.__name__}"
-    )
+    took = time.monotonic() - begun
+    cause = finish.__qualname__.partition(".")[0].replace("<lambda>", "run")
+    SAID.append(f"code {code:>3} {code.name:<15} {took:5.1f} s  {cause}")
     assert done.code == code, done.err[-3000:]
     assert "Traceback" not in done.err
     if code is ExitCode.RESOURCES:  # the disk that is full is the one with the record
