@@ -1,30 +1,46 @@
 # syntax=docker/dockerfile:1
+# Any image with Python 3.11 or newer, its venv module and CA certificates.
 ARG BASE_IMAGE=python:3.12-slim
 
 # Everything that a build needs stays in this stage.
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS build
-# Which of requirements/*.txt: `postgres` brings the driver, `markets` yfinance.
-ARG REQUIREMENTS=runtime
+# Names of optional dependencies, each with a file in requirements/: EXTRAS=postgres,markets
+ARG EXTRAS=""
+ARG VERSION=0.0.0
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
-    PIP_NO_INPUT=1
+    PIP_NO_INPUT=1 \
+    PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
-COPY requirements/${REQUIREMENTS}.txt requirements/build.txt requirements/
-# The secret `ca` (a CA bundle, for networks that open TLS) is used if it is given and leaves no trace in a layer.
+COPY requirements requirements
+# The secret `ca` (a CA bundle, for networks that open TLS) is used if it is given and leaves no trace in a layer; so is
+# `pip` (a pip.conf, for an index that needs a password).
 RUN --mount=type=secret,id=ca,required=false \
+    --mount=type=secret,id=pip,required=false \
     if [ -f /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi \
-    && python -m venv /opt/etl \
-    && python -m venv /opt/build \
-    && /opt/etl/bin/python -m pip install --quiet --require-hashes -r "requirements/${REQUIREMENTS}.txt" \
-    && /opt/build/bin/python -m pip install --quiet --require-hashes -r requirements/build.txt
+    && if [ -f /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi \
+    && echo "-r requirements/runtime.txt" > locks \
+    && IFS=, \
+    && for extra in $EXTRAS; do \
+         if [ ! -f "requirements/$extra.txt" ]; then echo "EXTRAS: no such extra: $extra" >&2; exit 2; fi; \
+         echo "-r requirements/$extra.txt" >> locks; \
+       done \
+    && python3 -m venv /opt/etl \
+    && python3 -m venv /opt/build \
+    && xargs -a locks /opt/etl/bin/python -m pip install --quiet --no-compile --require-hashes \
+    && /opt/build/bin/python -m pip install --quiet --no-compile --require-hashes -r requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY etl etl
-# Without an index: whatever is not locked fails here.
+COPY deploy/image deploy/image
+# Without an index: whatever is not locked fails here. Byte code that names no time of a file is the same in every build.
 RUN /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist . \
-    && /opt/etl/bin/python -m pip install --quiet --no-index --no-deps dist/*.whl \
+    && /opt/etl/bin/python -m pip install --quiet --no-compile --no-index --no-deps dist/*.whl \
     && /opt/etl/bin/python -m pip check \
-    && /opt/etl/bin/python -m pip uninstall --quiet --yes pip
+    && /opt/etl/bin/python -m pip uninstall --quiet --yes pip \
+    && xargs -a locks /opt/etl/bin/python deploy/image/sbom.py --complete --version "$VERSION" > /opt/etl/sbom.cdx.json \
+    && /opt/etl/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/etl/lib \
+    && /opt/etl/bin/python deploy/image/slim.py /opt/etl/lib/python3.*/site-packages
 
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE}
@@ -53,7 +69,8 @@ ENV PATH=/opt/etl/bin:$PATH \
 WORKDIR /app
 USER 10001:10001
 VOLUME ["/data"]
-# SIGTERM ends a run cleanly with code 143; the next run goes on from there.
+# The process is PID 1 and handles its signals itself: SIGTERM ends a run cleanly with code 143; the next run goes on
+# from there. Neither a shell nor an init is needed.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["etl"]
 CMD ["run"]

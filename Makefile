@@ -13,7 +13,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 export SQLMESH__DISABLE_ANONYMIZED_ANALYTICS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-postgres test lint check bench lock clean
+.PHONY: help setup demo demo-postgres test lint check bench image sbom lock clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,12 @@ check: lint test ## all that a change must pass
 bench: setup ## measure against the other ways of doing it
 	$(BIN)/python -m bench.extract
 
+image: ## build the container image with docker, podman or buildah; EXTRAS=postgres,markets adds drivers
+	@deploy/image/build
+
+sbom: setup ## write sbom.cdx.json, the bill of materials of what the image installs (CycloneDX)
+	$(BIN)/python deploy/image/sbom.py -r requirements/runtime.txt > sbom.cdx.json
+
 # Versions stay unless pyproject.toml forbids them; `make lock UPGRADE=--upgrade` takes the newest.
 UV := .lock-venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock" $(UPGRADE)
@@ -64,6 +70,7 @@ lock: ## (maintainers) write requirements/*.txt from pyproject.toml
 	$(UV) pyproject.toml --extra mssql -c requirements/dev.txt -o requirements/mssql.txt
 	$(UV) pyproject.toml --extra postgres -c requirements/dev.txt -o requirements/postgres.txt
 	$(UV) --group build -c requirements/dev.txt -o requirements/build.txt
+	$(UV) --group deploy -c requirements/dev.txt -o requirements/deploy.txt
 	$(UV) --group lock -o requirements/lock.txt
 	@rm -rf .lock-venv
 

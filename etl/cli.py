@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from etl.records import Options, RunRecord
     from etl.settings import Settings
 
+# Not a setting: what is told there is often that the settings are wrong.
+TERMINATION_LOG = "ETL_TERMINATION_LOG"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the result is the process's exit code. The edge where every error ends."""
@@ -25,20 +28,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             arguments = parse(argv)
         except SystemExit as e:  # argparse has said it: --help, --version, a usage error
-            return int(e.code or 0)
+            return _leave(ConfigError("wrong option", hint="see the log")) if e.code else 0
         code = COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
         return code
     except ConfigError as e:
         _say_config_error(e)
-        return int(e.code)
+        return _leave(e)
     except EtlError as e:
         _say(f"etl: {e.code.name} ({int(e.code)}): {e}" + (f"\n     → {e.hint}" if e.hint else ""))
-        return int(e.code)
+        return _leave(e)
     except Stopped as e:  # there is no run: it waited for the lock, or was a plan
-        return int(e.code)
+        return _leave(EtlError(e.code.meaning), e.code)
     except KeyboardInterrupt:
-        return int(ExitCode.INTERRUPTED)
+        return _leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
     except BrokenPipeError:
         _drop_output()
         return int(ExitCode.OK)
@@ -46,14 +49,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = classify_os_error(e)
         if known is not None:
             _say(f"etl: {known.code.name} ({int(known.code)}): {known}\n     → {known.hint}")
-            return int(known.code)
+            return _leave(known)
         if os.environ.get("ETL_DEBUG"):
             raise
         _say(
             f"etl: UNEXPECTED (1): {type(e).__name__}: {e}\n     → a bug: please report it; "
             "ETL_DEBUG=1 shows where it happened"
         )
-        return int(ExitCode.UNEXPECTED)
+        return _leave(EtlError(f"{type(e).__name__}: {e}", hint="a bug: please report it"))
 
 
 def _accept_any_encoding() -> None:
@@ -70,6 +73,35 @@ def _drop_output() -> None:
 
 def _say(text: str) -> None:
     sys.stderr.write(_redact(text) + "\n")
+
+
+def _leave(error: EtlError, code: ExitCode | None = None) -> int:
+    """The error's code, and its description where ETL_TERMINATION_LOG asks for one."""
+    path = os.environ.get(TERMINATION_LOG)
+    error.code = code or error.code
+    if path:
+        from etl.termination import describe_error, leave_message
+
+        description = describe_error(error)
+        shown = {k: _redact(v) if isinstance(v, str) else v for k, v in description.items()}
+        _say_unwritten(path, leave_message(Path(path), shown))
+    return int(error.code)
+
+
+def _leave_record(record: RunRecord) -> None:
+    """The same for a run: called while its end is written, whatever ended it."""
+    path = os.environ.get(TERMINATION_LOG)
+    if path:
+        from etl.termination import describe_run, leave_message
+
+        description = describe_run(record)
+        if description is not None:
+            _say_unwritten(path, leave_message(Path(path), description))
+
+
+def _say_unwritten(path: str, reason: str) -> None:
+    if reason:
+        _say(f"etl: {TERMINATION_LOG}={path}: the failure is not described there: {reason}")
 
 
 def _redact(text: str) -> str:
@@ -132,7 +164,9 @@ def _finish(
     prepare_libraries()
     # Standard output is for data alone: what a source, a macro or a library prints goes elsewhere.
     with redirect_stdout(sys.stderr):
-        record = run_job(settings, options, wait_lock=arguments.wait_lock, resume=resume)
+        record = run_job(
+            settings, options, wait_lock=arguments.wait_lock, resume=resume, at_end=_leave_record
+        )
     if is_readable(settings) and not settings.log.quiet:
         sys.stderr.write(summarize(record, settings))
     if arguments.json:

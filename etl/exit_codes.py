@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from etl.errors import ExitCode
 
@@ -44,24 +44,32 @@ def as_kubernetes() -> str:
     """A Job's `podFailurePolicy`.
 
     Rules apply in order, lists are sorted and unique as the API server demands. 137 is the kernel's
-    kill for memory. A failure that nobody knows fails the job: it is not retried blindly.
+    kill for memory. The index of the rule that applied stands in the Job's condition: 1 is a
+    failure of the table that a person must mend, 3 one that nobody knows. Neither is retried.
     """
+    final = sorted(c for c in ExitCode if not c.retryable and c is not ExitCode.OK)
     retry = sorted({int(c) for c in ExitCode if c.retryable} | {137})
     return f"""podFailurePolicy:
   rules:
     - action: Ignore
       onPodConditions:
         - type: DisruptionTarget
+          status: "True"
+    - action: FailJob
+      onExitCodes:
+        containerName: etl
+        operator: In
+        values: {_flow(final)}
     - action: Count
       onExitCodes:
         containerName: etl
         operator: In
-        values: [{", ".join(map(str, retry))}]
+        values: {_flow(retry)}
     - action: FailJob
       onExitCodes:
         containerName: etl
         operator: NotIn
-        values: [{", ".join(map(str, [0, *retry]))}]
+        values: {_flow(sorted({0, *final, *retry}))}
 """
 
 
@@ -76,6 +84,10 @@ def as_systemd() -> str:
 RestartForceExitStatus={again}
 RestartPreventExitStatus={never}
 """
+
+
+def _flow(codes: Iterable[int]) -> str:
+    return f"[{', '.join(str(int(c)) for c in codes)}]"
 
 
 FORMATS: dict[str, Callable[[], str]] = {

@@ -42,10 +42,12 @@ def run_job(
     wait_lock: float = 0.0,
     resume: Callable[[Settings], RunRecord] | None = None,
     clock: Callable[[], datetime] = utc_now,
+    at_end: Callable[[RunRecord], None] = lambda record: None,
 ) -> RunRecord:
     """One run from lock to record; every failure is in the record, none is raised.
 
     `resume` names the run to take up again (under the lock, so that it is still the last one).
+    `at_end` is given the record as soon as it is final, also when a library holds the main thread.
 
     Raises:
         ConfigError, LockedError, ResourcesError, Stopped: there is no run, and so no record.
@@ -76,7 +78,7 @@ def run_job(
             run = open_run(settings, options, redact, clock())
         if note is not None:
             note(run.run_id)
-        life = _Lifecycle(run, stop, clock)
+        life = _Lifecycle(run, stop, clock, at_end)
         started.append(life)
         return life.live(done)
 
@@ -127,10 +129,17 @@ def _refusals_told(
 class _Lifecycle:
     """One run between its opening and its last record."""
 
-    def __init__(self, run: Run, stop: Stop, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        stop: Stop,
+        clock: Callable[[], datetime],
+        at_end: Callable[[RunRecord], None],
+    ) -> None:
         self.run = run
         self._stop = stop
         self._clock = clock
+        self._at_end = at_end
         self._dry = run.options.dry_run
         self._record: RunRecord | None = None
         self._stop_logs = start_logs(
@@ -186,6 +195,7 @@ class _Lifecycle:
     def _finish(self) -> RunRecord:
         end = self._clock()
         self._record = self.run.record(end) if self._dry else self.run.save(end)
+        self._at_end(self._record)
         return self._record
 
     def _report(self, record: RunRecord) -> RunRecord:

@@ -20,8 +20,8 @@ INTERNAL = {"project", "profile"}
 OPTION_VARIABLES = {
     "ALL", "APPLY", "BASE_URL", "CHECK", "DEBUG", "DOT", "DOWNSTREAM", "DRY_RUN", "END",
     "ENVIRONMENT", "FACT", "FORMAT", "FULL_REFRESH", "HTML", "JSON", "MARKDOWN", "PROFILE",
-    "PROJECT", "RUNS", "SECRETS_DIR", "SELECT", "SOURCE", "STAGE", "START", "TABLE", "UPSTREAM",
-    "WAIT_LOCK",
+    "PROJECT", "RUNS", "SECRETS_DIR", "SELECT", "SOURCE", "STAGE", "START", "TABLE",
+    "TERMINATION_LOG", "UPSTREAM", "WAIT_LOCK",
 }  # fmt: skip
 # What Kubernetes puts into every container of a namespace that has a service whose name begins
 # with `etl`: ETL_PORT, ETL_SERVICE_HOST, ETL_SERVICE_PORT_HTTP, ETL_PORT_80_TCP_ADDR.

@@ -175,7 +175,7 @@ def open_context(
         models: fully qualified names; only these and what they read. None: every model.
 
     Raises:
-        TransformError: a model, audit or macro does not parse.
+        TransformError: a model, audit or macro does not parse, or the state is of another version.
         UnreachableError, ResourcesError: warehouse or state cannot be opened.
     """
     listener = Listener(on_model, settings.transform.pii)
@@ -186,10 +186,21 @@ def open_context(
         )
         context.listener = listener
         context.load(model_fqns=set(models), use_project_index=True)
-        _ = context.state_reader.get_environment("prod")  # SQLMesh opens its state when it must
+        _open_state(context)
     except Exception as e:
         raise classify(e, "the project does not load") from e
     return context
+
+
+def _open_state(context: ProjectContext) -> None:
+    """Open it now; SQLMesh would when it must. The only error of its own there is the version's."""
+    try:
+        _ = context.state_reader
+    except SQLMeshError as e:
+        raise TransformError(
+            f"SQLMesh's state is of another version: {e}",
+            hint="copy the data directory, then `sqlmesh -p sqlmesh migrate`: docs/deploy.md",
+        ) from e
 
 
 @contextmanager

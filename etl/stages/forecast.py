@@ -56,8 +56,9 @@ def copied_project(
     from etl.project.runner import Project
 
     with tempfile.TemporaryDirectory(prefix="etl-plan-") as folder:
-        if settings.state.exists():
-            shutil.copy2(settings.state, Path(folder) / settings.state.name)
+        # The state, and what a process that was killed has left beside it (`.wal`).
+        for path in settings.data.glob(f"{settings.state.name}*"):
+            shutil.copy2(path, folder)
         cache = settings.data / "cache"
         if cache.is_dir():
             # What a run has parsed is parsed already; hundreds of models take half a minute.

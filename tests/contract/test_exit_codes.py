@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 import time
@@ -192,9 +193,14 @@ def test_a_real_cause_ends_with_its_code(
     job: Job, code: ExitCode, finish: Callable[[Job], Finished], subject: str
 ) -> None:
     job.start_process = start_cold  # the code is the interpreter's, as a scheduler sees it
+    last_words = job.folder / "termination-log"
+    job.variables["ETL_TERMINATION_LOG"] = str(last_words)
     done = finish(job)
     assert done.code == code, done.err[-3000:]
     assert "Traceback" not in done.err
+    assert last_words.exists() == (code is not ExitCode.OK)
+    told = json.loads(last_words.read_bytes()) if last_words.exists() else {}
+    assert told.get("code", 0) == code
     if code not in WITHOUT_RECORD:
         record = job.record()
         assert record["exit_code"] == code
@@ -204,6 +210,7 @@ def test_a_real_cause_ends_with_its_code(
             assert worst["subject"].startswith(subject)
             assert worst["retryable"] == code.retryable
             assert worst["message"] in done.err.replace('\\"', '"')
+            assert (told["run_id"], told["message"]) == (record["run_id"], worst["message"])
     # Whatever happened, the lock is free and the job can be started again.
     if code is not ExitCode.LOCKED:
         assert not (job.data / "etl.lock.json").exists()

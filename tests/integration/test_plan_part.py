@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from etl.planning import show_plan
 from etl.project.partial import find_part
+from etl.stages.forecast import copied_project
 from tests.integration.projects import FILES, Shop
 
 TOTALS, CUSTOMERS, ITEMS = (f"sqlmesh/models/{m}.sql" for m in ("totals", "customers", "items"))
@@ -116,3 +119,20 @@ def test_what_somebody_else_built_is_looked_at_whole(shop: Shop, tmp_path: Path)
     )
     assert find_part(other.settings, "prod", frozenset()) is None
     assert find_part(other.settings, "dev_ann", frozenset()) is None
+
+
+def test_what_a_killed_process_left_of_the_state_is_read_too(shop: Shop, tmp_path: Path) -> None:
+    other = shop.copy(tmp_path / "shop")
+    path = other.data / "state.duckdb"
+    code = (
+        "import duckdb, os, signal; c = duckdb.connect(os.environ['STATE']); "
+        "c.execute(\"UPDATE sqlmesh._environments SET plan_id = 'another'\"); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"STATE": str(path)}, check=False)
+    assert path.with_name("state.duckdb.wal").exists()
+    change_a_mart(other)
+    told = show_plan(other.settings, "prod", 0)
+    assert "transform: 3 models as before: a run evaluates what is new in raw" in told
+    with copied_project(other.settings, "prod") as project:
+        assert project.plan_id() == "another"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from etl.errors import ExitCode
@@ -158,3 +159,15 @@ def test_state_that_another_process_holds_ends_with_4(shop: Shop) -> None:
     assert "another process holds it" in record.failures[0].message
     assert shop.run().exit_code == 0
     assert shop.published("totals")[-1] == ("eve", 5)
+
+
+def test_a_state_of_another_version_says_how_to_migrate(shop: Shop) -> None:
+    with duckdb.connect(str(shop.data / "state.duckdb")) as state:
+        state.execute("UPDATE sqlmesh._versions SET sqlmesh_version = '0.200.0'")
+    shop.sell((3, "eve", 5))
+    record = shop.run()
+    assert record.exit_code == ExitCode.TRANSFORM
+    (failure,) = record.failures
+    assert "another version" in failure.message
+    assert "0.200.0" in failure.message
+    assert "sqlmesh -p sqlmesh migrate" in failure.hint

@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# What the parts of deploy/test share. Sourced, from the root of the repository.
+
+# The image under test; `deploy/test/image` builds it.
+IMAGE=localhost/etl:test
+BASE=localhost/etl-base:test
+# Images and containers of these tests stand in a store of their own, beside whatever the machine has.
+STORE=(--root "${ETL_TEST_STORE:-/var/tmp/etl-containers}/images" --runroot "${ETL_TEST_STORE:-/var/tmp/etl-containers}/run"
+  --storage-driver overlay)
+
+# Without systemd, a daemon or a user session: as it is in a build machine's container.
+podman() { command podman "${STORE[@]}" --runtime runc --cgroup-manager cgroupfs --events-backend none "$@"; }
+
+title() { printf '\n=== %s\n' "$*"; }
+say() { printf '%s\n' "$*"; }
+fail() {
+  printf 'FAILED: %s\n' "$*"
+  exit 1
+}
+# Said of what this machine cannot do; greppable in a transcript.
+skip() { printf 'SKIPPED: %s\n' "$*"; }
+
+# need COMMAND [PACKAGE]: the command is there, or Debian's package that brings it is installed.
+need() {
+  local command=$1 package=${2:-$1}
+  command -v "$command" >/dev/null && return
+  if ! command -v apt-get >/dev/null || [[ $(id -u) != 0 ]]; then
+    skip "$command is missing and cannot be installed here (Debian's package is $package)"
+    return 1
+  fi
+  say "installing Debian's $package"
+  [[ -n ${APT_UPDATED-} ]] || { apt-get update -qq && export APT_UPDATED=1; }
+  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$package" >/dev/null
+}
+
+# Seconds since the epoch with a fraction, for what takes less than a second.
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }
+
+# The tools that only these tests need, from requirements/deploy.txt; made once.
+TOOLS=.cache/deploy
+tools() {
+  [[ $TOOLS/.stamp -nt requirements/deploy.txt ]] && return
+  say "installing requirements/deploy.txt into $TOOLS"
+  .venv/bin/python -m venv --clear "$TOOLS" &&
+    "$TOOLS/bin/python" -m pip install -qq --no-input --disable-pip-version-check --require-hashes \
+      -r requirements/deploy.txt && touch "$TOOLS/.stamp"
+}
