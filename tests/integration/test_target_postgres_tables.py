@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from etl.errors import LoadError, ReconciliationError
 from etl.targets import Publication
-from etl.targets.postgres import staging
+from etl.targets.postgres import session, staging
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -80,6 +82,26 @@ def test_role_with_grants_alone_can_publish_into_a_table_that_is_there(pg: Postg
     assert pg.publish(A)["a"].reconciled
     pg.change(CHANGE)
     assert counts(pg.publish(A)["a"]) == ("published", 1, 1, 1, 10, True)
+
+
+def test_only_a_new_table_whose_values_keep_their_types_is_filled_without_staging(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged: list[str] = []
+    stage = staging.stage
+
+    def noted(*args: Any) -> Any:
+        staged.append(args[6])
+        return stage(*args)
+
+    monkeypatch.setattr(session, "stage", noted)
+    pg.change("CREATE OR REPLACE VIEW marts.b AS SELECT [id] AS ids FROM base.a")
+    runs = pg.publish(A, Publication("marts.b", "b"))
+    assert {run.inserted for run in runs.values()} == {10}
+    assert staged == ["public.b"]  # jsonb is text on its way
+    pg.change("UPDATE base.a SET v = 'x' WHERE id = 1")
+    assert counts(pg.publish(A)["a"]) == ("published", 0, 1, 0, 10, True)
+    assert staged == ["public.b", "public.a", "public.a"]  # what went, and what came
 
 
 def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
