@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from etl.doctor.findings import Finding, ask
@@ -51,7 +52,7 @@ def check_warehouse(settings: Settings) -> Iterator[Finding]:
         elif is_locked(settings):
             yield Finding(area, "", "ok", f"{path} is in use by the run that holds the lock")
         else:
-            yield ask(area, "", lambda path=path: _open(path))  # type: ignore[misc]
+            yield ask(area, "", partial(_open, path))
 
 
 def check_targets(settings: Settings) -> Iterator[Finding]:
@@ -64,9 +65,9 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
         if name not in used:
             yield Finding("target", name, "ok", "no load goes there")
         elif path is not None:
-            yield ask("target", name, lambda path=path: _try_to_write(_existing(path.parent)))  # type: ignore[misc]
+            yield ask("target", name, partial(_try_to_make, path))
         else:
-            yield ask("target", name, lambda name=name: log_in(settings, name))  # type: ignore[misc]
+            yield ask("target", name, partial(log_in, settings, name))
 
 
 def _open(path: Path) -> str:
@@ -86,6 +87,10 @@ def _try_to_write(folder: Path) -> str:
             hint="free disk space or make the folder writable",
         )
     return f"{folder} is writable, {shutil.disk_usage(folder).free / _GIB:,.1f} GiB free"
+
+
+def _try_to_make(path: Path) -> str:
+    return _try_to_write(_existing(path.parent))
 
 
 def _existing(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from etl.doctor.findings import Finding, ask
@@ -19,7 +20,7 @@ _BASE_URL = "base_url"
 def check_sources(settings: Settings) -> Iterator[Finding]:
     """One request to each source's base URL: any answer shows that it is there."""
     for name, source in settings.active_sources.items():
-        yield ask("source", name, lambda n=name, s=source: _reach(settings, n, s))  # type: ignore[misc]
+        yield ask("source", name, partial(_reach, settings, name, source))
 
 
 def _reach(settings: Settings, name: str, source: Source) -> str:

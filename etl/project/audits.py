@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -48,11 +49,12 @@ def audit_models(project: Project, models: Collection[str]) -> Audited:
             continue
         project.listener.heard.pop(name, None)
         try:
-            project.context.snapshot_evaluator.audit(
-                snapshot=snapshot, snapshots=snapshots, **_bounds(project, snapshots)
-            )
-        except Exception as e:  # noqa: BLE001  translated: SQL and macros raise anything
-            result.failures.append(classify(e, "an audit cannot be run", name))
+            with _translating("an audit cannot be run", name):
+                project.context.snapshot_evaluator.audit(
+                    snapshot=snapshot, snapshots=snapshots, **_bounds(project, snapshots)
+                )
+        except EtlError as e:
+            result.failures.append(e)
             result.failed.add(name)
         runs = project.listener.heard.get(name, [])
         result.audits += runs
@@ -99,11 +101,11 @@ def audit_standalone(project: Project, never_built: Collection[str], scope: set[
             result.left_out[name] = read if _blocks(audit) else set()
             continue
         try:
-            runs = _run(project, name, audit, snapshots)
-        except Exception as e:  # noqa: BLE001  translated: SQL and macros raise anything
-            error = classify(e, "the standalone audit cannot be run", name)
-            error.subject = name
-            result.failures.append(error)
+            with _translating("the standalone audit cannot be run", name):
+                runs = _run(project, name, audit, snapshots)
+        except EtlError as e:
+            e.subject = name
+            result.failures.append(e)
             result.failed |= read if _blocks(audit) else set()
             continue
         result.audits += runs
@@ -112,6 +114,15 @@ def audit_standalone(project: Project, never_built: Collection[str], scope: set[
                 result.failures.append(audit_failure(name, run.name, run.failing_rows, read))
                 result.failed |= read
     return result
+
+
+@contextmanager
+def _translating(what: str, name: str) -> Iterator[None]:
+    """Give what SQL and macros raise, which may be anything, its class."""
+    try:
+        yield
+    except Exception as e:
+        raise classify(e, what, name) from e
 
 
 def _blocks(audit: StandaloneAudit) -> bool:
