@@ -128,13 +128,13 @@ def can_write(folder: Path) -> bool:
 
 
 def expected_tables(sqlmesh_dir: Path) -> list[dict[str, Any]]:
-    """The raw tables that models read, as `sqlmesh/external_models/*.yaml` declares them.
+    """The raw tables that models read, as the files in `sqlmesh/external_models` declare them.
 
     Raises:
         ConfigError: a file is no list of tables with names and columns.
     """
     tables: list[dict[str, Any]] = []
-    for path in sorted((sqlmesh_dir / "external_models").glob("*.yaml")):
+    for path in sorted((sqlmesh_dir / "external_models").rglob("*.yaml")):
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
             tables += [

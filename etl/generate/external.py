@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -11,10 +12,11 @@ from etl.generate.staging import describe_bookkeeping
 from etl.raw.schemas import RawColumn, RawSchema, RawTable
 
 HEAD = (
-    "# Raw tables of the source {source} as dlt recorded them; a run creates what is missing, "
+    "# A raw table of the source {source} as dlt recorded it; a run that finds none creates it, "
     "empty.\n"
 )
-LOADS: dict[str, Any] = {
+LOADS = "_dlt_loads"
+LOADS_COLUMNS: dict[str, Any] = {
     "load_id": ("TEXT", "The load package."),
     "schema_name": ("TEXT", "The schema that it belongs to."),
     "status": ("BIGINT", "0: committed."),
@@ -23,21 +25,29 @@ LOADS: dict[str, Any] = {
 }
 
 
-def external_models(schema: RawSchema) -> str:
-    """The YAML file of all raw tables of a source, with types and descriptions."""
-    tables = [_table(schema, t) for t in schema.tables]
-    tables.append(
-        {
-            "name": f"{schema.dataset}._dlt_loads",
-            "description": "The load packages of the source that dlt has committed.",
-            "columns": {c: kind for c, (kind, _) in LOADS.items()},
-            "column_descriptions": {c: text for c, (_, text) in LOADS.items()},
-        }
-    )
-    documents = (
-        yaml.safe_dump([t], sort_keys=False, allow_unicode=True, width=10_000) for t in tables
-    )
-    return HEAD.format(source=schema.source) + "\n".join(documents)
+def external_models(schema: RawSchema) -> Iterator[tuple[str, str]]:
+    """A file for each raw table of a source, with columns and descriptions: path and YAML.
+
+    SQLMesh caches by file what it parsed, so a new column costs the parsing of one table.
+    """
+    for table in schema.tables:
+        yield _path(schema, table.name), _document(schema, _table(schema, table))
+    loads = {
+        "name": f"{schema.dataset}.{LOADS}",
+        "description": "The load packages of the source that dlt has committed.",
+        "columns": {c: kind for c, (kind, _) in LOADS_COLUMNS.items()},
+        "column_descriptions": {c: text for c, (_, text) in LOADS_COLUMNS.items()},
+    }
+    yield _path(schema, LOADS), _document(schema, loads)
+
+
+def _path(schema: RawSchema, table: str) -> str:
+    return f"external_models/{schema.source}/{table}.yaml"
+
+
+def _document(schema: RawSchema, declared: dict[str, Any]) -> str:
+    listed = yaml.safe_dump([declared], sort_keys=False, allow_unicode=True, width=10_000)
+    return HEAD.format(source=schema.source) + listed
 
 
 def _name(column: RawColumn) -> str:

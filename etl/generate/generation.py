@@ -130,7 +130,7 @@ def _drafts(
     for name, text in AUDITS.items():
         yield f"audits/{name}.sql", text
     for schema in schemas:
-        yield f"external_models/{schema.source}.yaml", external_models(schema)
+        yield from external_models(schema)
         for one in schema.tables:
             if table is not None and one.name != table:
                 continue

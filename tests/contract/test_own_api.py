@@ -85,7 +85,7 @@ def test_an_api_of_ones_own_becomes_right_audited_incremental_models_without_sql
         project = Project(tmp_path, library)
         project.etl("run", "--stage", "extract")
         written = project.etl("generate")
-        assert written.count(": new") == 10
+        assert written.count(": new") == 14
         record = project.run()
         expect(project, 1)
         kinds = {m["name"].partition(".")[2]: m["kind"] for m in record["models"]}

@@ -357,7 +357,7 @@ def test_a_list_that_appears_in_the_second_load_is_generated_then(made: Made) ->
     made.extract({"name": "orders", **MERGE, "rows": [{"id": 2, "lines": [{"x": 1}]}]})
     changes = {c.path: c.action for c in made.generate() if c.changes}
     assert changes == {
-        "external_models/made.yaml": "updated",
+        "external_models/made/orders__lines.yaml": "new",
         "models/staging/stg_made__orders__lines.sql": "new",
     }
     made.build()
@@ -374,7 +374,7 @@ def test_files_are_formatted_as_sqlmesh_does_and_the_same_each_time(
     copy = chain.copy(tmp_path / "copy")
     shutil.rmtree(copy.file("models"))
     shutil.rmtree(copy.file(".generated"))
-    (copy.file("external_models") / "made.yaml").unlink()
+    shutil.rmtree(copy.file("external_models"))
     copy.generate(facts=["orders", "orders__lines__discounts"])
     for path in chain.file("models").rglob("*.sql"):
         assert copy.file(str(path.relative_to(chain.file("")))).read_text() == path.read_text()
@@ -408,7 +408,7 @@ def test_a_new_column_arrives_and_hand_edits_stay(made: Made) -> None:
     )  # fmt: skip
     made.extract({"name": "orders", **MERGE, "rows": [{"id": 2, "n": 4, "extra": "new"}]})
     assert {c.path: c.action for c in made.generate() if c.changes} == {
-        "external_models/made.yaml": "updated",
+        "external_models/made/orders.yaml": "updated",
         "models/marts/dim_made__orders.sql": "updated",
         "models/staging/stg_made__orders.sql": "merged",
     }

@@ -37,13 +37,13 @@ def test_a_new_column_changes_the_files_and_the_plan_of_its_own_models_only(
 ) -> None:
     made = Made(tmp_path)
     made.extract(*tables())
-    assert sum(c.action == "new" for c in made.generate()) == 10 + 6 + 3
+    assert sum(c.action == "new" for c in made.generate()) == 10 + 6 + 2 + 11
     made.build()
     for wider, disposition in enumerate(DISPOSITIONS):
         made.extract(*tables(wider))
         changed = {c.path for c in made.generate() if c.changes}
         assert changed == {
-            "external_models/made.yaml",
+            f"external_models/made/t{wider}.yaml",
             f"models/staging/stg_made__t{wider}.sql",
             f"models/marts/dim_made__t{wider}.sql",
         }
