@@ -92,6 +92,9 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
         infer_python_dependencies=False,
         cache_dir=str(cache),
         disable_anonymized_analytics=True,
+        # It would read the metadata of every installed package in every plan, to note versions in
+        # the environment that nothing here asks for: the lock files say them.
+        infer_python_dependencies=False,
     )
 
 
