@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -282,8 +283,7 @@ class Raw:
         load_ids = self.pipeline.list_normalized_load_packages()
         if not load_ids:
             return []
-        with self.pipeline.sql_client() as client:
-            staging_dataset = client.staging_dataset_name
+        staging_dataset = self._client.staging_dataset_name
         with self.connection() as connection:
             for load_id in load_ids:
                 if is_committed(connection, self.dataset, load_id):
@@ -329,13 +329,18 @@ class Raw:
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to the warehouse, in dlt's own pool of this process."""
-        with self.pipeline.sql_client() as client:
-            cursor = client.native_connection.cursor()
-            try:
-                yield cursor
-            finally:
-                cursor.close()
+        """A connection to the warehouse, in a pool of this source."""
+        # The client itself keeps one connection only: in a `with` of it a second one would be lost.
+        connection = self._client.open_connection()
+        try:
+            yield connection
+        finally:
+            self._client.credentials.conn_pool.return_conn(connection)
+
+    @cached_property
+    def _client(self) -> Any:
+        # dlt would resolve the whole configuration of the destination for each connection.
+        return self.pipeline.sql_client()
 
     # -- errors --------------------------------------------------------------------------
 
