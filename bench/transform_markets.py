@@ -90,7 +90,7 @@ class Market:
                     first=first,
                     last=last,
                     committed=committed,
-                )  # fmt: skip
+                )
             )
 
     def run(self) -> Timing:

@@ -112,7 +112,8 @@ def statements(model: str, first: date, last: date) -> tuple[str, ...]:
     after = loaded.render_post_statements(
         start=first, end=last, this_model=exp.to_table(name), runtime_stage=RuntimeStage.EVALUATING
     )
-    assert query is not None and loaded.columns_to_types is not None
+    assert query is not None
+    assert loaded.columns_to_types is not None
     columns = ", ".join(
         f"{column} {kind.sql('duckdb')}" for column, kind in loaded.columns_to_types.items()
     )
@@ -355,8 +356,8 @@ def test_a_corrected_price_changes_its_own_ticker_from_its_day_on() -> None:
 
 # -- day by day ------------------------------------------------------------------------------------
 
-# Ticker 7 has seven days, and so on: one more day is each day of the first four blocks for one.
-STAGGERED = {f"{n:03}": walk(150, seed=n).first(n) for n in range(1, 150)}
+# Ticker 7 has seven days, and so on: one more day is each of the first three blocks' days for one.
+STAGGERED = {f"{n:03}": walk(110, seed=n).first(n) for n in range(1, 110)}
 # What happens to every third ticker: where the day is, differs from ticker to ticker.
 THIRD = "ticker::INT % 3 = 0"
 POSITION = (
@@ -414,7 +415,7 @@ NEWCOMER = """
     INSERT INTO staging.stg_markets__prices
     SELECT '999', date, open_price, high_price, low_price, close_price, volume, $loaded, '2',
         'new ' || date
-    FROM staging.stg_markets__prices WHERE ticker = '148'
+    FROM staging.stg_markets__prices WHERE ticker = '108'
 """
 EVENTS: dict[str, tuple[str, ...]] = {
     "a new day": (new_days(1),),
