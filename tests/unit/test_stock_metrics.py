@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ import numpy as np
 import pytest
 import talib
 from numpy.typing import NDArray
+from sqlglot import exp
+from sqlmesh.core.dialect import parse
+from sqlmesh.core.macros import RuntimeStage
+from sqlmesh.core.model import SqlModel, load_sql_based_model
 from talipp.indicators import ATR, BB, MACD, RSI, SMA
 from talipp.ohlcv import OHLCV
 
@@ -87,17 +93,61 @@ CASES: dict[str, Prices] = {
 }
 
 
+@cache
+def shipped(model: str) -> SqlModel:
+    path = SQLMESH / "models" / f"{model}.sql"
+    head, *rest = parse(path.read_text(encoding="utf-8"), default_dialect="duckdb")
+    # The project's own audits are not loaded here.
+    head.set("expressions", [e for e in head.expressions if e.name != "audits"])
+    loaded = load_sql_based_model([head, *rest], dialect="duckdb")
+    assert isinstance(loaded, SqlModel)
+    return loaded
+
+
+@cache
+def statements(model: str, first: date, last: date) -> tuple[str, ...]:
+    """What SQLMesh does on DuckDB to bring a model up to date for an interval of days."""
+    loaded, name = shipped(model), model.replace("/", ".")
+    query = loaded.render_query(start=first, end=last)
+    after = loaded.render_post_statements(
+        start=first, end=last, this_model=exp.to_table(name), runtime_stage=RuntimeStage.EVALUATING
+    )
+    assert query is not None
+    assert loaded.columns_to_types is not None
+    columns = ", ".join(
+        f"{column} {kind.sql('duckdb')}" for column, kind in loaded.columns_to_types.items()
+    )
+    return (
+        f"CREATE TABLE IF NOT EXISTS {name} ({columns})",
+        f"CREATE TEMP TABLE made AS {query.sql('duckdb')}",
+        f"DELETE FROM {name} WHERE (ticker, trade_date) IN (SELECT (ticker, trade_date) FROM made)",
+        f"INSERT INTO {name} BY NAME FROM made",
+        "DROP TABLE made",
+        *(statement.sql("duckdb") for statement in after),
+    )
+
+
+def evaluate(connection: duckdb.DuckDBPyConnection, first: date, last: date) -> None:
+    """Build the models of the markets for an interval, on what is in staging."""
+    for model in MODELS:
+        for statement in statements(model, first, last):
+            connection.execute(statement)
+
+
+LOADED = date(2026, 1, 1)
+
+
 def compute(tickers: dict[str, Prices]) -> duckdb.DuckDBPyConnection:
     """A database in which the models of the markets were built from these prices."""
     connection = duckdb.connect()
-    connection.execute("CREATE SCHEMA staging; CREATE SCHEMA marts")
+    connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA staging; CREATE SCHEMA marts")
     connection.execute(
         "CREATE TABLE staging.stg_markets__prices (ticker TEXT, date DATE, open_price DOUBLE, "
         "high_price DOUBLE, low_price DOUBLE, close_price DOUBLE, volume BIGINT, "
-        "_dlt_load_id TEXT, _dlt_id TEXT)"
+        "_loaded_at TIMESTAMPTZ, _dlt_load_id TEXT, _dlt_id TEXT)"
     )
     rows = [
-        (ticker, day, *map(float, values), int(volume), "1", f"{ticker} {day}")
+        (ticker, day, *map(float, values), int(volume), LOADED, "1", f"{ticker} {day}")
         for ticker, p in tickers.items()
         for day, *values, volume in zip(p.days, p.open, p.high, p.low, p.close, p.volume,
                                         strict=True)
@@ -108,11 +158,7 @@ def compute(tickers: dict[str, Prices]) -> duckdb.DuckDBPyConnection:
         + ", ".join(f"unnest(${n + 1})" for n in range(len(columns))),
         [list(c) for c in columns],
     )
-    for model in MODELS:
-        text = (SQLMESH / "models" / f"{model}.sql").read_text(encoding="utf-8")
-        _, query = re.split(r"^\);$", text, maxsplit=1, flags=re.MULTILINE)
-        name = model.replace("/", ".")
-        connection.execute(f"CREATE TABLE {name} AS {query}")
+    evaluate(connection, LOADED, LOADED)
     return connection
 
 
@@ -306,6 +352,136 @@ def test_a_corrected_price_changes_its_own_ticker_from_its_day_on() -> None:
     rows = after.execute("FROM marts.stock_metrics ORDER BY ALL").fetchall()
     differing = {(old[0], old[1]) for old, new in zip(changed, rows, strict=True) if old != new}
     assert differing == {("a", day) for day in p.days[-4:]}
+
+
+# -- day by day ------------------------------------------------------------------------------------
+
+# Ticker 7 has seven days, and so on: one more day is each of the first three blocks' days for one.
+STAGGERED = {f"{n:03}": walk(110, seed=n).first(n) for n in range(1, 110)}
+# What happens to every third ticker: where the day is, differs from ticker to ticker.
+THIRD = "ticker::INT % 3 = 0"
+POSITION = (
+    "row_number() OVER (PARTITION BY ticker ORDER BY date) AS n, "
+    "count(*) OVER (PARTITION BY ticker) AS days"
+)
+
+
+def new_days(count: int) -> str:
+    """Insert the next days of the tickers that are concerned."""
+    return f"""
+        INSERT INTO staging.stg_markets__prices
+        SELECT ticker, (max(date) + n::INT)::DATE, arg_max(open_price, date),
+            arg_max(high_price, date), arg_max(low_price, date),
+            arg_max(low_price + (high_price - low_price) * 0.3 * n / {count}, date),
+            arg_max(volume + n, date), $loaded, '2', ticker || (max(date) + n::INT)
+        FROM staging.stg_markets__prices, range(1, {count + 1}) AS steps(n)
+        WHERE {THIRD} GROUP BY ticker, n
+    """
+
+
+def touch(position: str) -> str:
+    """Correct the price of a day of each ticker that is concerned."""
+    return f"""
+        UPDATE staging.stg_markets__prices AS p
+        SET close_price = (p.high_price + p.low_price) / 2, _loaded_at = $loaded
+        FROM (SELECT ticker, date, {POSITION} FROM staging.stg_markets__prices) AS x
+        WHERE p.ticker = x.ticker AND p.date = x.date AND p.{THIRD} AND {position}
+    """
+
+
+def remove(position: str) -> str:
+    """Delete days: nothing that stays bears a sign of it."""
+    return f"""
+        DELETE FROM staging.stg_markets__prices AS p
+        USING (SELECT ticker, date, {POSITION} FROM staging.stg_markets__prices) AS x
+        WHERE p.ticker = x.ticker AND p.date = x.date AND p.{THIRD} AND {position}
+            AND $loaded IS NOT NULL
+    """
+
+
+# A day of which the exchange's neighbours are there already; the walks leave weekends out.
+LATE = f"""
+    INSERT INTO staging.stg_markets__prices
+    SELECT ticker, date - 1, open_price, high_price, low_price, low_price, volume, $loaded, '2',
+        'late ' || ticker
+    FROM (
+        SELECT *, {POSITION}, lag(date) OVER (PARTITION BY ticker ORDER BY date) AS before
+        FROM staging.stg_markets__prices
+    )
+    WHERE {THIRD} AND before < date - 1
+    QUALIFY row_number() OVER (PARTITION BY ticker ORDER BY abs(n - days / 2)) = 1
+"""
+NEWCOMER = """
+    INSERT INTO staging.stg_markets__prices
+    SELECT '999', date, open_price, high_price, low_price, close_price, volume, $loaded, '2',
+        'new ' || date
+    FROM staging.stg_markets__prices WHERE ticker = '108'
+"""
+EVENTS: dict[str, tuple[str, ...]] = {
+    "a new day": (new_days(1),),
+    "40 days at once": (new_days(40),),
+    "a price corrected three days back": (touch("n = days - 3"),),
+    "a price corrected in the middle": (touch("n = days // 2 + 1"),),
+    "the first price corrected": (touch("n = 1"),),
+    "a late day in the middle": (LATE,),
+    "a day removed in the middle": (remove("n = days // 2 + 1"),),
+    "the last day removed": (remove("n = days"),),
+    "the first day removed": (remove("n = 1"),),
+    "every day removed": (remove("TRUE"),),
+    "a new ticker": (NEWCOMER,),
+    "a correction, a removal and a new day": (
+        touch("n = days - 3"), remove("n = days // 2 + 1"), new_days(1),
+    ),
+    "nothing": (),
+}  # fmt: skip
+TABLES = tuple(m.replace("/", ".") for m in MODELS)
+
+
+def contents(connection: duckdb.DuckDBPyConnection) -> dict[str, list[Any]]:
+    """The rows of the three models, without the time at which they were made."""
+    return {
+        t: connection.execute(
+            f"SELECT COLUMNS(c -> c <> '_changed_at') FROM {t} ORDER BY ALL"
+        ).fetchall()
+        for t in TABLES
+    }
+
+
+@pytest.fixture(scope="module")
+def whole_market() -> duckdb.DuckDBPyConnection:
+    return compute(STAGGERED)
+
+
+@pytest.fixture
+def staggered(whole_market: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The tickers of `STAGGERED`; what a test does to them is rolled back."""
+    whole_market.begin()
+    yield whole_market
+    whole_market.rollback()
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_day_by_day_every_value_is_that_of_the_whole_history(
+    event: str, staggered: duckdb.DuckDBPyConnection
+) -> None:
+    """To the last digit, in all three models; and again after one new day more."""
+    for n, changes in enumerate((EVENTS[event], (new_days(1),)), start=1):
+        day = LOADED + timedelta(days=n)
+        for change in changes:
+            staggered.execute(change, {"loaded": day})
+        evaluate(staggered, day, day)
+    found = contents(staggered)
+    again = staggered.execute(
+        "SELECT DISTINCT ticker FROM staging.int_markets__smoothed WHERE _changed_at > $1",
+        [LOADED],
+    ).fetchall()
+    assert {int(ticker) % 3 for (ticker,) in again} <= {0}
+    for table in TABLES:
+        staggered.execute(f"DROP TABLE {table}")
+    evaluate(staggered, LOADED, LOADED + timedelta(days=9))
+    expected = contents(staggered)
+    for table in TABLES:
+        assert found[table] == expected[table], table
 
 
 # -- audits ----------------------------------------------------------------------------------------

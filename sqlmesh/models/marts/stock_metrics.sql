@@ -1,6 +1,8 @@
 MODEL (
   name marts.stock_metrics,
-  kind FULL,
+  kind INCREMENTAL_BY_UNIQUE_KEY (
+    unique_key (ticker, trade_date)
+  ),
   cron '@daily',
   allow_partials TRUE,
   grain (ticker, trade_date),
@@ -46,7 +48,17 @@ MODEL (
   )
 );
 
-WITH days AS (
+WITH changed AS (
+  SELECT
+    ticker,
+    MIN(day_number) AS first_changed
+  FROM staging.int_markets__smoothed
+  WHERE
+    _changed_at BETWEEN @start_tstz AND @end_tstz
+  GROUP BY
+    ticker
+), days AS (
+  /* The longest window looks at the 49 days before. */
   SELECT
     prices.ticker,
     prices.date AS trade_date,
@@ -57,6 +69,7 @@ WITH days AS (
     prices.volume,
     prices._dlt_load_id,
     prices._dlt_id,
+    smoothed.day_number >= changed.first_changed AS is_changed,
     smoothed.day_number,
     smoothed.average_gain,
     smoothed.average_loss,
@@ -67,6 +80,9 @@ WITH days AS (
   FROM staging.stg_markets__prices AS prices
   INNER JOIN staging.int_markets__smoothed AS smoothed
     ON prices.ticker = smoothed.ticker AND prices.date = smoothed.trade_date
+  INNER JOIN changed
+    ON smoothed.ticker = changed.ticker
+    AND smoothed.day_number >= changed.first_changed - 49
   LEFT JOIN staging.int_markets__macd AS macd
     ON prices.ticker = macd.ticker AND prices.date = macd.trade_date
 ), measured AS (
@@ -141,3 +157,17 @@ SELECT
   _dlt_load_id::TEXT AS _dlt_load_id,
   _dlt_id::TEXT AS _dlt_id
 FROM averaged
+WHERE
+  is_changed;
+
+@IF(
+  @runtime_stage = 'evaluating',
+  DELETE FROM @this_model
+  WHERE
+    NOT (ticker, trade_date) IN (
+      SELECT
+        ticker,
+        date
+      FROM staging.stg_markets__prices
+    )
+)

@@ -1,10 +1,12 @@
 MODEL (
   name staging.int_markets__smoothed,
-  kind FULL,
+  kind INCREMENTAL_BY_UNIQUE_KEY (
+    unique_key (ticker, trade_date)
+  ),
   cron '@daily',
   allow_partials TRUE,
   grain (ticker, trade_date),
-  description 'Recursive averages of each ticker and trading day, from its first day on, summed in blocks of 32 days (docs/adr/0012).',
+  description 'Recursive averages of each ticker and trading day, summed in blocks of 32 days. Made again from the first day that changed (docs/adr/0012).',
   column_descriptions (
     ticker = 'Ticker symbol.',
     trade_date = 'Trading day of the exchange.',
@@ -13,7 +15,8 @@ MODEL (
     average_loss = 'Wilder''s average of the falls of the close, length 14; from day 15 on.',
     average_true_range = 'Wilder''s average of the true range, length 14; from day 15 on.',
     ema_12 = 'Exponential average of the close, length 12; from day 26 on, where that of length 26 begins.',
-    ema_26 = 'Exponential average of the close, length 26; from day 26 on.'
+    ema_26 = 'Exponential average of the close, length 26; from day 26 on.',
+    _changed_at = 'When the newest price was loaded that the row was made again for; where a day went, the start of the interval.'
   ),
   audits (
     not_null(columns := (ticker, trade_date)),
@@ -21,20 +24,59 @@ MODEL (
   )
 );
 
-WITH days AS (
+WITH changed AS (
+  /* Days that came, were corrected or went; all that follows them is made again. */
   SELECT
-    ticker,
-    date AS trade_date,
-    high_price,
-    low_price,
-    close_price,
-    ROW_NUMBER() OVER (PARTITION BY ticker ORDER BY date) AS day_number,
-    LAG(close_price) OVER (PARTITION BY ticker ORDER BY date) AS previous_close_price
-  FROM staging.stg_markets__prices
+    COALESCE(prices.ticker, made.ticker) AS ticker,
+    MIN(COALESCE(prices.date, made.trade_date)) AS first_changed,
+    GREATEST(COALESCE(MAX(prices._loaded_at), @start_tstz), @start_tstz) AS changed_at
+  FROM staging.stg_markets__prices AS prices
+  FULL JOIN staging.int_markets__smoothed AS made
+    ON prices.ticker = made.ticker AND prices.date = made.trade_date
+  WHERE
+    prices._loaded_at BETWEEN @start_tstz AND @end_tstz
+    OR prices.ticker IS NULL
+    OR made.ticker IS NULL
+  GROUP BY
+    1
+), unchanged AS (
+  SELECT
+    changed.ticker,
+    changed.first_changed,
+    changed.changed_at,
+    COUNT(made.trade_date) AS days
+  FROM changed
+  LEFT JOIN staging.int_markets__smoothed AS made
+    ON changed.ticker = made.ticker AND changed.first_changed > made.trade_date
+  GROUP BY
+    changed.ticker,
+    changed.first_changed,
+    changed.changed_at
+), days AS (
+  /* The last 64 unchanged days are two blocks: the one to continue, or else the seed's days, are among them. */
+  SELECT
+    prices.ticker,
+    prices.date AS trade_date,
+    prices.high_price,
+    prices.low_price,
+    prices.close_price,
+    prices.date >= unchanged.first_changed AS is_changed,
+    unchanged.changed_at,
+    unchanged.days AS unchanged_days,
+    COALESCE(earliest.day_number, 1) - 1 + ROW_NUMBER() OVER (PARTITION BY prices.ticker ORDER BY prices.date) AS day_number,
+    LAG(prices.close_price) OVER (PARTITION BY prices.ticker ORDER BY prices.date) AS previous_close_price
+  FROM staging.stg_markets__prices AS prices
+  INNER JOIN unchanged
+    ON prices.ticker = unchanged.ticker
+  LEFT JOIN staging.int_markets__smoothed AS earliest
+    ON unchanged.ticker = earliest.ticker AND unchanged.days - 63 = earliest.day_number
+  WHERE
+    earliest.trade_date IS NULL OR prices.date >= earliest.trade_date
 ), series AS (
   SELECT
     ticker,
     day_number,
+    unchanged_days,
     'average_gain' AS series,
     GREATEST(close_price - previous_close_price, 0) AS value,
     15 AS first_day,
@@ -45,6 +87,7 @@ WITH days AS (
   SELECT
     ticker,
     day_number,
+    unchanged_days,
     'average_loss' AS series,
     GREATEST(previous_close_price - close_price, 0) AS value,
     15 AS first_day,
@@ -55,6 +98,7 @@ WITH days AS (
   SELECT
     ticker,
     day_number,
+    unchanged_days,
     'average_true_range' AS series,
     GREATEST(high_price, previous_close_price) - LEAST(low_price, previous_close_price) AS value,
     15 AS first_day,
@@ -65,6 +109,7 @@ WITH days AS (
   SELECT
     ticker,
     day_number,
+    unchanged_days,
     'ema_12' AS series,
     close_price AS value,
     26 AS first_day,
@@ -75,6 +120,7 @@ WITH days AS (
   SELECT
     ticker,
     day_number,
+    unchanged_days,
     'ema_26' AS series,
     close_price AS value,
     26 AS first_day,
@@ -92,30 +138,41 @@ WITH days AS (
   GROUP BY
     ticker,
     series
-), terms AS (
+), placed AS (
   SELECT
-    series.ticker,
-    series.series,
-    series.day_number,
-    series.keep,
+    *,
     (
-      series.day_number - series.first_day
+      day_number - first_day
     ) // 32 AS block,
     (
-      series.day_number - series.first_day
+      day_number - first_day
     ) % 32 AS place,
+    GREATEST((
+      unchanged_days + 1 - first_day
+    ) // 32, 0) AS first_block
+  FROM series
+  WHERE
+    day_number >= first_day
+), terms AS (
+  SELECT
+    placed.ticker,
+    placed.series,
+    placed.day_number,
+    placed.keep,
+    placed.block,
+    placed.place,
     CASE
-      WHEN series.day_number = series.first_day
+      WHEN placed.day_number = placed.first_day
       THEN seeds.seed
       ELSE (
-        1 - series.keep
-      ) * series.value
+        1 - placed.keep
+      ) * placed.value
     END AS term
-  FROM series
-  INNER JOIN seeds
-    ON series.ticker = seeds.ticker AND series.series = seeds.series
+  FROM placed
+  LEFT JOIN seeds
+    ON placed.ticker = seeds.ticker AND placed.series = seeds.series
   WHERE
-    series.day_number >= series.first_day
+    placed.block >= placed.first_block
 ), sums AS (
   /* A list is folded in the order of its days: a SUM over a window adds in any, and the last digits differ. */
   SELECT
@@ -134,22 +191,55 @@ WITH days AS (
       LAMBDA total, term : total * keep + term
     ) AS within_block
   FROM terms
+), whole_blocks AS (
+  SELECT
+    ticker,
+    series,
+    block,
+    keep,
+    within_block AS term
+  FROM sums
+  WHERE
+    place = 31
+  UNION ALL
+  /* What stands at the end of a block is the sum over all blocks up to it. */
+  SELECT DISTINCT
+    placed.ticker,
+    placed.series,
+    placed.first_block - 1 AS block,
+    placed.keep,
+    CASE placed.series
+      WHEN 'average_gain'
+      THEN made.average_gain
+      WHEN 'average_loss'
+      THEN made.average_loss
+      WHEN 'average_true_range'
+      THEN made.average_true_range
+      WHEN 'ema_12'
+      THEN made.ema_12
+      WHEN 'ema_26'
+      THEN made.ema_26
+    END AS term
+  FROM placed
+  INNER JOIN staging.int_markets__smoothed AS made
+    ON placed.ticker = made.ticker
+    AND placed.first_day + placed.first_block * 32 - 1 = made.day_number
+  WHERE
+    placed.first_block > 0
 ), blocks AS (
   SELECT
     ticker,
     series,
     block,
     LIST_REDUCE(
-      ARRAY_AGG(within_block) OVER (
+      ARRAY_AGG(term) OVER (
         PARTITION BY ticker, series
         ORDER BY block
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
       ),
       LAMBDA total, term : total * POWER(keep, 32) + term
     ) AS average
-  FROM sums
-  WHERE
-    place = 31
+  FROM whole_blocks
 ), averages AS (
   SELECT
     sums.ticker,
@@ -183,7 +273,22 @@ SELECT
   wide.average_loss::DOUBLE AS average_loss,
   wide.average_true_range::DOUBLE AS average_true_range,
   wide.ema_12::DOUBLE AS ema_12,
-  wide.ema_26::DOUBLE AS ema_26
+  wide.ema_26::DOUBLE AS ema_26,
+  days.changed_at::TIMESTAMPTZ AS _changed_at
 FROM days
 LEFT JOIN wide
   ON days.ticker = wide.ticker AND days.day_number = wide.day_number
+WHERE
+  days.is_changed;
+
+@IF(
+  @runtime_stage = 'evaluating',
+  DELETE FROM @this_model
+  WHERE
+    NOT (ticker, trade_date) IN (
+      SELECT
+        ticker,
+        date
+      FROM staging.stg_markets__prices
+    )
+)
