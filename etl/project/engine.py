@@ -88,8 +88,6 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
             ),
             use_finalized_state=False,
         ),
-        # It would look through every installed package at each plan, a quarter of a second.
-        infer_python_dependencies=False,
         cache_dir=str(cache),
         disable_anonymized_analytics=True,
         # It would read the metadata of every installed package in every plan, to note versions in
