@@ -104,4 +104,4 @@ def test_an_api_of_ones_own_becomes_right_audited_incremental_models_without_sql
         assert "branches.sql" not in changed
         project.run()
         expect(project, 2)
-        assert project.etl("generate") == "10 unchanged\n"
+        assert project.etl("generate") == "14 unchanged\n"
