@@ -16,10 +16,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
-from sqlmesh.core.dialect import parse
-from sqlmesh.core.model import load_sql_based_model
 
 from bench.measure import Timing, alternate, ratios, table, time_process
+from tests.shipped_models import columns_of, shipped_model
 
 ROOT = Path(__file__).parents[1]
 # In the order in which they read each other.
@@ -52,20 +51,13 @@ INSERT INTO markets_raw._dlt_loads VALUES ('{load_id}', 'markets', 0, {committed
 
 def from_nothing(model: str) -> list[str]:
     """Statements that make a model's rows of all time in the schema `plain`."""
-    head, *rest = parse(
-        (ROOT / "sqlmesh/models" / f"{model}.sql").read_text(encoding="utf-8"),
-        default_dialect="duckdb",
-    )
-    # The project's own audits are not loaded here.
-    head.set("expressions", [e for e in head.expressions if e.name != "audits"])
-    loaded = load_sql_based_model([head, *rest], dialect="duckdb")
+    loaded = shipped_model(model)
     query = loaded.render_query(start="2020-01-01", end="2100-01-01")
-    if query is None or loaded.columns_to_types is None:
+    if query is None:
         raise RuntimeError(f"{model} has no query")
     name = f"plain.{model.partition('/')[2]}"
-    columns = ", ".join(f"{c} {k.sql('duckdb')}" for c, k in loaded.columns_to_types.items())
     text = re.sub(r'"staging"\."int_', '"plain"."int_', query.sql("duckdb"))
-    return [f"CREATE TABLE {name} ({columns})", f"INSERT INTO {name} BY NAME {text}"]
+    return [f"CREATE TABLE {name} ({columns_of(loaded)})", f"INSERT INTO {name} BY NAME {text}"]
 
 
 class Market:

@@ -170,3 +170,59 @@ def test_the_run_publishes_the_rest_and_ends_with_5(
         assert extracted_sources(record) == set()
     (load,) = (x for x in restated[1][0].loads if x.model == "marts.stock_metrics")
     assert (load.status, load.inserted, load.updated, load.deleted) == ("published", 7, 3, 0)
+
+
+MADE = {
+    "marts.stock_metrics": "*",
+    "staging.int_markets__smoothed": "* EXCLUDE (_changed_at)",
+    "staging.int_markets__macd": "*",
+}
+# Days go from the middle and from the start, one is corrected, one comes late, a ticker is new.
+LATER = """
+INSERT INTO markets_raw._dlt_loads BY NAME
+SELECT '2.0' AS load_id, 'markets' AS schema_name, 0 AS status, now() AS inserted_at;
+DELETE FROM markets_raw.prices WHERE ticker = 'AAPL' AND date = '2022-03-15'
+    OR ticker = 'MSFT' AND date < '2020-02-20';
+UPDATE markets_raw.prices SET close_price = low_price, _dlt_load_id = '2.0', _dlt_id = 'corrected'
+WHERE ticker = 'TSLA' AND date = '2025-10-13';
+INSERT INTO markets_raw.prices SELECT * REPLACE (
+    'META' AS ticker, '2023-06-17'::DATE AS date, '2.0' AS _dlt_load_id, 'late' AS _dlt_id
+) FROM markets_raw.prices WHERE ticker = 'META' AND date = '2023-06-16';
+INSERT INTO markets_raw.prices SELECT * REPLACE (
+    'NEW' AS ticker, '2.0' AS _dlt_load_id, 'new' || date AS _dlt_id
+) FROM markets_raw.prices WHERE ticker = 'NVDA' AND date > '2024-01-01';
+"""
+
+
+@pytest.mark.slow
+def test_what_is_made_from_the_changed_day_on_is_what_a_full_refresh_makes(tmp_path: Path) -> None:
+    with Replay(CORRECTED) as replay:
+        project = Bluesky(tmp_path / "project", replay)
+        project.run(CORRECTED, sources=("markets",), stages=("extract",))
+
+    def transform(**options: Any) -> dict[str, list[tuple[Any, ...]]]:
+        record = project.run(CORRECTED, stages=("transform",), **options)
+        assert record.exit_code == 0, record.failures
+        return {
+            name: sorted(project.staged(f"SELECT {columns} FROM {name}"), key=repr)
+            for name, columns in MADE.items()
+        }
+
+    # Earlier than today: a run makes today's interval again.
+    project.staged("UPDATE markets_raw._dlt_loads SET inserted_at = now() - INTERVAL 9 DAY")
+    before = transform()
+    project.staged(LATER)
+    after = transform()
+    made_again = project.staged(
+        "SELECT ticker, min(trade_date) FROM staging.int_markets__smoothed "
+        "WHERE _changed_at > now() - INTERVAL 2 DAY GROUP BY ticker"
+    )
+    assert dict(made_again) == {
+        "AAPL": date(2022, 3, 16),
+        "MSFT": date(2020, 2, 20),
+        "TSLA": date(2025, 10, 13),
+        "META": date(2023, 6, 17),
+        "NEW": date(2024, 1, 2),
+    }
+    assert after != before
+    assert after == transform(full_refresh=True)

@@ -16,11 +16,11 @@ import pytest
 import talib
 from numpy.typing import NDArray
 from sqlglot import exp
-from sqlmesh.core.dialect import parse
 from sqlmesh.core.macros import RuntimeStage
-from sqlmesh.core.model import SqlModel, load_sql_based_model
 from talipp.indicators import ATR, BB, MACD, RSI, SMA
 from talipp.ohlcv import OHLCV
+
+from tests.shipped_models import columns_of, shipped_model
 
 SQLMESH = Path(__file__).parents[2] / "sqlmesh"
 MODELS = ("staging/int_markets__smoothed", "staging/int_markets__macd", "marts/stock_metrics")
@@ -94,31 +94,16 @@ CASES: dict[str, Prices] = {
 
 
 @cache
-def shipped(model: str) -> SqlModel:
-    path = SQLMESH / "models" / f"{model}.sql"
-    head, *rest = parse(path.read_text(encoding="utf-8"), default_dialect="duckdb")
-    # The project's own audits are not loaded here.
-    head.set("expressions", [e for e in head.expressions if e.name != "audits"])
-    loaded = load_sql_based_model([head, *rest], dialect="duckdb")
-    assert isinstance(loaded, SqlModel)
-    return loaded
-
-
-@cache
 def statements(model: str, first: date, last: date) -> tuple[str, ...]:
     """What SQLMesh does on DuckDB to bring a model up to date for an interval of days."""
-    loaded, name = shipped(model), model.replace("/", ".")
+    loaded, name = shipped_model(model), model.replace("/", ".")
     query = loaded.render_query(start=first, end=last)
     after = loaded.render_post_statements(
         start=first, end=last, this_model=exp.to_table(name), runtime_stage=RuntimeStage.EVALUATING
     )
     assert query is not None
-    assert loaded.columns_to_types is not None
-    columns = ", ".join(
-        f"{column} {kind.sql('duckdb')}" for column, kind in loaded.columns_to_types.items()
-    )
     return (
-        f"CREATE TABLE IF NOT EXISTS {name} ({columns})",
+        f"CREATE TABLE IF NOT EXISTS {name} ({columns_of(loaded)})",
         f"CREATE TEMP TABLE made AS {query.sql('duckdb')}",
         f"DELETE FROM {name} WHERE (ticker, trade_date) IN (SELECT (ticker, trade_date) FROM made)",
         f"INSERT INTO {name} BY NAME FROM made",
