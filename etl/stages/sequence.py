@@ -14,6 +14,7 @@ from etl.errors import EtlError, StageError, Stopped, classify_os_error
 from etl.logs import stage_context
 from etl.records import STAGE_NAMES, Failure, Stage, StageName
 from etl.stages.context import RunContext
+from etl.warehouse import kept_open
 
 StageFunction = Callable[[RunContext], None]
 
@@ -59,7 +60,13 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
         nonlocal attempts
         attempts += 1
         ctx.stop.check()
-        load_stage(name)(ctx)
+        function = load_stage(name)
+        if ctx.options.dry_run:
+            function(ctx)
+            return
+        # For one attempt: a fatal error (a full disk) spoils the instance until it is closed.
+        with kept_open(ctx.settings.warehouse):
+            function(ctx)
 
     status, blocked = "ok", False
     try:
