@@ -20,11 +20,13 @@ help: ## show this list
 
 setup: $(STAMP) ## make .venv from the locked requirements, with .venv/bin/etl
 
-$(STAMP): pyproject.toml requirements/dev.txt
+# The lock names every package, and Python compiles what it imports: no resolving, no compiling of what nobody runs.
+$(STAMP): pyproject.toml requirements/dev.txt requirements/pip.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 with venv found; install one or say: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@echo "Installing the locked requirements into $(VENV); the first time takes a minute or two ..."
-	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@echo "Installing the locked requirements into $(VENV); the first time takes about a minute ..."
+	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/pip.txt
+	@$(BIN)/python $(PIP_INSTALL) --no-compile --no-deps --require-hashes -r requirements/dev.txt
 	@$(BIN)/python $(PIP_INSTALL) --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
@@ -72,6 +74,7 @@ lock: ## (maintainers) write requirements/*.txt from pyproject.toml
 	$(UV) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(UV) --group deploy -c requirements/dev.txt -o requirements/deploy.txt
 	$(UV) --group lock -o requirements/lock.txt
+	$(UV) --group pip -o requirements/pip.txt
 	@rm -rf .lock-venv
 
 clean: ## remove .venv, caches and builds; data/ stays
