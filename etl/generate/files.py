@@ -8,6 +8,7 @@ what he wants removes it, and the next generation merges from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -68,7 +69,13 @@ class GeneratedFiles:
 
     def bring(self, wanted: Mapping[str, str], *, write: bool) -> list[FileChange]:
         """Bring files to their generated texts (formatted), hand edits kept."""
-        return [self._bring_one(path, text, write) for path, text in sorted(wanted.items())]
+        # Side by side, because most of the time a file waits for the disk.
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            brought = [
+                pool.submit(self._bring_one, path, text, write)
+                for path, text in sorted(wanted.items())
+            ]
+        return [each.result() for each in brought]
 
     def _bring_one(self, path: str, fresh: str, write: bool) -> FileChange:
         file, base_file = self._folder / path, self._folder / BASE / path

@@ -15,7 +15,8 @@ def format_sql(text: str, dialect: str) -> str | None:
     """
     try:
         expressions = parse(text, default_dialect=dialect)
-        formatted = format_model_expressions(expressions, dialect)
+        # Its queries are copied once already, to write casts as `::`.
+        formatted = format_model_expressions(expressions, dialect, copy=False)
     except (SqlglotError, SQLMeshError):
         return None
     for query in expressions:
