@@ -167,10 +167,13 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, 
     dlt adds its own columns to such a table when the first rows come. Returns what was created.
     """
     created = []
+    known: dict[str, dict[str, dict[str, str]]] = {}
     for table in tables:
         schema, _, name = table["name"].replace('"', "").rpartition(".")
         schema = schema.rpartition(".")[2]
-        present = read_types(connection, schema).get(name, {})
+        if schema not in known:
+            known[schema] = read_types(connection, schema)
+        present = known[schema].setdefault(name, {})
         columns = table["columns"]
         target = quoted(schema, name)
         if not present:
@@ -178,9 +181,11 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, 
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
             connection.execute(f"CREATE TABLE {target} ({listed})")
             created.append(f"{schema}.{name}")
+            present.update(columns)
             continue
         for column, kind in columns.items():
             if column not in present:
                 connection.execute(f"ALTER TABLE {target} ADD COLUMN {quoted(column)} {kind}")
                 created.append(f"{schema}.{name}.{column}")
+                present[column] = kind
     return created

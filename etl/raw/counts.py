@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import duckdb
 
 from etl.raw.pipeline import Raw
-from etl.warehouse import exists, quoted
+from etl.warehouse import quoted
+
+if TYPE_CHECKING:
+    from dlt.common.schema import Schema
 
 # Hints of a merge that leaves rows of the API out.
 PARTIAL_MERGES = (
@@ -17,11 +22,11 @@ PARTIAL_MERGES = (
 class RawTable:
     """A root table of a source, named as the source names it."""
 
-    def __init__(self, raw: Raw, table: str) -> None:
+    def __init__(self, raw: Raw, schema: Schema, table: str) -> None:
         self._raw = raw
-        self._schema = raw.pipeline.default_schema
-        self.name = str(self._schema.naming.normalize_tables_path(table))
-        self._known: Mapping[str, Any] = self._schema.tables.get(self.name) or {}
+        self._schema = schema
+        self.name = str(schema.naming.normalize_tables_path(table))
+        self._known: Mapping[str, Any] = schema.tables.get(self.name) or {}
 
     def __str__(self) -> str:
         return f"{self._raw.dataset}.{self.name}"
@@ -74,10 +79,21 @@ class RawTable:
 
     def _count(self, condition: str, parameters: list[list[str]]) -> int:
         with self._raw.connection() as connection:
-            if not exists(connection, self._raw.dataset, self.name):
+            try:
+                row = connection.execute(
+                    f"SELECT count(*) FROM {quoted(self._raw.dataset, self.name)} "  # noqa: S608
+                    f"WHERE {condition}",
+                    parameters,
+                ).fetchone()
+            except duckdb.CatalogException:  # there is no such table
                 return 0
-            row = connection.execute(
-                f"SELECT count(*) FROM {quoted(self._raw.dataset, self.name)} WHERE {condition}",  # noqa: S608
-                parameters,
-            ).fetchone()
         return int(row[0]) if row else 0
+
+
+def root_tables(raw: Raw, names: Collection[str]) -> dict[str, RawTable]:
+    """The root tables by the names that the source gives them."""
+    if not names:
+        return {}
+    # Once for all: dlt takes the checksum of the whole schema each time it is asked.
+    schema = raw.pipeline.default_schema
+    return {name: RawTable(raw, schema, name) for name in names}

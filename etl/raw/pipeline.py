@@ -31,7 +31,7 @@ from etl.raw.shapes import (
 from etl.records import Discarded
 from etl.runs import write_atomically
 from etl.settings import Settings, dataset_name
-from etl.warehouse import ensure_tables, exists
+from etl.warehouse import ensure_tables, read_types
 
 if TYPE_CHECKING:
     from dlt.common.pipeline import LoadInfo
@@ -324,8 +324,8 @@ class Raw:
             types = client.capabilities.get_type_mapper()
             tables = declared_tables(source, schema, types, self.dataset)
         with self.connection() as connection:
-            missing = [t for t in tables if not exists(connection, self.dataset, _bare(t["name"]))]
-            return ensure_tables(connection, missing)
+            present = read_types(connection, self.dataset)
+            return ensure_tables(connection, [t for t in tables if _bare(t["name"]) not in present])
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -141,13 +141,16 @@ def drop_placeholders(
     It would add what they lack, and DuckDB adds no column that is NOT NULL. A table that dlt
     itself made has such a column and is never taken for one of ours.
     """
+    nullable = {
+        row[0]
+        for row in connection.execute(
+            "SELECT table_name FROM information_schema.columns WHERE table_schema = ? "
+            "GROUP BY table_name HAVING bool_and(is_nullable = 'YES')",
+            [dataset],
+        ).fetchall()
+    }
     for name in tables:
-        found = connection.execute(
-            "SELECT bool_and(is_nullable = 'YES') FROM information_schema.columns "
-            "WHERE table_schema = ? AND table_name = ?",
-            [dataset, name],
-        ).fetchone()
-        if not found or not found[0]:
+        if name not in nullable:
             continue
         table = quoted(dataset, name)
         if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is None:  # noqa: S608

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from functools import partial
 
 from loguru import logger
 
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
-from etl.raw import NOTHING, Committed, Raw, RawTable
+from etl.raw import NOTHING, Committed, Raw, root_tables
 from etl.raw.fields import check_names, remember_fields
 from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.settings import Source
@@ -135,7 +134,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             committed = raw.commit() if load_ids else NOTHING
             _reconcile(ctx, raw, monitor, load_ids, committed.discarded)
             whole = {
-                t.name for t in map(partial(RawTable, raw), monitor.whole_tables()) if t.is_replaced
+                t.name for t in root_tables(raw, monitor.whole_tables()).values() if t.is_replaced
             }
             drift = find_drift(raw, earlier, (pending + committed).load_ids, whole)
         if load_ids:
@@ -190,8 +189,9 @@ def _reconcile(
                 "the load package in data/dlt with the table",
             )
 
+    tables = root_tables(raw, monitor.rows)
     for table, rows in sorted(monitor.rows.items()):
-        stored = RawTable(raw, table)
+        stored = tables[table]
         refused = sum(d.rows for d in discarded if d.table == stored.name)
         keys = monitor.keys.get(table)
         if stored.keeps_rows:
@@ -250,7 +250,7 @@ def _report(
 
 def _owner(raw: Raw, tables: list[str]) -> Callable[[str], str | None]:
     """Which of these tables a raw table belongs to: itself, or the root that it is nested in."""
-    by_name = {RawTable(raw, t).name: t for t in tables}
+    by_name = {stored.name: name for name, stored in root_tables(raw, tables).items()}
 
     def owner(table: str) -> str | None:
         roots = [n for n in by_name if table == n or table.startswith(f"{n}__")]

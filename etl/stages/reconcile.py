@@ -41,8 +41,9 @@ def reconcile(
     now = {i for s in run.sources for i in s.load_ids}
     for dataset, table, model in pairs:
         if dataset not in known:
-            known |= raw_tables(connection, [dataset])
-        if table not in known[dataset] or not exists(connection, dataset, "_dlt_loads"):
+            has_loads = exists(connection, dataset, "_dlt_loads")
+            known |= raw_tables(connection, [dataset]) if has_loads else {dataset: {}}
+        if table not in known[dataset]:
             continue
         counts = _count(connection, dataset, table, model, known[dataset])
         wrong = []
