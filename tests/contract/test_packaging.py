@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -68,3 +70,30 @@ def test_a_wheel_installed_elsewhere_runs_a_project_and_makes_one(
     assert made.returncode == 0, made.stderr
     assert (tmp_path / "new" / ".gitignore").exists()
     assert list(elsewhere.iterdir()) == []
+
+
+def locked(name: str) -> dict[str, set[str]]:
+    """The packages of a lock with their versions (more than one: by platform)."""
+    text = (ROOT / "requirements" / f"{name}.txt").read_text(encoding="utf-8")
+    found: dict[str, set[str]] = {}
+    pinned = re.findall(r"^([a-z0-9-]+)(?:\[[^]]*\])?==([^ ;\\]+)", text, re.MULTILINE)
+    for package, version in pinned:
+        found.setdefault(package, set()).add(version)
+    return found
+
+
+def test_the_locks_hold_what_they_need_at_the_same_versions() -> None:
+    """An image with extras installs their locks, without looking at what packages ask for."""
+    everything, runtime = locked("dev"), locked("runtime")
+    names = ("runtime", *(e for e in extras() if (ROOT / "requirements" / f"{e}.txt").exists()))
+    assert len(names) > 3
+    for name in names:
+        lock = locked(name)
+        assert runtime.keys() <= lock.keys(), f"requirements/{name}.txt: run `make lock`"
+        assert {p: v for p, v in lock.items() if not v <= everything.get(p, set())} == {}, name
+
+
+def extras() -> list[str]:
+    """The optional dependencies of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return list(project["optional-dependencies"])

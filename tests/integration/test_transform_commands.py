@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import requests
+import tenacity
 
 from tests.integration.projects import Shop
 
@@ -90,3 +93,44 @@ def test_tests_and_format_run_on_the_project(shop: Shop) -> None:
     assert "Successfully Ran `1` Tests" in sqlmesh(shop, "test")
     sqlmesh(shop, "format")
     sqlmesh(shop, "format", "--check")
+
+
+@pytest.mark.slow
+def test_ui_shows_the_lineage(shop: Shop) -> None:
+    """The lineage that SQLMesh draws comes with its user interface: it has no command for it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [SQLMESH, "-p", str(shop.folder / "sqlmesh"), "ui", "--port", str(port)]
+    log = shop.folder / "ui.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=shop.folder, env=shop.environment(), stdout=output, stderr=output
+        )
+    try:
+        lineage = ask(process, f"http://127.0.0.1:{port}/api/lineage/marts.customers", log)
+    finally:
+        process.terminate()
+        process.wait(30)
+    parents = {
+        model.replace('"', ""): {p.replace('"', "") for p in read}
+        for model, read in lineage.items()
+    }
+    assert parents["warehouse.marts.customers"] == {"warehouse.marts.totals"}
+    assert parents["warehouse.staging.stg_shop__orders"] >= {"warehouse.shop_raw.orders"}
+
+
+def ask(process: subprocess.Popen[bytes], url: str, log: Path) -> dict[str, list[str]]:
+    """What the server answers, as soon as it does."""
+    for attempt in tenacity.Retrying(
+        wait=tenacity.wait_fixed(0.2),
+        stop=tenacity.stop_after_delay(60),
+        retry=tenacity.retry_if_exception_type(requests.ConnectionError),
+    ):
+        with attempt:
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            answer = requests.get(url, timeout=60)
+            answer.raise_for_status()
+            found: dict[str, list[str]] = answer.json()
+            return found
+    raise AssertionError(log.read_text(encoding="utf-8"))
