@@ -13,7 +13,7 @@ from etl.cli import COMMANDS
 from etl.configuration import load_settings
 from etl.settings import Settings
 from tests.contract import test_docs
-from tests.contract.process import new_job
+from tests.contract.process import Models, new_job
 from tests.contract.test_docs import blocks
 from tests.processes import ROOT, run_etl, without_settings
 
@@ -46,7 +46,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     """The command of `make demo`, on a copy of the project."""
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo\n" in make
-    with new_job(tmp_path, whole=True) as job:
+    with new_job(tmp_path, models=Models.WHOLE) as job:
         done = run_etl(
             ["run", "--profile", "demo", "--project", str(job.folder)],
             tmp_path,
