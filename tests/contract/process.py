@@ -101,12 +101,12 @@ class Finished:
 class Models(Enum):
     """How much of the shipped project a job holds: each process loads and builds all that is there.
 
-    The values are the patterns of the files that are left out.
+    The values are the patterns of the files that are left out. The models' own tests are always:
+    SQLMesh would read them in each process, and runs them in none.
     """
 
-    WHOLE = ()
-    # SQLMesh reads the models' own tests in each process and runs them in none.
-    BLUESKY = ("*shop*", "*revenue*", "*markets*", "*stock*", "tests")
+    WHOLE = ("tests",)
+    BLUESKY = (*WHOLE, "*shop*", "*revenue*", "*markets*", "*stock*")
     # One mart and the four models below it, for what is true of any project.
     MUTUALS = (*BLUESKY, "followers_*.sql", "follower_*.sql", "*__labels.sql", "marts_agree.sql")
 
