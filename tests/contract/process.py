@@ -107,6 +107,15 @@ class Models(Enum):
 
     WHOLE = ("tests",)
     BLUESKY = (*WHOLE, "*shop*", "*revenue*", "*markets*", "*stock*")
+    SHOP = (
+        *WHOLE,
+        "*bluesky*",
+        "follow*.sql",
+        "mutuals*.sql",
+        "marts_*.sql",
+        "*markets*",
+        "*stock*",
+    )
     # One mart and the four models below it, for what is true of any project.
     MUTUALS = (*BLUESKY, "followers_*.sql", "follower_*.sql", "*__labels.sql", "marts_agree.sql")
 
