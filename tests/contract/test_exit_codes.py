@@ -18,13 +18,15 @@ from tests.contract.process import Finished, Job, Models, new_job
 from tests.processes import start_cold
 
 SLOW = Fault("latency", seconds=0.5)
+FEW = "[bulk-300.test]"
+FOLLOWS = "stg_bluesky__follows"
 ACTORS = "ETL_SOURCES__BLUESKY__FOR_EACH__ACTOR"
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Job]:
     with new_job(tmp_path, models=Models.MUTUALS) as job:
-        job.variables[ACTORS] = "[bulk-300.test]"
+        job.variables[ACTORS] = FEW
         yield job
 
 
@@ -84,12 +86,8 @@ def finish_with_truncated_page(job: Job) -> Finished:
 
 
 def finish_with_broken_model(job: Job) -> Finished:
-    job.edit(
-        "sqlmesh/models/marts/mutuals.sql",
-        "followers.handle::TEXT AS handle",
-        "followers.handle::INT::TEXT AS handle",
-    )
-    return job.run()
+    job.edit(f"sqlmesh/models/staging/{FOLLOWS}.sql", "raw.handle::TEXT", "raw.handle::INT::TEXT")
+    return job.run("--select", f"staging.{FOLLOWS}")
 
 
 def finish_with_refusing_target(job: Job) -> Finished:
@@ -129,10 +127,10 @@ def finish_without_approval(job: Job) -> Finished:
 
 
 def finish_with_lost_rows(job: Job) -> Finished:
-    model = "sqlmesh/models/staging/stg_bluesky__follows.sql"
     between = "packages.inserted_at BETWEEN"
-    job.edit(model, between, f"RIGHT(raw.did, 1) > 'f' AND {between}")
-    return job.run()
+    part = f"RIGHT(raw.did, 1) > 'f' AND {between}"
+    job.edit(f"sqlmesh/models/staging/{FOLLOWS}.sql", between, part)
+    return job.run("--select", f"staging.{FOLLOWS}")
 
 
 def finish_with_rejected_credentials(job: Job) -> Finished:
@@ -182,13 +180,13 @@ CAUSES: list[tuple[ExitCode, Callable[[Job], Finished], str]] = [
     (ExitCode.CONNECTION, finish_with_busy_api, "bluesky"),
     (ExitCode.EXTRACT, finish_with_refused_request, "bluesky.follows["),
     (ExitCode.EXTRACT, finish_with_truncated_page, "bluesky"),
-    (ExitCode.TRANSFORM, finish_with_broken_model, "marts.mutuals"),
+    (ExitCode.TRANSFORM, finish_with_broken_model, f"staging.{FOLLOWS}"),
     (ExitCode.LOAD, finish_with_refusing_target, ""),
     (ExitCode.LOCKED, finish_while_locked, ""),
     (ExitCode.TIMEOUT, finish_after_deadline, ""),
     (ExitCode.SCHEMA, finish_with_frozen_schema, "bluesky"),
     (ExitCode.APPROVAL, finish_without_approval, ""),
-    (ExitCode.RECONCILIATION, finish_with_lost_rows, "staging.stg_bluesky__follows"),
+    (ExitCode.RECONCILIATION, finish_with_lost_rows, f"staging.{FOLLOWS}"),
     (ExitCode.AUTH, finish_with_rejected_credentials, "bluesky"),
     (ExitCode.RESOURCES, finish_with_full_disk, ""),
     (ExitCode.INTERRUPTED, finish_after_signal(signal.SIGINT), ""),
@@ -266,6 +264,7 @@ def test_the_holder_of_the_lock_is_named(job: Job) -> None:
 def test_a_dead_holders_lock_is_free(job: Job) -> None:
     finish_while_locked(job)  # kills the first run with SIGKILL
     job.replay.faults = []
+    job.variables[ACTORS] = FEW
     assert job.run("--stage", "extract").code == 0
 
 
