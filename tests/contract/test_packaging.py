@@ -50,6 +50,7 @@ def test_a_wheel_installed_elsewhere_runs_a_project_and_makes_one(
         check=True, capture_output=True,
     )  # fmt: skip
     with new_job(project, models=Models.MUTUALS) as job:
+        job.variables["ETL_SOURCES__BLUESKY__FOR_EACH__ACTOR"] = "[bulk-300.test]"
         variables = job.environment({"PYTHONPATH": str(site), "ETL_PROJECT": ""})
         where = subprocess.run(
             [sys.executable, "-c", "import etl; print(etl.__file__)"],
