@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from etl.cli import COMMANDS
 from etl.configuration import load_settings
@@ -126,21 +127,26 @@ def test_every_command_stands_in_the_table() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("disposition", ["merge\n        primary_key: id", "replace"])
-def test_the_example_is_right_for_other_write_dispositions(
-    disposition: str, shop: str, tmp_path: Path
-) -> None:
-    """Whatever is read and transformed again leaves each row once."""
+def test_the_example_is_right_for_other_write_dispositions(shop: str, tmp_path: Path) -> None:
+    """Whatever is read and transformed again leaves each row once: merged, and replaced."""
     import duckdb
 
-    for block in blocks():
-        if block.file:
-            path = tmp_path / block.file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = block.text.replace(
-                "write_disposition: append", f"write_disposition: {disposition}"
-            )
-            path.write_text(text, encoding="utf-8")
+    config, mart = (b for b in blocks() if b.file)
+    (tmp_path / "config").mkdir()
+    settings = yaml.safe_load(config.text)
+    (products,) = settings["sources"]["shop"]["resources"]
+    settings["sources"]["shop"]["resources"] = [
+        products | {"name": "merged", "write_disposition": "merge", "primary_key": "id"},
+        products | {"name": "replaced", "write_disposition": "replace"},
+    ]
+    (load,) = settings["loads"]
+    settings["loads"] = [load | {"model": f"marts.{name}"} for name in ("merged", "replaced")]
+    (tmp_path / config.file).write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for name in ("merged", "replaced"):
+        path = tmp_path / Path(mart.file).with_name(f"{name}.sql")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = mart.text.replace("marts.prices_daily", f"marts.{name}")
+        path.write_text(text.replace("stg_shop__products", f"stg_shop__{name}"), encoding="utf-8")
     environment = without_settings(
         ETL_SOURCES__SHOP__CLIENT__BASE_URL=shop,
         ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN="s3cret-t0ken",
@@ -153,10 +159,11 @@ def test_the_example_is_right_for_other_write_dispositions(
     ):
         done = run_etl([*command, "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
-    for file, table, key in (
-        ("warehouse.duckdb", "staging.stg_shop__products", "id"),
-        ("marts.duckdb", "prices_daily", "product_id"),
-    ):
-        with duckdb.connect(str(tmp_path / "data" / file), read_only=True) as connection:
-            rows = connection.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}")
-            assert rows.fetchall() == [(250, 250)]
+    for name in ("merged", "replaced"):
+        for file, table, key in (
+            ("warehouse.duckdb", f"staging.stg_shop__{name}", "id"),
+            ("marts.duckdb", name, "product_id"),
+        ):
+            with duckdb.connect(str(tmp_path / "data" / file), read_only=True) as connection:
+                rows = connection.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}")
+                assert rows.fetchall() == [(250, 250)], table
