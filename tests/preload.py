@@ -11,7 +11,9 @@ prepare_libraries()
 for module in (
     "dlt.common.libs.pyarrow",
     "dlt.destinations.impl.duckdb.duck",
+    "filelock",
     "pandas",
+    "psycopg",
     "pyarrow.parquet",
     "sqlmesh.integrations.dlt",
     "sqlmesh.magics",
