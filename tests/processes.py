@@ -22,7 +22,10 @@ FORKS.set_forkserver_preload(["tests.preload"])
 
 
 class Process:
-    """`python -m etl` with these arguments, under way; used like `subprocess.Popen`."""
+    """`python -m etl` with these arguments, under way; used like `subprocess.Popen`.
+
+    Another `program` is a console script of the virtual environment.
+    """
 
     def __init__(
         self,
@@ -30,12 +33,13 @@ class Process:
         folder: Path,
         environment: Mapping[str, str],
         limit: Callable[[], None] | None = None,
+        program: str = "etl",
     ) -> None:
-        self.arguments = ["etl", *arguments]
+        self.arguments = [program, *arguments]
         self.returncode: int | None = None
         self._output = tempfile.TemporaryDirectory(prefix="etl-process-")
         self._process = FORKS.Process(
-            target=_be_etl,
+            target=_become,
             args=(self.arguments, str(folder), dict(environment), self._output.name, limit),
         )
         self._process.start()
@@ -91,9 +95,10 @@ def run_etl(
     folder: Path,
     environment: Mapping[str, str],
     limit: Callable[[], None] | None = None,
+    program: str = "etl",
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m etl` with these arguments in a folder, to its end."""
-    process = Process(arguments, folder, environment, limit)
+    """`python -m etl`, or another program, with these arguments in a folder, to its end."""
+    process = Process(arguments, folder, environment, limit, program)
     out, err = process.communicate()
     assert process.returncode is not None
     return subprocess.CompletedProcess(process.arguments, process.returncode, out, err)
@@ -104,7 +109,7 @@ def without_settings(**variables: str) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith("ETL_")} | variables
 
 
-def _be_etl(
+def _become(
     arguments: list[str],
     folder: str,
     environment: dict[str, str],
@@ -121,4 +126,8 @@ def _be_etl(
     sys.argv = arguments
     if limit is not None:
         limit()
-    runpy.run_module("etl", run_name="__main__", alter_sys=True)
+    if arguments[0] == "etl":
+        runpy.run_module("etl", run_name="__main__", alter_sys=True)
+    else:
+        script = Path(sys.executable).with_name(arguments[0])
+        runpy.run_path(str(script), run_name="__main__")

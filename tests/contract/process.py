@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -96,21 +98,47 @@ class Finished:
         return found
 
 
+class Models(Enum):
+    """How much of the shipped project a job holds: each process loads and builds all that is there.
+
+    The values are the patterns of the files that are left out. The models' own tests are always:
+    SQLMesh would read them in each process, and runs them in none.
+    """
+
+    WHOLE = ("tests",)
+    BLUESKY = (*WHOLE, "*shop*", "*revenue*", "*markets*", "*stock*")
+    SHOP = (
+        *WHOLE,
+        "*bluesky*",
+        "follow*.sql",
+        "mutuals*.sql",
+        "marts_*.sql",
+        "*markets*",
+        "*stock*",
+    )
+    # One mart and the four models below it, for what is true of any project.
+    MUTUALS = (*BLUESKY, "followers_*.sql", "follower_*.sql", "*__labels.sql", "marts_agree.sql")
+
+
 @contextmanager
 def new_job(
-    folder: Path, *faults: Fault, token: str | None = None, whole: bool = False
+    folder: Path, *faults: Fault, token: str | None = None, models: Models = Models.BLUESKY
 ) -> Iterator[Job]:
-    """A job with the shipped configuration and models, against the replay of 2026-01-01.
-
-    Without the models of other sources than Bluesky, unless the `whole` project is asked for: each
-    process builds all that is there.
-    """
-    others = () if whole else ("*shop*", "*revenue*", "*markets*", "*stock*")
+    """A job with the shipped configuration and models, against the replay of 2026-01-01."""
     for part in ("config", "sqlmesh"):
         shutil.copytree(
             ROOT / part,
             folder / part,
-            ignore=shutil.ignore_patterns(".cache", "__pycache__", "logs", *others),
+            ignore=shutil.ignore_patterns(".cache", "__pycache__", "logs", *models.value),
         )
+    if models is Models.MUTUALS:
+        _leave_loads(folder / "config" / "etl.yaml", "mutuals")
     with Replay(date=DAY, faults=faults, token=token) as replay:
         yield Job(folder, replay, {"ETL_DEMO": "true", "ETL_DEMO_DATE": DAY.isoformat()})
+
+
+def _leave_loads(config: Path, mart: str) -> None:
+    """Take out the loads of all other marts."""
+    lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
+    load = re.compile(rf"  - {{model: marts\.(?!{mart},)")
+    config.write_text("".join(x for x in lines if not load.match(x)), encoding="utf-8")

@@ -2,83 +2,92 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import pytest
 
 from etl.demo import graph
-from tests.contract.process import DAY, Job, new_job
+from tests.contract.process import DAY, Job, Models, new_job
+from tests.contract.test_exit_codes import wait_for
 
 ACTOR = "chess.com"
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[Job]:
-    with new_job(tmp_path) as job:
+    with new_job(tmp_path, models=Models.MUTUALS) as job:
         yield job
 
 
-def published(job: Job) -> tuple[int, int]:
-    """Followers and follows of the day, as the readers of the marts see them."""
-    with duckdb.connect(str(job.data / "marts.duckdb"), read_only=True) as marts:
-        row = marts.sql("SELECT followers_count, follows_count FROM followers_daily").fetchall()
-    assert len(row) == 1
-    return row[0]
-
-
 def assert_right(job: Job) -> None:
+    """Readers see the day's mutuals; each package is whole, with its labels, and none is twice."""
     truth = graph(ACTOR, DAY)
-    assert published(job) == (len(truth.followers), len(truth.follows))
+    followers, follows = ({p["did"] for p in x} for x in (truth.followers, truth.follows))
+    with duckdb.connect(str(job.data / "marts.duckdb"), read_only=True) as marts:
+        published = marts.sql("SELECT did FROM mutuals").fetchall()
+    assert sorted(published) == sorted((did,) for did in followers & follows)
     with duckdb.connect(str(job.data / "warehouse.duckdb"), read_only=True) as warehouse:
-        per_package = warehouse.sql(
-            "SELECT DISTINCT n FROM (SELECT count(*) AS n, count(DISTINCT did) AS d "
-            "FROM bluesky_raw.followers GROUP BY _dlt_load_id) WHERE n = d"
-        ).fetchall()
-        broken = warehouse.sql(
-            "SELECT count(*) FROM (SELECT _dlt_load_id FROM bluesky_raw.followers "
-            "GROUP BY 1 HAVING count(*) <> count(DISTINCT did))"
-        ).fetchone()
+        for table, profiles in (("followers", truth.followers), ("follows", truth.follows)):
+            labels = sum(len(cast(list[object], p.get("labels", []))) for p in profiles)
+            packages = warehouse.sql(
+                "SELECT count(*), count(DISTINCT did), (SELECT count(*) "
+                f"FROM bluesky_raw.{table}__labels JOIN bluesky_raw.{table} AS t "
+                "ON _dlt_parent_id = t._dlt_id WHERE t._dlt_load_id = raw._dlt_load_id) "
+                f"FROM bluesky_raw.{table} AS raw GROUP BY _dlt_load_id"
+            ).fetchall()
+            assert set(packages) == {(len(profiles), len(profiles), labels)}
+            orphans = warehouse.sql(
+                f"SELECT count(*) FROM bluesky_raw.{table}__labels WHERE _dlt_parent_id NOT IN "
+                f"(SELECT _dlt_id FROM bluesky_raw.{table})"
+            ).fetchone()
+            assert orphans == (0,)
+            lost = warehouse.sql(
+                f"SELECT count(*) FROM bluesky_raw.{table} WHERE _dlt_load_id NOT IN "
+                "(SELECT load_id FROM bluesky_raw._dlt_loads)"
+            ).fetchone()
+            assert lost == (0,)
         twice = warehouse.sql(
             "SELECT load_id FROM bluesky_raw._dlt_loads GROUP BY 1 HAVING count(*) > 1"
         ).fetchall()
-        lost = warehouse.sql(
-            "SELECT count(*) FROM bluesky_raw.followers WHERE _dlt_load_id NOT IN "
-            "(SELECT load_id FROM bluesky_raw._dlt_loads)"
-        ).fetchone()
-        orphans = warehouse.sql(
-            "SELECT count(*) FROM bluesky_raw.followers__labels WHERE _dlt_parent_id NOT IN "
-            "(SELECT _dlt_id FROM bluesky_raw.followers)"
-        ).fetchone()
-    assert per_package == [(len(truth.followers),)]
-    assert (broken, twice, lost, orphans) == ((0,), [], (0,), (0,))
+    assert twice == []
 
 
-# Spread over a whole run: start, extraction, commit, plan, models, publication.
-MOMENTS = (2.5, 4.5, 7.0)
+def log(job: Job) -> Path:
+    return job.data / "runs" / "latest" / "log.jsonl"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS, ids=[f"{m:.1f}s" for m in MOMENTS])
-def test_killed_at_any_moment_the_next_run_ends_right(job: Job, moment: float) -> None:
-    process = job.start()
-    time.sleep(moment)
-    process.kill()
-    process.communicate()
-    done = job.run()
-    assert done.code == 0, done.err[-3000:]
-    assert_right(job)
+# One of each kind over a whole run, and what tells that it has come.
+MOMENTS: dict[str, Callable[[Job, int], bool]] = {
+    "fetching": lambda job, asked: len(job.replay.requests) > asked + 10,
+    "committing": lambda job, _: any(job.data.glob("dlt/bluesky/load/normalized/*/started_jobs/*")),
+    "transforming": lambda job, _: '"event": "model evaluated"' in log(job).read_text("utf-8"),
+    "publishing": lambda job, _: '"event": "load starts"' in log(job).read_text("utf-8"),
+}
 
 
-@pytest.mark.slow
-def test_killed_again_and_again_the_next_run_ends_right(job: Job) -> None:
-    for moment in (2.5, 5.0, 7.0):
+def kill(job: Job, moment: str) -> None:
+    """Start a run and send it SIGKILL at that moment; again, if it was too quick."""
+    for _ in range(3):
+        before, asked = log(job).resolve(), len(job.replay.requests)
         process = job.start()
-        time.sleep(moment)
+        wait_for(lambda: log(job).exists() and log(job).resolve() != before)  # noqa: B023
+        wait_for(lambda: MOMENTS[moment](job, asked))  # noqa: B023
         process.kill()
         process.communicate()
+        if process.returncode == -signal.SIGKILL:
+            return
+    raise AssertionError(f"{moment}: each run had ended before")
+
+
+@pytest.mark.slow
+def test_killed_at_every_kind_of_moment_the_next_run_ends_right(job: Job) -> None:
+    """Each run finds what the one before left, and is killed later than it; the last one ends."""
+    for moment in MOMENTS:
+        kill(job, moment)
     done = job.run()
     assert done.code == 0, done.err[-3000:]
     assert_right(job)
@@ -86,10 +95,7 @@ def test_killed_again_and_again_the_next_run_ends_right(job: Job) -> None:
 
 @pytest.mark.slow
 def test_a_killed_run_can_be_retried_under_its_id(job: Job) -> None:
-    process = job.start()
-    time.sleep(4)
-    process.kill()
-    process.communicate()
+    kill(job, "committing")
     killed = job.record()["run_id"]
     done = job.run(command="retry")
     assert done.code == 0, done.err[-3000:]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.process import new_job
+from tests.contract.process import Models, new_job
 from tests.processes import ROOT
 
 
@@ -49,7 +49,8 @@ def test_a_wheel_installed_elsewhere_runs_a_project_and_makes_one(
          "--target", str(site), str(wheel)],
         check=True, capture_output=True,
     )  # fmt: skip
-    with new_job(project) as job:
+    with new_job(project, models=Models.MUTUALS) as job:
+        job.variables["ETL_SOURCES__BLUESKY__FOR_EACH__ACTOR"] = "[bulk-300.test]"
         variables = job.environment({"PYTHONPATH": str(site), "ETL_PROJECT": ""})
         where = subprocess.run(
             [sys.executable, "-c", "import etl; print(etl.__file__)"],

@@ -31,6 +31,7 @@ def job(postgres: Server, database: str, tmp_path_factory: pytest.TempPathFactor
         password = PASSWORD.replace(":", "%3A").replace("@", "%40")
         host = str(postgres.folder).replace("/", "%2F")
         made.variables[VARIABLE] = f"postgresql://etl:{password}@/{database}?host={host}"
+        made.variables["ETL_SOURCES__BLUESKY__FOR_EACH__ACTOR"] = "[bulk-300.test]"
         done = made.run("--profile", "postgres")
         assert done.code == 0, done.err
         yield made

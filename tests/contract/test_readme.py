@@ -8,12 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from etl.cli import COMMANDS
 from etl.configuration import load_settings
 from etl.settings import Settings
 from tests.contract import test_docs
-from tests.contract.process import new_job
+from tests.contract.process import Models, new_job
 from tests.contract.test_docs import blocks
 from tests.processes import ROOT, run_etl, without_settings
 
@@ -46,7 +47,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
     """The command of `make demo`, on a copy of the project."""
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo\n" in make
-    with new_job(tmp_path, whole=True) as job:
+    with new_job(tmp_path, models=Models.WHOLE) as job:
         done = run_etl(
             ["run", "--profile", "demo", "--project", str(job.folder)],
             tmp_path,
@@ -126,32 +127,43 @@ def test_every_command_stands_in_the_table() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("disposition", ["merge\n        primary_key: id", "replace"])
-def test_the_example_is_right_for_other_write_dispositions(
-    disposition: str, shop: str, tmp_path: Path
-) -> None:
-    """A second run leaves each row once."""
+def test_the_example_is_right_for_other_write_dispositions(shop: str, tmp_path: Path) -> None:
+    """Whatever is read and transformed again leaves each row once: merged, and replaced."""
     import duckdb
 
-    for block in blocks():
-        if block.file:
-            path = tmp_path / block.file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            text = block.text.replace(
-                "write_disposition: append", f"write_disposition: {disposition}"
-            )
-            path.write_text(text, encoding="utf-8")
+    config, mart = (b for b in blocks() if b.file)
+    (tmp_path / "config").mkdir()
+    settings = yaml.safe_load(config.text)
+    (products,) = settings["sources"]["shop"]["resources"]
+    settings["sources"]["shop"]["resources"] = [
+        products | {"name": "merged", "write_disposition": "merge", "primary_key": "id"},
+        products | {"name": "replaced", "write_disposition": "replace"},
+    ]
+    (load,) = settings["loads"]
+    settings["loads"] = [load | {"model": f"marts.{name}"} for name in ("merged", "replaced")]
+    (tmp_path / config.file).write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for name in ("merged", "replaced"):
+        path = tmp_path / Path(mart.file).with_name(f"{name}.sql")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = mart.text.replace("marts.prices_daily", f"marts.{name}")
+        path.write_text(text.replace("stg_shop__products", f"stg_shop__{name}"), encoding="utf-8")
     environment = without_settings(
         ETL_SOURCES__SHOP__CLIENT__BASE_URL=shop,
         ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN="s3cret-t0ken",
     )
-    for command in (["run", "--stage", "extract"], ["generate"], ["run"], ["run"]):
+    for command in (
+        ["run", "--stage", "extract"],
+        ["generate"],
+        ["run", "--stage", "transform"],
+        ["run"],
+    ):
         done = run_etl([*command, "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
-    for file, table, key in (
-        ("warehouse.duckdb", "staging.stg_shop__products", "id"),
-        ("marts.duckdb", "prices_daily", "product_id"),
-    ):
-        with duckdb.connect(str(tmp_path / "data" / file), read_only=True) as connection:
-            rows = connection.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}")
-            assert rows.fetchall() == [(250, 250)]
+    for name in ("merged", "replaced"):
+        for file, table, key in (
+            ("warehouse.duckdb", f"staging.stg_shop__{name}", "id"),
+            ("marts.duckdb", name, "product_id"),
+        ):
+            with duckdb.connect(str(tmp_path / "data" / file), read_only=True) as connection:
+                rows = connection.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}")
+                assert rows.fetchall() == [(250, 250)], table

@@ -76,6 +76,7 @@ def job(tmp_path: Path, answer: dict[str, Any]) -> Iterator[Job]:
 def test_a_broken_contract_ends_with_10_shows_the_row_masked_and_commits_nothing(
     job: Job, answer: dict[str, Any]
 ) -> None:
+    """Until the data is mended, or the contract: then it takes the rows that broke it."""
     done = job.extract()
     assert done.returncode == 0, done.stderr
     before = job.orders()
@@ -100,16 +101,14 @@ def test_a_broken_contract_ends_with_10_shows_the_row_masked_and_commits_nothing
         assert not [word for word in PRIVATE if word in told]
     assert job.orders() == before
 
+    answer["orders"] = [{**GOOD, "elo": 7}]
+    assert job.extract().returncode == 10
     answer["orders"] = [GOOD]  # the data is mended
     assert job.extract().returncode == 0
     assert len(job.orders()) == 2
 
-
-def test_a_mended_contract_takes_the_rows_that_broke_it(job: Job, answer: dict[str, Any]) -> None:
-    assert job.extract().returncode == 0
-    answer["orders"] = [{**GOOD, "elo": 7}]
-    assert [job.extract().returncode for _ in range(2)] == [10, 10]
+    answer["orders"] = [{**GOOD, "elo": 7}]  # the contract is mended
     frozen = job.config.read_text(encoding="utf-8")
     job.config.write_text(frozen.replace("freeze", "evolve"), encoding="utf-8")
     assert job.extract().returncode == 0
-    assert [row[-1] for row in job.orders()] == [7, None]
+    assert [row[-1] for row in job.orders()] == [7, None, None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from etl.demo import Fault
-from tests.contract.process import Finished, Job, new_job
+from tests.contract.process import Finished, Job, Models, new_job
 
 CANARIES = {
     "token": "canary-token-0123456789",
@@ -23,14 +24,15 @@ CANARIES = {
 }
 
 
-@pytest.fixture
-def job(tmp_path: Path) -> Iterator[Job]:
-    with new_job(tmp_path, token=CANARIES["token"]) as job:
-        secrets = tmp_path / "secrets"
+@contextmanager
+def secretive_job(folder: Path) -> Iterator[Job]:
+    """A job with a canary wherever a secret can stand."""
+    with new_job(folder, token=CANARIES["token"], models=Models.MUTUALS) as job:
+        secrets = folder / "secrets"
         secrets.mkdir()
         # A second source: its password stands in the URL, its secret header in a file.
         host = job.replay.base_url.removeprefix("http://")
-        config = yaml.safe_load((tmp_path / "config/etl.yaml").read_text())
+        config = yaml.safe_load((folder / "config/etl.yaml").read_text())
         bluesky = config["sources"]["bluesky"]
         bluesky["client"]["auth"] = {"type": "bearer", "token": CANARIES["token"]}
         bluesky["client"]["headers"] = {"X-Custom": "to be replaced", "Accept": "application/json"}
@@ -42,12 +44,27 @@ def job(tmp_path: Path) -> Iterator[Job]:
         other["client"]["auth"] = {"type": "http_basic", "username": "user", "password": "x"}
         other["client"]["headers"] = {"X-Other": CANARIES["header"].encode().decode("latin-1")}
         config["sources"]["other"] = other
-        (tmp_path / "config/etl.yaml").write_text(yaml.safe_dump(config))
+        (folder / "config/etl.yaml").write_text(yaml.safe_dump(config))
         (secrets / "sources__bluesky__client__headers__x-custom").write_text(CANARIES["file"])
         (secrets / "etl_sources__other__client__auth__password").write_text(CANARIES["password"])
         job.variables["ETL_SECRETS_DIR"] = str(secrets)
         job.variables["ETL_LOG__LEVEL"] = "DEBUG"
         yield job
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    with secretive_job(tmp_path) as job:
+        yield job
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    """A good run, and the job that it is of."""
+    with secretive_job(tmp_path_factory.mktemp("good")) as job:
+        done = job.run("--json", "--source", "bluesky")
+        assert done.code == 0, done.err
+        yield done
 
 
 def forms() -> set[bytes]:
@@ -77,18 +94,15 @@ def run(job: Job) -> Finished:
     return job.run("--json", "--source", "bluesky", "--stage", "extract")
 
 
-def test_the_canaries_are_really_sent(job: Job) -> None:
-    assert run(job).code == 0
-    sent = job.replay.requests[0]
+def test_the_canaries_are_really_sent(done: Finished) -> None:
+    sent = done.job.replay.requests[0]
     assert sent.headers["authorization"] == f"Bearer {CANARIES['token']}"
     assert sent.headers["x-custom"] == CANARIES["file"]
     assert sent.query["api_key"] == CANARIES["parameter"]
 
 
-def test_a_good_run_leaves_no_secret(job: Job) -> None:
-    done = job.run("--json", "--source", "bluesky")
-    assert done.code == 0
-    assert_clean(job, done.out, done.err)
+def test_a_good_run_leaves_no_secret(done: Finished) -> None:
+    assert_clean(done.job, done.out, done.err)
 
 
 @pytest.mark.parametrize("kind", ["404", "401", "503", "truncated", "html", "disconnect"])
@@ -106,18 +120,17 @@ def test_a_password_in_the_url_is_never_shown(job: Job) -> None:
     assert_clean(job, done.out, done.err)
 
 
-def test_no_command_shows_a_secret(job: Job) -> None:
-    assert run(job).code == 0
+def test_no_command_shows_a_secret(done: Finished) -> None:
     outputs = []
     for command, *arguments in (
         ["status", "--json"],
         ["config", "show"],
         ["config", "show", "--json"],
     ):
-        done = job.run(*arguments, command=command)
-        assert done.code == 0, done.err
-        outputs += [done.out, done.err]
-    assert_clean(job, *outputs)
+        shown = done.job.run(*arguments, command=command)
+        assert shown.code == 0, shown.err
+        outputs += [shown.out, shown.err]
+    assert_clean(done.job, *outputs)
 
 
 def test_a_wrong_configuration_shows_no_secret(job: Job) -> None:
