@@ -18,13 +18,17 @@ for line in sys.stdin:
     child = os.fork()
     if child == 0:
         sys.argv[1:] = json.loads(line)
+        code = 0
         try:
             run()
+        except SystemExit as e:
+            code = e.code or 0
         except BaseException:
             traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(1)
-        os._exit(0)
+            code = 1
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
