@@ -285,14 +285,20 @@ def test_hints_become_descriptions_grain_and_audits(made: Made) -> None:
 
 KEYWORDS = [r[0] for r in duckdb.sql("SELECT keyword_name FROM duckdb_keywords()").fetchall()]
 TABLES = ["order", "select", "values", "end", "left", "interval"]
+MORE_COLUMNS = [f"c{i}" for i in range(len(KEYWORDS), 500)]
 LONG_COLUMN, LONG_TABLE = "n" * 200, "t" * 120
 
 
 @pytest.fixture(scope="module")
 def odd_names(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Some 500 columns, keywords and a long name; keywords as tables; a long table; JSON."""
+    """Five hundred columns, keywords and others; keywords as tables; long names; JSON."""
     project = Made(tmp_path_factory.mktemp("odd"))
-    words = {"id": 1, **dict.fromkeys(KEYWORDS, 1), LONG_COLUMN: 7}
+    words = {
+        "id": 1,
+        **dict.fromkeys(KEYWORDS, 1),
+        **dict.fromkeys(MORE_COLUMNS, 2),
+        LONG_COLUMN: 7,
+    }
     project.extract(
         {"name": "words", **MERGE, "rows": [words]},
         *({"name": k, "write_disposition": "merge", "primary_key": k, "rows": [{k: 1}]}
@@ -320,9 +326,9 @@ def test_every_keyword_of_duckdb_can_be_a_column_and_a_table(odd_names: Made) ->
 
 
 def test_long_names_many_columns_and_blobs_of_json_work(odd_names: Made) -> None:
-    assert len(KEYWORDS) > 450
-    columns = f'"{KEYWORDS[0]}", "{KEYWORDS[-1]}", {LONG_COLUMN}'
-    assert odd_names.read("staging.stg_made__words", columns) == [(1, 1, 7)]
+    assert len(KEYWORDS) + len(MORE_COLUMNS) >= 500
+    columns = f'"{KEYWORDS[0]}", "{KEYWORDS[-1]}", {MORE_COLUMNS[-1]}, {LONG_COLUMN}'
+    assert odd_names.read("staging.stg_made__words", columns) == [(1, 1, 2, 7)]
     found = odd_names.query("SELECT blob ->> '$.a[1].b', typeof(blob) FROM staging.stg_made__deep")
     assert found == [("ü", "JSON")]
     assert odd_names.read(f"staging.stg_made__x__{LONG_TABLE}", "n") == [(1,)]
