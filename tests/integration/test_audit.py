@@ -23,32 +23,65 @@ def shop(tmp_path: Path, template: Shop) -> Shop:
     return template.copy(tmp_path / "shop")
 
 
+@pytest.fixture
+def extracted(tmp_path: Path, extracted_template: Shop) -> Shop:
+    return extracted_template.copy(tmp_path / "shop")
+
+
 def results(record: RunRecord) -> dict[tuple[str, str], str]:
     return {(a.model, a.name): a.status for a in record.audits}
 
 
-def test_non_blocking_audit_warns_and_is_listed(shop: Shop) -> None:
+@pytest.fixture(scope="module")
+def warned(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
+    """A run in which two audits fail that do not block: one of a model, one that stands alone."""
+    shop = template.copy(tmp_path_factory.mktemp("warned") / "shop")
     shop.edit(
         "sqlmesh/models/totals.sql",
         "forall(criteria := (amount >= 0))",
         "forall_non_blocking(criteria := (amount >= 0))",
     )
-    shop.sell((3, "eve", -5))
-    record = shop.run()
+    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=", blocking FALSE"))
+    return shop, shop.go_on((3, "eve", -5), (4, "kim", 901))
+
+
+def test_non_blocking_audit_warns_and_is_listed(warned: tuple[Shop, RunRecord]) -> None:
+    shop, record = warned
     assert (record.exit_code, record.partial) == (0, False)
-    (failed,) = [a for a in record.audits if a.status == "failed"]
+    (failed,) = [a for a in record.audits if a.status == "failed" and a.model == "marts.totals"]
     assert (failed.name, failed.blocking, failed.failing_rows) == ("forall_non_blocking", False, 1)
-    assert shop.published("totals")[-1] == ("eve", -5)
+    assert ("eve", -5) in shop.published("totals")
 
 
-def test_standalone_audit_runs_in_every_run_and_blocks(shop: Shop) -> None:
+def test_standalone_audit_that_does_not_block_warns(warned: tuple[Shop, RunRecord]) -> None:
+    shop, record = warned
+    assert record.exit_code == 0
+    assert results(record)["standalone", "totals_agree"] == "failed"
+    assert ("kim", 901) in shop.published("totals")
+
+
+@pytest.fixture(scope="module")
+def agreed_run(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
+    """A run that brings the standalone audit, eve 5, and a tag that leaves orders uncounted."""
+    shop = template.copy(tmp_path_factory.mktemp("agreed") / "shop")
     shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=""))
-    shop.sell((3, "eve", 5))
-    record = shop.run()
+    shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
+    return shop, shop.go_on((3, "eve", 5))
+
+
+@pytest.fixture
+def agreed(tmp_path: Path, agreed_run: tuple[Shop, RunRecord]) -> Shop:
+    """A project after that run."""
+    return agreed_run[0].copy(tmp_path / "shop")
+
+
+def test_standalone_audit_runs_in_every_run_and_blocks(
+    agreed_run: tuple[Shop, RunRecord], agreed: Shop
+) -> None:
+    record, shop = agreed_run[1], agreed
     assert record.exit_code == 0
     assert results(record)["standalone", "totals_agree"] == "passed"
-    shop.sell((4, "eve", 900))
-    record = shop.run()
+    record = shop.go_on((4, "eve", 900))
     assert (record.exit_code, record.partial) == (ExitCode.DATA_QUALITY, True)
     (failure,) = record.failures
     assert (failure.stage, failure.subject) == ("audit", "totals_agree")
@@ -64,47 +97,35 @@ def test_standalone_audit_runs_in_every_run_and_blocks(shop: Shop) -> None:
     (failed,) = [a for a in record.audits if a.status == "failed"]
     assert failed.sample == ({"customer": MASK, "amount": 905},)
     assert len(shop.query(failed.sql)) == 1
-    assert shop.run().exit_code == ExitCode.DATA_QUALITY, "and it goes on failing"
-    shop.sell((5, "eve", -10))
-    assert shop.run().exit_code == 0
+    assert shop.go_on().exit_code == ExitCode.DATA_QUALITY, "and it goes on failing"
+    assert shop.go_on((5, "eve", -10)).exit_code == 0
     assert shop.published("totals")[-1] == ("eve", 895)
 
 
-def test_standalone_audit_runs_after_all_models_and_not_among_them(tmp_path: Path) -> None:
+def test_standalone_audit_runs_after_all_models_and_not_among_them(extracted: Shop) -> None:
     """SQLMesh would run it within the first plan, and fail the plan as a whole."""
-    shop = Shop.create(tmp_path / "shop")
+    shop = extracted
     shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking="").replace("amount >", "x >"))
-    shop.sell((1, "ann", 901))
-    record = shop.run()
+    record = shop.go_on()
     assert [(f.stage, f.subject) for f in record.failures] == [("audit", "totals_agree")]
-    assert shop.published("items") == [("tea", 1)]
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
 
 
-def test_standalone_audit_that_does_not_block_warns(shop: Shop) -> None:
-    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=", blocking FALSE"))
-    shop.sell((4, "eve", 901))
-    record = shop.run()
-    assert record.exit_code == 0
-    assert results(record)["standalone", "totals_agree"] == "failed"
-    assert shop.published("totals")[-1] == ("eve", 901)
-
-
-def test_mart_waits_for_its_standalone_audit(shop: Shop) -> None:
-    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=""))
-    shop.sell((4, "eve", 901))
-    assert shop.run("extract", "transform").exit_code == 0
+def test_mart_waits_for_its_standalone_audit(agreed: Shop) -> None:
+    shop = agreed
+    shop.bring((4, "kim", 901))
+    assert shop.run("transform").exit_code == 0
     record = shop.run("load")
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert "standalone audit" in record.failures[0].message
-    assert [c for c, _ in shop.published("totals")] == ["ann", "bob"]
+    assert [c for c, _ in shop.published("totals")] == ["ann", "bob", "eve"]
 
 
 def test_standalone_audit_that_cannot_run_holds_back_what_it_reads(shop: Shop) -> None:
     shop.write(
         "sqlmesh/audits/agree.sql", ALONE.format(blocking="").replace("amount >", "amuont >")
     )
-    shop.sell((4, "eve", 5))
-    record = shop.run()
+    record = shop.go_on((4, "eve", 5))
     assert record.exit_code == ExitCode.TRANSFORM
     assert record.failures[0].subject == "totals_agree"
     assert [c for c, _ in shop.published("totals")] == ["ann", "bob"]
@@ -112,31 +133,37 @@ def test_standalone_audit_that_cannot_run_holds_back_what_it_reads(shop: Shop) -
 
 
 def test_failing_model_leaves_what_a_standalone_audit_compares_it_with_unpublished(
-    tmp_path: Path,
+    extracted: Shop,
 ) -> None:
-    shop = Shop.create(tmp_path / "shop")
+    shop = extracted
     shop.write(
         "sqlmesh/audits/both.sql",
         "AUDIT (name both_there, standalone TRUE);\n"
         "SELECT 1 AS x FROM marts.totals, marts.items WHERE FALSE",
     )
     shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "no_such_function(1)")
-    shop.sell((1, "ann", 5))
-    record = shop.run()
+    record = shop.go_on()
     assert record.exit_code == ExitCode.TRANSFORM
     assert {x.model: x.status for x in record.loads} == dict.fromkeys(
         ("marts.totals", "marts.customers", "marts.items"), "held_back"
     )
 
 
-def test_stage_alone_runs_every_audit_over_all_data(shop: Shop) -> None:
-    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=""))
-    assert shop.run().exit_code == 0
+@pytest.fixture(scope="module")
+def audited(
+    agreed_run: tuple[Shop, RunRecord], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Shop, RunRecord]:
+    """Rows of two days ago went bad, and the audit stage ran alone."""
+    shop = agreed_run[0].copy(tmp_path_factory.mktemp("audited") / "shop")
     shop.age(days=2)
-    assert shop.run().exit_code == 0
+    assert shop.run("transform").exit_code == 0
     # Two days ago: no transformation looks there.
     shop.query(f"UPDATE {shop.physical('staging.stg_shop__orders')} SET _dlt_load_id = NULL")
-    record = shop.run("audit")
+    return shop, shop.run("audit")
+
+
+def test_stage_alone_runs_every_audit_over_all_data(audited: tuple[Shop, RunRecord]) -> None:
+    shop, record = audited
     assert record.exit_code == ExitCode.DATA_QUALITY
     found = results(record)
     assert found["staging.stg_shop__orders", "not_null"] == "failed"
@@ -151,20 +178,16 @@ def test_stage_alone_runs_every_audit_over_all_data(shop: Shop) -> None:
     }
 
 
-def test_model_that_failed_over_all_data_is_not_freed_by_a_look_at_today(shop: Shop) -> None:
-    shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
-    assert shop.run().exit_code == 0
-    shop.age(days=2)
-    assert shop.run().exit_code == 0
-    shop.query(f"UPDATE {shop.physical('staging.stg_shop__orders')} SET _dlt_load_id = NULL")
-    assert shop.run("audit").exit_code == ExitCode.DATA_QUALITY
-    shop.sell((3, "eve", 5))
-    record = shop.run()
+def test_model_that_failed_over_all_data_is_not_freed_by_a_look_at_today(
+    audited: tuple[Shop, RunRecord], tmp_path: Path
+) -> None:
+    shop = audited[0].copy(tmp_path / "shop")
+    record = shop.go_on((4, "kim", 7))
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert record.failures[0].subject == "staging.stg_shop__orders"
-    assert [c for c, _ in shop.published("totals")] == ["ann", "bob"]
-    assert shop.run("transform", "audit", "load", full_refresh=True).exit_code == 0
-    assert shop.published("totals")[-1] == ("eve", 5)
+    assert [c for c, _ in shop.published("totals")] == ["ann", "bob", "eve"]
+    assert shop.go_on(full_refresh=True).exit_code == 0
+    assert shop.published("totals")[-1] == ("kim", 7)
 
 
 def test_stage_alone_does_not_free_what_a_transformation_left(shop: Shop) -> None:

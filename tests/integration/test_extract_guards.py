@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 
 from etl.demo import Fault, Replay
 from etl.errors import AuthError, DataQualityError, EtlError, ExtractError, UnreachableError
+from etl.settings import Settings
 from etl.sources.http import ApiSession
+from etl.stages.context import RunContext
 from tests.integration.extracting import (
     bluesky,
     context,
@@ -34,24 +37,28 @@ def replay() -> Iterator[Replay]:
         yield replay
 
 
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Retries do not wait; the list is what they would have waited."""
-    waits: list[float] = []
+@pytest.fixture(autouse=True, scope="module")
+def no_waits() -> Iterator[None]:
+    """Retries do not wait."""
+    real = ApiSession.__init__
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        kwargs["wait"] = waits.append
-        real(self, *args, **kwargs)
+        real(self, *args, **kwargs | {"wait": lambda _: None})
 
-    real = ApiSession.__init__
-    monkeypatch.setattr(ApiSession, "__init__", init)
-    return waits
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ApiSession, "__init__", init)
+        yield
 
 
-def assert_nothing_left(settings: Any, table: str = "bluesky_raw.followers") -> None:
-    assert count(settings, table) == 0
-    assert pending(settings, "bluesky") == []
+def left(settings: Settings, source: str = "bluesky") -> tuple[int, list[str]]:
+    """Rows in raw and pending packages."""
+    return count(settings, f"{source}_raw.followers"), pending(settings, source)
 
+
+NOTHING: tuple[int, list[str]] = (0, [])
+
+
+# -- many broken APIs, read side by side: one source each ------------------------------------------
 
 BROKEN: list[tuple[str, dict[str, Any], type[EtlError], str]] = [
     ("missing_field", {"page": 3}, ExtractError, "page 3: the page has no field `followers`"),
@@ -72,59 +79,186 @@ BROKEN: list[tuple[str, dict[str, Any], type[EtlError], str]] = [
     ("cut", {"page": 2}, UnreachableError, "cannot be reached"),
     ("timeout", {"page": 2, "seconds": 5}, UnreachableError, "cannot be reached"),
 ]
+# Sources whose guards refuse what a good API sends: settings, class, message.
+REFUSED: dict[str, tuple[dict[str, Any], type[EtlError], str]] = {
+    "capped": (
+        {"guards": {"max_pages": 4}}, ExtractError,
+        "page 4: more than 4 pages (guards.max_pages)",
+    ),
+    "few": ({"volume": {"min_rows": 701}}, DataQualityError, "700 rows, at least 701"),
+    "empty": ({}, DataQualityError, "empty: the source is required and returned no row"),
+}  # fmt: skip
+
+
+def tag(kind: str) -> str:
+    """A kind as actors and sources are named."""
+    return "api" + kind.replace("-", "").replace("_", "")
+
+
+def actor_of(kind: str) -> str:
+    return f"bulk-700-{tag(kind)}.test"
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """One extraction of many sources: what each failed with, and what it left."""
+
+    settings: Settings
+    ctx: RunContext
+    replay: Replay
+    failures: tuple[EtlError, ...] = ()
+    left: Mapping[str, tuple[int, list[str]]] = field(default_factory=dict)
+
+    def failure(self, source: str) -> EtlError:
+        [found] = [
+            f for f in self.failures if f.message.startswith((f"{source}:", f"{source}.followers"))
+        ]
+        return found
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extraction]:
+    """An extraction from all of these at once; afterwards the APIs are good again."""
+    with Replay(date(2026, 1, 2), cache=True) as replay:
+        sources = {}
+        for kind, _, _, _ in BROKEN:
+            source = bluesky(replay.base_url, actor_of(kind), attempts=3)
+            if kind == "timeout":
+                source["timeout_seconds"] = 0.3
+            source["resources"][0]["endpoint"]["params"]["api_key"] = "s3cret"
+            sources[tag(kind)] = source
+        for name, (more, _, _) in REFUSED.items():
+            sources[name] = bluesky(replay.base_url, actor_of(name), **more)
+        settings = settings_of(tmp_path_factory.mktemp("refused"), sources)
+        replay.faults = [
+            *(Fault(kind, actor=actor_of(kind), **where) for kind, where, _, _ in BROKEN),
+            Fault("empty", actor=actor_of("empty")),
+        ]
+        ctx = context(settings)
+        failures = failures_of(settings, ctx)
+        replay.faults = []
+        found = {name: left(settings, name) for name in sources}
+        yield Extraction(settings, ctx, replay, failures, found)
 
 
 @pytest.mark.parametrize(("kind", "where", "error", "message"), BROKEN, ids=[b[0] for b in BROKEN])
 def test_broken_api_ends_with_its_class_and_leaves_nothing(
-    replay: Replay, tmp_path: Path, kind: str, where: Any, error: type[EtlError], message: str
+    refused: Extraction, kind: str, where: Any, error: type[EtlError], message: str
 ) -> None:
-    source = bluesky(replay.base_url, ACTOR, attempts=3, timeout_seconds=0.3)
-    source["resources"][0]["endpoint"]["params"]["api_key"] = "s3cret"
-    settings = settings_of(tmp_path, {"bluesky": source})
-    replay.faults = [Fault(kind, **where)]
-    ctx = context(settings)
-    [failure] = failures_of(settings, ctx)
+    failure = refused.failure(tag(kind))
     assert type(failure) is error
     assert message in failure.message
-    assert failure.message.startswith("bluesky.followers[bulk-700.test], page ")
+    assert failure.message.startswith(f"{tag(kind)}.followers[{actor_of(kind)}], page ")
     assert "getFollowers?" in failure.message
     assert "s3cret" not in failure.message
-    assert_nothing_left(settings)
-    replay.faults = []
-    extract_once(settings)
-    assert count(settings, "bluesky_raw.followers") == 700
-    assert query(settings, "SELECT count(*) FROM bluesky_raw._dlt_loads") == [(1,)]
+    assert refused.left[tag(kind)] == NOTHING
 
 
 @pytest.mark.parametrize(
     ("kind", "asked"), [("500", 3), ("503", 3), ("429", 3), ("disconnect", 3), ("404", 1)]
 )
 def test_request_is_tried_as_often_as_told_and_no_more(
-    replay: Replay, tmp_path: Path, kind: str, asked: int
+    refused: Extraction, kind: str, asked: int
 ) -> None:
-    settings = settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR, attempts=3)})
-    replay.faults = [Fault(kind, page=2)]
-    failures_of(settings)
-    assert len([r for r in replay.requests if r.page == 2]) == asked
+    requests = [r for r in refused.replay.requests if r.actor == actor_of(kind)]
+    assert len([r for r in requests if r.page == 2]) == asked
 
 
-@pytest.mark.parametrize("kind", ["503", "500", "429", "429-date", "disconnect", "cut", "html-502"])
-def test_fault_that_passes_costs_retries_and_no_row(
-    replay: Replay, tmp_path: Path, kind: str
-) -> None:
-    settings = settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR)})
-    replay.faults = [Fault(kind, page=2, times=2)]
-    ctx = extract_once(settings)
-    [source] = ctx.run.sources
-    assert (source.rows, source.pages, source.requests, source.retries) == (700, 7, 9, 2)
-    assert count(settings, "bluesky_raw.followers") == 700
+def test_page_cap_ends_a_chain(refused: Extraction) -> None:
+    failure = refused.failure("capped")
+    assert type(failure) is REFUSED["capped"][1]
+    assert REFUSED["capped"][2] in failure.message
+    assert refused.left["capped"] == NOTHING
 
 
-def test_empty_page_in_the_middle_loses_nothing(replay: Replay, tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR)})
-    replay.faults = [Fault("empty_page", page=3)]
-    extract_once(settings)
-    assert count(settings, "bluesky_raw.followers") == 700
+def test_empty_required_source_is_refused(refused: Extraction) -> None:
+    failure = refused.failure("empty")
+    assert type(failure) is REFUSED["empty"][1]
+    assert REFUSED["empty"][2] in failure.message
+    assert refused.left["empty"] == NOTHING
+
+
+def test_too_few_rows_are_refused(refused: Extraction) -> None:
+    failure = refused.failure("few")
+    assert type(failure) is REFUSED["few"][1]
+    assert REFUSED["few"][2] in failure.message
+    assert refused.left["few"] == NOTHING
+
+
+def test_every_source_fails_on_its_own(refused: Extraction) -> None:
+    assert len(refused.failures) == len(BROKEN) + len(REFUSED)
+    assert refused.ctx.run.reconciliations == []
+
+
+@pytest.mark.parametrize("kind", ["missing_field", "401", "disconnect"])
+def test_api_that_was_mended_is_read_whole_and_once(refused: Extraction, kind: str) -> None:
+    settings, name = refused.settings, tag(kind)
+    extract_once(settings, context(settings, sources=(name,)))
+    assert count(settings, f"{name}_raw.followers") == 700
+    assert query(settings, f"SELECT count(*) FROM {name}_raw._dlt_loads") == [(1,)]
+
+
+# -- faults that cost nothing ----------------------------------------------------------------------
+
+PASSING = ["503", "500", "429", "429-date", "disconnect", "cut", "html-502"]
+
+
+@pytest.fixture(scope="module")
+def passed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extraction]:
+    """One extraction of a chain per fault that passes, and of sources that are only just good."""
+    with Replay(date(2026, 1, 2), cache=True) as replay:
+        actors = [actor_of(kind) for kind in (*PASSING, "empty_page")]
+        just = bluesky(replay.base_url, ACTOR, guards={"max_pages": 7})
+        empty = bluesky(replay.base_url, actor_of("empty"), required=False)
+        settings = settings_of(
+            tmp_path_factory.mktemp("passed"),
+            {"bluesky": bluesky(replay.base_url, *actors), "just": just, "empty": empty},
+        )
+        replay.faults = [
+            *(Fault(kind, actor=actor_of(kind), page=2, times=2) for kind in PASSING),
+            Fault("empty_page", actor=actor_of("empty_page"), page=3),
+            Fault("empty", actor=actor_of("empty")),
+        ]
+        yield Extraction(settings, extract_once(settings), replay)
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_fault_that_passes_costs_retries_and_no_row(passed: Extraction, kind: str) -> None:
+    actor = actor_of(kind)
+    pages = [r.page for r in passed.replay.requests if r.actor == actor]
+    assert sorted(pages) == [1, 2, 2, 2, 3, 4, 5, 6, 7]
+    found = query(
+        passed.settings, f"SELECT count(*) FROM bluesky_raw.followers WHERE actor = '{actor}'"
+    )
+    assert found == [(700,)]
+
+
+def test_retries_are_counted(passed: Extraction) -> None:
+    [source] = [s for s in passed.ctx.run.sources if s.source == "bluesky"]
+    # The empty page is a page more, and no retry.
+    chains = len(PASSING) + 1
+    assert (source.rows, source.pages) == (700 * chains, 7 * chains + 1)
+    assert (source.requests, source.retries) == (9 * len(PASSING) + 8, 2 * len(PASSING))
+
+
+def test_empty_page_in_the_middle_loses_nothing(passed: Extraction) -> None:
+    actor = actor_of("empty_page")
+    found = query(
+        passed.settings, f"SELECT count(*) FROM bluesky_raw.followers WHERE actor = '{actor}'"
+    )
+    assert found == [(700,)]
+
+
+def test_page_cap_lets_a_chain_of_just_that_length_pass(passed: Extraction) -> None:
+    assert count(passed.settings, "just_raw.followers") == 700
+
+
+def test_empty_source_that_is_not_required_passes(passed: Extraction) -> None:
+    assert [s.rows for s in passed.ctx.run.sources if s.source == "empty"] == [0]
+    assert pending(passed.settings, "empty") == []
+
+
+# -- alone -----------------------------------------------------------------------------------------
 
 
 def test_dead_port_is_a_connection_failure(tmp_path: Path) -> None:
@@ -135,21 +269,7 @@ def test_dead_port_is_a_connection_failure(tmp_path: Path) -> None:
     [failure] = failures_of(settings)
     assert type(failure) is UnreachableError
     assert url in failure.message
-    assert_nothing_left(settings)
-
-
-def test_page_cap_ends_a_chain(replay: Replay, tmp_path: Path) -> None:
-    source = bluesky(replay.base_url, ACTOR, guards={"max_pages": 4})
-    [failure] = failures_of(settings := settings_of(tmp_path, {"bluesky": source}))
-    assert type(failure) is ExtractError
-    assert "page 4: more than 4 pages (guards.max_pages)" in failure.message
-    assert_nothing_left(settings)
-
-
-def test_page_cap_lets_a_chain_of_just_that_length_pass(replay: Replay, tmp_path: Path) -> None:
-    source = bluesky(replay.base_url, ACTOR, guards={"max_pages": 7})
-    extract_once(settings := settings_of(tmp_path, {"bluesky": source}))
-    assert count(settings, "bluesky_raw.followers") == 700
+    assert left(settings) == NOTHING
 
 
 def test_empty_pages_for_ever_end_the_chain(tmp_path: Path) -> None:
@@ -162,73 +282,45 @@ def test_empty_pages_for_ever_end_the_chain(tmp_path: Path) -> None:
     assert type(failure) is ExtractError
     assert "page 6: 6 empty pages in a row" in failure.message
     assert len(api.asked) == 6
-    assert_nothing_left(settings)
+    assert left(settings) == NOTHING
 
 
-def test_empty_required_source_is_refused(replay: Replay, tmp_path: Path) -> None:
-    replay.faults = [Fault("empty")]
-    settings = settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR)})
-    [failure] = failures_of(settings)
-    assert type(failure) is DataQualityError
-    assert "bluesky: the source is required and returned no row" in failure.message
-    assert_nothing_left(settings)
+# -- against the last run --------------------------------------------------------------------------
 
 
-def test_empty_source_that_is_not_required_passes(replay: Replay, tmp_path: Path) -> None:
-    replay.faults = [Fault("empty")]
-    source = bluesky(replay.base_url, ACTOR, required=False)
-    ctx = extract_once(settings := settings_of(tmp_path, {"bluesky": source}))
-    assert [s.rows for s in ctx.run.sources] == [0]
-    assert pending(settings, "bluesky") == []
-
-
-@pytest.mark.parametrize("kind", ["no_cursor", "null_cursor"])
-def test_one_page_where_the_last_run_had_many_is_refused(
-    replay: Replay, tmp_path: Path, kind: str
-) -> None:
-    settings = settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR)})
-    extract_once(settings)
-    replay.faults = [Fault(kind, page=1)]
-    [failure] = failures_of(settings)
-    assert type(failure) is DataQualityError
-    assert "bluesky.followers[bulk-700.test]: ended after page 1, the last run had 7 pages" in (
-        failure.message
-    )
-    assert "getFollowers" in failure.message
-    assert count(settings, "bluesky_raw.followers") == 700
-    assert pending(settings, "bluesky") == []
-    replay.faults = []
-    extract_once(settings)
-    assert count(settings, "bluesky_raw.followers") == 1400
-
-
-def test_null_cursor_half_way_is_found_by_the_fall_in_volume(
+def test_less_than_the_last_run_had_is_refused_and_does_not_count_as_the_last(
     replay: Replay, tmp_path: Path
 ) -> None:
-    source = bluesky(replay.base_url, ACTOR, volume={"max_drop": 0.2})
-    settings = settings_of(tmp_path, {"bluesky": source})
+    faults = {
+        "no_cursor": Fault("no_cursor", actor=actor_of("no_cursor"), page=1),
+        "null_cursor": Fault("null_cursor", actor=actor_of("null_cursor"), page=1),
+        # Half-way no guard of pages sees it: the fall in volume does.
+        "volume": Fault("null_cursor", actor=actor_of("volume"), page=4),
+    }
+    settings = settings_of(
+        tmp_path,
+        {
+            name: bluesky(replay.base_url, actor_of(name))
+            | ({"volume": {"max_drop": 0.2}} if name == "volume" else {})
+            for name in faults
+        },
+    )
     extract_once(settings)
-    replay.faults = [Fault("null_cursor", page=4)]
-    [failure] = failures_of(settings)
-    assert type(failure) is DataQualityError
-    assert "400 rows after 700 in the last run" in failure.message
-    assert count(settings, "bluesky_raw.followers") == 700
-    assert pending(settings, "bluesky") == []
-
-
-def test_too_few_rows_are_refused(replay: Replay, tmp_path: Path) -> None:
-    source = bluesky(replay.base_url, ACTOR, volume={"min_rows": 701})
-    [failure] = failures_of(settings := settings_of(tmp_path, {"bluesky": source}))
-    assert type(failure) is DataQualityError
-    assert "700 rows, at least 701" in failure.message
-    assert_nothing_left(settings)
-
-
-def test_refused_extraction_does_not_count_as_the_last_one(replay: Replay, tmp_path: Path) -> None:
-    source = bluesky(replay.base_url, ACTOR, volume={"max_drop": 0.2})
-    settings = settings_of(tmp_path, {"bluesky": source})
+    replay.faults = tuple(faults.values())
+    for time in ("first", "second"):
+        failures = {f.message.split(":")[0].split(".")[0]: f for f in failures_of(settings)}
+        assert failures.keys() == faults.keys(), time
+        assert {type(f) for f in failures.values()} == {DataQualityError}, time
+        for name in ("no_cursor", "null_cursor"):
+            message = failures[name].message
+            where = f"{name}.followers[{actor_of(name)}]"
+            assert f"{where}: ended after page 1, the last run had 7 pages" in message, time
+            assert "getFollowers" in message
+        assert "400 rows after 700 in the last run" in failures["volume"].message, time
+        for name in faults:
+            assert count(settings, f"{name}_raw.followers") == 700, (name, time)
+            assert pending(settings, name) == [], (name, time)
+    replay.faults = ()
     extract_once(settings)
-    replay.faults = [Fault("null_cursor", page=4)]
-    failures_of(settings)
-    [failure] = failures_of(settings)
-    assert "after 700 in the last run" in failure.message
+    for name in faults:
+        assert count(settings, f"{name}_raw.followers") == 1400, name

@@ -13,6 +13,8 @@ import pytest
 from dlt.sources.rest_api import rest_api_source
 
 from etl.errors import ConfigError
+from etl.settings import Settings
+from etl.stages.context import RunContext
 from tests.integration.extracting import (
     context,
     count,
@@ -176,26 +178,74 @@ def tables(client: Any, schema: str) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-@pytest.mark.parametrize("kind", CONFIGURATIONS)
-def test_declarative_source_brings_what_plain_dlt_brings(tmp_path: Path, kind: str) -> None:
+def slug(kind: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in kind)
+
+
+def named(value: Any, kind: str, key: str = "") -> Any:
+    """A configuration with resources of its own names, so that many fit into one plain dataset."""
+    if isinstance(value, dict):
+        return {k: named(v, kind, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [named(v, kind, key) for v in value]
+    if key in ("name", "resource") and value in ("things", "parts"):
+        return f"{value}_{slug(kind)}"
+    if isinstance(value, str):
+        return value.replace("{resources.things.", f"{{resources.things_{slug(kind)}.")
+    return value
+
+
+Tables = dict[str, list[tuple[Any, ...]]]
+
+
+@pytest.fixture(scope="module")
+def brought(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tables, Settings, RunContext]:
+    """What plain dlt brings of all configurations, and what ours did, a source for each."""
+    folder = tmp_path_factory.mktemp("brought")
     with serving(answer) as api:
-        config: dict[str, Any] = deepcopy(CONFIGURATIONS[kind])
-        config["client"]["base_url"] = api.url
+        configurations = {
+            kind: named(deepcopy(found), kind) for kind, found in CONFIGURATIONS.items()
+        }
+        for found in configurations.values():
+            found["client"]["base_url"] = api.url
         pipeline = dlt.pipeline(
             "plain",
-            pipelines_dir=str(tmp_path / "plain"),
-            destination=dlt.destinations.duckdb(str(tmp_path / "plain.duckdb")),
+            pipelines_dir=str(folder / "plain"),
+            destination=dlt.destinations.duckdb(str(folder / "plain.duckdb")),
             dataset_name="plain_raw",
         )
-        pipeline.run(rest_api_source(deepcopy(config), name="plain"))  # type: ignore[arg-type]
+        pipeline.run(
+            [
+                resource
+                for kind, found in configurations.items()
+                for resource in rest_api_source(deepcopy(found), name=slug(kind)).resources.values()
+            ]
+        )
         with pipeline.sql_client() as client:
             plain = tables(client.execute_sql, "plain_raw")
-        settings = settings_of(tmp_path, {"api": config})
-        ctx = extract_once(settings)
-    ours = tables(lambda sql: query(settings, sql), "api_raw")
-    assert ours == plain
+        settings = settings_of(
+            folder, {f"api_{slug(kind)}": found for kind, found in configurations.items()}
+        )
+        return plain, settings, extract_once(settings)
+
+
+@pytest.mark.parametrize("kind", CONFIGURATIONS)
+def test_declarative_source_brings_what_plain_dlt_brings(
+    brought: tuple[Tables, Settings, RunContext], kind: str
+) -> None:
+    plain, settings, ctx = brought
+    ours = tables(lambda sql: query(settings, sql), f"api_{slug(kind)}_raw")
+    mine = {f"{name}_{slug(kind)}" for name in ("things", "parts")}
+    if kind == "auto on a path alone":
+        mine = {"since"}
+    expected = {table: rows for table, rows in plain.items() if table.split("__")[0] in mine}
+    assert ours == expected
     assert {len(v) for v in ours.values()} & {25, 13}, "the API gave its rows"
-    assert all(r.agrees for r in ctx.run.reconciliations)
+    reconciled = [
+        r for r in ctx.run.reconciliations if r.subject.startswith(f"api_{slug(kind)}_raw.")
+    ]
+    assert reconciled
+    assert all(r.agrees for r in reconciled)
 
 
 def test_dependent_resource_runs_twice_although_each_parent_has_one_page(tmp_path: Path) -> None:
@@ -208,37 +258,40 @@ def test_dependent_resource_runs_twice_although_each_parent_has_one_page(tmp_pat
     assert count(settings, "api_raw.parts") == 100
 
 
-@pytest.mark.parametrize("form", ["incremental", "params"])
-def test_incremental_reads_only_what_is_new(tmp_path: Path, form: str) -> None:
+def test_incremental_reads_only_what_is_new(tmp_path: Path) -> None:
     seen = {"upto": 10}
 
     def growing(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
-        return answer(path, asked | {"upto": str(seen["upto"])}, headers)
+        return answer("since", asked | {"upto": str(seen["upto"])}, headers)
 
     with serving(growing) as api:
         cursor = {"cursor_path": "id", "initial_value": 0}
-        endpoint: dict[str, Any] = (
-            {
-                "params": {"since": "{incremental.start_value}"},
-                "incremental": cursor | {"start_param": "since"},
-            }
-            if form == "incremental"
-            else {"params": {"since": {"type": "incremental", **cursor}}}
-        )
-        if form == "incremental":
-            del endpoint["params"]
-        config = {
-            "client": {"base_url": api.url, "paginator": "single_page"},
-            "resources": [things(path="since", **endpoint)],
+        forms: dict[str, dict[str, Any]] = {
+            "incremental": {"incremental": cursor | {"start_param": "since"}},
+            "params": {"params": {"since": {"type": "incremental", **cursor}}},
         }
-        settings = settings_of(tmp_path, {"api": config})
+        settings = settings_of(
+            tmp_path,
+            {
+                form: {
+                    "client": {"base_url": api.url, "paginator": "single_page"},
+                    "resources": [things(path=form, **endpoint)],
+                }
+                for form, endpoint in forms.items()
+            },
+        )
+
+        def asked_last(form: str) -> str:
+            return [asked["since"] for path, asked, _ in api.asked if path == f"/{form}"][-1]
+
         extract_once(settings)
-        assert api.asked[-1][1]["since"] == "0"
-        for upto in (25, 25, 25):  # and a run without anything new is a good one
+        assert {form: asked_last(form) for form in forms} == dict.fromkeys(forms, "0")
+        for upto in (25, 25):  # and a run without anything new is a good one
             seen["upto"] = upto
             extract_once(settings)
-            assert count(settings, "api_raw.things") == upto
-        assert api.asked[-1][1]["since"] == "25"
+            for form in forms:
+                assert count(settings, f"{form}_raw.things") == upto, form
+        assert {form: asked_last(form) for form in forms} == dict.fromkeys(forms, "25")
 
 
 def test_incremental_cursor_of_a_refused_extraction_is_taken_back(tmp_path: Path) -> None:
@@ -348,22 +401,25 @@ def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: st
         assert count(settings, "py_raw.alone") == 5
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"factory": "no_such_module:f"}, "cannot be imported"),
-        ({"factory": "{}:no_such"}, "cannot be imported"),
-        ({"factory": "{}:nothing"}, "returned int, not a dlt source"),
-        ({"factory": "{}:nothing", "arguments": {"x": 1}}, "does not accept them"),
-    ],
-)
-def test_factory_that_cannot_be_used_is_a_configuration_error(
-    tmp_path: Path, factory: str, given: dict[str, Any], message: str
-) -> None:
-    given = given | {"factory": given["factory"].format(factory)}
-    [failure] = failures_of(settings_of(tmp_path, {"py": given}))
-    assert type(failure) is ConfigError
-    assert message in failure.message
+UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
+    "no_module": ({"factory": "no_such_module:f"}, "cannot be imported"),
+    "no_name": ({"factory": "{}:no_such"}, "cannot be imported"),
+    "no_source": ({"factory": "{}:nothing"}, "returned int, not a dlt source"),
+    "no_argument": ({"factory": "{}:nothing", "arguments": {"x": 1}}, "does not accept them"),
+}
+
+
+def test_factory_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, factory: str) -> None:
+    sources = {
+        name: given | {"factory": given["factory"].format(factory)}
+        for name, (given, _) in UNUSABLE.items()
+    }
+    failures = failures_of(settings_of(tmp_path, sources))
+    assert len(failures) == len(UNUSABLE)
+    for name, (_, message) in UNUSABLE.items():
+        (failure,) = [f for f in failures if f.message.startswith(f"sources.{name}.")]
+        assert type(failure) is ConfigError, name
+        assert message in failure.message, name
 
 
 def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:

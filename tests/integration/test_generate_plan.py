@@ -15,14 +15,14 @@ from tests.integration.generating import Made
 DISPOSITIONS = ("append", "merge", "replace")
 
 
-def tables(wider: int | None = None) -> list[dict[str, Any]]:
-    """Six resources, four of them with a list: ten raw tables; `wider` has a column more."""
+def tables(count: int = 6, *, wider: bool = False) -> list[dict[str, Any]]:
+    """Six resources, four of them with a list: ten raw tables; `wider`: with a column more."""
     found = []
-    for n in range(6):
+    for n in range(count):
         row: dict[str, Any] = {"id": n, "name": "x"}
         if n < 4:
             row["items"] = [{"sku": "a"}]
-        if n == wider:
+        if wider:
             row["added"] = 1.5
         disposition = DISPOSITIONS[n % 3]
         found.append(
@@ -32,34 +32,38 @@ def tables(wider: int | None = None) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_new_column_changes_the_files_and_the_plan_of_its_own_models_only(
+def test_new_columns_change_the_files_and_the_plan_of_their_own_models_only(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = Made(tmp_path)
     made.extract(*tables())
     assert sum(c.action == "new" for c in made.generate()) == 10 + 6 + 2 + 11
     made.build()
-    for wider, disposition in enumerate(DISPOSITIONS):
-        made.extract(*tables(wider))
-        changed = {c.path for c in made.generate() if c.changes}
-        assert changed == {
-            f"external_models/made/t{wider}.yaml",
-            f"models/staging/stg_made__t{wider}.sql",
-            f"models/marts/dim_made__t{wider}.sql",
-        }
-        capsys.readouterr()
-        assert main(["plan", "--project", str(made.folder)]) == 0
-        lines = capsys.readouterr().out.splitlines()
-        named = {m[1] for t in lines if (m := re.match(r"transform: \S+ (\S+): \+added\b", t))}
-        assert named == {
-            f"made_raw.t{wider}",
-            f"staging.stg_made__t{wider}",
-            f"marts.dim_made__t{wider}",
-        }, disposition
-        rest = [t for t in lines if "+added" not in t and ": evaluate " not in t]
-        # Not even the list, whose audit reads its parent.
-        assert rest == ["transform: 14 models as before: a run evaluates what is new in raw"]
-        made.build()
+    # One table of each write disposition gets a column; of each there is another that does not.
+    wide = [f"t{n}" for n in range(len(DISPOSITIONS))]
+    made.extract(*tables(len(wide), wider=True))
+    changed = {c.path for c in made.generate() if c.changes}
+    assert changed == {
+        path
+        for t in wide
+        for path in (
+            f"external_models/made/{t}.yaml",
+            f"models/staging/stg_made__{t}.sql",
+            f"models/marts/dim_made__{t}.sql",
+        )
+    }
+    capsys.readouterr()
+    assert main(["plan", "--project", str(made.folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {m[1] for t in lines if (m := re.match(r"transform: \S+ (\S+): \+added\b", t))}
+    assert named == {
+        model
+        for t in wide
+        for model in (f"made_raw.{t}", f"staging.stg_made__{t}", f"marts.dim_made__{t}")
+    }
+    rest = [t for t in lines if "+added" not in t and ": evaluate " not in t]
+    # Not even the lists, whose audits read their parents.
+    assert rest == ["transform: 10 models as before: a run evaluates what is new in raw"]
 
 
 def test_a_plan_finds_what_a_run_has_parsed(

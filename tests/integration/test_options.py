@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from etl.cli import main
 from etl.errors import ExitCode
 from tests.integration.projects import ALL, Shop
 
@@ -47,69 +48,74 @@ def test_environment_shares_the_tables_of_unchanged_models_and_publishes_nothing
 
 def test_failing_audit_in_an_environment_leaves_prod_alone(shop: Shop) -> None:
     shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "SUM(-amount)")
-    record = shop.run(environment="dev_ann")
+    record = shop.go_on(environment="dev_ann")
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert shop.verdicts("dev_ann")["marts.totals"] == "failed"
     assert set(shop.verdicts().values()) == {"passed"}
     shop.edit("sqlmesh/models/totals.sql", "SUM(-amount)", "SUM(amount)")
-    assert shop.run().exit_code == 0
+    assert shop.go_on().exit_code == 0
 
 
 def test_rows_of_an_environments_run_are_in_prod_after_the_next_one(shop: Shop) -> None:
-    shop.sell((3, "eve", 5))
-    assert shop.run(environment="dev_ann").exit_code == 0
+    assert shop.go_on((3, "eve", 5), environment="dev_ann").exit_code == 0
     assert shop.query("SELECT count(*) FROM marts__dev_ann.totals") == [(3,)]
-    assert shop.run().exit_code == 0
+    assert shop.go_on().exit_code == 0
     assert shop.published("totals")[-1] == ("eve", 5)
 
 
 # -- select and source -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("selector", "chosen"),
-    [
-        ("marts.totals", {"staging.stg_shop__orders", "marts.totals"}),
-        ("marts.totals+", {"staging.stg_shop__orders", "marts.totals", "marts.customers"}),
-        ("tag:things", ALL - {"marts.totals", "marts.customers"}),
-        ("marts.i*", ALL - {"marts.totals", "marts.customers"}),
-    ],
-)
-def test_select_builds_these_models_and_what_they_read(
-    shop: Shop, selector: str, chosen: set[str]
-) -> None:
+ORDERS, ITEMS = "staging.stg_shop__orders", "staging.stg_shop__orders__items"
+SELECTED = {
+    "tag:things": {ORDERS, ITEMS, "marts.items"},
+    "marts.i*": {ORDERS, ITEMS, "marts.items"},
+    "marts.totals+": {ORDERS, "marts.totals", "marts.customers"},
+    "marts.totals": {ORDERS, "marts.totals"},
+}
+
+
+def test_select_builds_these_models_and_what_they_read(shop: Shop) -> None:
     shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, tags (things)")
     shop.edit(
         "sqlmesh/models/order_items.sql",
         "grain _dlt_id,",
         "grain _dlt_id, depends_on (staging.stg_shop__orders),",
     )
-    assert shop.run().exit_code == 0
-    shop.sell((3, "eve", 5))
-    record = shop.run(select=[selector])
-    assert record.exit_code == 0, record.failures
-    assert evaluated(record) == chosen
-    assert (("eve", 5) in shop.published("totals")) is ("marts.totals" in chosen)
-    assert (("tea", 3) in shop.published("items")) is ("marts.items" in chosen)
+    assert shop.go_on().exit_code == 0
+    for number, (selector, chosen) in enumerate(SELECTED.items(), 1):
+        before = dict(shop.published("totals")), dict(shop.published("items"))
+        record = shop.go_on((number + 2, "eve", 30), select=[selector])
+        assert record.exit_code == 0, (selector, record.failures)
+        assert evaluated(record) == chosen, selector
+        totals, items = dict(shop.published("totals")), dict(shop.published("items"))
+        assert (totals != before[0]) is ("marts.totals" in chosen), selector
+        assert (items != before[1]) is ("marts.items" in chosen), selector
+        if "marts.totals" in chosen:
+            assert totals["eve"] == 30 * number, selector
+        if "marts.items" in chosen:
+            assert items["tea"] == 2 + number, selector
     # The next whole run brings the rest.
-    assert shop.run().exit_code == 0
-    assert shop.published("totals")[-1] == ("eve", 5)
-    assert shop.published("items")[-1] == ("tea", 3)
+    assert shop.published("items")[-1] == ("tea", 4)
     assert shop.published("customers")[-1] == ("eve", False)
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items")[-1] == ("tea", 6)
+    assert shop.published("customers")[-1] == ("eve", True)
 
 
-def test_select_of_a_first_run_builds_and_publishes_only_that(tmp_path: Path) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    shop.sell((1, "ann", 50))
-    record = shop.run(select=["marts.totals"])
+def test_select_of_a_first_run_builds_and_publishes_only_that(
+    tmp_path: Path, extracted_template: Shop
+) -> None:
+    shop = extracted_template.copy(tmp_path / "shop")
+    record = shop.go_on(select=["marts.totals"])
     assert record.exit_code == 0, record.failures
     assert evaluated(record) == {"staging.stg_shop__orders", "marts.totals"}
     assert [x.model for x in record.loads] == ["marts.totals"]
-    assert shop.published("totals") == [("ann", 50)]
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
     # The whole job still asks for every mart.
     assert {f.subject for f in shop.run("load").failures} == {"marts.customers", "marts.items"}
-    assert shop.run().exit_code == 0
-    assert shop.published("items") == [("tea", 1)]
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
 
 
 def test_selected_mart_that_may_not_be_published_is_a_failure_still(shop: Shop) -> None:
@@ -133,54 +139,61 @@ def sums(record: Any) -> list[str]:
     return [a.status for a in record.audits if a.name == "sums_agree"]
 
 
-def test_standalone_audit_does_not_judge_a_selection_by_marts_of_an_earlier_run(
-    tmp_path: Path,
-) -> None:
-    shop = Shop.create(tmp_path / "shop")
+@pytest.fixture(scope="module")
+def judged_template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A project with that audit after its first run: one order of ann's; tests work on copies."""
+    shop = Shop.create(tmp_path_factory.mktemp("judged") / "shop")
     shop.write("sqlmesh/audits/sums_agree.sql", AGREE)
     shop.sell((1, "ann", 1))
     record = shop.run()
     assert (record.exit_code, sums(record)) == (0, ["passed"])
-    shop.sell((2, "bob", 1))
-    record = shop.run(select=["marts.totals"])
+    return shop
+
+
+@pytest.fixture
+def judged(tmp_path: Path, judged_template: Shop) -> Shop:
+    return judged_template.copy(tmp_path / "shop")
+
+
+def test_standalone_audit_does_not_judge_a_selection_by_marts_of_an_earlier_run(
+    judged: Shop,
+) -> None:
+    shop = judged
+    record = shop.go_on((2, "bob", 1), select=["marts.totals"])
     assert record.exit_code == 0, record.failures
     assert sums(record) == []
     assert "sums_agree is left to the next whole run" in record.warnings[0]
     assert shop.published("totals") == [("ann", 1), ("bob", 1)]
     assert shop.published("items") == [("tea", 1)]
     # With both marts it is judged, and by the next whole run.
-    record = shop.run(select=["marts.totals", "marts.items"])
+    record = shop.go_on(select=["marts.totals", "marts.items"])
     assert (record.exit_code, sums(record)) == (0, ["passed"])
-    shop.sell((3, "eve", 1))
-    assert shop.run(select=["marts.totals"]).exit_code == 0
-    record = shop.run()
+    assert shop.go_on((3, "eve", 1), select=["marts.totals"]).exit_code == 0
+    record = shop.go_on()
     assert (record.exit_code, sums(record), record.warnings) == (0, ["passed"], ())
     assert shop.published("items") == [("tea", 3)]
 
 
-def test_selection_does_not_free_what_a_standalone_audit_holds_back(tmp_path: Path) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    shop.write("sqlmesh/audits/sums_agree.sql", AGREE)
-    shop.sell((1, "ann", 5))
-    assert shop.run().exit_code == ExitCode.DATA_QUALITY
+def test_selection_does_not_free_what_a_standalone_audit_holds_back(judged: Shop) -> None:
+    shop = judged
+    assert shop.go_on((2, "ann", 4)).exit_code == ExitCode.DATA_QUALITY
     for options in ({"select": ["marts.totals"]}, {"full_refresh": True, "select": ["marts.t*"]}):
-        record = shop.run("transform", "audit", "load", **options)
+        record = shop.go_on(**options)
         assert record.exit_code == ExitCode.DATA_QUALITY
         assert "standalone audit has still to pass" in record.failures[0].message
-        with duckdb.connect(str(shop.data / "published.duckdb"), read_only=True) as target:
-            assert target.execute("SELECT table_name FROM duckdb_tables()").fetchall() == []
-    shop.sell((2, "bob", -3))
+        assert shop.published("totals") == [("ann", 1)]
+        assert shop.published("items") == [("tea", 1)]
+    shop.bring((3, "bob", -2))
     shop.edit("sqlmesh/models/totals.sql", "forall(criteria := (amount >= 0))", "")
-    record = shop.run()
+    record = shop.go_on()
     assert (record.exit_code, sums(record)) == (0, ["passed"]), record.failures
-    assert shop.published("totals") == [("ann", 5), ("bob", -3)]
+    assert shop.published("totals") == [("ann", 5), ("bob", -2)]
 
 
-def test_audit_stage_alone_of_a_selection_does_not_free_it(tmp_path: Path) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    shop.write("sqlmesh/audits/sums_agree.sql", AGREE)
-    shop.sell((1, "ann", 1))
-    assert shop.run("extract", "transform").exit_code == 0
+def test_audit_stage_alone_of_a_selection_does_not_free_it(judged: Shop) -> None:
+    shop = judged
+    shop.bring((2, "bob", 1))
+    assert shop.run("transform").exit_code == 0
     assert shop.run("audit", select=["marts.totals"]).exit_code == 0
     assert shop.verdicts()["marts.totals"] == "unaudited"
     assert shop.run("audit").exit_code == 0
@@ -194,7 +207,7 @@ def test_selector_that_picks_nothing_is_a_configuration_error(shop: Shop, select
     assert selector in record.failures[0].message
 
 
-TWO = """
+SECOND = """\
   second:
     factory: tests.integration.projects:shop
     arguments: {{folder: "{folder}/second"}}
@@ -202,11 +215,13 @@ TWO = """
 """
 
 
+def second_source(shop: Shop) -> str:
+    return SECOND.format(folder=shop.folder)
+
+
 def add_second_source(shop: Shop) -> None:
     (shop.folder / "second").mkdir()
-    shop.edit(
-        "config/etl.yaml", "transform:\n", TWO.format(folder=shop.folder)[1:] + "transform:\n"
-    )
+    shop.edit("config/etl.yaml", "transform:\n", second_source(shop) + "transform:\n")
     external = (shop.folder / "sqlmesh/external_models/shop.yaml").read_text(encoding="utf-8")
     shop.write("sqlmesh/external_models/second.yaml", external.replace("shop_raw", "second_raw"))
     model = (shop.folder / "sqlmesh/models/orders.sql").read_text(encoding="utf-8")
@@ -225,9 +240,26 @@ def test_first_run_of_a_source_publishes_only_what_depends_on_it(tmp_path: Path)
     assert evaluated(record) == {"staging.stg_second__orders"}
 
 
-def test_source_reads_and_builds_only_what_depends_on_it(shop: Shop) -> None:
+@pytest.fixture(scope="module")
+def two_template(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A project with two sources after a run of both; tests work on copies."""
+    shop = template.copy(tmp_path_factory.mktemp("two") / "shop")
     add_second_source(shop)
+    Shop(shop.folder / "second").sell((7, "kim", 7))
     assert shop.run().exit_code == 0
+    return shop
+
+
+@pytest.fixture
+def two(tmp_path: Path, two_template: Shop) -> Shop:
+    shop = two_template.copy(tmp_path / "shop")
+    # A copy's settings are written anew.
+    shop.edit("config/etl.yaml", "transform:\n", second_source(shop) + "transform:\n")
+    return shop
+
+
+def test_source_reads_and_builds_only_what_depends_on_it(two: Shop) -> None:
+    shop = two
     shop.sell((3, "eve", 5))
     record = shop.run(sources=["second"])
     assert record.exit_code == 0
@@ -242,9 +274,14 @@ def test_source_reads_and_builds_only_what_depends_on_it(shop: Shop) -> None:
 # -- full refresh, start and end -------------------------------------------------------------
 
 
-def test_full_refresh_extracts_and_builds_anew(shop: Shop) -> None:
-    shop.age(days=2)
-    shop.run()
+@pytest.fixture
+def aged(tmp_path: Path, aged_template: Shop) -> Shop:
+    """A project two days after its first run."""
+    return aged_template.copy(tmp_path / "shop")
+
+
+def test_full_refresh_extracts_and_builds_anew(aged: Shop) -> None:
+    shop = aged
     shop.sell((9, "zoe", 9))
     record = shop.run(full_refresh=True)
     assert record.exit_code == 0, record.failures
@@ -254,9 +291,8 @@ def test_full_refresh_extracts_and_builds_anew(shop: Shop) -> None:
     assert shop.published("items") == [("tea", 1)]
 
 
-def test_full_refresh_of_a_selection_builds_anew_and_leaves_raw(shop: Shop) -> None:
-    shop.age(days=2)
-    shop.run()
+def test_full_refresh_of_a_selection_builds_anew_and_leaves_raw(aged: Shop) -> None:
+    shop = aged
     shop.query(f"DELETE FROM {shop.physical('staging.stg_shop__orders')} WHERE id = 1")
     shop.sell((9, "zoe", 9))
     record = shop.run(full_refresh=True, select=["staging.stg_shop__orders"])
@@ -266,11 +302,8 @@ def test_full_refresh_of_a_selection_builds_anew_and_leaves_raw(shop: Shop) -> N
     assert shop.published("totals") == [("ann", 50), ("bob", 200), ("zoe", 9)]
 
 
-def test_full_refresh_of_a_source_leaves_the_other(shop: Shop) -> None:
-    add_second_source(shop)
-    other = Shop(shop.folder / "second")
-    other.sell((7, "kim", 7))
-    assert shop.run().exit_code == 0
+def test_full_refresh_of_a_source_leaves_the_other(two: Shop) -> None:
+    shop = two
     shop.query(f"UPDATE {shop.physical('staging.stg_second__orders')} SET amount = 0")
     shop.sell((9, "zoe", 9))
     record = shop.run(full_refresh=True, sources=["shop"])
@@ -280,13 +313,13 @@ def test_full_refresh_of_a_source_leaves_the_other(shop: Shop) -> None:
 
 
 def test_interval_is_built_anew_and_nothing_outside_of_it(shop: Shop) -> None:
+    # Not counted, so that raw and staging may differ.
+    shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
     # Three days: the package of the template, and one on each of the two days after it.
     for number, name in ((3, "eve"), (4, "zoe")):
         shop.age(days=1)
-        shop.sell((number, name, 5))
-        assert shop.run().exit_code == 0
-    shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
-    assert shop.run().exit_code == 0
+        shop.bring((number, name, 5))
+        assert shop.run("transform").exit_code == 0
     table = shop.physical("staging.stg_shop__orders")
     days = [
         d
@@ -377,31 +410,43 @@ def test_dry_run_without_data_creates_nothing(tmp_path: Path) -> None:
     }
 
 
-def test_dry_run_tells_each_line_once(shop: Shop) -> None:
-    lines = json.loads(shop.etl("run", "--dry-run", "--json").stdout)["plan"]
+def test_dry_run_tells_each_line_once(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["run", "--dry-run", "--project", str(shop.folder)]
+    assert main([*command, "--json"]) == 0
+    lines = json.loads(capsys.readouterr().out)["plan"]
     assert "extract shop.orders → shop_raw.orders (append)" in lines
     for form in ("text", "json"):
-        told = shop.etl("run", "--dry-run", ETL_LOG__FORMAT=form).stderr
-        assert [told.count(line) for line in lines] == [1] * len(lines)
+        monkeypatch.setenv("ETL_LOG__FORMAT", form)
+        assert main(command) == 0
+        told = capsys.readouterr().err
+        assert [told.count(line) for line in lines] == [1] * len(lines), form
 
 
 # -- stages ----------------------------------------------------------------------------------
 
 
-def test_stages_one_by_one_do_what_one_run_does(shop: Shop) -> None:
+def test_stages_one_by_one_do_what_one_run_does_and_each_only_its_part(shop: Shop) -> None:
     shop.sell((3, "eve", 5))
-    for stage in ("extract", "transform", "audit", "load"):
+
+    def run(stage: str) -> None:
         record = shop.run(stage)
         assert (record.exit_code, [s.name for s in record.stages]) == (0, [stage])
+
+    run("extract")
+    assert shop.query("SELECT count(*) FROM shop_raw.orders") == [(3,)]
+    assert shop.query("SELECT count(*) FROM marts.totals") == [(2,)]
+    run("load")
+    assert len(shop.published("totals")) == 2
+    run("transform")
+    run("audit")
+    assert len(shop.published("totals")) == 2
+    run("load")
     assert shop.published("totals")[-1] == ("eve", 5)
 
 
-def test_extract_alone_leaves_models_and_marts(shop: Shop) -> None:
-    shop.sell((3, "eve", 5))
-    assert shop.run("extract").exit_code == 0
-    assert shop.query("SELECT count(*) FROM shop_raw.orders") == [(3,)]
-    assert shop.query("SELECT count(*) FROM marts.totals") == [(2,)]
-    assert shop.run("load").exit_code == 0
-    assert len(shop.published("totals")) == 2
+def test_models_that_were_audited_as_they_were_built_can_be_loaded_at_once(shop: Shop) -> None:
+    shop.bring((3, "eve", 5))
     assert shop.run("transform", "load").exit_code == 0
     assert len(shop.published("totals")) == 3

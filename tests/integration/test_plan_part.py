@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.cli import main
 from etl.planning import show_plan
 from etl.project.partial import find_part
 from etl.stages.forecast import copied_project
@@ -109,11 +110,15 @@ def test_a_part_tells_what_the_whole_would(
             (shop.folder / path).unlink(missing_ok=True)
 
 
-def test_what_somebody_else_built_is_looked_at_whole(shop: Shop, tmp_path: Path) -> None:
+def test_what_somebody_else_built_is_looked_at_whole(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = shop.copy(tmp_path / "shop")
     assert find_part(other.settings, "prod", frozenset()) is not None
     change_a_mart(other)
-    other.etl("plan", "--apply", ETL_TRANSFORM__APPROVE="auto")
+    with monkeypatch.context() as patch:
+        patch.setenv("ETL_TRANSFORM__APPROVE", "auto")
+        assert main(["plan", "--apply", "--project", str(other.folder)]) == 0
     (other.data / "cache" / "built_prod.json").write_bytes(
         (shop.data / "cache" / "built_prod.json").read_bytes()
     )

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,12 @@ POINTS = {
     "after commit": lambda: after(Raw, "commit"),
 }
 # One process pays for the imports; each point is met by a fork of it.
-import etl.stages.extract
-for folder, point in json.loads(sys.argv[2]):
+import tests.preload, etl.stages.extract
+for folder, point, sources in json.load(sys.stdin):
     child = os.fork()
     if child == 0:
         POINTS[point]()
-        extract_once(settings_of(Path(folder), json.loads(sys.argv[1])))
+        extract_once(settings_of(Path(folder), sources))
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
@@ -101,20 +102,67 @@ POINTS = [
     "after the package moved", "after commit",
 ]  # fmt: skip
 CHECKED_ONLY_IN_MEMORY = {"before accept"}
+# Up to the load, packages of any disposition go the same way; append is killed at every point.
+IN_LOAD = [
+    "after the schema was changed", "after a child's commit", "after the last file",
+    "before _dlt_loads", "after the package moved",
+]  # fmt: skip
+IN_MERGE = [
+    "before a merge", "after a merge", "after a child's commit", "before _dlt_loads",
+    "after _dlt_loads",
+]  # fmt: skip
+# By disposition, and by how many loads came before the killed one.
+KILLED = {
+    ("append", 0): POINTS,
+    ("replace", 1): IN_LOAD,
+    ("merge", 0): IN_MERGE,
+    ("merge", 1): IN_MERGE,
+}
+Case = tuple[str, int]
 
 
-def kill(sources: dict[str, Any], points: list[tuple[str, str]]) -> None:
-    """Extract into each folder and be killed at its point."""
+@pytest.fixture(scope="module")
+def replay() -> Iterator[Replay]:
+    with Replay(date(2026, 1, 2), cache=True) as replay:
+        yield replay
+
+
+def source_of(replay: Replay, disposition: str) -> dict[str, Any]:
+    source: dict[str, Any] = bluesky(
+        replay.base_url, "bulk-300.test", write_disposition=disposition
+    )
+    if disposition == "merge":
+        source["resource_defaults"]["primary_key"] = "did"
+    return {"bluesky": source}
+
+
+@pytest.fixture(scope="module")
+def killed(replay: Replay, tmp_path_factory: pytest.TempPathFactory) -> dict[Case, dict[str, Path]]:
+    """For each case and point, the folder of an extraction that was killed there."""
+    found: dict[Case, dict[str, Path]] = {}
+    asked = []
+    for case, points in KILLED.items():
+        disposition, earlier = case
+        sources, top = source_of(replay, disposition), tmp_path_factory.mktemp("killed")
+        found[case] = {point: top / str(number) for number, point in enumerate(points)}
+        if earlier:
+            extract_once(settings_of(top / "earlier", sources))
+        for point, folder in found[case].items():
+            if earlier:
+                shutil.copytree(top / "earlier", folder)
+            asked.append((str(folder), point, sources))
     child = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(sources), json.dumps(points)],
+        [sys.executable, "-c", CHILD],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
+        input=json.dumps(asked),
         capture_output=True,
         text=True,
         timeout=250,
         check=False,
     )
     assert child.returncode == 0, child.stderr[-2000:]
+    return found
 
 
 def shape(settings: Any) -> dict[str, Any]:
@@ -139,42 +187,24 @@ def shape(settings: Any) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("disposition", "earlier"), [("append", 0), ("replace", 1), ("merge", 0), ("merge", 1)]
-)
+@pytest.mark.parametrize(("disposition", "earlier"), KILLED)
 def test_killed_anywhere_every_row_stands_once(
-    tmp_path: Path, disposition: str, earlier: int
+    replay: Replay, killed: dict[Case, dict[str, Path]], disposition: str, earlier: int
 ) -> None:
-    merge = disposition == "merge"
-    points = [*POINTS, "before a merge", "after a merge"] if merge else POINTS
-    if disposition == "replace":
-        points = points[::2]  # append is killed at every one
-    elif merge:
-        points = [p for p in points if "merge" in p or "child" in p or "_dlt_loads" in p]
-    with Replay(date(2026, 1, 2), cache=True) as replay:
-        source = bluesky(replay.base_url, "bulk-300.test", write_disposition=disposition)
-        if merge:
-            source["resource_defaults"]["primary_key"] = "did"
-        folders = {point: tmp_path / str(number) for number, point in enumerate(points)}
-        if earlier:
-            extract_once(settings_of(tmp_path / "earlier", {"bluesky": source}))
-            for folder in folders.values():
-                shutil.copytree(tmp_path / "earlier", folder)
-        kill({"bluesky": source}, [(str(folder), point) for point, folder in folders.items()])
-        for point, folder in folders.items():
-            settings = settings_of(folder, {"bluesky": source})
-            ctx = extract_once(settings)
-            survived = point not in CHECKED_ONLY_IN_MEMORY
-            packages = 1 + earlier + survived
-            rows = 300 * packages if disposition == "append" else 300
-            assert shape(settings) == {
-                "rows": (rows, 300),
-                "labels": (rows, rows),
-                "orphans": 0,
-                "uncommitted": 0,
-                "packages": (packages, packages),
-            }, point
-            [found] = ctx.run.sources
-            assert found.rows == 300, point
-            finished_now = survived and point not in {"after the package moved", "after commit"}
-            assert len(found.load_ids) == 1 + finished_now, point
+    for point, folder in killed[disposition, earlier].items():
+        settings = settings_of(folder, source_of(replay, disposition))
+        ctx = extract_once(settings)
+        survived = point not in CHECKED_ONLY_IN_MEMORY
+        packages = 1 + earlier + survived
+        rows = 300 * packages if disposition == "append" else 300
+        assert shape(settings) == {
+            "rows": (rows, 300),
+            "labels": (rows, rows),
+            "orphans": 0,
+            "uncommitted": 0,
+            "packages": (packages, packages),
+        }, point
+        [found] = ctx.run.sources
+        assert found.rows == 300, point
+        finished_now = survived and point not in {"after the package moved", "after commit"}
+        assert len(found.load_ids) == 1 + finished_now, point

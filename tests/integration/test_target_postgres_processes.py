@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import signal
 import threading
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from etl.settings import Strategy
 from etl.targets import Publication
+from tests.integration.forking import forking
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -25,26 +25,27 @@ from pydantic import SecretStr
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.server.published import Published
-warehouse, dsn, where, count = sys.argv[1:]
-name, when = where.split()
-owner = {"execute": psycopg.Connection, "write": psycopg.Copy, "commit": psycopg.Connection,
-         "remember": Published}[name]
-method = "write" if name == "remember" else name
-original, calls = getattr(owner, method), 0
-def die(*arguments, **options):
-    global calls
-    calls += 1
-    if calls == int(count) and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*arguments, **options)
-    if calls == int(count):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(owner, method, die)
-both = [Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))]
-target = Target(kind="postgres", dsn=SecretStr(dsn))
-SERVER_TARGETS["postgres"](duckdb.connect(warehouse), "pg", target, both)
-print("survived")
+
+def run():
+    warehouse, dsn, where, count = sys.argv[1:]
+    name, when = where.split()
+    owner = {"execute": psycopg.Connection, "write": psycopg.Copy, "commit": psycopg.Connection,
+             "remember": Published}[name]
+    method = "write" if name == "remember" else name
+    original, calls = getattr(owner, method), 0
+    def die(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == int(count) and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments, **options)
+        if calls == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, method, die)
+    both = [Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))]
+    target = Target(kind="postgres", dsn=SecretStr(dsn))
+    SERVER_TARGETS["postgres"](duckdb.connect(warehouse), "pg", target, both)
 """
 B = Publication("marts.b", "reports.b", ("id",))
 STATE = """
@@ -71,30 +72,26 @@ def test_killed_at_any_step_the_next_run_ends_with_exactly_the_marts_rows(
     pg: Postgres, tmp_path: Path
 ) -> None:
     path, killed = tmp_path / "warehouse.duckdb", 0
-    for state, (where, count) in enumerate([("execute before", 9), *steps()], 1):
-        # Rows come, change and go.
-        set_state(pg.warehouse, state, 500 + 50 * (state % 3))
-        pg.warehouse.close()
-        done = subprocess.run(
-            [sys.executable, "-c", KILLED, path, pg.server.dsn(pg.database), where, str(count)],
-            capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        pg.warehouse = duckdb.connect(str(path))
-        if done.returncode == -9:
-            killed += 1
-        else:
-            assert done.stdout == "survived\n", (where, count, done.stderr)
-        if pg.query("SELECT to_regclass('a')") != [(None,)]:
-            # Both tables changed together, or neither did.
-            assert pg.query("SELECT DISTINCT state FROM a") == pg.query(
-                "SELECT DISTINCT state FROM reports.b"
-            )
-        runs = pg.publish(A, B)
-        assert runs["a"].reconciled
-        for table, model in (("a", "a"), ("reports.b", "b")):
-            expected = pg.warehouse.execute(f"FROM marts.{model} ORDER BY id").fetchall()
-            assert pg.query(f"SELECT id, state FROM {table} ORDER BY id") == expected
-        assert counts(pg.publish(A, B)["a"])[:4] == ("unchanged", 0, 0, 0)
+    with forking(KILLED) as forks:
+        for state, (where, count) in enumerate([("execute before", 9), *steps()], 1):
+            # Rows come, change and go.
+            set_state(pg.warehouse, state, 500 + 50 * (state % 3))
+            pg.warehouse.close()
+            code = forks.run(path, pg.server.dsn(pg.database), where, count)
+            pg.warehouse = duckdb.connect(str(path))
+            assert code in (-signal.SIGKILL, 0), (where, count)
+            killed += code != 0
+            if pg.query("SELECT to_regclass('a')") != [(None,)]:
+                # Both tables changed together, or neither did.
+                assert pg.query("SELECT DISTINCT state FROM a") == pg.query(
+                    "SELECT DISTINCT state FROM reports.b"
+                )
+            runs = pg.publish(A, B)
+            assert runs["a"].reconciled
+            for table, model in (("a", "a"), ("reports.b", "b")):
+                expected = pg.warehouse.execute(f"FROM marts.{model} ORDER BY id").fetchall()
+                assert pg.query(f"SELECT id, state FROM {table} ORDER BY id") == expected
+            assert counts(pg.publish(A, B)["a"])[:4] == ("unchanged", 0, 0, 0)
     assert killed >= 15
 
 

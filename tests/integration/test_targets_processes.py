@@ -15,6 +15,7 @@ from loguru import logger
 
 from etl.errors import ExitCode, LoadError, Stopped, UnreachableError
 from etl.targets import FILE_TARGETS, Publication
+from tests.integration.forking import Forks, forking
 
 A = Publication("marts.a", "marts.a", ("id",))
 B = Publication("marts.b", "marts.b", ("id",))
@@ -31,18 +32,19 @@ import os, signal, sys
 from pathlib import Path
 import duckdb
 from etl.targets import FILE_TARGETS, Publication
-kind, warehouse, target, function, count = sys.argv[1:]
-original, calls = getattr(os, function), 0
-def die(*arguments, **options):
-    global calls
-    calls += 1
-    if calls == int(count):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*arguments, **options)
-setattr(os, function, die)
-both = [Publication("marts.a", "marts.a", ("id",)), Publication("marts.b", "marts.b", ("id",))]
-FILE_TARGETS[kind](duckdb.connect(warehouse), "t", Path(target), both)
-print("survived")
+
+def run():
+    kind, warehouse, target, function, count = sys.argv[1:]
+    original, calls = getattr(os, function), 0
+    def die(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+    setattr(os, function, die)
+    both = [Publication(m, m, ("id",)) for m in ("marts.a", "marts.b")]
+    FILE_TARGETS[kind](duckdb.connect(warehouse), "t", Path(target), both)
 """
 # Reads until its standard input closes; prints how many states it saw, or what went wrong.
 READER = """
@@ -123,6 +125,13 @@ def read_states(kind: str, path: Path) -> list[Any]:
     return duckdb.execute("SELECT DISTINCT state FROM read_parquet($1)", [files]).fetchall()
 
 
+@pytest.fixture(scope="module")
+def killed() -> Iterator[Forks]:
+    """Processes that are killed while they publish."""
+    with forking(KILLED) as forks:
+        yield forks
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize(
     ("kind", "function", "count"),
@@ -141,6 +150,7 @@ def test_publication_killed_anywhere_is_repaired_by_the_next(
     function: str,
     count: int,
     first: bool,
+    killed: Forks,
     tmp_path: Path,
     warehouse: duckdb.DuckDBPyConnection,
     path: Path,
@@ -149,9 +159,8 @@ def test_publication_killed_anywhere_is_repaired_by_the_next(
         publish(kind, warehouse, path)
     warehouse.execute(STATE.format(1, ROWS))
     warehouse.close()
-    child = python(KILLED, kind, tmp_path / "warehouse.duckdb", path, function, count)
-    out, err = child.communicate()
-    assert (child.returncode, out) == (-signal.SIGKILL, ""), err
+    code = killed.run(kind, tmp_path / "warehouse.duckdb", path, function, count)
+    assert code == -signal.SIGKILL, "it survived"
     if not first:
         assert all(state in {(0,), (1,)} for state in read_states(kind, path))
     with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as again:
