@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import duckdb
 from etl.errors import ReconciliationError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
-from etl.targets.postgres.rows import END, HEAD, found_sum, write_rows
+from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.tables import VERSIONS
 from etl.targets.publication import quote
@@ -132,8 +133,7 @@ def _copy(
             connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
         ):
             copy.write(HEAD)
-            for batch in read_batches(cursor, columns, rows_sql):
-                written = write_rows(columns, batch.columns)
+            for written in _written_ahead(columns, read_batches(cursor, columns, rows_sql)):
                 copy.write(written.data)
                 rows += len(written)
                 total += written.total
@@ -151,6 +151,26 @@ def _copy(
             target,
         ) from error
     return Sum(rows, total)
+
+
+def _written_ahead(
+    columns: tuple[Column, ...], batches: Iterator[pa.RecordBatch]
+) -> Iterator[Rows]:
+    """Rows of each batch, those of the next one written while the server takes these.
+
+    A socket holds back no more than a part of a batch, so that one of both would always wait.
+    """
+
+    def write() -> Rows | None:
+        batch = next(batches, None)
+        return write_rows(columns, batch.columns) if batch is not None else None
+
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        written = write()
+        while written is not None:
+            following = writer.submit(write)
+            yield written
+            written = following.result()
 
 
 def _copy_into(table: str, columns: Iterable[Column]) -> str:

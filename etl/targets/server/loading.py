@@ -34,7 +34,7 @@ from etl.targets.server.session import (
 
 @dataclass(frozen=True)
 class Mart(Generic[C]):
-    """One mart on its way to its table."""
+    """One mart on its way to its table; `difference` is what `Published.compare` found."""
 
     publication: Publication
     table: Table
@@ -44,7 +44,7 @@ class Mart(Generic[C]):
     rows: int
     memory: Published
     shape: str
-    is_remembered: bool
+    difference: Changes | None
 
     @property
     def keys(self) -> tuple[C, ...]:
@@ -85,12 +85,12 @@ def read_mart(
         publication, relation = choose(cursor, whole, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
         memory, shape = Published(name, table.plain), _shape(publication, relation)
-        is_remembered = memory.holds(cursor, relation, publication.key, shape, rows)
-        if not is_remembered:  # else its key is as good as it was then
+        difference = memory.compare(cursor, relation, publication.key, shape, rows)
+        if difference is None:  # else its key is as good as it was then
             check_key(cursor, relation, publication, name)
         comments = read_comments(cursor, str(warehouse), publication.model)
     columns = server.map_columns(cursor, relation, publication, name)
-    return Mart(publication, table, relation, columns, comments, rows, memory, shape, is_remembered)
+    return Mart(publication, table, relation, columns, comments, rows, memory, shape, difference)
 
 
 def _shape(publication: Publication, relation: Relation) -> str:
@@ -138,20 +138,19 @@ def stage(
         # Row by row what this job remembers of its last publication.
         remembered = mart.memory.read_id(cursor, mart.shape)
         known = mark is not None and mark == Mark(remembered or "", present)
-    if known and mart.is_remembered:
+    difference = mart.difference if known else None
+    if difference == Changes():
         return Prepared(mart, found, rows, started)
-    whole = not (known and key)
-    if not whole:
-        difference = mart.memory.difference
+    if difference is not None:
+        listed = mart.memory.difference
         same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
-        sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {difference} AS d ON {same})"
-        if mart.publication.strategy == "replace":
-            keys = f"(SELECT * FROM {difference} WHERE {HASH} IS NULL)"
+        sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
+        if difference.deleted and mart.publication.strategy == "replace":
+            keys = f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
             gone = session.stage(cursor, mart.keys, keys, table, key)
     staged = session.stage(cursor, mart.columns, sent, table, key)
-    return Prepared(
-        mart, found, rows, started, Change(table, mart.publication, staged, gone), whole=whole
-    )
+    change = Change(table, mart.publication, staged, difference, gone)
+    return Prepared(mart, found, rows, started, change, whole=difference is None)
 
 
 def publish_staged(session: Session[C], prepared: Prepared[C], marks: Table, target: str) -> Loaded:
