@@ -78,6 +78,27 @@ def connect_read_only(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         connection.close()
 
 
+@contextmanager
+def limited_memory(
+    connection: duckdb.DuckDBPyConnection, megabytes_per_thread: int
+) -> Iterator[None]:
+    """Let DuckDB hold little in memory and the rest on disk; usually it takes most of the machine.
+
+    Raises duckdb.OutOfMemoryException, at once or later, for work that cannot do with so little.
+    """
+    found = connection.execute(
+        "SELECT current_setting('memory_limit'), current_setting('threads')"
+    ).fetchone()
+    assert found is not None  # noqa: S101  a query of constants has one row
+    usual, threads = found
+    try:
+        connection.execute(f"SET memory_limit = '{int(threads) * megabytes_per_thread}MB'")
+        yield
+    finally:
+        # Not RESET: with DuckDB 1.5 the setting then reads as before and the limit stays.
+        connection.execute(f"SET memory_limit = '{usual}'")
+
+
 def exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
     """True when the table or view stands in the warehouse."""
     row = connection.execute(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -133,10 +134,12 @@ def _copy(
             connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
         ):
             copy.write(HEAD)
-            for written in _written_ahead(columns, read_batches(cursor, columns, rows_sql)):
-                copy.write(written.data)
-                rows += len(written)
-                total += written.total
+            # Closed before anything else is asked of the cursor, also when the server refuses.
+            with closing(_written_ahead(columns, read_batches(cursor, columns, rows_sql))) as ahead:
+                for written in ahead:
+                    copy.write(written.data)
+                    rows += len(written)
+                    total += written.total
             copy.write(END)
     except psycopg.Error as error:
         raise refused_copy(
@@ -155,7 +158,7 @@ def _copy(
 
 def _written_ahead(
     columns: tuple[Column, ...], batches: Iterator[pa.RecordBatch]
-) -> Iterator[Rows]:
+) -> Generator[Rows]:
     """Rows of each batch, those of the next one written while the server takes these.
 
     A socket holds back no more than a part of a batch, so that one of both would always wait.

@@ -12,7 +12,7 @@ import duckdb
 
 from etl.targets.comparison import Changes
 from etl.targets.publication import quote
-from etl.targets.relation import Relation, fingerprint, query, row_hash
+from etl.targets.relation import Relation, fingerprint, query, row_hash, sum_hashes
 from etl.warehouse import exists
 
 SCHEMA = "etl_published"
@@ -107,9 +107,10 @@ class Published:
         """
         if self.read_id(cursor, shape) is None:
             return None
+        if self._is_same(cursor, mart, key, rows):
+            return Changes()
         if not key:
-            remembered = cursor.execute(f"SELECT * FROM {self.rows}").fetchone()
-            return Changes() if remembered == _bag(cursor, mart) else None
+            return None
         self._find_difference(cursor, mart, key)
         keys = ", ".join(map(quote, key))
         some_null = " OR ".join(f"{quote(k)} IS NULL" for k in key)
@@ -127,6 +128,18 @@ class Published:
         if keyless or not is_unique or rows - came != remembered_rows - gone:
             return None
         return Changes(came, changed, gone)
+
+    def _is_same(
+        self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...], rows: int
+    ) -> bool:
+        """True when the mart is what is remembered, as bags of rows: half the work of a join."""
+        if not key:
+            remembered = cursor.execute(f"SELECT * FROM {self.rows}").fetchone()
+            found = fingerprint(cursor, mart)
+            return remembered == (found.rows, str(found.total), found.parity)
+        if query(cursor, f"SELECT count(*) FROM {self.rows}") != (rows,):
+            return False
+        return sum_hashes(cursor, HASH, self.rows) == fingerprint(cursor, mart)
 
     def _find_difference(
         self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
@@ -155,8 +168,3 @@ def _state(mart: Relation, key: tuple[str, ...]) -> str:
         )
     keys = ", ".join(quote(k) for k in key)
     return f"SELECT {keys}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"
-
-
-def _bag(cursor: duckdb.DuckDBPyConnection, mart: Relation) -> tuple[int, str, int]:
-    found = fingerprint(cursor, mart)
-    return found.rows, str(found.total), found.parity
