@@ -128,13 +128,10 @@ def table(results: Mapping[str, Sequence[Timing]], rows: int, reference: str) ->
     def median(way: str, field: str) -> float:
         return statistics.median(float(getattr(t, field)) for t in results[way])
 
-    lines = [
-        (
-            "| way | whole process, seconds (min-max) | the load itself (min-max) "
-            f"| rows/s of the load | peak MB | CPU seconds, process + server | of {reference}: process, load, CPU |"
-        ),
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = ("way", "whole process, seconds (min-max)", "the load itself (min-max)",
+             "rows/s of the load", "peak MB", "CPU seconds, process + server",
+             f"of {reference}: process, load, CPU")  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for way, timings in results.items():
         spread = {
             field: f"{median(way, field):.2f} ({min(found):.2f}-{max(found):.2f})"
