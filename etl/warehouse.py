@@ -90,16 +90,19 @@ def limited_memory(
         "SELECT current_setting('memory_limit'), current_setting('threads')"
     ).fetchone()
     assert found is not None  # noqa: S101  a query of constants has one row
-    usual, threads = str(found[0]), int(found[1])
-    if "." in usual and ".0 " not in usual:
-        # It is told cut off after one place, and would become less with every time.
-        usual = usual.replace(" ", "5 ")
+    number, unit = str(found[0]).split()
+    # It is told cut off after one place: without the half of one it would become less each time.
+    usual = int((float(number) + (0 if number.endswith(".0") else 0.05)) * 1024 ** _UNITS[unit])
+    little = int(found[1]) * megabytes_per_thread * 1024**2
     try:
-        connection.execute(f"SET memory_limit = '{threads * megabytes_per_thread}MB'")
+        connection.execute(f"SET memory_limit = '{min(little, usual)}B'")
         yield
     finally:
         # Not RESET: with DuckDB 1.5 the setting then reads as before and the limit stays.
-        connection.execute(f"SET memory_limit = '{usual}'")
+        connection.execute(f"SET memory_limit = '{usual}B'")
+
+
+_UNITS = {"bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4, "PiB": 5}
 
 
 def exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
