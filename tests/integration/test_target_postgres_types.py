@@ -138,6 +138,21 @@ def test_numbers_of_every_size_are_written_as_the_server_writes_them(pg: Postgre
     ]
 
 
+def test_texts_are_the_same_in_a_database_of_another_encoding(pg: Postgres) -> None:
+    with pg.server.admin() as connection:
+        pg.database = f"latin_{pg.database}"
+        connection.execute(
+            f"CREATE DATABASE {pg.database} OWNER etl TEMPLATE template0 ENCODING 'LATIN1' "
+            "LC_COLLATE 'C' LC_CTYPE 'C'".encode()
+        )
+    pg.change("UPDATE base.a SET v = 'é' WHERE id = 1")
+    assert pg.publish(A)["a"].reconciled
+    assert pg.query("SELECT v, length(v) FROM a WHERE id = 1") == [("é", 1)]
+    pg.change("UPDATE base.a SET v = '漢' WHERE id = 7")
+    with pytest.raises(LoadError, match="row id = 7, column v: refused"):
+        pg.publish(A)
+
+
 def test_row_that_cannot_be_computed_is_found_while_others_travel(pg: Postgres) -> None:
     pg.change("""CREATE OR REPLACE VIEW marts.a AS SELECT i AS id,
         CASE WHEN i = 25000 THEN 'x' ELSE '1' END::INTEGER AS v FROM range(30000) AS r(i)""")
