@@ -1,8 +1,8 @@
 """The other limit: DuckDB writes CSV into a pipe, PostgreSQL's COPY reads it from there.
 
 No key, no check, nothing to go on from.
-Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU seconds
-of the load without the start of the process.
+Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU
+seconds of the load without the start of the process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """This project's load of one mart into PostgreSQL, by the function that the load stage calls.
 
-Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU seconds
-of the load without the start of the process.
+Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU
+seconds of the load without the start of the process.
 """
 
 from __future__ import annotations

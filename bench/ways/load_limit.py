@@ -1,8 +1,8 @@
 """The limit: Arrow batches into a new table by ADBC's ingest, which is a binary COPY.
 
 No key, no check, nothing to go on from.
-Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU seconds
-of the load without the start of the process.
+Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU
+seconds of the load without the start of the process.
 """
 
 from __future__ import annotations

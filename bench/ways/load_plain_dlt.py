@@ -1,7 +1,7 @@
 """A plain dlt script that loads a mart into PostgreSQL from Arrow batches, by Parquet over ADBC.
 
-Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU seconds
-of the load without the start of the process.
+Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU
+seconds of the load without the start of the process.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The second seed's load, into PostgreSQL: dlt's `sql_database` over SQLAlchemy, default load.
 
-Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU seconds
-of the load without the start of the process.
+Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU
+seconds of the load without the start of the process.
 """
 
 from __future__ import annotations
