@@ -14,11 +14,18 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Timing:
-    """One process: wall seconds, peak resident megabytes of the process itself, CPU seconds."""
+    """One process: wall seconds, peak resident megabytes of the process itself, CPU seconds.
+
+    Where they are known: wall and CPU seconds of the work itself, without the start of the process,
+    and the CPU seconds of a server that worked for it.
+    """
 
     seconds: float
     peak_mb: float
     cpu: float
+    work: float = 0.0
+    work_cpu: float = 0.0
+    server_cpu: float = 0.0
 
 
 def time_process(

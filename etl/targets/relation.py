@@ -74,10 +74,15 @@ def row_hash(relation: Relation) -> str:
 
 def fingerprint(cursor: duckdb.DuckDBPyConnection, relation: Relation) -> Fingerprint:
     """Count and checksum, in one pass and constant memory."""
+    return sum_hashes(cursor, row_hash(relation), relation.sql)
+
+
+def sum_hashes(cursor: duckdb.DuckDBPyConnection, row_hash_sql: str, source: str) -> Fingerprint:
+    """The fingerprint of rows whose hashes an expression over a FROM clause gives."""
     return Fingerprint(
         *query(
             cursor,
             "SELECT count(*), coalesce(sum(h::HUGEINT), 0), coalesce(bit_xor(h), 0) "  # noqa: S608
-            f"FROM (SELECT {row_hash(relation)} AS h FROM {relation.sql})",
+            f"FROM (SELECT {row_hash_sql} AS h FROM {source})",
         )
     )

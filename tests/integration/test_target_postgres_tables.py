@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from etl.errors import LoadError, ReconciliationError
-from etl.targets import Publication
-from etl.targets.postgres import session, staging
+from etl.targets import Publication, server
+from etl.targets.postgres import session, staging, tables
+from etl.targets.server.loading import read_mart
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -101,16 +102,58 @@ def test_only_a_new_table_whose_values_keep_their_types_is_filled_without_stagin
     assert staged == ["public.b"]  # jsonb is text on its way
     pg.change("UPDATE base.a SET v = 'x' WHERE id = 1")
     assert counts(pg.publish(A)["a"]) == ("published", 0, 1, 0, 10, True)
-    assert staged == ["public.b", "public.a", "public.a"]  # what went, and what came
+    assert staged == ["public.b", "public.a"]  # nothing went
 
 
 def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
     pg: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(staging, "found_sum", lambda columns: "1")
-    with pytest.raises(ReconciliationError, match="10 rows, checksum a arrived; 10 rows"):
+    with pytest.raises(ReconciliationError, match="10 rows, checksum 1 arrived; 10 rows"):
         pg.publish(A)
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+@pytest.mark.parametrize(("cache", "cost"), [("4GB", "1"), ("8kB", "4")])
+def test_few_rows_are_found_by_an_index_where_the_table_fits_the_memory(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch, cache: str, cost: str
+) -> None:
+    """Either way what was read is in the order of the table; only the first is sure to be there."""
+    pg.publish(A)
+    pg.query(f"ALTER DATABASE {pg.database} SET effective_cache_size = '{cache}'")
+    pg.change("UPDATE base.a SET v = 'x' WHERE id = 1")
+    costs: list[Any] = []
+    add_indexes = tables.add_indexes
+
+    def noted(connection: Any, *args: Any) -> None:
+        costs.extend(connection.execute("SHOW random_page_cost").fetchone())
+        add_indexes(connection, *args)
+
+    monkeypatch.setattr(tables, "add_indexes", noted)
+    assert pg.publish(A)["a"].updated == 1
+    assert costs == [cost]
+
+
+def test_load_that_needs_more_memory_than_it_is_first_given_gets_it(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = "SELECT current_setting('memory_limit')"
+    usual = pg.warehouse.execute(limit).fetchone()
+    pg.change("CREATE OR REPLACE TABLE base.a AS SELECT i AS id, md5(i::VARCHAR) AS v "
+              "FROM range(100000) AS r(i)")  # fmt: skip
+    limits: list[Any] = []
+
+    def noted(kind: Any, cursor: Any, *args: Any) -> Any:
+        limits.append(cursor.execute(limit).fetchone())
+        return read_mart(kind, cursor, *args)
+
+    monkeypatch.setattr(server, "read_mart", noted)
+    monkeypatch.setattr(server, "MEGABYTES_PER_THREAD", 1)
+    assert pg.publish(A)["a"].inserted == 100_000
+    assert len(limits) == 2  # a first time with too little
+    assert limits[1] == usual
+    pg.publish(A)
+    assert pg.warehouse.execute(limit).fetchone() == usual
 
 
 def test_new_table_whose_rows_do_not_bear_an_index_is_refused(pg: Postgres) -> None:

@@ -77,6 +77,27 @@ def test_row_that_comes_twice_is_noticed_though_nothing_differs(place: Place) ->
         place.publish(A)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("INSERT INTO base.a VALUES (10, 'new'), (10, 'too')", "not unique: 1 duplicates in 12"),
+        ("INSERT INTO base.a VALUES (3, 'other')", "not unique: 1 duplicates in 11"),
+        ("UPDATE base.a SET id = 4 WHERE id = 5", "not unique: 1 duplicates in 10"),
+        ("UPDATE base.a SET id = 4, v = 'v4' WHERE id = 5", "not unique: 1 duplicates in 10"),
+        ("INSERT INTO base.a VALUES (NULL, 'new')", "is NULL in 1 of 11 rows"),
+    ],
+)
+def test_key_that_became_bad_since_the_last_publication_is_refused(
+    place: Place, change: str, said: str
+) -> None:
+    """Only the difference is looked at, as long as what was remembered and stayed adds up."""
+    place.publish(A)
+    place.change(change)
+    with pytest.raises(LoadError, match=said):
+        place.publish(A)
+    assert place.count("a") == 10
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_merge_keeps_rows_that_left_the_mart(place: Place, known: bool) -> None:
     place.publish(MERGE)

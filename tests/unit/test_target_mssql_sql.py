@@ -59,7 +59,7 @@ def change(key: tuple[str, ...], *, gone: bool = False) -> Change[Column]:
         Table("dbo", "Prices"),
         Publication("marts.prices", "dbo.Prices", key),
         Staged("#etl_staged", COLUMNS, 3),
-        Staged("#etl_gone", keys, 1) if gone else None,
+        gone=Staged("#etl_gone", keys, 1) if gone else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
+from etl.targets.postgres.rows import Rows, write_rows
 from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import quote
@@ -15,6 +16,7 @@ from etl.targets.server.session import ROW, Change
 
 if TYPE_CHECKING:
     import psycopg
+    import pyarrow as pa
 
 # Classes of SQLSTATE that one row's values cause: data exceptions and integrity constraints.
 _OF_ROWS = ("22", "23")
@@ -27,37 +29,40 @@ def is_of_rows(error: psycopg.Error) -> bool:
     return (error.sqlstate or "").startswith(_OF_ROWS)
 
 
-def refused_line(
+def refused_copy(
     connection: psycopg.Connection[Any],
     error: psycopg.Error,
     table: str,
     copy_sql: Callable[[Iterable[Column]], str],
     columns: tuple[Column, ...],
     key: tuple[str, ...],
-    batches: Iterable[bytes],
+    batches: Iterable[pa.RecordBatch],
     target: str,
 ) -> EtlError:
-    """The error of a COPY that failed, with the first row that fails by itself."""
+    """The error of a COPY that failed, with the first row that fails by itself.
+
+    Of each batch the columns come first, then the key's values as texts.
+    """
     if not is_of_rows(error):
         return classify(error, target, f"copying {table}")
     for batch in batches:
-        lines = batch.splitlines(keepends=True) if b"\r" not in batch else batch.split(b"\n")
-        lines = [line.rstrip(b"\n") + b"\n" for line in lines if line]
+        rows = write_rows(columns, batch.columns[: len(columns)])
 
-        def attempt(low: int, high: int, lines: list[bytes] = lines) -> psycopg.Error | None:
-            return _try_copy(connection, copy_sql(columns), b"".join(lines[low:high]))
+        def attempt(low: int, high: int, rows: Rows = rows) -> psycopg.Error | None:
+            return _try_copy(connection, copy_sql(columns), rows.between(low, high))
 
-        found = first_refused(len(lines), attempt)
+        found = first_refused(len(rows), attempt)
         if found is None:
             continue
         place, error = found
-        fields = lines[place].rstrip(b"\n").split(b"\t")
-        named = {c.name: f for c, f in zip(columns, fields, strict=True)}
+        refused = batch.slice(place, 1)
         column = next(
-            (c.name for c in columns
-             if _try_copy(connection, copy_sql([c]), named[c.name] + b"\n") is not None), None,
+            (c.name for c, values in zip(columns, refused.columns, strict=False)
+             if _try_copy(connection, copy_sql([c]), write_rows([c], [values]).between(0, 1))
+             is not None), None,
         )  # fmt: skip
-        values = {k: named[k].decode(errors="replace") for k in key}
+        texts = refused.columns[len(columns) :]
+        values = {k: str(t[0].as_py()) for k, t in zip(key, texts, strict=True)}
         return _refusal(error, table, target, column, values)
     return _refusal(error, table, target, None, {})
 
@@ -163,7 +168,7 @@ def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error
 
 
 def _try_copy(
-    connection: psycopg.Connection[Any], statement: str, lines: bytes
+    connection: psycopg.Connection[Any], statement: str, rows: bytes
 ) -> psycopg.Error | None:
     import psycopg
 
@@ -172,7 +177,7 @@ def _try_copy(
             connection.transaction(force_rollback=True),
             connection.cursor().copy(statement.encode()) as copy,
         ):
-            copy.write(lines)
+            copy.write(rows)
     except psycopg.Error as error:
         if not is_of_rows(error):
             raise

@@ -59,7 +59,8 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
         own: dict[str, int | str] = {"connect_timeout": CONNECT_SECONDS, "application_name": "etl"}
         given = conninfo_to_dict(dsn)
         missing: dict[str, int | str | None] = {k: v for k, v in own.items() if k not in given}
-        conninfo = make_conninfo(dsn, **missing)
+        # Texts travel as DuckDB has them, whatever the database's encoding is.
+        conninfo = make_conninfo(dsn, **missing | {"client_encoding": "UTF8"})
     except psycopg.ProgrammingError:
         # Its text quotes the dsn, so it is not a cause to be shown.
         raise ConfigError(

@@ -97,6 +97,7 @@ class PostgresSession:
 
         try:
             with self._connection.transaction():
+                tables.plan_with_pages_at_hand(self._connection, change.table)
                 changes = apply(Statements(change), self._write, self._fetch_one, is_new=is_new)
                 self.add_indexes(change.table, change.publication)
                 return changes

@@ -1,16 +1,19 @@
-"""Brings rows to a staging table, or a new one: Arrow batches from DuckDB straight into COPY."""
+"""Brings rows to a staging table, or a new one: Arrow batches from DuckDB into a binary COPY."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from etl.errors import ReconciliationError
-from etl.targets.postgres.columns import Column, found_sum, lines_and_sums
-from etl.targets.postgres.refusals import refused_line
+from etl.targets.postgres.columns import Column
+from etl.targets.postgres.refusals import refused_copy
+from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.tables import VERSIONS
 from etl.targets.publication import quote
@@ -18,6 +21,7 @@ from etl.targets.server.session import ROW, Staged, Table, Versions
 
 if TYPE_CHECKING:
     import psycopg
+    import pyarrow as pa
 
 BATCH_ROWS = 8192
 _MODULUS = 1 << 64
@@ -99,7 +103,7 @@ def _sum(
     listed = "".join(f", {m}" for m in more)
     found = fetch_one(
         connection,
-        f"SELECT count(*), coalesce(sum({found_sum(columns)}), 0){listed} FROM {table}",  # noqa: S608
+        f"SELECT count(*), {found_sum(columns)}{listed} FROM {table}",  # noqa: S608
     )
     return tuple(int(value) for value in found)
 
@@ -129,49 +133,66 @@ def _copy(
             connection.transaction(),
             connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
         ):
-            for lines, count, share in read_lines(cursor, columns, rows_sql):
-                copy.write(lines)
-                rows += count
-                total += share
+            copy.write(HEAD)
+            # Closed before anything else is asked of the cursor, also when the server refuses.
+            with closing(_written_ahead(columns, read_batches(cursor, columns, rows_sql))) as ahead:
+                for written in ahead:
+                    copy.write(written.data)
+                    rows += len(written)
+                    total += written.total
+            copy.write(END)
     except psycopg.Error as error:
-        raise refused_line(
+        raise refused_copy(
             connection,
             error,
             table,
             lambda some: _copy_into(into, some),
             columns,
             key,
-            (bytes(lines) for lines, _, _ in read_lines(cursor, columns, rows_sql)),
+            # The same rows again, with the key's values as texts behind the columns.
+            read_batches(cursor, columns, rows_sql, key),
             target,
         ) from error
     return Sum(rows, total)
 
 
-def _copy_into(table: str, columns: Iterable[Column]) -> str:
-    """The COPY statement for lines of these columns."""
-    return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN"
+def _written_ahead(
+    columns: tuple[Column, ...], batches: Iterator[pa.RecordBatch]
+) -> Generator[Rows]:
+    """Rows of each batch, those of the next one written while the server takes these.
 
-
-def read_lines(
-    cursor: duckdb.DuckDBPyConnection, columns: tuple[Column, ...], rows_sql: str
-) -> Iterator[tuple[memoryview, int, int]]:
-    """Batches of COPY lines: the bytes, how many lines, their share of the checksum.
-
-    An Arrow column of texts that all end in a line feed is one stretch of memory: the very bytes
-    that COPY wants, without a Python object for any row.
+    A socket holds back no more than a part of a batch, so that one of both would always wait.
     """
-    import pyarrow as pa
 
+    def write() -> Rows | None:
+        batch = next(batches, None)
+        return write_rows(columns, batch.columns) if batch is not None else None
+
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        written = write()
+        while written is not None:
+            following = writer.submit(write)
+            yield written
+            written = following.result()
+
+
+def _copy_into(table: str, columns: Iterable[Column]) -> str:
+    """The COPY statement for rows of these columns."""
+    return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
+
+
+def read_batches(
+    cursor: duckdb.DuckDBPyConnection,
+    columns: tuple[Column, ...],
+    rows_sql: str,
+    named: tuple[str, ...] = (),
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a FROM clause in the types that `write_rows` takes; then some columns as texts."""
     # 64-bit offsets: a batch of long texts may pass 2 GB.
     cursor.execute("SET arrow_large_buffer_size = true")
-    reader = cursor.execute(lines_and_sums(columns, rows_sql)).to_arrow_reader(BATCH_ROWS)
-    for batch in reader:
-        lines, shares = batch.column(0), batch.column(1)
-        if not len(lines):
-            continue
-        offsets = pa.Array.from_buffers(
-            pa.int64(), len(lines) + 1, [None, lines.buffers()[1]], offset=lines.offset
-        )
-        first, last = offsets[0].as_py(), offsets[len(lines)].as_py()
-        data = memoryview(lines.buffers()[2])[first:last]
-        yield data, len(lines), sum(shares.to_pylist())
+    listed = [f"{c.sent} AS {quote(f'etl: value {i}')}" for i, c in enumerate(columns)]
+    listed += [f"{quote(k)}::VARCHAR AS {quote(f'etl: key {i}')}" for i, k in enumerate(named)]
+    query = f"SELECT {', '.join(listed)} FROM {rows_sql}"  # noqa: S608
+    for batch in cursor.execute(query).to_arrow_reader(BATCH_ROWS):
+        if batch.num_rows:
+            yield batch

@@ -16,9 +16,13 @@ import duckdb
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.files import translating, warehouse_folder
-from etl.targets.publication import Publication, fold, take_order
+from etl.targets.publication import Order, Publication, fold, take_order
 from etl.targets.server.loading import publish_staged, read_mart, stage
 from etl.targets.server.session import C, Server, locate
+from etl.warehouse import limited_memory
+
+# Comparing and reading marts needs no more, however many rows they have.
+MEGABYTES_PER_THREAD = 32
 
 
 @dataclass(frozen=True)
@@ -46,25 +50,39 @@ class PublishTo(Generic[C]):
             connection.cursor() as cursor,
             translating(cursor, target_name, "publishing marts", warehouse_folder(cursor), "*.wal"),
         ):
-            marts = [read_mart(self.server, cursor, p, target, target_name) for p in order.publish]
-            # Always in one order: two jobs must not wait for each other's tables.
-            marts.sort(key=lambda m: m.table.plain)
-            with self.server.connected(target, target_name) as session:
-                marks = session.create_marks(target.schema_name)
-                # All are staged before the first changes: who reads a table may have to wait then.
-                staged = [stage(session, cursor, mart, marks) for mart in marts]
-                done = [publish_staged(session, s, marks, target_name) for s in staged]
-                held = {
-                    fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold
-                }
-                if dry_run:
-                    session.rollback()
-                    runs = [
-                        d.run.model_copy(update={"status": "dry_run", "reconciled": False})
-                        for d in done
-                    ]
-                    return runs + order.held_runs(held)
-                session.commit()
-            for mart, loaded in zip(marts, done, strict=True):
-                loaded.remember(cursor, mart)
+            try:
+                with limited_memory(cursor, MEGABYTES_PER_THREAD):
+                    return self._publish(cursor, target_name, target, order, dry_run=dry_run)
+            except duckdb.OutOfMemoryException:
+                # A mart that is a large query's result. What was committed is not sent again.
+                return self._publish(cursor, target_name, target, order, dry_run=dry_run)
+
+    def _publish(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        target_name: str,
+        target: Target,
+        order: Order,
+        *,
+        dry_run: bool,
+    ) -> list[LoadRun]:
+        marts = [read_mart(self.server, cursor, p, target, target_name) for p in order.publish]
+        # Always in one order: two jobs must not wait for each other's tables.
+        marts.sort(key=lambda m: m.table.plain)
+        with self.server.connected(target, target_name) as session:
+            marks = session.create_marks(target.schema_name)
+            # All are staged before the first changes: who reads a table may have to wait then.
+            staged = [stage(session, cursor, mart, marks) for mart in marts]
+            done = [publish_staged(session, s, marks, target_name) for s in staged]
+            held = {fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold}
+            if dry_run:
+                session.rollback()
+                runs = [
+                    d.run.model_copy(update={"status": "dry_run", "reconciled": False})
+                    for d in done
+                ]
+                return runs + order.held_runs(held)
+            session.commit()
+        for mart, loaded in zip(marts, done, strict=True):
+            loaded.remember(cursor, mart)
         return [d.run for d in done] + order.held_runs(held)

@@ -145,19 +145,23 @@ def _count(condition: str = "1 = 1") -> str:
 
 def apply(statements: Statements[C], write: Rows, fetch_one: FetchOne, *, is_new: bool) -> Changes:
     """Delete, update, insert, in this order; how many of each. Raises what the driver raises."""
-    strategy, key = statements.change.publication.strategy, statements.key
-    deleted = updated = 0
-    if strategy == "replace" and not is_new:
-        keyed = statements.change.gone is not None or bool(key)
+    change, key = statements.change, statements.key
+    strategy, difference = change.publication.strategy, change.difference
+    inserted = updated = deleted = 0
+    if change.gone is not None:
+        deleted = write(statements.delete(everything=False))
+    elif strategy == "replace" and difference is None and not is_new:
         # Somebody may have written a key twice into a table without a constraint on it.
-        doubled = (
-            keyed and statements.change.gone is None and int(fetch_one(statements.doubled)[0]) > 0
-        )
-        deleted = write(statements.delete(everything=doubled or not keyed))
-    if strategy != "append_once" and key and not is_new:
+        everything = not key or int(fetch_one(statements.doubled)[0]) > 0
+        deleted = write(statements.delete(everything=everything))
+    # A row that came may be one that left the mart, not the table, some time ago.
+    may_be_there = difference is None or difference.updated or strategy == "merge"
+    if strategy != "append_once" and key and not is_new and may_be_there:
         update = statements.update()
         updated = write(update) if update else 0
-    return Changes(write(statements.insert()), updated, deleted)
+    if difference is None or difference.inserted:
+        inserted = write(statements.insert())
+    return Changes(inserted, updated, deleted)
 
 
 def check_rows(table: Table, mart_rows: int, rows: int, target: str) -> None:

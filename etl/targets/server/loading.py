@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import uuid
@@ -34,7 +35,7 @@ from etl.targets.server.session import (
 
 @dataclass(frozen=True)
 class Mart(Generic[C]):
-    """One mart on its way to its table."""
+    """One mart on its way to its table; `difference` is what `Published.compare` found."""
 
     publication: Publication
     table: Table
@@ -44,7 +45,8 @@ class Mart(Generic[C]):
     rows: int
     memory: Published
     shape: str
-    is_remembered: bool
+    difference: Changes | None
+    seconds: float
 
     @property
     def keys(self) -> tuple[C, ...]:
@@ -78,19 +80,22 @@ def read_mart(
     name: str,
 ) -> Mart[C]:
     """Look at a mart and check its key. Raises ConfigError, LoadError."""
-    table = locate(publication, target.schema_name)
+    started, table = time.perf_counter(), locate(publication, target.schema_name)
     with reading(publication, name):
         (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
         whole = describe(cursor, qualify(str(warehouse), publication.model))
         publication, relation = choose(cursor, whole, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
         memory, shape = Published(name, table.plain), _shape(publication, relation)
-        is_remembered = memory.holds(cursor, relation, publication.key, shape, rows)
-        if not is_remembered:  # else its key is as good as it was then
+        difference = memory.compare(cursor, relation, publication.key, shape, rows)
+        if difference is None:  # else its key is as good as it was then
             check_key(cursor, relation, publication, name)
         comments = read_comments(cursor, str(warehouse), publication.model)
     columns = server.map_columns(cursor, relation, publication, name)
-    return Mart(publication, table, relation, columns, comments, rows, memory, shape, is_remembered)
+    return Mart(
+        publication, table, relation, columns, comments, rows, memory, shape, difference,
+        time.perf_counter() - started,
+    )  # fmt: skip
 
 
 def _shape(publication: Publication, relation: Relation) -> str:
@@ -109,10 +114,10 @@ class Prepared(Generic[C]):
     mart: Mart[C]
     found: Found
     rows: int
-    started: float
     change: Change[C] | None = None
     filled: Versions | None = None
     whole: bool = False
+    seconds: float = 0.0
 
 
 def stage(
@@ -123,6 +128,13 @@ def stage(
 ) -> Prepared[C]:
     """Find out what differs and bring it to the server. Raises EtlError."""
     started = time.perf_counter()
+    prepared = _stage(session, cursor, mart, marks)
+    return dataclasses.replace(prepared, seconds=mart.seconds + time.perf_counter() - started)
+
+
+def _stage(
+    session: Session[C], cursor: duckdb.DuckDBPyConnection, mart: Mart[C], marks: Table
+) -> Prepared[C]:
     key, table, sent, gone = mart.publication.key, mart.table, mart.relation.sql, None
     found = session.find(table, mart.columns)
     mark = None if found.is_new or found.is_narrow else session.read_mark(marks, table)
@@ -130,7 +142,7 @@ def stage(
         # As long as its rows are the only ones, there is nothing to be compared with.
         filled = session.fill(cursor, mart.publication, table, mart.columns, mart.comments, sent)
         if filled is not None:
-            return Prepared(mart, found, filled.rows, started, filled=filled, whole=True)
+            return Prepared(mart, found, filled.rows, filled=filled, whole=True)
     rows, known = 0, False
     if not found.is_new:
         present = session.read_versions(table)
@@ -138,24 +150,24 @@ def stage(
         # Row by row what this job remembers of its last publication.
         remembered = mart.memory.read_id(cursor, mart.shape)
         known = mark is not None and mark == Mark(remembered or "", present)
-    if known and mart.is_remembered:
-        return Prepared(mart, found, rows, started)
-    whole = not (known and key)
-    if not whole:
-        difference = mart.memory.difference
+    difference = mart.difference if known else None
+    if difference == Changes():
+        return Prepared(mart, found, rows)
+    if difference is not None:
+        listed = mart.memory.difference
         same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
-        sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {difference} AS d ON {same})"
-        if mart.publication.strategy == "replace":
-            keys = f"(SELECT * FROM {difference} WHERE {HASH} IS NULL)"
+        sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
+        if difference.deleted and mart.publication.strategy == "replace":
+            keys = f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
             gone = session.stage(cursor, mart.keys, keys, table, key)
     staged = session.stage(cursor, mart.columns, sent, table, key)
-    return Prepared(
-        mart, found, rows, started, Change(table, mart.publication, staged, gone), whole=whole
-    )
+    change = Change(table, mart.publication, staged, difference, gone)
+    return Prepared(mart, found, rows, change, whole=difference is None)
 
 
 def publish_staged(session: Session[C], prepared: Prepared[C], marks: Table, target: str) -> Loaded:
     """Change one table to what was staged of its mart, compare the two, and mark it."""
+    started = time.perf_counter() - prepared.seconds
     mart, change, after = prepared.mart, prepared.change, prepared.filled
     publication, table = mart.publication, mart.table
     if after is not None:
@@ -168,10 +180,10 @@ def publish_staged(session: Session[C], prepared: Prepared[C], marks: Table, tar
         session.reconcile(change, mart.rows, after.rows)
     else:
         session.add_indexes(table, publication)
-        return Loaded(_record(mart, target, Changes(), prepared.rows, prepared.started))
+        return Loaded(_record(mart, target, Changes(), prepared.rows, started))
     publication_id = uuid.uuid4().hex
     session.write_mark(marks, table, publication.model, Mark(publication_id, after))
-    run = _record(mart, target, changes, after.rows, prepared.started)
+    run = _record(mart, target, changes, after.rows, started)
     return Loaded(run, publication_id, prepared.whole)
 
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 import duckdb
 
+from etl.targets.comparison import Changes
 from etl.targets.publication import quote
-from etl.targets.relation import Relation, fingerprint, row_hash
+from etl.targets.relation import Relation, fingerprint, query, row_hash, sum_hashes
 from etl.warehouse import exists
 
 SCHEMA = "etl_published"
 STATES = f"{SCHEMA}.publications"
-# Under a name that no mart has.
+# Under names that no mart has: a row's hash, and whether the target has a row of that key.
 HASH = '"etl: hash"'
+KNOWN = '"etl: known"'
 
 
 @dataclass(frozen=True)
@@ -90,44 +92,71 @@ class Published:
             cursor.execute("ROLLBACK")
             raise
 
-    def holds(
+    def compare(
         self,
         cursor: duckdb.DuckDBPyConnection,
         mart: Relation,
         key: tuple[str, ...],
         shape: str,
         rows: int,
-    ) -> bool:
-        """True when the mart is what is remembered, row by row; else `difference` has what is not.
+    ) -> Changes | None:
+        """How many of the mart's `rows` came or changed, and how many went, since last time.
 
-        Counted too: a row that came twice differs from nothing.
+        Their keys are in `difference`. None when it cannot be told row by row: nothing is
+        remembered, or what changed has no key, or not one that tells every row from every other.
         """
-        if self.read_id(cursor, shape) is None or self.find_difference(cursor, mart, key):
-            return False
-        counted = cursor.execute(f"SELECT count(*) FROM {self.rows}").fetchone()
-        return not key or counted == (rows,)
-
-    def find_difference(
-        self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
-    ) -> bool:
-        """Write to `difference` the keys of all rows that came, changed or went; True if any did.
-
-        A row that went has no hash. Without a key: whether anything changed, nothing more.
-        """
+        if self.read_id(cursor, shape) is None:
+            return None
+        if self._is_same(cursor, mart, key, rows):
+            return Changes()
         if not key:
-            old = Relation(self.rows, ())
-            row = cursor.execute(f"SELECT * FROM {old.sql}").fetchone()
-            return row != _bag(cursor, mart)
+            return None
+        self._find_difference(cursor, mart, key)
+        keys = ", ".join(map(quote, key))
+        some_null = " OR ".join(f"{quote(k)} IS NULL" for k in key)
+        remembered_rows, came, changed, gone, keyless, distinct = query(
+            cursor,
+            f"SELECT (SELECT count(*) FROM {self.rows}), "
+            f"count(*) FILTER ({HASH} IS NOT NULL AND NOT {KNOWN}), "
+            f"count(*) FILTER ({HASH} IS NOT NULL AND {KNOWN}), "
+            f"count(*) FILTER ({HASH} IS NULL), count(*) FILTER ({some_null}), "
+            f"count(DISTINCT ({keys})) FROM {self.difference}",
+        )
+        # Remembered keys are all different. So a key is in the mart twice only if it is twice in
+        # the difference, or more rows of the mart were found again than are remembered and stayed.
+        is_unique = distinct == came + changed + gone
+        if keyless or not is_unique or rows - came != remembered_rows - gone:
+            return None
+        return Changes(came, changed, gone)
+
+    def _is_same(
+        self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...], rows: int
+    ) -> bool:
+        """True when the mart is what is remembered, as bags of rows: half the work of a join."""
+        if not key:
+            remembered = cursor.execute(f"SELECT * FROM {self.rows}").fetchone()
+            found = fingerprint(cursor, mart)
+            return remembered == (found.rows, str(found.total), found.parity)
+        if query(cursor, f"SELECT count(*) FROM {self.rows}") != (rows,):
+            return False
+        return sum_hashes(cursor, HASH, self.rows) == fingerprint(cursor, mart)
+
+    def _find_difference(
+        self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
+    ) -> None:
+        """Write to `difference` the keys of all rows that came, changed or went.
+
+        A row that went has no hash, one that came is not known.
+        """
         keys = [quote(k) for k in key]
         cursor.execute(
             f"CREATE OR REPLACE TEMP TABLE {self.difference} AS "
-            f"SELECT {', '.join(f'coalesce(n.{k}, o.{k}) AS {k}' for k in keys)}, n.{HASH} "
+            f"SELECT {', '.join(f'coalesce(n.{k}, o.{k}) AS {k}' for k in keys)}, n.{HASH}, "
+            f"o.{HASH} IS NOT NULL AS {KNOWN} "
             f"FROM ({_state(mart, key)}) AS n FULL JOIN {self.rows} AS o "
             f"ON {' AND '.join(f'n.{k} = o.{k}' for k in keys)} "
             f"WHERE n.{HASH} IS DISTINCT FROM o.{HASH}"
         )
-        found = cursor.execute(f"SELECT 1 FROM {self.difference} LIMIT 1").fetchone()
-        return found is not None
 
 
 def _state(mart: Relation, key: tuple[str, ...]) -> str:
@@ -139,8 +168,3 @@ def _state(mart: Relation, key: tuple[str, ...]) -> str:
         )
     keys = ", ".join(quote(k) for k in key)
     return f"SELECT {keys}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"
-
-
-def _bag(cursor: duckdb.DuckDBPyConnection, mart: Relation) -> tuple[int, str, int]:
-    found = fingerprint(cursor, mart)
-    return found.rows, str(found.total), found.parity

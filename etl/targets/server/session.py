@@ -94,13 +94,14 @@ class Staged(Generic[C]):
 class Change(Generic[C]):
     """What shall happen to one table.
 
-    `staged` holds rows of the mart: all of them, or (with `gone`) those that came or changed.
-    `gone` holds the keys of rows that left the mart since the last publication.
+    `staged` holds rows of the mart: all of them, or (with `difference`, which says how many came
+    and changed) those. `gone` holds the keys of rows that left the mart and shall leave the table.
     """
 
     table: Table
     publication: Publication
     staged: Staged[C]
+    difference: Changes | None = None
     gone: Staged[C] | None = None
 
 
