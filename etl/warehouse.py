@@ -136,7 +136,14 @@ def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError |
         return ResourcesError(
             "DuckDB ran out of memory", hint="give the job more memory or a larger temp directory"
         )
-    if isinstance(error, duckdb.IOException | duckdb.FatalException | duckdb.InternalException):
+    # At a commit, the failed write of the log is a TransactionException.
+    if isinstance(
+        error,
+        duckdb.IOException
+        | duckdb.TransactionException
+        | duckdb.FatalException
+        | duckdb.InternalException,
+    ):
         where = path.parent if path is not None else Path.cwd()
         if not can_write(where):
             return ResourcesError(

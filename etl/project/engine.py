@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from sqlmesh.core.config import (
     PlanConfig,
 )
 from sqlmesh.core.console import set_console
+from sqlmesh.core.loader import SqlMeshLoader
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
@@ -52,6 +54,14 @@ class _Config(Config):
         """The same for all places of the data."""
         plain = self.model_dump(mode="json", exclude={"gateways", "cache_dir", "loader"})
         return str(zlib.crc32(json.dumps(plain, sort_keys=True, default=str).encode()))
+
+
+class _Loader(SqlMeshLoader):
+    """SQLMesh's loader without the tests of models: a run executes none of them."""
+
+    def load_model_tests(self) -> list[Any]:
+        """None."""
+        return []
 
 
 def build_config(settings: Settings) -> Config:
@@ -142,6 +152,10 @@ class _Context(Context):
     """SQLMesh's Context, which would make a plain one of our configuration."""
 
     CONFIG_TYPE = _Config
+    # Around these stands SQLMesh's telemetry, and even when it is off it imports IPython and reads
+    # the source of every frame on the stack.
+    run = inspect.unwrap(Context.run)
+    plan_builder = inspect.unwrap(Context.plan_builder)
 
 
 class ProjectContext(_Context):
@@ -184,9 +198,8 @@ def open_context(
     listener = Listener(on_model, settings.transform.pii)
     set_console(listener)
     try:
-        context = ProjectContext(
-            paths=[str(settings.sqlmesh_dir)], config=build_config(settings), load=False
-        )
+        config = build_config(settings).copy(update={"loader": _Loader})
+        context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
         context.listener = listener
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)

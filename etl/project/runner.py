@@ -176,7 +176,7 @@ class Project:
             TransformError: the project cannot be planned.
         """
         try:
-            return self.context.plan_builder(
+            plan: Plan = self.context.plan_builder(
                 self.environment,
                 select_models=sorted(select) if select is not None and restate is None else None,
                 restate_models=sorted(restate) if restate is not None else None,
@@ -191,6 +191,7 @@ class Project:
                 run=restate is None,
                 ignore_cron=True if restate is None else None,
             ).build()
+            return plan
         except Exception as e:
             raise classify(e, "the plan cannot be made") from e
 

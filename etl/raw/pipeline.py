@@ -31,7 +31,7 @@ from etl.raw.shapes import (
 from etl.records import Discarded
 from etl.runs import write_atomically
 from etl.settings import Settings, dataset_name
-from etl.warehouse import ensure_tables, read_types
+from etl.warehouse import ensure_tables, limited_memory, read_types
 
 if TYPE_CHECKING:
     from dlt.common.pipeline import LoadInfo
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 # Old packages are of no use once committed; a few are kept to look at.
 KEPT_PACKAGES = 10
-LEAN_MEMORY = "192MB"
+LEAN_MEGABYTES_PER_THREAD = 96
 
 
 @dataclass(frozen=True)
@@ -233,22 +233,18 @@ class Raw:
         Without a limit DuckDB keeps what it has written in memory: the more rows, the more of it.
         """
         with self.connection() as connection:
-            found = connection.execute("SELECT current_setting('memory_limit')").fetchone()
-            # Not RESET: with DuckDB 1.5 the setting then reads as before and the limit stays.
-            usual = f"SET memory_limit = '{found[0] if found else '80%'}'"
+            connection.execute("SET preserve_insertion_order = false")
             try:
-                connection.execute(f"SET memory_limit = '{LEAN_MEMORY}'")
-                connection.execute("SET preserve_insertion_order = false")
-                try:
-                    with self._translated("load"):
-                        return self.pipeline.load()
-                except ResourcesError:
-                    connection.execute(usual)
-                    self._take_back()
-                    with self._translated("load"):
-                        return self.pipeline.load()
+                with (
+                    limited_memory(connection, LEAN_MEGABYTES_PER_THREAD),
+                    self._translated("load"),
+                ):
+                    return self.pipeline.load()
+            except ResourcesError:
+                self._take_back()
+                with self._translated("load"):
+                    return self.pipeline.load()
             finally:
-                connection.execute(usual)
                 connection.execute("RESET preserve_insertion_order")
 
     def _drop_normalized_twice(self) -> None:

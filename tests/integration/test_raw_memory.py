@@ -66,7 +66,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 def test_load_that_needs_more_memory_gets_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEMORY", "3MB")
+    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEGABYTES_PER_THREAD", 1)
     (tmp_path / "many_rows.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(str(tmp_path))
     taken: list[int] = []
@@ -87,7 +87,7 @@ def test_limit_of_the_load_does_not_stay_for_the_models(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As DuckDB enforces it, not as it shows it."""
-    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEMORY", "16MB")
+    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEGABYTES_PER_THREAD", 8)
     (tmp_path / "many_rows.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(str(tmp_path))
     source = {"factory": "many_rows:rows", "arguments": {"size": 10_000}}

@@ -1,13 +1,16 @@
-"""The warehouse engine: how much memory it is given, for how long."""
+"""The warehouse engine: how much memory it is given, for how long, and what its failures mean."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import duckdb
 import pytest
 
-from etl.warehouse import limited_memory
+import etl.warehouse
+from etl.errors import ResourcesError
+from etl.warehouse import classify_duckdb, limited_memory
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:
@@ -29,3 +32,14 @@ def test_memory_is_little_for_a_while_and_then_as_it_was(usual: str, little: str
                 assert read_limit(connection) == little
                 raise KeyError
             assert read_limit(connection) == before
+
+
+@pytest.mark.parametrize("kind", [duckdb.IOException, duckdb.TransactionException])
+def test_what_fails_on_a_full_disk_is_no_fault_of_the_query(
+    kind: type[duckdb.Error], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a commit DuckDB says TransactionException, else IOException."""
+    monkeypatch.setattr(etl.warehouse, "can_write", lambda folder: False)
+    assert isinstance(classify_duckdb(kind("written"), tmp_path / "warehouse"), ResourcesError)
+    monkeypatch.setattr(etl.warehouse, "can_write", lambda folder: True)
+    assert not isinstance(classify_duckdb(kind("written"), tmp_path / "warehouse"), ResourcesError)
