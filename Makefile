@@ -37,7 +37,7 @@ demo-postgres: setup ## the same, published to a PostgreSQL server that is start
 	$(BIN)/python -m tests.demo_postgres
 
 test: setup ## run all tests
-	$(BIN)/pytest -n 3 --dist worksteal
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## check format, types, imports and SQL; change nothing
 	$(BIN)/ruff format --check --quiet
