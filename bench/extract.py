@@ -32,10 +32,12 @@ RESULT = {"seed": ("seed.duckdb", "raw.followers"), "plain dlt": ("plain.duckdb"
 def api(latency: float) -> Iterator[str]:
     """The replay in a process of its own; yields its base URL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "etl.demo", "--port", "0", "--latency", str(latency), "--cache"],
+        # The API's real limit would hold up the way that respects it.
+        [sys.executable, "-m", "etl.demo", "--port", "0", "--latency", str(latency), "--cache",
+         "--rate-limit", "1000000/1"],
         stdout=subprocess.PIPE,
         text=True,
-    )
+    )  # fmt: skip
     assert process.stdout is not None
     try:
         line = process.stdout.readline()
