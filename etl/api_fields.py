@@ -45,11 +45,8 @@ class ApiField:
 class Naming(Protocol):
     """What dlt's naming convention does to keys."""
 
-    def normalize_identifier(self, identifier: str, /) -> str:
-        """The name of a column."""
-
-    def normalize_table_identifier(self, identifier: str, /) -> str:
-        """The name of a table."""
+    def normalize_path(self, path: str, /) -> str:
+        """The name of a column that may be written as a path already."""
 
     def normalize_tables_path(self, path: str, /) -> str:
         """The name of a table that may be written as a path already."""
@@ -208,7 +205,7 @@ def _places(root: str, path: tuple[Step, ...], naming: Naming) -> list[tuple[str
             table += _normal(inner[:-1], naming)
             # As in dlt, which puts the items of a list without a name into the parent's table.
             if inner[-1].strip():
-                table.append(naming.normalize_table_identifier(inner[-1]))
+                table.append(naming.normalize_tables_path(inner[-1]))
             names = []
         last = step
     name = naming.shorten_fragments(*table)
@@ -219,7 +216,8 @@ def _places(root: str, path: tuple[Step, ...], naming: Naming) -> list[tuple[str
 
 def _normal(keys: Iterable[str], naming: Naming) -> list[str]:
     # A key of nothing but white space has a name of its own in dlt.
-    return [naming.normalize_identifier(k) if k.strip() else EMPTY_KEY for k in keys]
+    # dlt takes every key for a path in its own notation; of `__` nothing is left.
+    return [naming.normalize_path(k) if k.strip() else EMPTY_KEY for k in keys]
 
 
 # -- the file ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from dlt.common.schema import Schema
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etl.api_fields import (
@@ -83,6 +83,7 @@ VALUES = st.recursive(
 
 
 @settings(max_examples=60, deadline=None)
+@example({"__": 0, "0__": {"__": 0}})
 @given(st.dictionaries(KEYS | st.just(" "), VALUES, min_size=1, max_size=4))
 def test_any_key_is_named_as_dlt_names_it(row: dict[str, Any]) -> None:
     schema = Schema("x")
