@@ -86,14 +86,13 @@ def limited_memory(
 
     Raises duckdb.OutOfMemoryException, at once or later, for work that cannot do with so little.
     """
-    found = connection.execute(
+    [(limit, threads)] = connection.execute(
         "SELECT current_setting('memory_limit'), current_setting('threads')"
-    ).fetchone()
-    assert found is not None  # noqa: S101  a query of constants has one row
-    number, unit = str(found[0]).split()
+    ).fetchall()
+    number, unit = str(limit).split()
     # It is told cut off after one place: without the half of one it would become less each time.
     usual = int((float(number) + (0 if number.endswith(".0") else 0.05)) * 1024 ** _UNITS[unit])
-    little = int(found[1]) * megabytes_per_thread * 1024**2
+    little = int(threads) * megabytes_per_thread * 1024**2
     try:
         connection.execute(f"SET memory_limit = '{min(little, usual)}B'")
         yield

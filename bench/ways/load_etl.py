@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import duckdb
-
-# What every run has imported before it loads: DuckDB asks for pandas at the first parameter.
-import pandas  # noqa: F401
-import psycopg  # noqa: F401
-import pyarrow  # noqa: F401
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
@@ -23,6 +19,9 @@ from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 
 warehouse, dsn, folder = sys.argv[1:]
+# What every run has imported before it loads: DuckDB asks for pandas at the first parameter.
+for library in ("pandas", "psycopg", "pyarrow"):
+    import_module(library)
 started, worked = time.perf_counter(), time.process_time()
 target = Target(kind="postgres", dsn=SecretStr(dsn))
 name = conninfo_to_dict(dsn)["dbname"]  # the warehouse remembers what each target has

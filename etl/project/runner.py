@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlglot import exp
+from sqlglot.errors import SqlglotError
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
-from sqlmesh.utils.errors import PlanError
+from sqlmesh.utils.errors import PlanError, SQLMeshError
 
 from etl.errors import ApprovalError, ConfigError, EtlError
 from etl.project.audits import audit_failure
@@ -85,8 +86,12 @@ class Project:
         for text in selectors:
             try:
                 found = {bare_name(f) for f in selector.expand_model_selections([text])}
-            except Exception as e:
-                raise ConfigError(f"--select {text}: is no selector: {e}") from e
+            # SQLMesh passes on what git says of `git:BRANCH` as a RuntimeError.
+            except (SqlglotError, SQLMeshError, RuntimeError) as e:
+                raise ConfigError(
+                    f"--select {text}: is no selector: {e}",
+                    hint="a model's name, with + before or after it, tag:NAME or git:BRANCH",
+                ) from e
             if not found & self.local_names:
                 raise ConfigError(
                     f"--select {text}: picks no model",

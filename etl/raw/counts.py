@@ -81,6 +81,7 @@ class RawTable:
         with self._raw.connection() as connection:
             try:
                 row = connection.execute(
+                    # The names are quoted, and values are parameters.
                     f"SELECT count(*) FROM {quoted(self._raw.dataset, self.name)} "  # noqa: S608
                     f"WHERE {condition}",
                     parameters,

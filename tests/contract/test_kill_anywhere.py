@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -60,6 +61,11 @@ def log(job: Job) -> Path:
     return job.data / "runs" / "latest" / "log.jsonl"
 
 
+def has_begun(job: Job, earlier: Path) -> bool:
+    """True when the newest log is of another run than the earlier one."""
+    return log(job).exists() and log(job).resolve() != earlier
+
+
 # One of each kind over a whole run, and what tells that it has come.
 MOMENTS: dict[str, Callable[[Job, int], bool]] = {
     "fetching": lambda job, asked: len(job.replay.requests) > asked + 10,
@@ -74,8 +80,8 @@ def kill(job: Job, moment: str) -> None:
     for _ in range(3):
         before, asked = log(job).resolve(), len(job.replay.requests)
         process = job.start()
-        wait_for(lambda: log(job).exists() and log(job).resolve() != before)  # noqa: B023
-        wait_for(lambda: MOMENTS[moment](job, asked))  # noqa: B023
+        wait_for(partial(has_begun, job, before))
+        wait_for(partial(MOMENTS[moment], job, asked))
         process.kill()
         process.communicate()
         if process.returncode == -signal.SIGKILL:

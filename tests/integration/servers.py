@@ -22,6 +22,28 @@ from tests.sql_server import server_dsn
 
 A = Publication("marts.a", "a", ("id",))
 B = Publication("marts.b", "reports.b")
+# The two tables in one state, of so many rows.
+STATE = """
+    CREATE OR REPLACE TABLE base.a AS SELECT i AS id, {0} AS state FROM range({1}) AS r(i);
+    CREATE OR REPLACE TABLE base.b AS SELECT i AS id, {0} AS state FROM range({1}) AS r(i);
+"""
+# Code of a process that shall die at the n-th call of a method, before or after it.
+DIE_AT = """
+import os, signal
+
+def die_at(owner, method, when, count):
+    original, calls = getattr(owner, method), 0
+    def call(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == int(count) and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*arguments, **options)
+        if calls == int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+    setattr(owner, method, call)
+"""
 
 
 class Place(ABC):

@@ -164,25 +164,13 @@ def test_request_is_tried_as_often_as_told_and_no_more(
     assert len([r for r in requests if r.page == 2]) == asked
 
 
-def test_page_cap_ends_a_chain(refused: Extraction) -> None:
-    failure = refused.failure("capped")
-    assert type(failure) is REFUSED["capped"][1]
-    assert REFUSED["capped"][2] in failure.message
-    assert refused.left["capped"] == NOTHING
-
-
-def test_empty_required_source_is_refused(refused: Extraction) -> None:
-    failure = refused.failure("empty")
-    assert type(failure) is REFUSED["empty"][1]
-    assert REFUSED["empty"][2] in failure.message
-    assert refused.left["empty"] == NOTHING
-
-
-def test_too_few_rows_are_refused(refused: Extraction) -> None:
-    failure = refused.failure("few")
-    assert type(failure) is REFUSED["few"][1]
-    assert REFUSED["few"][2] in failure.message
-    assert refused.left["few"] == NOTHING
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_guard_refuses_is_told_and_leaves_nothing(refused: Extraction, name: str) -> None:
+    _, error, message = REFUSED[name]
+    failure = refused.failure(name)
+    assert type(failure) is error
+    assert message in failure.message
+    assert refused.left[name] == NOTHING
 
 
 def test_every_source_fails_on_its_own(refused: Extraction) -> None:

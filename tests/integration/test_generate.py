@@ -101,13 +101,18 @@ def various(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return project
 
 
+def generated(folder: Path, table: dict[str, Any]) -> Made:
+    """A project with one load of a table, generated and not built."""
+    project = Made(folder)
+    project.extract(table)
+    project.generate()
+    return project
+
+
 @pytest.fixture(scope="module")
 def events_template(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A table of events with one load, generated and not built; tests work on copies."""
-    project = Made(tmp_path_factory.mktemp("events"))
-    project.extract({**EVENTS, "rows": [{"n": 1}]})
-    project.generate()
-    return project
+    return generated(tmp_path_factory.mktemp("events"), {**EVENTS, "rows": [{"n": 1}]})
 
 
 @pytest.fixture
@@ -389,10 +394,8 @@ def test_a_table_without_any_column_writes_no_model(various: Made) -> None:
 @pytest.fixture(scope="module")
 def column_template(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A table with a column, generated and not built; tests work on copies."""
-    project = Made(tmp_path_factory.mktemp("column"))
-    project.extract({"name": "orders", **MERGE, "rows": [{"id": 1, "n": 1}]})
-    project.generate()
-    return project
+    orders = {"name": "orders", **MERGE, "rows": [{"id": 1, "n": 1}]}
+    return generated(tmp_path_factory.mktemp("column"), orders)
 
 
 @pytest.fixture

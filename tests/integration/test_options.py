@@ -200,11 +200,12 @@ def test_audit_stage_alone_of_a_selection_does_not_free_it(judged: Shop) -> None
     assert shop.verdicts()["marts.totals"] == "passed"
 
 
-@pytest.mark.parametrize("selector", ["marts.nothing", "tag:none"])
+@pytest.mark.parametrize("selector", ["marts.nothing", "tag:none", "((", '"', "git:nosuch"])
 def test_selector_that_picks_nothing_is_a_configuration_error(shop: Shop, selector: str) -> None:
     record = shop.run("transform", select=[selector])
     assert record.exit_code == ExitCode.CONFIG
     assert selector in record.failures[0].message
+    assert record.failures[0].hint
 
 
 SECOND = """\

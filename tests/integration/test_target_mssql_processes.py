@@ -15,13 +15,13 @@ import pytest
 
 from etl.settings import Strategy
 from etl.targets import Publication
-from tests.integration.servers import A, SqlServer, counts, mssql, warehouse
+from tests.integration.servers import DIE_AT, STATE, A, SqlServer, counts, mssql, warehouse
 
 __all__ = ["mssql", "warehouse"]
 
-# Publishes and dies at the n-th call of a method, before or after it.
-KILLED = """
-import os, signal, sys
+# Publishes and dies on the way.
+KILLED = f"""{DIE_AT}
+import sys
 import duckdb
 from pydantic import SecretStr
 from etl.settings import Target
@@ -31,26 +31,12 @@ from etl.targets.server.published import Published
 warehouse, dsn, where, count = sys.argv[1:]
 name, when = where.split()
 owner, method = (Published, "write") if name == "remember" else (MssqlSession, name)
-original, calls = getattr(owner, method), 0
-def die(*arguments, **options):
-    global calls
-    calls += 1
-    if calls == int(count) and when == "before":
-        os.kill(os.getpid(), signal.SIGKILL)
-    result = original(*arguments, **options)
-    if calls == int(count):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return result
-setattr(owner, method, die)
+die_at(owner, method, when, count)
 both = [Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))]
 target = Target(kind="mssql", dsn=SecretStr(dsn))
 SERVER_TARGETS["mssql"](duckdb.connect(warehouse), "there", target, both)
 """
 B = Publication("marts.b", "reports.b", ("id",))
-STATE = """
-    CREATE OR REPLACE TABLE base.a AS SELECT i AS id, {0} AS state FROM range({1}) AS r(i);
-    CREATE OR REPLACE TABLE base.b AS SELECT i AS id, {0} AS state FROM range({1}) AS r(i);
-"""
 STEPS = [
     ("prepare after", 1), ("stage after", 1), ("apply after", 1), ("apply after", 2),
     ("write_mark after", 2), ("commit before", 1), ("commit after", 1), ("remember after", 1),

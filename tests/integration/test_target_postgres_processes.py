@@ -13,13 +13,13 @@ import pytest
 from etl.settings import Strategy
 from etl.targets import Publication
 from tests.integration.forking import forking
-from tests.integration.servers import A, Postgres, counts, pg, warehouse
+from tests.integration.servers import DIE_AT, STATE, A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
-# Publishes and dies at the n-th call of a method, before or after it.
-KILLED = """
-import os, signal, sys
+# Publishes and dies on the way.
+KILLED = f"""{DIE_AT}
+import sys
 import duckdb, psycopg
 from pydantic import SecretStr
 from etl.settings import Target
@@ -29,29 +29,14 @@ from etl.targets.server.published import Published
 def run():
     warehouse, dsn, where, count = sys.argv[1:]
     name, when = where.split()
-    owner = {"execute": psycopg.Connection, "write": psycopg.Copy, "commit": psycopg.Connection,
-             "remember": Published}[name]
-    method = "write" if name == "remember" else name
-    original, calls = getattr(owner, method), 0
-    def die(*arguments, **options):
-        nonlocal calls
-        calls += 1
-        if calls == int(count) and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = original(*arguments, **options)
-        if calls == int(count):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-    setattr(owner, method, die)
+    owner, method = (psycopg.Connection, name) if name in ("execute", "commit") else (
+        (psycopg.Copy, name) if name == "write" else (Published, "write"))
+    die_at(owner, method, when, count)
     both = [Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))]
     target = Target(kind="postgres", dsn=SecretStr(dsn))
     SERVER_TARGETS["postgres"](duckdb.connect(warehouse), "pg", target, both)
 """
 B = Publication("marts.b", "reports.b", ("id",))
-STATE = """
-    CREATE OR REPLACE TABLE base.a AS SELECT i AS id, {0} AS state FROM range({1}) AS r(i);
-    CREATE OR REPLACE TABLE base.b AS SELECT i AS id, {0} AS state FROM range({1}) AS r(i);
-"""
 
 
 def set_state(warehouse: duckdb.DuckDBPyConnection, state: int, rows: int = 500) -> None:

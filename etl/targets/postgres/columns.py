@@ -78,7 +78,7 @@ def map_columns(
     cursor: duckdb.DuckDBPyConnection, mart: Relation, publication: Publication, target: str
 ) -> tuple[Column, ...]:
     """The columns at the target. Raises ConfigError for a name that PostgreSQL would cut."""
-    described = cursor.execute(f"SELECT * FROM {mart.sql} LIMIT 0").description or []  # noqa: S608
+    described = cursor.execute(f"SELECT * FROM {mart.sql} LIMIT 0").description or []
     columns = tuple(Column(str(d[0]), _map_type(d[1]), d[1].id == "uhugeint") for d in described)
     for column in columns:
         if len(column.name.encode()) > MAX_NAME_BYTES:

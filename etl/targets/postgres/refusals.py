@@ -92,7 +92,7 @@ def refused_row(
         listed = ", ".join(f"{quote(k)}::text" for k in key)
         row = execute(
             connection,
-            f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}",  # noqa: S608
+            f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}",
         ).fetchone()
         values = dict(zip(key, map(str, row or ()), strict=False))
     return _refusal(
@@ -115,11 +115,11 @@ def _mismatch(
     wrong = []
     for column in change.staged.columns:
         compare = (
-            f"SELECT ROW(t.{column.sql}) IS DISTINCT FROM ROW({column.unstaged}) "  # noqa: S608
+            f"SELECT ROW(t.{column.sql}) IS DISTINCT FROM ROW({column.unstaged}) "
             f"FROM {change.table.sql} AS t, {change.staged.sql} AS s LIMIT 0"
         )
         assign = (
-            f"INSERT INTO {change.table.sql} ({column.sql}) SELECT {column.unstaged} "  # noqa: S608
+            f"INSERT INTO {change.table.sql} ({column.sql}) SELECT {column.unstaged} "
             f"FROM {change.staged.sql} AS s LIMIT 0"
         )
         if _try(connection, compare, assign) is not None:
@@ -139,12 +139,12 @@ def _column(connection: psycopg.Connection[Any], change: Change[Column], row: in
     probe = 'pg_temp."etl probe"'
     execute(
         connection,
-        f'CREATE TEMP TABLE "etl probe" ON COMMIT DROP AS '  # noqa: S608
+        f'CREATE TEMP TABLE "etl probe" ON COMMIT DROP AS '
         f"SELECT * FROM {change.table.sql} WITH NO DATA",
     )
     for column in change.staged.columns:
         statement = (
-            f"INSERT INTO {probe} ({column.sql}) SELECT {column.unstaged} "  # noqa: S608
+            f"INSERT INTO {probe} ({column.sql}) SELECT {column.unstaged} "
             f"FROM {change.staged.sql} AS s WHERE s.{ROW} = {row}"
         )
         if _try(connection, statement) is not None:

@@ -36,13 +36,13 @@ class Statements(applying.Statements[Column]):
     @property
     def delete_from(self) -> str:
         """The table under its alias."""
-        return f"DELETE FROM {self.table} AS t"  # noqa: S608
+        return f"DELETE FROM {self.table} AS t"
 
     def update(self, where: str = "1 = 1") -> str | None:
         """Only rows that differ: a version of a row that stays the same is not written."""
         if not self.assignments:
             return None
         return (
-            f"UPDATE {self.table} AS t SET {', '.join(self.assignments)} "  # noqa: S608
+            f"UPDATE {self.table} AS t SET {', '.join(self.assignments)} "
             f"FROM {self.staged.sql} AS s WHERE {where} AND {self.same_key()} AND {self.differs}"
         )

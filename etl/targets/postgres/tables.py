@@ -118,7 +118,7 @@ def read_versions(connection: psycopg.Connection[Any], table: Table) -> Versions
     """The table's rows and their versions, in one pass that reads no column."""
     rows, total = fetch_one(
         connection,
-        f"SELECT count(*), {VERSIONS} FROM {table.sql}",  # noqa: S608
+        f"SELECT count(*), {VERSIONS} FROM {table.sql}",
     )
     return Versions(int(rows), int(total))
 
@@ -143,7 +143,7 @@ def count(connection: psycopg.Connection[Any], table: Table, target: str) -> int
     """The table's rows; 0 when there is none."""
     if find(connection, table, target) is None:
         return 0
-    return int(fetch_one(connection, f"SELECT count(*) FROM {table.sql}")[0])  # noqa: S608
+    return int(fetch_one(connection, f"SELECT count(*) FROM {table.sql}")[0])
 
 
 def create_marks(connection: psycopg.Connection[Any], schema: str, target: str) -> Table:
@@ -166,7 +166,7 @@ def read_mark(connection: psycopg.Connection[Any], marks: Table, table: Table) -
     """The mark of a table, None when it has none."""
     row = execute(
         connection,
-        f"SELECT publication_id, rows, versions FROM {marks.sql} WHERE table_name = %s",  # noqa: S608
+        f"SELECT publication_id, rows, versions FROM {marks.sql} WHERE table_name = %s",
         table.plain,
     ).fetchone()
     return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
@@ -178,7 +178,7 @@ def write_mark(
     """Set the mark of a table."""
     execute(
         connection,
-        f"INSERT INTO {marks.sql} VALUES (%s, %s, %s, %s, %s, now()) "  # noqa: S608
+        f"INSERT INTO {marks.sql} VALUES (%s, %s, %s, %s, %s, now()) "
         "ON CONFLICT (table_name) DO UPDATE SET model = excluded.model, "
         "publication_id = excluded.publication_id, rows = excluded.rows, "
         "versions = excluded.versions, published_at = excluded.published_at",
