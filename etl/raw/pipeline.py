@@ -18,6 +18,7 @@ from dlt.pipeline.abort import TAbortPlan
 
 from etl.drift import Count, Shape
 from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
+from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.failures import classify
 from etl.raw.repair import is_committed, take_back
@@ -87,9 +88,7 @@ class Raw:
             pipelines_dir=str(settings.dlt_dir),
             # Nobody reads raw while it is written, so the cheapest way to replace is right; named
             # here, because `take_back` knows no other.
-            destination=dlt.destinations.duckdb(
-                str(settings.warehouse), replace_strategy="truncate-and-insert"
-            ),
+            destination=Warehouse(str(settings.warehouse), replace_strategy="truncate-and-insert"),
             dataset_name=self.dataset,
         )
         self.pipeline.activate()

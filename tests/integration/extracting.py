@@ -22,6 +22,7 @@ from etl.runs import Run
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stop import Stop
+from etl.warehouse import kept_open
 
 prepare_libraries()
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -64,11 +65,13 @@ def context(settings: Settings, **options: Any) -> RunContext:
 
 
 def extract_once(settings: Settings, ctx: RunContext | None = None) -> RunContext:
-    """The extract stage once, in a context of its own unless one is given."""
+    """The extract stage once, as a run has it, in a context of its own unless one is given."""
     from etl.stages.extract import extract
 
     ctx = ctx or context(settings)
-    extract(ctx)
+    settings.data.mkdir(parents=True, exist_ok=True)
+    with kept_open(settings.warehouse):
+        extract(ctx)
     return ctx
 
 
