@@ -11,6 +11,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	then echo "$$python"; break; fi; done)
 
 export SQLMESH__DISABLE_ANONYMIZED_ANALYTICS := 1
+# Many containers set it. Here each process would compile dlt and SQLMesh again: 8 seconds instead of once.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-postgres test lint check bench image sbom lock clean

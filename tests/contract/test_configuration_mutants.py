@@ -20,7 +20,7 @@ from etl.libraries import prepare_libraries
 ROOT = Path(__file__).parents[2]
 BASE = (ROOT / "config" / "etl.yaml").read_text(encoding="utf-8")
 TREE = yaml.safe_load(BASE)
-SEEDS = 280
+SEEDS = 500
 # So many sources of accepted ones are built with dlt, too.
 BUILT = 40
 
@@ -132,7 +132,7 @@ def breaks(dice: random.Random, raw: bytes) -> bytes:
         raw.replace(b"chess.com", "Schachbl\u00e4tter".encode("latin-1")), b"null\n", b"[]\n",
         b"just text\n", b"\0", b"# only a comment\n", b"a: &a\n  b: *a\n", raw + b"job: again\n",
         raw + b"\nlog: &l {level: INFO}\nretry: *l\n", raw.replace(b"  ", b"\t"),
-        b"a: " + b"[" * 3000, b"{" * 500 + b"}" * 500, raw.replace(b"\n", b"\r"), b"---\n" * 3,
+        b"a: " + b"[" * 1000, b"{" * 500 + b"}" * 500, raw.replace(b"\n", b"\r"), b"---\n" * 3,
     ]  # fmt: skip
     return dice.choice(whole)
 
