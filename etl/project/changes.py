@@ -78,7 +78,7 @@ def _detail(plan: Plan, current: Any, previous: Any) -> str:
     below = sorted(
         bare_name(i.name)
         for i in plan.indirectly_modified.get(current.snapshot_id, set())
-        if _is_rebuilt(plan.snapshots[i])
+        if is_rebuilt(plan.snapshots[i])
     )
     if below:
         parts.append(f"rebuilds {', '.join(below)}")
@@ -88,11 +88,12 @@ def _detail(plan: Plan, current: Any, previous: Any) -> str:
 def find_rebuilt(plan: Plan) -> dict[str, Snapshot]:
     """What is built anew, for a change of its own or above, by fully qualified name."""
     difference = plan.context_diff
-    changed = {n: s for n, (s, _) in difference.modified_snapshots.items() if _is_rebuilt(s)}
+    changed = {n: s for n, (s, _) in difference.modified_snapshots.items() if is_rebuilt(s)}
     return changed | {i.name: difference.snapshots[i] for i in difference.added}
 
 
-def _is_rebuilt(snapshot: Snapshot) -> bool:
+def is_rebuilt(snapshot: Snapshot) -> bool:
+    """True when this version needs a table of its own, with all that was ever in it."""
     return snapshot.change_category not in (
         SnapshotChangeCategory.INDIRECT_NON_BREAKING,
         SnapshotChangeCategory.METADATA,

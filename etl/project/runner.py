@@ -20,6 +20,7 @@ from etl.project.engine import ProjectContext, classify, open_context
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name, failed_audits
 from etl.project.partial import Part, note_built, open_part
+from etl.project.selection import PlannedPart, plan_part
 from etl.records import AuditRun, ModelRun
 from etl.settings import Settings
 
@@ -47,7 +48,10 @@ class Project:
     """The SQLMesh project of one job, for one environment.
 
     `graph` are the models that this run works on: the project's, or, when the policy holds the
-    project's changes back, those of the environment as it stands.
+    project's changes back, those of the environment as it stands. `also` are models beside the
+    selected ones that this run evaluates, because a change of those builds them anew. `waiting`
+    are (changed model, what it would build anew and is held back) pairs: the model keeps its
+    earlier version.
     """
 
     def __init__(
@@ -65,6 +69,8 @@ class Project:
         self.context = context
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
+        self.also: frozenset[str] = frozenset()
+        self.waiting: set[tuple[str, str]] = set()
 
     @property
     def listener(self) -> Listener:
@@ -145,10 +151,16 @@ class Project:
 
     # -- plan and run ----------------------------------------------------------------------
 
-    def propose(self, approve: str, select: Collection[str] | None) -> Proposal:
+    def propose(
+        self, approve: str, select: Collection[str] | None, held_back: Collection[str] = ()
+    ) -> Proposal:
         """What the project changes in the environment, and whether the policy lets it.
 
         When it does not, the environment's own models take the place of the project's: they go on.
+
+        Args:
+            select: only the changes of these, and what they build anew; None: all.
+            held_back: models that keep their version, and with them what would change it.
 
         Raises:
             ApprovalError: held back, and there is no environment that could go on.
@@ -156,10 +168,14 @@ class Project:
         """
         if not self.differs() or (select is not None and not select):
             return Proposal()
-        plan = self.plan(select=select)
+        part = PlannedPart(self.plan()) if select is None else self.plan_part(select, held_back)
+        plan = part.plan
+        if plan is None:
+            return Proposal()
         changes = tuple(list_changes(plan))
         refusal = find_refused(changes, approve) if self.environment == "prod" else None
         if refusal is None:
+            self.also = part.also
             return Proposal(plan, changes)
         built = self.built()
         if built is None:
@@ -167,15 +183,49 @@ class Project:
         self.graph = Graph(s.model for s in built.values() if s.is_model)
         return Proposal(None, changes, refusal)
 
+    def plan_part(
+        self,
+        select: Collection[str],
+        held_back: Collection[str] = (),
+        evaluate: Collection[str] | None = None,
+    ) -> PlannedPart:
+        """The plan of the changes of these models, and of what they build anew.
+
+        Args:
+            held_back: models that keep their version, and with them what would change it.
+            evaluate: models to bring up to now; default: the selected ones.
+
+        Raises:
+            TransformError: the models cannot be planned.
+        """
+        environment = self._environment()
+        promoted = environment.promoted_snapshots if environment is not None else []
+        part = plan_part(
+            lambda changed, evaluated: self.plan(select=changed, evaluate=evaluated),
+            select,
+            evaluate if evaluate is not None else select,
+            held=held_back,
+            standing={bare_name(s.name) for s in promoted},
+            here=self.local_names,
+        )
+        self.waiting |= part.waiting
+        return part
+
     def plan(
         self,
         *,
         select: Collection[str] | None = None,
+        evaluate: Collection[str] | None = None,
         restate: Collection[str] | None = None,
         start: str | None = None,
         end: str | None = None,
     ) -> Plan:
         """The plan that brings the environment up to the project and to now.
+
+        Args:
+            select: only the changes of these; None: all.
+            evaluate: bring only these, and what they read, up to now; default: the selected ones.
+            restate: no changes; build these anew, from `start` to `end`.
 
         Raises:
             TransformError: the project cannot be planned.
@@ -184,6 +234,7 @@ class Project:
             plan: Plan = self.context.plan_builder(
                 self.environment,
                 select_models=sorted(select) if select is not None and restate is None else None,
+                backfill_models=sorted(evaluate) if evaluate is not None else None,
                 restate_models=sorted(restate) if restate is not None else None,
                 start=start,
                 end=end,
@@ -212,6 +263,7 @@ class Project:
     ) -> Outcome:
         """Apply the plan, if there is one, then evaluate every interval that is missing up to now.
 
+        `held_back`: keep their version, and with them what would change it.
         `restate`: build these anew first, all of them or from `start` to `end`, and what is below.
 
         Raises:
@@ -219,7 +271,8 @@ class Project:
         """
         wanted = set(wanted)
         if wanted and plan is not None:
-            self._apply_contained(plan, wanted)
+            self._apply_contained(plan, wanted, set(held_back))
+            wanted |= self.also
         if restate:
             self._restate(set(restate), start, end)
             # What is below was built anew with them: it has to keep step with the run as well.
@@ -232,22 +285,27 @@ class Project:
     def _failed(self) -> set[str]:
         return (set(self.listener.errors) | self.listener.skipped) & self.graph.names
 
-    def _apply_contained(self, plan: Plan, wanted: set[str]) -> None:
+    def _apply_contained(self, plan: Plan, changes: set[str], held_back: set[str]) -> None:
         """Apply a plan; when models fail, apply it again without them and what is below them.
 
         SQLMesh promotes all of a plan or nothing: one broken model would hold back every other.
-        What failed keeps its earlier version in the environment.
+        What failed keeps its earlier version in the environment, and so does what broke it.
         """
+        evaluated = changes | self.also
         while not self._apply(plan):
             broken = self._failed()
             broken |= self.graph.below(broken)
             self.listener.skipped |= broken - set(self.listener.errors)
-            rest = wanted - broken
-            if not rest or rest == wanted:
+            rest = evaluated - broken
+            if not rest or rest == evaluated:
                 return
-            wanted = rest
+            evaluated = rest
             self.listener.next_pass()
-            plan = self.plan(select=wanted)
+            part = self.plan_part(changes - broken, broken | held_back, evaluated)
+            if part.plan is None:
+                self._run(evaluated)
+                return
+            plan = part.plan
 
     def _apply(self, plan: Plan) -> bool:
         """False when models failed; each failure is in the listener."""

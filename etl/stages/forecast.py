@@ -42,8 +42,9 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
         select = wanted_models(project, options)
         wanted = select if select is not None else project.graph.names
         again = models_to_restate(project, options, wanted)
+        plan = project.plan() if select is None else project.plan_part(select).plan
         return [
-            *describe_plan(project.plan(select=select)),
+            *(describe_plan(plan) if plan is not None else ()),
             *(f"transform: build {m} anew{_interval(options)}" for m in sorted(again)),
         ]
 

@@ -27,13 +27,14 @@ def models_in_scope(
 ) -> set[str]:
     """The models that a run with these options brings up to date, what it builds anew included.
 
-    Models below a failed source stay as they are. Only what is in scope is judged by this run:
-    the rest may be of an earlier day.
+    Models below a failed source stay as they are. Only what is in scope is judged by this run: the
+    rest may be of an earlier day.
     """
     select = wanted_models(project, options)
     held = project.graph.below_sources(failed_sources)
     wanted = (select if select is not None else project.graph.names) - held
-    return wanted | (project.graph.below(models_to_restate(project, options, wanted)) - held)
+    below = project.graph.below(models_to_restate(project, options, wanted)) - held
+    return wanted | below | project.also
 
 
 def models_to_restate(project: Project, options: Options, wanted: set[str]) -> set[str]:

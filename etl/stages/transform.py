@@ -103,7 +103,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     held = project.graph.below_sources(run.failed_sources)
     partly = select is not None or bool(held)
     wanted = (select if select is not None else project.graph.names) - held
-    proposal = project.propose(approve, wanted if partly else None)
+    proposal = project.propose(approve, wanted if partly else None, held)
     if proposal.refusal is not None:
         # The graph is now the environment's: what stands there goes on.
         select = wanted_models(project, options)
@@ -123,6 +123,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         start=options.start,
         end=options.end,
     )
+    _warn_of_waiting(project, run)
     run.models += outcome.models
     run.audits += outcome.audits
     failures = list(outcome.failures)
@@ -147,6 +148,15 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         with connect(settings.warehouse) as connection:
             note_transformation(connection, project, run.run_id, packages, files, pairs)
     return failures
+
+
+def _warn_of_waiting(project: Project, run: Run) -> None:
+    """Changes that were left out, because what they would build anew is held back."""
+    for model in sorted({changed for changed, _ in project.waiting}):
+        below = ", ".join(sorted(name for changed, name in project.waiting if changed == model))
+        told = f"{model} keeps its earlier version: its change builds {below} anew"
+        logger.bind(model=model).warning(told)
+        run.warnings.append(told)
 
 
 def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
