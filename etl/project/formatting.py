@@ -15,6 +15,11 @@ def format_sql(text: str, dialect: str) -> str | None:
     """
     try:
         expressions = parse(text, default_dialect=dialect)
+        for expression in expressions:
+            for node in expression.walk():
+                # Where its word stands in the text. Nothing is made of it here, and copying it is a
+                # quarter of the work.
+                node._meta = None
         # Its queries are copied once already, to write casts as `::`.
         formatted = format_model_expressions(expressions, dialect, copy=False)
     except (SqlglotError, SQLMeshError):

@@ -10,7 +10,7 @@ from loguru import logger
 from etl.column_history import read_changes, read_columns, write_changes, write_columns
 from etl.drift import Drift, Shape, compare, remember
 from etl.errors import EtlError
-from etl.raw import Raw
+from etl.raw.pipeline import Raw
 from etl.records import SchemaChange
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext

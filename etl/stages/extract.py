@@ -10,8 +10,9 @@ from loguru import logger
 
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
-from etl.raw import NOTHING, Committed, Raw, root_tables
+from etl.raw.counts import root_tables
 from etl.raw.fields import check_names, remember_fields
+from etl.raw.pipeline import NOTHING, Committed, Raw
 from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.settings import Source
 from etl.sources.build import build_source, import_factories

@@ -53,7 +53,7 @@ def _plain_tables(source: Source) -> list[str]:
 
 
 def _make_declared(settings: Settings, name: str) -> list[str]:
-    from etl.raw import Raw
+    from etl.raw.pipeline import Raw
     from etl.sources.build import build_source
     from etl.sources.monitor import Monitor
 

@@ -103,7 +103,7 @@ def count(settings: Settings, table: str) -> int:
 
 
 def pending(settings: Settings, source: str) -> list[str]:
-    from etl.raw import Raw
+    from etl.raw.pipeline import Raw
 
     return Raw(settings, source).pending()
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from etl.errors import ReconciliationError
-from etl.raw import Raw
+from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import context, extract_once, failures_of, query, settings_of
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlmesh.core.model import Model
 
 from etl.api_fields import ApiField, ApiFields, load_fields
 from etl.configuration import load_settings
@@ -26,9 +27,14 @@ LABELS = "staging.stg_bluesky__followers__labels"
 
 
 @pytest.fixture(scope="module")
-def shipped() -> Iterator[ColumnLineage]:
-    with read_models(load_settings(ROOT, "default", {"ETL_DATA_DIR": "/nonexistent"})) as models:
-        yield ColumnLineage(models)
+def models() -> Iterator[list[Model]]:
+    with read_models(load_settings(ROOT, "default", {"ETL_DATA_DIR": "/nonexistent"})) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shipped(models: list[Model]) -> ColumnLineage:
+    return ColumnLineage(models)
 
 
 def sources(lineage: ColumnLineage, table: str, column: str) -> set[str]:
@@ -116,6 +122,14 @@ def test_every_column_of_the_project_has_an_origin_that_is_told(shipped: ColumnL
             origin = shipped.origin(table, column)
             assert origin.columns or origin.note.startswith("constant"), (table, column)
             assert not any(c == "?" for _, c in origin.columns), (table, column)
+
+
+def test_every_model_says_what_it_is_and_what_each_column_is(models: list[Model]) -> None:
+    for model in models:
+        described = {c for c, text in model.column_descriptions.items() if text}
+        assert model.description, model.name
+        assert model.columns_to_types, model.name
+        assert set(model.columns_to_types) <= described, model.name
 
 
 def test_downstream_of_a_raw_column(shipped: ColumnLineage) -> None:

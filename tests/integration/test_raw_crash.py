@@ -45,7 +45,7 @@ def after(owner, name, when=lambda *a, **k: True):
         return result
     setattr(owner, name, replaced)
 
-from etl.raw import Raw
+from etl.raw.pipeline import Raw
 from dlt.common.storages import LoadStorage
 from dlt.common.storages.load_package import PackageStorage
 from dlt.load.load import Load

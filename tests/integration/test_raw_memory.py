@@ -12,7 +12,7 @@ import pytest
 
 import etl.raw.pipeline
 from etl.errors import ConfigError
-from etl.raw import Raw
+from etl.raw.pipeline import Raw
 from tests.integration.extracting import count, extract_once, failures_of, settings_of
 
 ROOT = Path(__file__).parents[2]

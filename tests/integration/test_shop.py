@@ -14,7 +14,7 @@ import yaml
 
 from etl.demo import Fault, Replay
 from etl.errors import ExtractError
-from etl.raw import Raw
+from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
     context,

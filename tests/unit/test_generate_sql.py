@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from etl.generate.external import external_models
 from etl.generate.sql import (
     COLUMNS_MARK,
     DESCRIPTIONS_MARK,
@@ -15,6 +17,7 @@ from etl.generate.sql import (
     sql_type,
 )
 from etl.project.formatting import format_sql
+from etl.raw.schemas import RawColumn, RawSchema, RawTable
 
 TEXT = (
     "MODEL (name a.b, kind FULL, "
@@ -62,3 +65,16 @@ def test_a_filled_draft_is_the_whole_text_formatted(columns: dict[str, tuple[str
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_type_is_written_as_the_formatter_writes_it(kind: str) -> None:
     assert sql_type(sql_type(kind)) == sql_type(kind)
+
+
+@pytest.mark.parametrize("name", ["id", "a b", "select", "n" * 99, "n" * 127, "n" * 200, "ß", "😀"])
+@pytest.mark.parametrize("told", ["", "What it is: 'so' → #1", "two\nlines", "Ännchen", "😀 it"])
+def test_external_models_are_written_as_pyyaml_writes_them(name: str, told: str) -> None:
+    columns = tuple(RawColumn(n, "BIGINT", description=told) for n in (name, "_dlt_id"))
+    schema = RawSchema("made", (RawTable(name, "append", columns, description=told),))
+    for _, text in external_models(schema):
+        head, _, listed = text.partition("\n")
+        assert head.startswith("# A raw table of the source made")
+        assert listed == yaml.safe_dump(
+            yaml.safe_load(text), sort_keys=False, allow_unicode=True, width=10_000
+        )

@@ -150,7 +150,7 @@ def _reconcile(tables: Tables, mart: Mart, run: LoadRun, load_id: str) -> LoadRu
 
 @contextmanager
 def _translated(target: str) -> Iterator[None]:
-    from etl.raw import classify_delivery
+    from etl.raw.failures import classify_delivery
 
     try:
         yield

@@ -3,11 +3,22 @@ MODEL (
   kind FULL,
   cron '@daily',
   allow_partials TRUE,
-  grain (order_date, country_code, company_id),
   depends_on (
     staging.stg_shop__countries,
     staging.stg_shop__companies,
     staging.stg_shop__customers
+  ),
+  grain (order_date, country_code, company_id),
+  tags ('shop', 'marts'),
+  description 'Revenue in EUR for each day, country and company: the lines of the orders that were not sent back, less their discounts, at the countries'' rates of now.',
+  column_descriptions (
+    order_date = 'The day (UTC) on which the orders were placed.',
+    country_code = 'The country of the company; -- for private customers.',
+    company_id = 'The company of the customer; 0 for private customers.',
+    company_name = 'The name of the company.',
+    currency = 'The currency that the orders are in, before they are worth EUR here.',
+    orders_count = 'Orders with at least one line; an order without any is not counted.',
+    revenue_eur = 'What their lines bring, less discounts.'
   ),
   audits (
     not_null(
