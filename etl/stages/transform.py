@@ -156,7 +156,8 @@ def _warn_of_waiting(project: Project, run: Run) -> None:
         below = ", ".join(sorted(name for changed, name in project.waiting if changed == model))
         told = f"{model} keeps its earlier version: its change builds {below} anew"
         logger.bind(model=model).warning(told)
-        run.warnings.append(told)
+        if told not in run.warnings:  # the stage may be tried again
+            run.warnings.append(told)
 
 
 def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
