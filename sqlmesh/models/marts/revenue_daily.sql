@@ -49,7 +49,7 @@ WITH discounts AS (
 ), amounts AS (
   SELECT
     staged.id AS order_id,
-    COALESCE(lines.amount, 0)::DECIMAL(20, 2) AS amount
+    lines.amount::DECIMAL(20, 2) AS amount
   FROM staging.stg_shop__orders AS staged
   INNER JOIN lines
     ON staged._dlt_id = lines.order_row_id
