@@ -69,6 +69,9 @@ def extract_once(settings: Settings, ctx: RunContext | None = None) -> RunContex
     from etl.stages.extract import extract
 
     ctx = ctx or context(settings)
+    if ctx.options.dry_run:
+        extract(ctx)
+        return ctx
     settings.data.mkdir(parents=True, exist_ok=True)
     with kept_open(settings.warehouse):
         extract(ctx)
