@@ -8,7 +8,7 @@ import duckdb
 
 from etl.drift import Known, Seen
 from etl.records import SchemaChange
-from etl.warehouse import exists
+from etl.warehouse import bind, exists
 
 
 def read_columns(connection: duckdb.DuckDBPyConnection, source: str) -> Known:
@@ -16,9 +16,11 @@ def read_columns(connection: duckdb.DuckDBPyConnection, source: str) -> Known:
     if not exists(connection, "etl_meta", "raw_columns"):
         return {}
     rows = connection.execute(
-        "SELECT table_name, column_name, data_type, rows, filled, is_gone "
-        "FROM etl_meta.raw_columns WHERE source = ?",
-        [source],
+        bind(
+            "SELECT table_name, column_name, data_type, rows, filled, is_gone "
+            "FROM etl_meta.raw_columns WHERE source = ?",
+            source,
+        )
     ).fetchall()
     return {(t, c): Seen(kind, n, filled, gone) for t, c, kind, n, filled, gone in rows}
 
@@ -50,8 +52,12 @@ def read_changes(
     if not exists(connection, "etl_meta", "raw_changes"):
         return []
     rows = connection.execute(
-        "SELECT change FROM etl_meta.raw_changes WHERE source = ? AND project = ? ORDER BY rowid",
-        [source, project],
+        bind(
+            "SELECT change FROM etl_meta.raw_changes WHERE source = ? AND project = ? "
+            "ORDER BY rowid",
+            source,
+            project,
+        )
     ).fetchall()
     return [SchemaChange.model_validate_json(text) for (text,) in rows]
 
@@ -69,8 +75,7 @@ def write_changes(
         "(source VARCHAR, project VARCHAR, change JSON)"
     )
     connection.execute(
-        "DELETE FROM etl_meta.raw_changes WHERE source = ? AND project <> ?",
-        [source, project],
+        bind("DELETE FROM etl_meta.raw_changes WHERE source = ? AND project <> ?", source, project)
     )
     for change in changes:
         connection.execute(

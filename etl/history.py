@@ -23,7 +23,7 @@ from etl.records import (
     SourceRun,
     Stage,
 )
-from etl.warehouse import exists, quoted
+from etl.warehouse import bind, exists, quoted
 
 SCHEMA = "etl_meta"
 PARTS: dict[str, type[Record]] = {
@@ -86,8 +86,10 @@ def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
     present: dict[str, set[str]] = {}
     for table, column in connection.execute(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ?",
-        [SCHEMA],
+        bind(
+            "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ?",
+            SCHEMA,
+        )
     ).fetchall():
         present.setdefault(table, set()).add(column)
     for name, (columns, key) in _tables().items():
@@ -134,8 +136,11 @@ def write_history(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> N
     try:
         for table in ("runs", *PARTS):
             connection.execute(
-                f"DELETE FROM {SCHEMA}.{table} WHERE run_id = ? AND attempt = ?",  # noqa: S608
-                [record.run_id, record.attempt],
+                bind(
+                    f"DELETE FROM {SCHEMA}.{table} WHERE run_id = ? AND attempt = ?",  # noqa: S608
+                    record.run_id,
+                    record.attempt,
+                )
             )
         run = [getattr(record, c) for c in ("run_id", "attempt", *RUN_COLUMNS)]
         _insert(connection, "runs", ("run_id", "attempt", *RUN_COLUMNS), [run])
@@ -158,10 +163,13 @@ def _insert(
     if rows:
         names = ", ".join(quoted(c) for c in columns)
         marks = ", ".join("?" * len(rows[0]))
-        connection.executemany(
-            f"INSERT INTO {SCHEMA}.{table} ({names}) VALUES ({marks})",  # noqa: S608
-            [[_plain(v) for v in row] for row in rows],
-        )
+        for row in rows:
+            connection.execute(
+                bind(
+                    f"INSERT INTO {SCHEMA}.{table} ({names}) VALUES ({marks})",  # noqa: S608
+                    *map(_plain, row),
+                )
+            )
 
 
 def _plain(value: Any) -> Any:
@@ -183,8 +191,11 @@ def read_states(
     elif not exists(connection, SCHEMA, "model_states"):
         return {}
     rows = connection.execute(
-        f"SELECT model, verdict, grain FROM {SCHEMA}.model_states WHERE environment = ?",  # noqa: S608
-        [environment],
+        bind(
+            f"SELECT model, verdict, grain FROM {SCHEMA}.model_states "  # noqa: S608
+            "WHERE environment = ?",
+            environment,
+        )
     ).fetchall()
     return {m: ModelState(m, v, tuple(g or ())) for m, v, g in rows}
 
@@ -203,11 +214,14 @@ def write_states(
     if not rows:
         return
     connection.begin()
-    connection.executemany(
-        f"INSERT OR REPLACE INTO {SCHEMA}.model_states ({', '.join(STATE_COLUMNS)}) "  # noqa: S608
-        "VALUES (?,?,?,?,?,?)",
-        rows,
-    )
+    for row in rows:
+        connection.execute(
+            bind(
+                f"INSERT OR REPLACE INTO {SCHEMA}.model_states "  # noqa: S608
+                f"({', '.join(STATE_COLUMNS)}) VALUES (?,?,?,?,?,?)",
+                *row,
+            )
+        )
     connection.commit()
 
 
@@ -234,9 +248,11 @@ def read_transformation(
     if not exists(connection, SCHEMA, "transformations"):
         return None
     row = connection.execute(
-        f"SELECT project, packages, plan_id, due_at, pairs FROM {SCHEMA}.transformations "  # noqa: S608
-        "WHERE environment = ?",
-        [environment],
+        bind(
+            f"SELECT project, packages, plan_id, due_at, pairs FROM {SCHEMA}.transformations "  # noqa: S608
+            "WHERE environment = ?",
+            environment,
+        )
     ).fetchone()
     if row is None:
         return None
@@ -250,9 +266,9 @@ def write_transformation(
     """Note a complete transformation in place of the one before."""
     create_tables(connection)
     connection.execute(
-        f"INSERT OR REPLACE INTO {SCHEMA}.transformations "  # noqa: S608
-        f"({', '.join(TRANSFORMATION_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?)",
-        [
+        bind(
+            f"INSERT OR REPLACE INTO {SCHEMA}.transformations "  # noqa: S608
+            f"({', '.join(TRANSFORMATION_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?)",
             environment,
             done.project,
             done.packages,
@@ -261,7 +277,7 @@ def write_transformation(
             json.dumps(done.pairs),
             run_id,
             datetime.now(UTC),
-        ],
+        )
     )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from etl.settings import Settings, dataset_name
-from etl.warehouse import literal, quoted
+from etl.warehouse import bind, literal, quoted
 
 SUFFIX = dataset_name("")
 
@@ -29,9 +29,11 @@ def raw_datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
     Told by their ending: a pipeline that is not ours may load into the same file.
     """
     rows = connection.execute(
-        "SELECT table_schema FROM information_schema.tables WHERE table_name = '_dlt_loads' "
-        "AND ends_with(table_schema, ?) ORDER BY ALL",
-        [SUFFIX],
+        bind(
+            "SELECT table_schema FROM information_schema.tables WHERE table_name = '_dlt_loads' "
+            "AND ends_with(table_schema, ?) ORDER BY ALL",
+            SUFFIX,
+        )
     ).fetchall()
     return [str(r[0]) for r in rows]
 
@@ -51,9 +53,9 @@ def active_packages(connection: duckdb.DuckDBPyConnection, environment: str) -> 
     _create(connection)
     rows = connection.execute(
         f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608
-        f"ANTI JOIN (SELECT * FROM etl_meta.processed_packages WHERE environment = ?) AS done "
-        "USING (dataset, load_id) ORDER BY ALL",
-        [environment],
+        "ANTI JOIN (SELECT * FROM etl_meta.processed_packages "
+        f"WHERE environment = {literal(environment)}) AS done "
+        "USING (dataset, load_id) ORDER BY ALL"
     ).fetchall()
     return [Package(str(d), str(i), at) for d, i, at in rows]
 
@@ -68,9 +70,9 @@ def note_processed(
     _create(connection)
     now = datetime.now(UTC)
     rows = [[environment, p.dataset, p.load_id, now, run_id] for p in packages]
-    if rows:
-        connection.executemany(
-            "INSERT OR IGNORE INTO etl_meta.processed_packages VALUES (?, ?, ?, ?, ?)", rows
+    for row in rows:
+        connection.execute(
+            bind("INSERT OR IGNORE INTO etl_meta.processed_packages VALUES (?, ?, ?, ?, ?)", *row)
         )
 
 

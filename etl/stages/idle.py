@@ -20,7 +20,7 @@ from etl.packages import raw_datasets
 from etl.records import Options
 from etl.settings import Settings
 from etl.versions import versions
-from etl.warehouse import quoted
+from etl.warehouse import bind, quoted
 
 if TYPE_CHECKING:
     from etl.project.runner import Project
@@ -112,7 +112,7 @@ def _plan_id(settings: Settings, environment: str) -> str:
     try:
         with duckdb.connect(str(settings.state), read_only=True) as state:
             row = state.execute(
-                "SELECT plan_id FROM sqlmesh._environments WHERE name = ?", [environment]
+                bind("SELECT plan_id FROM sqlmesh._environments WHERE name = ?", environment)
             ).fetchone()
     except duckdb.Error:
         return ""  # SQLMesh itself will say what is wrong with its state

@@ -15,7 +15,7 @@ from etl.errors import LoadError
 from etl.targets.files import refuse_writer
 from etl.targets.publication import Order, fold, qualify, quote, split_name
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint
-from etl.warehouse import literal
+from etl.warehouse import bind, literal
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,20 @@ def read_version(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> 
 
 def read_comments(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> dict[str, str]:
     """What is said about a table or view and its columns; see `Version`."""
-    where = "database_name = $1 AND lower(schema_name) = lower($2) AND comment IS NOT NULL"
+    schema, table = split_name(name)
+    where = bind(
+        "database_name = ? AND lower(schema_name) = lower(?) AND comment IS NOT NULL",
+        catalog,
+        schema,
+    )
+    named = f"lower({literal(table)})"
     rows = cursor.execute(
         f"SELECT column_name, comment FROM duckdb_columns() WHERE {where} "  # noqa: S608
-        "AND lower(table_name) = lower($3) "
+        f"AND lower(table_name) = {named} "
         f"UNION ALL SELECT '', comment FROM duckdb_views() WHERE {where} "
-        "AND lower(view_name) = lower($3) "
+        f"AND lower(view_name) = {named} "
         f"UNION ALL SELECT '', comment FROM duckdb_tables() WHERE {where} "
-        "AND lower(table_name) = lower($3)",
-        [catalog, *split_name(name)],
+        f"AND lower(table_name) = {named}"
     ).fetchall()
     return {str(column): str(comment) for column, comment in rows}
 
@@ -134,10 +139,13 @@ def _read_published(
 ) -> Published:
     try:
         rows = cursor.execute(
-            "SELECT schema_name, table_name, true FROM duckdb_tables() WHERE database_name = $1 "
-            "UNION ALL SELECT schema_name, view_name, false FROM duckdb_views() "
-            "WHERE database_name = $1 AND NOT internal",
-            [catalog],
+            bind(
+                "SELECT schema_name, table_name, true FROM duckdb_tables() WHERE database_name = ? "
+                "UNION ALL SELECT schema_name, view_name, false FROM duckdb_views() "
+                "WHERE database_name = ? AND NOT internal",
+                catalog,
+                catalog,
+            )
         ).fetchall()
         names = {f"{schema}.{table}": is_table for schema, table, is_table in rows}
         return Published(

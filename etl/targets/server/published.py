@@ -13,7 +13,7 @@ import duckdb
 from etl.targets.comparison import Changes
 from etl.targets.publication import quote
 from etl.targets.relation import Relation, fingerprint, query, row_hash, sum_hashes
-from etl.warehouse import exists
+from etl.warehouse import bind, exists
 
 SCHEMA = "etl_published"
 STATES = f"{SCHEMA}.publications"
@@ -47,9 +47,13 @@ class Published:
         if not exists(cursor, SCHEMA, "publications"):
             return None
         row = cursor.execute(
-            f"SELECT publication_id FROM {STATES} WHERE target = $1 AND table_name = $2 "
-            "AND shape = $3",
-            [self.target, self.table, shape],
+            bind(
+                f"SELECT publication_id FROM {STATES} WHERE target = ? AND table_name = ? "
+                "AND shape = ?",
+                self.target,
+                self.table,
+                shape,
+            )
         ).fetchone()
         return str(row[0]) if row else None
 
@@ -84,8 +88,13 @@ class Published:
                     f"WHERE {HASH} IS NOT NULL"
                 )
             cursor.execute(
-                f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4)",
-                [self.target, self.table, shape, publication_id],
+                bind(
+                    f"INSERT OR REPLACE INTO {STATES} VALUES (?, ?, ?, ?)",
+                    self.target,
+                    self.table,
+                    shape,
+                    publication_id,
+                )
             )
             cursor.execute("COMMIT")
         except BaseException:

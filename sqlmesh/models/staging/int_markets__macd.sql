@@ -21,7 +21,7 @@ WITH smoothed AS (
   SELECT
     ticker,
     trade_date,
-    _changed_at BETWEEN @start_tstz AND @end_tstz AS is_changed
+    COALESCE(_changed_at BETWEEN @start_tstz AND @end_tstz, FALSE) AS is_changed
   FROM staging.int_markets__smoothed
   WHERE
     day_number >= 26

@@ -37,7 +37,7 @@ WITH came AS (
     _loaded_at
   FROM staging.stg_markets__prices
   WHERE
-    NOT _loaded_at BETWEEN @start_tstz AND @end_tstz
+    NOT COALESCE(_loaded_at BETWEEN @start_tstz AND @end_tstz, FALSE)
   UNION ALL
   SELECT
     made.ticker,
@@ -139,61 +139,39 @@ WITH came AS (
         first_date
       FROM first_day
     )
+), kinds AS (
+  /* What is averaged, the first day of each average and its length. */
+  SELECT
+    series,
+    first_day,
+    length,
+    keep
+  FROM (VALUES
+    ('average_gain', 15, 14, 13.0::DOUBLE / 14),
+    ('average_loss', 15, 14, 13.0::DOUBLE / 14),
+    ('average_true_range', 15, 14, 13.0::DOUBLE / 14),
+    ('ema_12', 26, 12, 11.0::DOUBLE / 13),
+    ('ema_26', 26, 26, 25.0::DOUBLE / 27)) AS kinds(series, first_day, length, keep)
 ), series AS (
   SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'average_gain' AS series,
-    GREATEST(close_price - previous_close_price, 0) AS value,
-    15 AS first_day,
-    14 AS length,
-    13.0::DOUBLE / 14 AS keep
+    days.ticker,
+    days.day_number,
+    days.unchanged_days,
+    kinds.series,
+    CASE kinds.series
+      WHEN 'average_gain'
+      THEN GREATEST(days.close_price - days.previous_close_price, 0)
+      WHEN 'average_loss'
+      THEN GREATEST(days.previous_close_price - days.close_price, 0)
+      WHEN 'average_true_range'
+      THEN GREATEST(days.high_price, days.previous_close_price) - LEAST(days.low_price, days.previous_close_price)
+      ELSE days.close_price
+    END AS value,
+    kinds.first_day,
+    kinds.length,
+    kinds.keep
   FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'average_loss' AS series,
-    GREATEST(previous_close_price - close_price, 0) AS value,
-    15 AS first_day,
-    14 AS length,
-    13.0::DOUBLE / 14 AS keep
-  FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'average_true_range' AS series,
-    GREATEST(high_price, previous_close_price) - LEAST(low_price, previous_close_price) AS value,
-    15 AS first_day,
-    14 AS length,
-    13.0::DOUBLE / 14 AS keep
-  FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'ema_12' AS series,
-    close_price AS value,
-    26 AS first_day,
-    12 AS length,
-    11.0::DOUBLE / 13 AS keep
-  FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'ema_26' AS series,
-    close_price AS value,
-    26 AS first_day,
-    26 AS length,
-    25.0::DOUBLE / 27 AS keep
-  FROM days
+  CROSS JOIN kinds
 ), seeds AS (
   SELECT
     ticker,
@@ -288,21 +266,23 @@ WITH came AS (
       THEN made.ema_26
     END AS term
   FROM (
-    SELECT DISTINCT
-      ticker,
-      series,
-      first_day,
-      first_block,
-      keep
-    FROM placed
-    WHERE
-      first_block > 0
+    SELECT
+      starts.ticker,
+      kinds.series,
+      kinds.first_day,
+      kinds.keep,
+      (
+        starts.unchanged_days + 1 - kinds.first_day
+      ) // 32 AS first_block
+    FROM starts
+    CROSS JOIN kinds
   ) AS continued
   INNER JOIN staging.int_markets__smoothed AS made
     ON continued.ticker = made.ticker
     AND continued.first_day + continued.first_block * 32 - 1 = made.day_number
   WHERE
-    made.trade_date >= (
+    continued.first_block > 0
+    AND made.trade_date >= (
       SELECT
         first_date
       FROM first_day
