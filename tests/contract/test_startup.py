@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from etl.history import write_states
+from etl.warehouse import connect
+
 ROOT = Path(__file__).parents[2]
 HEAVY = ("dlt", "sqlmesh", "sqlglot", "pandas", "pyarrow", "duckdb", "requests", "rich", "tenacity",
          "prometheus_client")  # fmt: skip
@@ -76,3 +79,30 @@ def test_a_quick_command_imports_nothing_heavy(
 def test_the_probe_sees_what_is_imported(imported: dict[str, tuple[int, set[str]]]) -> None:
     assert "argparse" in imported["--help"][1]
     assert {"pydantic", "yaml"} <= set().union(*(new for _, new in imported.values()))
+
+
+def test_a_load_by_itself_imports_neither_pandas_nor_what_extracts_and_transforms(
+    tmp_path: Path,
+) -> None:
+    """DuckDB imports pandas at a statement's first parameter, so no statement has one."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "sqlmesh").mkdir()
+    (tmp_path / "config" / "etl.yaml").write_text(
+        "targets:\n  out: {kind: duckdb, path: out.duckdb}\n"
+        "loads:\n  - {model: marts.a, target: out}\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "data").mkdir()
+    with connect(tmp_path / "data" / "warehouse.duckdb") as warehouse:
+        warehouse.execute("CREATE SCHEMA marts; CREATE TABLE marts.a AS SELECT 1 AS id")
+        write_states(warehouse, "prod", "a run", {"marts.a": "passed"}, {"marts.a": ("id",)})
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, f"run --stage load --project {tmp_path}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [(code, modules)] = json.loads(done.stdout.rpartition("\n@ ")[2])
+    assert code == 0, done.stderr
+    assert {"duckdb", "loguru"} <= set(modules)
+    assert {"pandas", "dlt", "sqlmesh"}.isdisjoint(modules)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -10,13 +11,34 @@ import pytest
 
 import etl.warehouse
 from etl.errors import ResourcesError
-from etl.warehouse import classify_duckdb, limited_memory
+from etl.warehouse import bind, classify_duckdb, limited_memory
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:
     row = connection.execute("SELECT current_setting('memory_limit')").fetchone()
     assert row is not None
     return str(row[0])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, False, -7, 2**62, 0.1, 1e-300, float("inf"), "it's ?", "", "a\0b", "\0", "ünï 🎉",
+     datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC), ["a", "b', 'c"], []],
+    ids=repr,
+)  # fmt: skip
+def test_value_in_a_statement_is_what_it_was(value: object) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        found = connection.execute(bind("SELECT ?, ? AS between, ?", 1, value, "?")).fetchone()
+    assert found == (1, value, "?")
+    assert found is not None
+    assert type(found[1]) is type(value)
+
+
+def test_values_are_as_many_as_their_places() -> None:
+    for values in ((), (1, 2)):
+        with pytest.raises(ValueError, match="zip"):
+            bind("SELECT ?", *values)
 
 
 @pytest.mark.parametrize(
