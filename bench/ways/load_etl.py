@@ -19,8 +19,8 @@ from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 
 warehouse, dsn, folder = sys.argv[1:]
-# What every run has imported before it loads: DuckDB asks for pandas at the first parameter.
-for library in ("pandas", "psycopg", "pyarrow"):
+# What a run imports once for all of its loads.
+for library in ("psycopg", "pyarrow"):
     import_module(library)
 started, worked = time.perf_counter(), time.process_time()
 target = Target(kind="postgres", dsn=SecretStr(dsn))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -179,3 +181,35 @@ def test_new_table_whose_rows_do_not_bear_an_index_is_refused(pg: Postgres) -> N
     with pytest.raises(LoadError, match=r"publishing public\.a at target pg failed.*54000"):
         pg.publish(Publication("marts.a", "a", ("id",), indexes=(("v",),)))
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+LOAD = """
+import sys
+import duckdb
+from pydantic import SecretStr
+from etl.settings import Target
+from etl.targets import SERVER_TARGETS, Publication
+target = Target(kind="postgres", dsn=SecretStr(sys.argv[1]))
+with duckdb.connect() as warehouse:
+    warehouse.execute(
+        "CREATE SCHEMA marts; CREATE TABLE marts.a AS SELECT i AS id, "
+        "CASE WHEN i % 2 = 0 THEN i END AS n, CASE WHEN i % 3 = 0 THEN i > 9 END AS flag, "
+        "CASE WHEN i % 5 = 0 THEN i / 7 END::DECIMAL(9, 3) AS d, "
+        "CASE WHEN i % 7 = 0 THEN 'x' END AS v, DATE '2026-01-01' AS day FROM range(20) AS r(i)"
+    )
+    for _ in range(2):
+        (run,) = SERVER_TARGETS["postgres"](
+            warehouse, "pg", target, [Publication("marts.a", "a", ("id",))]
+        )
+        warehouse.execute("UPDATE marts.a SET v = 'y' WHERE id < 5")
+print(run.updated, run.rows_at_target, "psycopg" in sys.modules, "pandas" in sys.modules)
+"""
+
+
+def test_a_load_imports_no_pandas(pg: Postgres) -> None:
+    """It would be two fifths of the CPU seconds of a run that only loads, and changes little."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, pg.dsn], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["5", "20", "True", "False"]
+    assert pg.query("SELECT count(n), count(flag), count(d), count(v) FROM a") == [(10, 7, 4, 7)]

@@ -67,26 +67,29 @@ def from_bytes(data: Numbers, offsets: Numbers) -> pa.LargeBinaryArray:
 
 
 def _write_bytes(values: pa.Array) -> Variable:
+    import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     found = values.cast(pa.large_binary())
-    return Variable(found, _numbers(pc.fill_null(pc.binary_length(found), -1)))
+    lengths = np.diff(_read(found, "int64", 1))
+    return Variable(found, np.where(_flags(found.is_valid()), lengths, -1))
 
 
 def _with_nulls(fixed: Numbers, values: pa.Array) -> Variable:
     """A field that some rows have no bytes for."""
     import numpy as np
 
-    present = _numbers(values.is_valid())
+    present = _flags(values.is_valid())
     lengths = np.where(present, fixed.itemsize, 0)
     data = np.ascontiguousarray(fixed[present])
     return Variable(from_bytes(data, _offsets(lengths)), np.where(present, fixed.itemsize, -1))
 
 
-def _numbers(values: pa.Array) -> Numbers:
-    found: Numbers = values.to_numpy(zero_copy_only=False)
-    return found
+def _flags(values: pa.BooleanArray) -> Numbers:
+    import numpy as np
+    import pyarrow as pa
+
+    return np.from_dlpack(values.cast(pa.uint8())).astype(bool)
 
 
 def _offsets(lengths: Numbers) -> Numbers:
@@ -108,8 +111,19 @@ def _stored(values: pa.Array, stored: str) -> Numbers:
     import pyarrow as pa
 
     found = values.view(stored) if pa.types.is_temporal(values.type) else values.cast(stored)
-    # Filled first: with a NULL among them numbers would become floats.
-    return _numbers(found.fill_null(0) if found.null_count else found)
+    return _read(found, stored)
+
+
+def _read(values: pa.Array, stored: str, more: int = 0) -> Numbers:
+    """The numbers of an array as they stand in memory, or (with one `more`) its offsets.
+
+    Any number may stand where a NULL is. Not by `to_numpy`, which imports pandas, as a scalar does
+    that is made of a value.
+    """
+    import numpy as np
+
+    found = np.frombuffer(values.buffers()[1], stored)
+    return found[values.offset : values.offset + len(values) + more]
 
 
 def _float(stored: str, written: str) -> Callable[[pa.Array], Numbers]:
@@ -190,7 +204,7 @@ def _write_numeric(column: Column, values: pa.Array) -> Variable:
     kept[:, 4:] = (places >= first[:, None]) & (places < last[:, None]) & (size > 0)[:, None]
     lengths = 8 + 2 * size
     if values.null_count:
-        is_null = _numbers(values.is_null())
+        is_null = _flags(values.is_null())
         kept[is_null] = False
         lengths = np.where(is_null, 0, lengths)
     data = from_bytes(written[kept], _offsets(lengths))
@@ -210,7 +224,7 @@ def _magnitudes(column: Column, values: pa.Array, precision: int) -> tuple[list[
     low, high = halves[:, 0], halves[:, 1]
     if values.null_count:
         # What stands in the place of a NULL is not defined.
-        present = _numbers(values.is_valid())
+        present = _flags(values.is_valid())
         low, high = np.where(present, low, 0), np.where(present, high, 0)
     is_negative = np.zeros(len(low), bool) if column.is_unsigned else high >> 63 == 1
     size = np.where(is_negative, ~low + np.uint64(1), low)

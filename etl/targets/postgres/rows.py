@@ -78,7 +78,6 @@ def _join(
 ) -> tuple[memoryview, npt.NDArray[Any]]:
     """The fields of each row in one piece, as COPY takes it or (with types) as a record is sent."""
     import numpy as np
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     pieces: list[pa.LargeBinaryArray] = []
@@ -96,11 +95,18 @@ def _join(
         pieces.append(_in_step(pending, len(fields[0].values)))
     # What is NULL has its length before it, and no bytes.
     joined = pc.binary_join_element_wise(
-        *pieces, pa.scalar(b"", pa.large_binary()), null_handling="replace", null_replacement=b""
+        *pieces, _nothing(), null_handling="replace", null_replacement=b""
     )
     offsets = np.frombuffer(joined.buffers()[1], np.int64)
     offsets = offsets[joined.offset : joined.offset + len(joined) + 1]
     return memoryview(joined.buffers()[2] or b""), offsets
+
+
+def _nothing() -> pa.LargeBinaryScalar:
+    """What stands between the pieces; `pa.scalar` imports pandas."""
+    import numpy as np
+
+    return from_bytes(np.empty(0, np.uint8), np.zeros(2))[0]
 
 
 def _in_step(parts: list[tuple[str, Any]], count: int) -> pa.LargeBinaryArray:
