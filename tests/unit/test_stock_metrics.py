@@ -519,9 +519,13 @@ def test_a_hole_is_found_and_a_ticker_that_ended_is_none() -> None:
 def test_a_day_that_comes_twice_is_found_from_the_first_day_on_that_was_made() -> None:
     days = walk(60).days
     assert audit("days_unique") == []
-    twice = "INSERT INTO marts.stock_metrics FROM marts.stock_metrics WHERE ticker = 'a' " \
-        f"AND trade_date IN (DATE '{days[10]}', DATE '{days[45]}')"  # fmt: skip
+    twice = (
+        "INSERT INTO marts.stock_metrics FROM marts.stock_metrics WHERE ticker = 'a' "
+        f"AND trade_date IN (DATE '{days[10]}', DATE '{days[45]}')"
+    )
     assert sorted(audit("days_unique", twice)) == [("a", days[10]), ("a", days[45])]
-    earlier = "UPDATE staging.int_markets__smoothed SET _changed_at = TIMESTAMPTZ '2000-01-01' " \
-        f"WHERE trade_date < DATE '{days[40]}'"  # fmt: skip
+    earlier = (
+        "UPDATE staging.int_markets__smoothed SET _changed_at = TIMESTAMPTZ '2000-01-01' "
+        f"WHERE trade_date < DATE '{days[40]}'"
+    )
     assert audit("days_unique", f"{twice}; {earlier}") == [("a", days[45])]
