@@ -207,7 +207,7 @@ print(run.updated, run.rows_at_target, "psycopg" in sys.modules, "pandas" in sys
 
 
 def test_a_load_imports_no_pandas(pg: Postgres) -> None:
-    """It would be two fifths of the CPU seconds of a run that only loads, and changes little."""
+    """It would be a third of the CPU seconds of a run that only loads, and changes nothing."""
     done = subprocess.run(
         [sys.executable, "-c", LOAD, pg.dsn], capture_output=True, text=True, check=True
     )
