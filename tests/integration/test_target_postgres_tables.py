@@ -10,6 +10,7 @@ from etl.errors import LoadError, ReconciliationError
 from etl.targets import Publication, server
 from etl.targets.postgres import session, staging, tables
 from etl.targets.server.loading import read_mart
+from etl.targets.server.session import Table, Versions
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -112,6 +113,22 @@ def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
     with pytest.raises(ReconciliationError, match="10 rows, checksum 1 arrived; 10 rows"):
         pg.publish(A)
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_versions_are_the_same_sum_however_and_whenever_they_are_read(pg: Postgres) -> None:
+    """As a filled table is summed, and by the distance from the transaction that reads."""
+    pg.publish(A)
+    pg.change("UPDATE base.a SET v = 'x' WHERE id < 4")
+    pg.publish(A)
+    with pg.server.admin(pg.database) as connection, connection.transaction():
+        for _ in range(2):
+            with connection.transaction():  # rows of one are stamped with a number of its own
+                connection.execute("UPDATE a SET v = v || 'x' WHERE id = 5")
+            read = tables.read_versions(connection, Table("public", "a"))
+            summed = connection.execute(f"SELECT count(*), {tables.VERSIONS} FROM a".encode())
+            assert (read.rows, read.total) == summed.fetchone()
+        connection.execute("DELETE FROM a")
+        assert tables.read_versions(connection, Table("public", "a")) == Versions()
 
 
 @pytest.mark.parametrize(("cache", "cost"), [("4GB", "1"), ("8kB", "4")])
