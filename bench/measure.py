@@ -84,11 +84,20 @@ def table(results: Mapping[str, Sequence[Timing]], rows: int, reference: str) ->
 
 
 def ratios(results: Mapping[str, Sequence[Timing]], reference: str) -> str:
-    """A line for each way: its wall and CPU seconds as a part of the reference's, by medians."""
+    """A line for each way: its seconds as a part of the reference's, by medians.
+
+    Of wall and CPU, and of the work itself where that is known of both.
+    """
     wall = {n: statistics.median(t.seconds for t in ts) for n, ts in results.items()}
     cpu = {n: statistics.median(t.cpu for t in ts) for n, ts in results.items()}
-    return "\n".join(
-        f"{name}: {cpu[name]:.1f} s of CPU; {wall[name] / wall[reference]:.2f} of the wall and "
-        f"{cpu[name] / cpu[reference]:.2f} of the CPU seconds of {reference}"
-        for name in results
-    )
+    work = {n: statistics.median(t.work for t in ts) for n, ts in results.items()}
+    lines = []
+    for name in results:
+        line = (
+            f"{name}: {cpu[name]:.1f} s of CPU; {wall[name] / wall[reference]:.2f} of the wall and "
+            f"{cpu[name] / cpu[reference]:.2f} of the CPU seconds of {reference}"
+        )
+        if work[name] and work[reference]:
+            line += f"; the work itself {work[name]:.1f} s, {work[name] / work[reference]:.2f}"
+        lines.append(line)
+    return "\n".join(lines)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from etl.errors import LoadError, ReconciliationError
 from etl.targets import Publication, server
 from etl.targets.postgres import session, staging, tables
 from etl.targets.server.loading import read_mart
+from etl.targets.server.session import Table, Versions
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -114,6 +117,22 @@ def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
 
 
+def test_versions_are_the_same_sum_however_and_whenever_they_are_read(pg: Postgres) -> None:
+    """As a filled table is summed, and by the distance from the transaction that reads."""
+    pg.publish(A)
+    pg.change("UPDATE base.a SET v = 'x' WHERE id < 4")
+    pg.publish(A)
+    with pg.server.admin(pg.database) as connection, connection.transaction():
+        for _ in range(2):
+            with connection.transaction():  # rows of one are stamped with a number of its own
+                connection.execute("UPDATE a SET v = v || 'x' WHERE id = 5")
+            read = tables.read_versions(connection, Table("public", "a"))
+            summed = connection.execute(f"SELECT count(*), {tables.VERSIONS} FROM a".encode())
+            assert (read.rows, read.total) == summed.fetchone()
+        connection.execute("DELETE FROM a")
+        assert tables.read_versions(connection, Table("public", "a")) == Versions()
+
+
 @pytest.mark.parametrize(("cache", "cost"), [("4GB", "1"), ("8kB", "4")])
 def test_few_rows_are_found_by_an_index_where_the_table_fits_the_memory(
     pg: Postgres, monkeypatch: pytest.MonkeyPatch, cache: str, cost: str
@@ -162,3 +181,35 @@ def test_new_table_whose_rows_do_not_bear_an_index_is_refused(pg: Postgres) -> N
     with pytest.raises(LoadError, match=r"publishing public\.a at target pg failed.*54000"):
         pg.publish(Publication("marts.a", "a", ("id",), indexes=(("v",),)))
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+LOAD = """
+import sys
+import duckdb
+from pydantic import SecretStr
+from etl.settings import Target
+from etl.targets import SERVER_TARGETS, Publication
+target = Target(kind="postgres", dsn=SecretStr(sys.argv[1]))
+with duckdb.connect() as warehouse:
+    warehouse.execute(
+        "CREATE SCHEMA marts; CREATE TABLE marts.a AS SELECT i AS id, "
+        "CASE WHEN i % 2 = 0 THEN i END AS n, CASE WHEN i % 3 = 0 THEN i > 9 END AS flag, "
+        "CASE WHEN i % 5 = 0 THEN i / 7 END::DECIMAL(9, 3) AS d, "
+        "CASE WHEN i % 7 = 0 THEN 'x' END AS v, DATE '2026-01-01' AS day FROM range(20) AS r(i)"
+    )
+    for _ in range(2):
+        (run,) = SERVER_TARGETS["postgres"](
+            warehouse, "pg", target, [Publication("marts.a", "a", ("id",))]
+        )
+        warehouse.execute("UPDATE marts.a SET v = 'y' WHERE id < 5")
+print(run.updated, run.rows_at_target, "psycopg" in sys.modules, "pandas" in sys.modules)
+"""
+
+
+def test_a_load_imports_no_pandas(pg: Postgres) -> None:
+    """It would be a third of the CPU seconds of a run that only loads, and changes nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, pg.dsn], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["5", "20", "True", "False"]
+    assert pg.query("SELECT count(n), count(flag), count(d), count(v) FROM a") == [(10, 7, 4, 7)]

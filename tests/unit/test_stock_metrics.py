@@ -478,7 +478,11 @@ def audit(name: str, change: str = "SELECT 1") -> list[tuple[Any, ...]]:
     connection.execute(change)
     text = (SQLMESH / "audits" / f"{name}.sql").read_text(encoding="utf-8")
     _, query = re.split(r"^\);$", text, maxsplit=1, flags=re.MULTILINE)
-    return connection.execute(query.replace("@this_model", "marts.stock_metrics")).fetchall()
+    for macro, value in (("@this_model", "marts.stock_metrics"),
+                         ("@start_tstz", "TIMESTAMPTZ '2010-01-01'"),
+                         ("@end_tstz", "TIMESTAMPTZ '2100-01-01'")):  # fmt: skip
+        query = query.replace(macro, value)
+    return connection.execute(query).fetchall()
 
 
 @pytest.mark.parametrize(
@@ -510,3 +514,18 @@ def test_a_hole_is_found_and_a_ticker_that_ended_is_none() -> None:
     assert audit("trading_days_complete", hole) == [("a", days[20])]
     holiday = f"DELETE FROM marts.stock_metrics WHERE trade_date = DATE '{days[20]}'"
     assert audit("trading_days_complete", holiday) == []
+
+
+def test_a_day_that_comes_twice_is_found_from_the_first_day_on_that_was_made() -> None:
+    days = walk(60).days
+    assert audit("days_unique") == []
+    twice = (
+        "INSERT INTO marts.stock_metrics FROM marts.stock_metrics WHERE ticker = 'a' "
+        f"AND trade_date IN (DATE '{days[10]}', DATE '{days[45]}')"
+    )
+    assert sorted(audit("days_unique", twice)) == [("a", days[10]), ("a", days[45])]
+    earlier = (
+        "UPDATE staging.int_markets__smoothed SET _changed_at = TIMESTAMPTZ '2000-01-01' "
+        f"WHERE trade_date < DATE '{days[40]}'"
+    )
+    assert audit("days_unique", f"{twice}; {earlier}") == [("a", days[45])]

@@ -20,8 +20,11 @@ from etl.warehouse import literal
 if TYPE_CHECKING:
     import psycopg
 
-# SQL: the sum of the transactions that wrote a table's rows; it reads no column.
+# SQL: the sum of the transactions that wrote a table's rows; it reads no column. The second form
+# tells them by their distance from the present one, which costs next to nothing beside the count,
+# but lets the server read the table by one process only: not for where more is asked of the rows.
 VERSIONS = "coalesce(sum(xmin::text::bigint), 0)"
+_VERSIONS_ALONE = "coalesce((age('3'::xid)::bigint + 3) * count(*) - sum(age(xmin)), 0)"
 
 
 def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
@@ -118,7 +121,7 @@ def read_versions(connection: psycopg.Connection[Any], table: Table) -> Versions
     """The table's rows and their versions, in one pass that reads no column."""
     rows, total = fetch_one(
         connection,
-        f"SELECT count(*), {VERSIONS} FROM {table.sql}",
+        f"SELECT count(*), {_VERSIONS_ALONE} FROM {table.sql}",
     )
     return Versions(int(rows), int(total))
 

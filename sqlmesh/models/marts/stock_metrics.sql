@@ -39,7 +39,7 @@ MODEL (
     not_null(
       columns := (ticker, trade_date, open_price, high_price, low_price, close_price, volume)
     ),
-    unique_combination_of_columns(columns := (ticker, trade_date)),
+    days_unique,
     valid_ohlc_prices,
     positive_volume,
     valid_rsi_range,
@@ -57,8 +57,15 @@ WITH changed AS (
     _changed_at BETWEEN @start_tstz AND @end_tstz
   GROUP BY
     ticker
+), first_day AS (
+  /* The longest window looks at the 49 days before. No table has to be joined from before the first of them. */
+  SELECT
+    MIN(smoothed.trade_date) AS first_date
+  FROM staging.int_markets__smoothed AS smoothed
+  INNER JOIN changed
+    ON smoothed.ticker = changed.ticker
+    AND smoothed.day_number >= changed.first_changed - 49
 ), days AS (
-  /* The longest window looks at the 49 days before. */
   SELECT
     prices.ticker,
     prices.date AS trade_date,
@@ -83,8 +90,32 @@ WITH changed AS (
   INNER JOIN changed
     ON smoothed.ticker = changed.ticker
     AND smoothed.day_number >= changed.first_changed - 49
-  LEFT JOIN staging.int_markets__macd AS macd
+  LEFT JOIN (
+    SELECT
+      ticker,
+      trade_date,
+      macd_line,
+      macd_signal
+    FROM staging.int_markets__macd
+    WHERE
+      trade_date >= (
+        SELECT
+          first_date
+        FROM first_day
+      )
+  ) AS macd
     ON prices.ticker = macd.ticker AND prices.date = macd.trade_date
+  WHERE
+    prices.date >= (
+      SELECT
+        first_date
+      FROM first_day
+    )
+    AND smoothed.trade_date >= (
+      SELECT
+        first_date
+      FROM first_day
+    )
 ), measured AS (
   SELECT
     *,
@@ -164,10 +195,46 @@ WHERE
   @runtime_stage = 'evaluating',
   DELETE FROM @this_model
   WHERE
-    NOT (ticker, trade_date) IN (
+    (ticker, trade_date) IN (
+      WITH differing AS (
+        SELECT
+          ticker
+        FROM (
+          SELECT
+            ticker,
+            trade_date
+          FROM @this_model
+          UNION ALL
+          SELECT
+            ticker,
+            date AS trade_date
+          FROM staging.stg_markets__prices
+        )
+        GROUP BY
+          ticker
+        HAVING
+          BIT_XOR(HASH(trade_date)) <> 0
+      )
+      SELECT
+        ticker,
+        trade_date
+      FROM @this_model
+      WHERE
+        ticker IN (
+          SELECT
+            ticker
+          FROM differing
+        )
+      EXCEPT
       SELECT
         ticker,
         date
       FROM staging.stg_markets__prices
+      WHERE
+        ticker IN (
+          SELECT
+            ticker
+          FROM differing
+        )
     )
 )

@@ -14,33 +14,76 @@ MODEL (
     macd_line = 'Exponential average of the close of length 12 less that of length 26.',
     macd_signal = 'Exponential average of the line, length 9; from day 34 on.'
   ),
-  audits (
-    not_null(columns := (ticker, trade_date, macd_line)),
-    unique_combination_of_columns(columns := (ticker, trade_date))
-  )
+  audits (not_null(columns := (ticker, trade_date, macd_line)), days_unique)
 );
 
-WITH changed AS (
+WITH smoothed AS (
   SELECT
-    COALESCE(smoothed.ticker, made.ticker) AS ticker,
-    MIN(COALESCE(smoothed.trade_date, made.trade_date)) AS first_changed
+    ticker,
+    trade_date,
+    COALESCE(_changed_at BETWEEN @start_tstz AND @end_tstz, FALSE) AS is_changed
+  FROM staging.int_markets__smoothed
+  WHERE
+    day_number >= 26
+), came AS (
+  SELECT
+    ticker,
+    trade_date
+  FROM smoothed
+  WHERE
+    is_changed
+), present AS (
+  /* All other days, once from each table that has them. */
+  SELECT
+    ticker,
+    trade_date
+  FROM smoothed
+  WHERE
+    NOT is_changed
+  UNION ALL
+  SELECT
+    made.ticker,
+    made.trade_date
+  FROM staging.int_markets__macd AS made
+  ANTI JOIN came
+    ON made.ticker = came.ticker AND made.trade_date = came.trade_date
+), differing AS (
+  /* As in int_markets__smoothed. */
+  SELECT
+    ticker
+  FROM present
+  GROUP BY
+    ticker
+  HAVING
+    BIT_XOR(HASH(trade_date)) <> 0
+), changed AS (
+  SELECT
+    ticker,
+    MIN(trade_date) AS first_changed
   FROM (
     SELECT
       ticker,
-      trade_date,
-      _changed_at
-    FROM staging.int_markets__smoothed
+      trade_date
+    FROM came
+    UNION ALL
+    SELECT
+      ticker,
+      trade_date
+    FROM present
     WHERE
-      day_number >= 26
-  ) AS smoothed
-  FULL JOIN staging.int_markets__macd AS made
-    ON smoothed.ticker = made.ticker AND smoothed.trade_date = made.trade_date
-  WHERE
-    smoothed._changed_at BETWEEN @start_tstz AND @end_tstz
-    OR smoothed.ticker IS NULL
-    OR made.ticker IS NULL
+      ticker IN (
+        SELECT
+          ticker
+        FROM differing
+      )
+    GROUP BY
+      ticker,
+      trade_date
+    HAVING
+      COUNT(*) = 1
+  )
   GROUP BY
-    1
+    ticker
 ), starts AS (
   /* The block to continue: that of the first day that changed. */
   SELECT
@@ -170,12 +213,48 @@ WHERE
   @runtime_stage = 'evaluating',
   DELETE FROM @this_model
   WHERE
-    NOT (ticker, trade_date) IN (
+    (ticker, trade_date) IN (
+      WITH differing AS (
+        SELECT
+          ticker
+        FROM (
+          SELECT
+            ticker,
+            trade_date
+          FROM @this_model
+          UNION ALL
+          SELECT
+            ticker,
+            trade_date
+          FROM staging.int_markets__smoothed
+          WHERE
+            day_number >= 26
+        )
+        GROUP BY
+          ticker
+        HAVING
+          BIT_XOR(HASH(trade_date)) <> 0
+      )
+      SELECT
+        ticker,
+        trade_date
+      FROM @this_model
+      WHERE
+        ticker IN (
+          SELECT
+            ticker
+          FROM differing
+        )
+      EXCEPT
       SELECT
         ticker,
         trade_date
       FROM staging.int_markets__smoothed
       WHERE
-        day_number >= 26
+        ticker IN (
+          SELECT
+            ticker
+          FROM differing
+        ) AND day_number >= 26
     )
 )

@@ -18,33 +18,82 @@ MODEL (
     ema_26 = 'Exponential average of the close, length 26; from day 26 on.',
     _changed_at = 'When the newest price was loaded that the row was made again for; where a day went, the start of the interval.'
   ),
-  audits (
-    not_null(columns := (ticker, trade_date)),
-    unique_combination_of_columns(columns := (ticker, trade_date))
-  )
+  audits (not_null(columns := (ticker, trade_date)), days_unique)
 );
 
-WITH changed AS (
+WITH came AS (
+  SELECT
+    ticker,
+    date,
+    _loaded_at
+  FROM staging.stg_markets__prices
+  WHERE
+    _loaded_at BETWEEN @start_tstz AND @end_tstz
+), present AS (
+  /* All other days, once from each table that has them. */
+  SELECT
+    ticker,
+    date,
+    _loaded_at
+  FROM staging.stg_markets__prices
+  WHERE
+    NOT COALESCE(_loaded_at BETWEEN @start_tstz AND @end_tstz, FALSE)
+  UNION ALL
+  SELECT
+    made.ticker,
+    made.trade_date AS date,
+    NULL AS _loaded_at
+  FROM staging.int_markets__smoothed AS made
+  ANTI JOIN came
+    ON made.ticker = came.ticker AND made.trade_date = came.date
+), differing AS (
+  /* A checksum for each ticker, to which equal days add up to nothing: less work than to compare all days. */
+  SELECT
+    ticker
+  FROM present
+  GROUP BY
+    ticker
+  HAVING
+    BIT_XOR(HASH(date)) <> 0
+), changed AS (
   /* Days that came, were corrected or went; all that follows them is made again. */
   SELECT
-    COALESCE(prices.ticker, made.ticker) AS ticker,
-    MIN(COALESCE(prices.date, made.trade_date)) AS first_changed,
-    GREATEST(COALESCE(MAX(prices._loaded_at), @start_tstz), @start_tstz) AS changed_at
-  FROM staging.stg_markets__prices AS prices
-  FULL JOIN staging.int_markets__smoothed AS made
-    ON prices.ticker = made.ticker AND prices.date = made.trade_date
-  WHERE
-    prices._loaded_at BETWEEN @start_tstz AND @end_tstz
-    OR prices.ticker IS NULL
-    OR made.ticker IS NULL
+    ticker,
+    MIN(date) AS first_changed,
+    GREATEST(COALESCE(MAX(_loaded_at), @start_tstz), @start_tstz) AS changed_at
+  FROM (
+    SELECT
+      ticker,
+      date,
+      _loaded_at
+    FROM came
+    UNION ALL
+    SELECT
+      ticker,
+      date,
+      MAX(_loaded_at) AS _loaded_at
+    FROM present
+    WHERE
+      ticker IN (
+        SELECT
+          ticker
+        FROM differing
+      )
+    GROUP BY
+      ticker,
+      date
+    HAVING
+      COUNT(*) = 1
+  )
   GROUP BY
-    1
+    ticker
 ), unchanged AS (
   SELECT
     changed.ticker,
     changed.first_changed,
     changed.changed_at,
-    COUNT(made.trade_date) AS days
+    COUNT(made.trade_date) AS days,
+    COALESCE(MIN(made.trade_date), changed.first_changed) AS first_date
   FROM changed
   LEFT JOIN staging.int_markets__smoothed AS made
     ON changed.ticker = made.ticker AND changed.first_changed > made.trade_date
@@ -52,81 +101,77 @@ WITH changed AS (
     changed.ticker,
     changed.first_changed,
     changed.changed_at
-), days AS (
+), starts AS (
   /* The last 64 unchanged days are two blocks: the one to continue, or else the seed's days, are among them. */
+  SELECT
+    unchanged.ticker,
+    unchanged.first_changed,
+    unchanged.changed_at,
+    unchanged.days AS unchanged_days,
+    COALESCE(earliest.trade_date, unchanged.first_date) AS first_date,
+    COALESCE(earliest.day_number, 1) AS first_number
+  FROM unchanged
+  LEFT JOIN staging.int_markets__smoothed AS earliest
+    ON unchanged.ticker = earliest.ticker AND unchanged.days - 63 = earliest.day_number
+), first_day AS (
+  /* No table has to be joined from before it. */
+  SELECT
+    MIN(first_date) AS first_date
+  FROM starts
+), days AS (
   SELECT
     prices.ticker,
     prices.date AS trade_date,
     prices.high_price,
     prices.low_price,
     prices.close_price,
-    prices.date >= unchanged.first_changed AS is_changed,
-    unchanged.changed_at,
-    unchanged.days AS unchanged_days,
-    COALESCE(earliest.day_number, 1) - 1 + ROW_NUMBER() OVER (PARTITION BY prices.ticker ORDER BY prices.date) AS day_number,
+    prices.date >= starts.first_changed AS is_changed,
+    starts.changed_at,
+    starts.unchanged_days,
+    starts.first_number - 1 + ROW_NUMBER() OVER (PARTITION BY prices.ticker ORDER BY prices.date) AS day_number,
     LAG(prices.close_price) OVER (PARTITION BY prices.ticker ORDER BY prices.date) AS previous_close_price
   FROM staging.stg_markets__prices AS prices
-  INNER JOIN unchanged
-    ON prices.ticker = unchanged.ticker
-  LEFT JOIN staging.int_markets__smoothed AS earliest
-    ON unchanged.ticker = earliest.ticker AND unchanged.days - 63 = earliest.day_number
+  INNER JOIN starts
+    ON prices.ticker = starts.ticker AND prices.date >= starts.first_date
   WHERE
-    earliest.trade_date IS NULL OR prices.date >= earliest.trade_date
+    prices.date >= (
+      SELECT
+        first_date
+      FROM first_day
+    )
+), kinds AS (
+  /* What is averaged, the first day of each average and its length. */
+  SELECT
+    series,
+    first_day,
+    length,
+    keep
+  FROM (VALUES
+    ('average_gain', 15, 14, 13.0::DOUBLE / 14),
+    ('average_loss', 15, 14, 13.0::DOUBLE / 14),
+    ('average_true_range', 15, 14, 13.0::DOUBLE / 14),
+    ('ema_12', 26, 12, 11.0::DOUBLE / 13),
+    ('ema_26', 26, 26, 25.0::DOUBLE / 27)) AS kinds(series, first_day, length, keep)
 ), series AS (
   SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'average_gain' AS series,
-    GREATEST(close_price - previous_close_price, 0) AS value,
-    15 AS first_day,
-    14 AS length,
-    13.0::DOUBLE / 14 AS keep
+    days.ticker,
+    days.day_number,
+    days.unchanged_days,
+    kinds.series,
+    CASE kinds.series
+      WHEN 'average_gain'
+      THEN GREATEST(days.close_price - days.previous_close_price, 0)
+      WHEN 'average_loss'
+      THEN GREATEST(days.previous_close_price - days.close_price, 0)
+      WHEN 'average_true_range'
+      THEN GREATEST(days.high_price, days.previous_close_price) - LEAST(days.low_price, days.previous_close_price)
+      ELSE days.close_price
+    END AS value,
+    kinds.first_day,
+    kinds.length,
+    kinds.keep
   FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'average_loss' AS series,
-    GREATEST(previous_close_price - close_price, 0) AS value,
-    15 AS first_day,
-    14 AS length,
-    13.0::DOUBLE / 14 AS keep
-  FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'average_true_range' AS series,
-    GREATEST(high_price, previous_close_price) - LEAST(low_price, previous_close_price) AS value,
-    15 AS first_day,
-    14 AS length,
-    13.0::DOUBLE / 14 AS keep
-  FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'ema_12' AS series,
-    close_price AS value,
-    26 AS first_day,
-    12 AS length,
-    11.0::DOUBLE / 13 AS keep
-  FROM days
-  UNION ALL
-  SELECT
-    ticker,
-    day_number,
-    unchanged_days,
-    'ema_26' AS series,
-    close_price AS value,
-    26 AS first_day,
-    26 AS length,
-    25.0::DOUBLE / 27 AS keep
-  FROM days
+  CROSS JOIN kinds
 ), seeds AS (
   SELECT
     ticker,
@@ -203,12 +248,12 @@ WITH changed AS (
     place = 31
   UNION ALL
   /* What stands at the end of a block is the sum over all blocks up to it. */
-  SELECT DISTINCT
-    placed.ticker,
-    placed.series,
-    placed.first_block - 1 AS block,
-    placed.keep,
-    CASE placed.series
+  SELECT
+    continued.ticker,
+    continued.series,
+    continued.first_block - 1 AS block,
+    continued.keep,
+    CASE continued.series
       WHEN 'average_gain'
       THEN made.average_gain
       WHEN 'average_loss'
@@ -220,12 +265,28 @@ WITH changed AS (
       WHEN 'ema_26'
       THEN made.ema_26
     END AS term
-  FROM placed
+  FROM (
+    SELECT
+      starts.ticker,
+      kinds.series,
+      kinds.first_day,
+      kinds.keep,
+      (
+        starts.unchanged_days + 1 - kinds.first_day
+      ) // 32 AS first_block
+    FROM starts
+    CROSS JOIN kinds
+  ) AS continued
   INNER JOIN staging.int_markets__smoothed AS made
-    ON placed.ticker = made.ticker
-    AND placed.first_day + placed.first_block * 32 - 1 = made.day_number
+    ON continued.ticker = made.ticker
+    AND continued.first_day + continued.first_block * 32 - 1 = made.day_number
   WHERE
-    placed.first_block > 0
+    continued.first_block > 0
+    AND made.trade_date >= (
+      SELECT
+        first_date
+      FROM first_day
+    )
 ), blocks AS (
   SELECT
     ticker,
@@ -285,10 +346,46 @@ WHERE
   @runtime_stage = 'evaluating',
   DELETE FROM @this_model
   WHERE
-    NOT (ticker, trade_date) IN (
+    (ticker, trade_date) IN (
+      WITH differing AS (
+        SELECT
+          ticker
+        FROM (
+          SELECT
+            ticker,
+            trade_date
+          FROM @this_model
+          UNION ALL
+          SELECT
+            ticker,
+            date AS trade_date
+          FROM staging.stg_markets__prices
+        )
+        GROUP BY
+          ticker
+        HAVING
+          BIT_XOR(HASH(trade_date)) <> 0
+      )
+      SELECT
+        ticker,
+        trade_date
+      FROM @this_model
+      WHERE
+        ticker IN (
+          SELECT
+            ticker
+          FROM differing
+        )
+      EXCEPT
       SELECT
         ticker,
         date
       FROM staging.stg_markets__prices
+      WHERE
+        ticker IN (
+          SELECT
+            ticker
+          FROM differing
+        )
     )
 )
