@@ -55,7 +55,7 @@ check: lint test ## all that a change must pass
 bench: setup ## measure against the other ways of doing it
 	$(BIN)/python -m bench.extract
 
-image: ## build the container image with docker, podman or buildah; EXTRAS=postgres,markets adds drivers
+image: ## build the container image with docker, podman or buildah; EXTRAS=mssql,otel adds optional dependencies
 	@deploy/image/build
 
 sbom: setup ## write sbom.cdx.json, the bill of materials of what the image installs (CycloneDX)
