@@ -1,11 +1,10 @@
-# syntax=docker/dockerfile:1
 # Any image with Python 3.11 or newer, its venv module and CA certificates.
 ARG BASE_IMAGE=python:3.12-slim
 
 # Everything that a build needs stays in this stage.
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE} AS build
-# Names of optional dependencies, each with a file in requirements/: EXTRAS=postgres,markets
+# Names of optional dependencies, each with a file in requirements/: EXTRAS=mssql,otel
 ARG EXTRAS=""
 ARG VERSION=0.0.0
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -44,6 +43,19 @@ RUN /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-i
 
 # hadolint ignore=DL3006
 FROM ${BASE_IMAGE}
+ARG EXTRAS=""
+# Libraries of the system that an extra's driver loads: Debian's packages in requirements/<extra>.apt. They have the
+# versions that Debian has today, and what apt notes of the time of day goes again.
+# hadolint ignore=DL3008
+RUN --mount=type=bind,from=build,source=/build/requirements,target=/requirements \
+    (IFS=,; for extra in $EXTRAS; do if [ -f "/requirements/$extra.apt" ]; then cat "/requirements/$extra.apt"; fi; done) \
+      > /tmp/packages \
+    && if [ -s /tmp/packages ]; then \
+         apt-get update --quiet --quiet \
+         && DEBIAN_FRONTEND=noninteractive xargs -a /tmp/packages apt-get install --quiet --quiet --yes --no-install-recommends \
+         && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/cache/debconf /var/cache/ldconfig /var/log/apt /var/log/*.log; \
+       fi \
+    && rm /tmp/packages
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z

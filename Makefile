@@ -55,7 +55,7 @@ check: lint test ## all that a change must pass
 bench: setup ## measure against the other ways of doing it
 	$(BIN)/python -m bench.extract
 
-image: ## build the container image with docker, podman or buildah; EXTRAS=postgres,markets adds drivers
+image: ## build the container image with docker, podman or buildah; EXTRAS=mssql,otel adds optional dependencies
 	@deploy/image/build
 
 sbom: setup ## write sbom.cdx.json, the bill of materials of what the image installs (CycloneDX)
@@ -72,6 +72,7 @@ lock: ## (maintainers) write requirements/*.txt from pyproject.toml
 	$(UV) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(UV) pyproject.toml --extra markets -c requirements/dev.txt -o requirements/markets.txt
 	$(UV) pyproject.toml --extra mssql -c requirements/dev.txt -o requirements/mssql.txt
+	$(UV) pyproject.toml --extra otel -c requirements/dev.txt -o requirements/otel.txt
 	$(UV) pyproject.toml --extra postgres -c requirements/dev.txt -o requirements/postgres.txt
 	$(UV) --group build -c requirements/dev.txt -o requirements/build.txt
 	$(UV) --group deploy -c requirements/dev.txt -o requirements/deploy.txt

@@ -92,6 +92,7 @@ def cross_check(merged: dict[str, Any]) -> Iterator[Finding]:
     yield from _check_loads(merged.get("loads"), _mapping(merged, "targets"))
     yield from _check_dialect(_mapping(merged, "transform").get("dialect"))
     yield from _check_metrics(_mapping(merged, "metrics"))
+    yield from _check_traces(_mapping(merged, "traces"))
 
 
 def _mapping(tree: dict[str, Any], key: str) -> dict[str, Any]:
@@ -290,6 +291,11 @@ def _check_metrics(metrics: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("metrics", key), "has an effect only with `pushgateway`")
         elif metrics.get(key) is None and metrics.get(other) is not None:
             yield Finding(("metrics", key), "is missing: the Pushgateway wants both")
+
+
+def _check_traces(traces: dict[str, Any]) -> Iterator[Finding]:
+    if traces.get("headers") and not traces.get("endpoint"):
+        yield Finding(("traces", "headers"), "has an effect only with `endpoint`")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

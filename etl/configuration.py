@@ -202,7 +202,7 @@ _PATTERNS = {
     NAME: "a name has lower-case letters, digits and _ only",
     MODEL_NAME: "write schema.model, such as marts.orders",
     TABLE_NAME: "write table or schema.table",
-    WEB_ADDRESS: "write http://host:port; user and password have settings of their own",
+    WEB_ADDRESS: "write http://host:port; credentials have settings of their own",
 }
 _TEXT_EXPECTED = {"string_type", "path_type"}
 

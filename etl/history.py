@@ -118,7 +118,8 @@ def _tables() -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
 
 
 def _type(annotation: Any) -> str:
-    plain = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+    plain = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN",
+             datetime: "TIMESTAMPTZ"}  # fmt: skip
     origin = get_origin(annotation)
     if origin is Literal:
         return "VARCHAR"

@@ -201,7 +201,7 @@ class _Lifecycle:
     def _report(self, record: RunRecord) -> RunRecord:
         """Tell others how the run ended; what they could not be told is a warning of the record."""
         settings = self.run.settings
-        if not (settings.textfile or settings.metrics.pushgateway or settings.notify.webhook):
+        if not settings.is_told:
             return record
         from etl.report.outcome import tell_outcome
 

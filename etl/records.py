@@ -57,7 +57,17 @@ class Failure(Record):
         )
 
 
-class Stage(Record):
+class Timed(Record):
+    """A part that knows when it was done; both null in records of earlier versions.
+
+    What is done together has its times in common: the resources of a source, the loads of a target.
+    """
+
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Stage(Timed):
     """One stage of the run."""
 
     name: StageName
@@ -120,7 +130,7 @@ class Discarded(Record):
         return f"the schema contract discarded {what} because of {place}"
 
 
-class SourceRun(Record):
+class SourceRun(Timed):
     """What one resource of a source brought: rows at the API, load packages in raw."""
 
     source: str
@@ -150,7 +160,7 @@ def _change_of_version_1(text: str) -> SchemaChange:
     return SchemaChange(kind="new", table=table, column=column, type_after=" ".join(rest) or None)
 
 
-class ModelRun(Record):
+class ModelRun(Timed):
     """What the transform stage did with one model."""
 
     name: str
@@ -173,7 +183,7 @@ class AuditRun(Record):
     sample: tuple[dict[str, Any], ...] = Field(default=(), description="at most 5, pii masked")
 
 
-class LoadRun(Record):
+class LoadRun(Timed):
     """What one load did at its target."""
 
     model: str

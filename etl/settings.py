@@ -277,6 +277,20 @@ class Metrics(Part):
     timeout_seconds: Notice = Field(default=5, description="for all of one push")
 
 
+class Traces(Part):
+    """Where each run goes as OpenTelemetry spans."""
+
+    endpoint: str | None = Field(
+        default=None,
+        pattern=WEB_ADDRESS,
+        description="address that takes OTLP by HTTP, such as http://collector:4318/v1/traces",
+    )
+    headers: dict[str, SecretStr] = Field(
+        default_factory=dict, description="sent with the spans: a service's key, by its name"
+    )
+    timeout_seconds: Notice = Field(default=5, description="for the whole request")
+
+
 class Notify(Part):
     """Whom a run tells how it ended."""
 
@@ -317,6 +331,7 @@ class Settings(BaseSettings):
     demo_date: date | None = Field(default=None, description="the day that the replay serves")
     log: Log = Log()
     metrics: Metrics = Metrics()
+    traces: Traces = Traces()
     notify: Notify = Notify()
     retry: Retry = Retry()
     transform: Transform = Transform()
@@ -376,6 +391,17 @@ class Settings(BaseSettings):
     def textfile(self) -> Path | None:
         """The file of metrics, absolute."""
         return self.data / self.metrics.textfile if self.metrics.textfile else None
+
+    @property
+    def is_told(self) -> bool:
+        """True when somebody is told how a run ended: metrics, spans or a notification."""
+        places = (
+            self.textfile,
+            self.metrics.pushgateway,
+            self.traces.endpoint,
+            self.notify.webhook,
+        )
+        return any(places)
 
     @property
     def active_sources(self) -> dict[str, Source]:

@@ -3,6 +3,8 @@
 
 # The image under test; `deploy/test/image` builds it.
 IMAGE=localhost/etl:test
+# The same with all extras; `deploy/test/extras` builds it.
+EXTRAS_IMAGE=localhost/etl-extras:test
 BASE=localhost/etl-base:test
 # Images and containers of these tests stand in a store of their own, beside whatever the machine has.
 STORE=(--root "${ETL_TEST_STORE:-/var/tmp/etl-containers}/images" --runroot "${ETL_TEST_STORE:-/var/tmp/etl-containers}/run"
@@ -31,6 +33,27 @@ need() {
   say "installing Debian's $package"
   [[ -n ${APT_UPDATED-} ]] || { apt-get update -qq && export APT_UPDATED=1; }
   DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$package" >/dev/null
+}
+
+# can_build_images: root on Linux, with the tools that the images of these tests need.
+can_build_images() {
+  if [[ $(uname) != Linux || $(id -u) != 0 ]]; then
+    skip "build and run need root on Linux here (namespaces of their own)"
+    return 1
+  fi
+  local command
+  for command in buildah podman runc:runc unshare:util-linux ip:iproute2; do
+    need "${command%:*}" "${command#*:}" || return 1
+  done
+}
+
+# make_base: the local base image is there.
+make_base() {
+  podman image exists "$BASE" && return
+  local begun
+  begun=$(now)
+  deploy/test/base "$BASE"
+  say "base image of Debian's packages: $(since "$begun") s"
 }
 
 # Seconds since the epoch with a fraction, for what takes less than a second.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from loguru import logger
@@ -13,6 +14,7 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.errors import NodeAuditsErrors
 
 from etl.records import AuditRun
+from etl.runs import utc_now
 from etl.secrets import MASK
 
 SAMPLE_ROWS = 5
@@ -22,12 +24,14 @@ STANDALONE = "standalone"
 
 @dataclass
 class Evaluated:
-    """What happened to one model: batches of intervals, seconds."""
+    """What happened to one model: batches of intervals, seconds, first start and last end."""
 
     name: str
     kind: str
     intervals: int = 0
     seconds: float = 0.0
+    started_at: datetime = field(default_factory=utc_now)
+    finished_at: datetime | None = None
 
 
 @dataclass
@@ -67,7 +71,10 @@ class Listener(NoopConsole):
         self, snapshot: Snapshot, audit_only: bool = False
     ) -> None:
         """A batch of a model begins."""
-        self._refresh(model_name(snapshot))
+        name = model_name(snapshot)
+        self._refresh(name)
+        if snapshot.is_model:
+            self.evaluated.setdefault(name, Evaluated(name, snapshot.model_kind_name or ""))
 
     def update_snapshot_evaluation_progress(
         self,
@@ -87,6 +94,7 @@ class Listener(NoopConsole):
             return
         model = self.evaluated.setdefault(name, Evaluated(name, snapshot.model_kind_name or ""))
         model.intervals += 1
+        model.finished_at = utc_now()
         model.seconds += (duration_ms or 0) / 1000
         if duration_ms is not None:
             logger.bind(

@@ -354,6 +354,8 @@ class Project:
                 intervals=m.intervals,
                 rows=rows.get(m.name),
                 seconds=round(m.seconds, 3),
+                started_at=m.started_at,
+                finished_at=m.finished_at,
                 status="failed" if m.name in failed else "ok",
             )
             for m in heard.evaluated.values()

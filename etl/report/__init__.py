@@ -1,1 +1,1 @@
-"""What a run tells others when it is over: metrics and notifications."""
+"""What a run tells others when it is over: metrics, spans, notifications."""

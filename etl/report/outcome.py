@@ -12,7 +12,7 @@ from etl.errors import EtlError, causes
 from etl.records import RunRecord
 from etl.report.notification import about_refusal, about_run
 from etl.runs import past_runs, write_atomically
-from etl.settings import Metrics, Notify, Settings
+from etl.settings import Metrics, Notify, Settings, Traces
 
 Redact = Callable[[str], str]
 
@@ -26,7 +26,7 @@ class Message(NamedTuple):
 
 
 def tell_outcome(settings: Settings, record: RunRecord, redact: Redact) -> list[str]:
-    """Write and push the metrics of a finished run, notify whom it concerns; what went wrong.
+    """Tell metrics and spans of a finished run, and notify whom it concerns; what went wrong.
 
     Only of runs that publish: another environment or a dry run is a person's at a terminal.
     """
@@ -45,6 +45,8 @@ def tell_outcome(settings: Settings, record: RunRecord, redact: Redact) -> list[
                 write_atomically(settings.textfile, text)
         except (EtlError, OSError) as e:
             warnings.append(f"metrics: {e}")
+    if settings.traces.endpoint:
+        messages.append(_export(settings.traces, record, redact))
     if settings.notify.webhook:
         notice = about_run(settings, record, _run_before(settings, record))
         messages += [_notify(settings.notify, notice)] if notice else []
@@ -86,6 +88,31 @@ def _push(metrics: Metrics, job: str, text: str) -> Message:
     return Message("metrics: the Pushgateway", metrics.timeout_seconds, send)
 
 
+def _export(traces: Traces, record: RunRecord, redact: Redact) -> Message:
+    def send() -> None:
+        import requests
+
+        try:
+            from etl.report.traces import CONTENT_TYPE, as_otlp, count_refused
+        except ModuleNotFoundError as e:
+            raise _UntoldError("was not told: pip install 'etl-job[otel]'") from e
+        response = requests.post(
+            str(traces.endpoint),
+            data=as_otlp(record, redact),
+            headers={
+                **{name: value.get_secret_value() for name, value in traces.headers.items()},
+                "Content-Type": CONTENT_TYPE,
+            },
+            timeout=traces.timeout_seconds,
+            allow_redirects=False,
+        )
+        _check(response)
+        if refused := count_refused(response.content):
+            raise _UntoldError(f"answered {response.status_code} and refused {refused} spans")
+
+    return Message("traces: the collector", traces.timeout_seconds, send)
+
+
 def _notify(notify: Notify, notice: dict[str, Any]) -> Message:
     def send() -> None:
         import requests
@@ -103,13 +130,13 @@ def _notify(notify: Notify, notice: dict[str, Any]) -> Message:
     return Message("notification: the webhook", notify.timeout_seconds, send)
 
 
-class _RefusedError(Exception):
-    """The other side answered, and not that it is done."""
+class _UntoldError(Exception):
+    """Why something was not told, in words without a secret."""
 
 
 def _check(response: Any) -> None:
     if not 200 <= response.status_code < 300:
-        raise _RefusedError(f"answered {response.status_code}")
+        raise _UntoldError(f"answered {response.status_code}")
 
 
 def _send(messages: list[Message]) -> list[str]:
@@ -124,7 +151,7 @@ def _send(messages: list[Message]) -> list[str]:
         try:
             message.send()
             results[message.what] = ""
-        except _RefusedError as e:
+        except _UntoldError as e:
             results[message.what] = str(e)
         except Exception as e:  # noqa: BLE001  the run is over: nothing here may change its code
             # Only the type: the text quotes the address, and that of a webhook is a secret.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime
 
 from loguru import logger
 
@@ -14,6 +15,7 @@ from etl.raw.counts import root_tables
 from etl.raw.fields import check_names, remember_fields
 from etl.raw.pipeline import NOTHING, Committed, Raw
 from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
+from etl.runs import utc_now
 from etl.settings import Source
 from etl.sources.build import build_source, import_factories
 from etl.sources.http import ApiSession
@@ -85,6 +87,7 @@ def _import_sqlmesh() -> None:
 
 def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
     with stage_context("extract", source=name):
+        started_at = utc_now()
         raw = Raw(ctx.settings, name)
         earlier = raw.shape()
         with ctx.warehouse_turn:
@@ -141,7 +144,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         if load_ids:
             remember_fields(raw, monitor.field_paths())
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
-        _report(ctx, raw, monitor, session, pending + committed, drift.changes)
+        _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)
         ctx.drift[name] = drift
         ctx.contained.extend(monitor.contained)
 
@@ -217,7 +220,9 @@ def _report(
     session: ApiSession | None,
     committed: Committed,
     changes: tuple[SchemaChange, ...],
+    started_at: datetime,
 ) -> None:
+    finished_at = utc_now()
     tables = sorted(set(monitor.tables.values()) | set(monitor.rows))
     owner = _owner(raw, tables)
     for table in tables:
@@ -233,6 +238,8 @@ def _report(
                 load_ids=committed.load_ids,
                 schema_changes=tuple(c for c in changes if owner(c.table) == table),
                 discarded=tuple(d for d in committed.discarded if owner(d.table) == table),
+                started_at=started_at,
+                finished_at=finished_at,
             )
         )
     for discard in committed.discarded:

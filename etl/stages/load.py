@@ -7,6 +7,7 @@ from loguru import logger
 from etl.errors import DataQualityError, EtlError, StageError
 from etl.history import ModelState, publishable, read_states
 from etl.records import LoadRun
+from etl.runs import utc_now
 from etl.settings import Load
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
@@ -41,6 +42,7 @@ def load(ctx: RunContext) -> None:
             ready = [x for x in loads if x.model not in held]
             # What was not chosen keeps its version at the target, as what may not be published.
             kept = [x for x in settings.loads if x.target == name and x not in ready]
+            started_at = utc_now()
             try:
                 results = publish(
                     settings,
@@ -62,7 +64,8 @@ def load(ctx: RunContext) -> None:
                     for x in loads
                 ]  # fmt: skip
             models = {x.model for x in loads}
-            results = [r for r in results if r.model in models]
+            times = {"started_at": started_at, "finished_at": utc_now()}
+            results = [r.model_copy(update=times) for r in results if r.model in models]
             ctx.run.loads += results
             _tell(ctx, results)
     failures += _unexplained(ctx, held)

@@ -13,6 +13,7 @@ from loguru import logger
 from etl.errors import EtlError, StageError, Stopped, classify_os_error
 from etl.logs import stage_context
 from etl.records import STAGE_NAMES, Failure, Stage, StageName
+from etl.runs import utc_now
 from etl.stages.context import RunContext
 from etl.warehouse import kept_open
 
@@ -52,9 +53,23 @@ def run_stages(ctx: RunContext) -> None:
 def _run_stage(ctx: RunContext, name: StageName) -> bool:
     """Run one stage with its retries; True when nothing after it can go on."""
     logger.info(f"{name} starts")
-    started = time.monotonic()
+    started, started_at = time.monotonic(), utc_now()
     before = len(ctx.run.failures)
     attempts = 0
+
+    def note(status: str) -> None:
+        ctx.run.stages.append(
+            Stage.model_validate(
+                {
+                    "name": name,
+                    "status": status,
+                    "attempts": attempts,
+                    "seconds": round(time.monotonic() - started, 3),
+                    "started_at": started_at,
+                    "finished_at": utc_now(),
+                }
+            )
+        )
 
     def attempt() -> None:
         nonlocal attempts
@@ -72,18 +87,18 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
     try:
         _retrying(ctx, name)(attempt)
     except Stopped:
-        ctx.run.stages.append(_stage(name, "stopped", attempts, started))
+        note("stopped")
         raise
     except Exception as e:  # noqa: BLE001 - the boundary: whatever happened, it is in the record
         if ctx.stop.code is not None:
             # DuckDB turns what a signal's handler raises into an error of its own.
-            ctx.run.stages.append(_stage(name, "stopped", attempts, started))
+            note("stopped")
             ctx.stop.check()
         status, blocked = _note_failure(ctx, name, e)
     tell_failures(ctx.run.failures[before:])
     if ctx.options.dry_run and status == "ok":
         status = "dry_run"
-    ctx.run.stages.append(_stage(name, status, attempts, started))
+    note(status)
     logger.bind(status=status, seconds=round(time.monotonic() - started, 3)).info(f"{name} ended")
     return blocked
 
@@ -117,17 +132,6 @@ def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[s
         error = known
     ctx.run.fail(error, name)
     return "failed", True
-
-
-def _stage(name: StageName, status: str, attempts: int, started: float) -> Stage:
-    return Stage.model_validate(
-        {
-            "name": name,
-            "status": status,
-            "attempts": attempts,
-            "seconds": round(time.monotonic() - started, 3),
-        }
-    )
 
 
 def _retrying(ctx: RunContext, name: str) -> tenacity.Retrying:

@@ -1,4 +1,4 @@
-"""A real run leaves its metrics in a textfile and at a Pushgateway, and notifies of its end."""
+"""A real run leaves metrics in a textfile and at a Pushgateway, sends spans, tells its end."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from etl.errors import ExitCode
 from etl.report.metrics import METRICS
@@ -23,11 +24,12 @@ MOMENT = re.compile(r"^(etl_\w+_seconds(?:{.*})?) [\d.e+-]+$", re.MULTILINE)
 
 
 class Received:
-    """A loopback receiver that plays Pushgateway and webhook."""
+    """A loopback receiver that plays Pushgateway, collector and webhook."""
 
     def __init__(self) -> None:
         self.pushed: list[str] = []
         self.notices: list[dict[str, object]] = []
+        self.traces: list[ExportTraceServiceRequest] = []
         received = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -35,7 +37,12 @@ class Received:
                 received.pushed.append(self._body().decode())
 
             def do_POST(self) -> None:
-                received.notices.append(json.loads(self._body()))
+                body = self._body()
+                if self.path == "/v1/traces":
+                    assert self.headers["api-key"] == PASSWORD
+                    received.traces.append(ExportTraceServiceRequest.FromString(body))
+                else:
+                    received.notices.append(json.loads(body))
 
             def _body(self) -> bytes:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -68,6 +75,8 @@ def job(tmp_path: Path, received: Received) -> Iterator[Job]:
             "ETL_METRICS__PUSHGATEWAY": received.url,
             "ETL_METRICS__USERNAME": "etl",
             "ETL_METRICS__PASSWORD": PASSWORD,
+            "ETL_TRACES__ENDPOINT": f"{received.url}/v1/traces",
+            "ETL_TRACES__HEADERS": json.dumps({"api-key": PASSWORD}),
             "ETL_NOTIFY__WEBHOOK": f"{received.url}/services/canary-path-0123",
             "ETL_LOG__LEVEL": "DEBUG",
         }
@@ -78,6 +87,27 @@ def value(text: str, series: str) -> float:
     """The value of one series."""
     (found,) = re.findall(rf"^{re.escape(series)} (.+)$", text, re.MULTILINE)
     return float(found)
+
+
+def check_spans(job: Job, sent: ExportTraceServiceRequest) -> None:
+    """The run's stages, resources, models and loads are there, each inside of what it hangs on."""
+    (resource,) = sent.resource_spans
+    spans = {s.name: s for scope in resource.scope_spans for s in scope.spans}
+    record = job.record()
+    assert spans.keys() == {
+        "etl run",
+        *(s["name"] for s in record["stages"]),
+        *(f"extract {s['source']}.{s['resource']}" for s in record["sources"]),
+        *(f"transform {m['name']}" for m in record["models"]),
+        *(f"load {x['model']} → {x['target']}" for x in record["loads"]),
+    }
+    by_id = {s.span_id: s for s in spans.values()}
+    for span in spans.values():
+        assert span.start_time_unix_nano <= span.end_time_unix_nano
+        if span.parent_span_id:
+            above = by_id[span.parent_span_id]
+            assert above.start_time_unix_nano <= span.start_time_unix_nano, span.name
+            assert span.end_time_unix_nano <= above.end_time_unix_nano, span.name
 
 
 def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
@@ -96,6 +126,8 @@ def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
     success = value(text, 'etl_last_success_timestamp_seconds{etl_job="bluesky"}')
     assert success == value(text, 'etl_run_finished_timestamp_seconds{etl_job="bluesky"}')
 
+    check_spans(job, received.traces[0])
+
     dead = "http://127.0.0.1:9/xrpc/"
     failed = job.run(
         "--stage", "extract", ETL_LOG__QUIET="true", ETL_SOURCES__BLUESKY__CLIENT__BASE_URL=dead
@@ -111,6 +143,7 @@ def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
     assert received.pushed[1:] == [text]
     assert value(text, 'etl_run_exit_code{etl_job="bluesky"}') == 4
     assert value(text, 'etl_last_success_timestamp_seconds{etl_job="bluesky"}') == success
+    assert len(received.traces) == 2
     (notice,) = received.notices
     record = job.record()
     assert (notice["status"], notice["run_id"]) == ("failure", record["run_id"])
@@ -121,7 +154,8 @@ def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
     # DEBUG, and nothing of how to reach the two is anywhere.
     left = [p for p in job.data.rglob("*") if p.is_file() and b"canary" in p.read_bytes()]
     assert left == []
-    assert "canary" not in failed.err + json.dumps(received.notices) + "".join(received.pushed)
+    told = f"{failed.err}{received.notices}{received.pushed}{received.traces}"
+    assert "canary" not in told
 
     # One at a time is true, and there is one for each class.
     classes = re.findall(r'^etl_run_class{class="(\w+)",.*} ([01]).0$', text, re.MULTILINE)

@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from etl.targets.mssql.driver import INSTALL_MANAGER
 from tests.contract.process import Models, new_job
 from tests.processes import ROOT
+
+LOCKS = ROOT / "requirements"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,16 @@ def test_the_locks_hold_what_they_need_at_the_same_versions() -> None:
         lock = locked(name)
         assert runtime.keys() <= lock.keys(), f"requirements/{name}.txt: run `make lock`"
         assert {p: v for p, v in lock.items() if not v <= everything.get(p, set())} == {}, name
+
+
+def test_what_an_extra_needs_of_debian_is_named_like_it_and_like_the_driver_says() -> None:
+    needed = {p.stem: p.read_text(encoding="utf-8").split() for p in LOCKS.glob("*.apt")}
+    assert needed.keys() <= set(extras())
+    # The library's package in place of the tools around it.
+    assert {"libodbc2": "unixodbc"}.get(needed["mssql"][0]) in INSTALL_MANAGER.split()
+    assert needed["mssql"][1:] == [w for w in INSTALL_MANAGER.split() if w.startswith("lib")]
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert '"/requirements/$extra.apt"' in dockerfile
 
 
 def extras() -> list[str]:

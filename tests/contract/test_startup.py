@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("dlt", "sqlmesh", "sqlglot", "pandas", "pyarrow", "duckdb", "requests", "rich", "tenacity",
-         "prometheus_client")  # fmt: skip
+         "prometheus_client", "opentelemetry")  # fmt: skip
 LIGHT = ("pydantic", "yaml", "loguru")
 # Arguments, code, what they must not import besides. Those that must not import most come first:
 # one process runs them all, and each is asked for what is new.

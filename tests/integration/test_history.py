@@ -37,6 +37,7 @@ from etl.records import (
 )
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
+TIMES: dict[str, Any] = {"started_at": AT, "finished_at": AT.replace(minute=5)}
 RECORD = RunRecord(
     run_id="20260102T030405Z-abcdef",
     job="shop",
@@ -65,7 +66,7 @@ RECORD = RunRecord(
         ),
     ),
     warnings=("w1", "w2"),
-    stages=(Stage(name="extract", status="ok", attempts=2, seconds=1.25),),
+    stages=(Stage(name="extract", status="ok", attempts=2, seconds=1.25, **TIMES),),
     sources=(
         SourceRun(
             source="shop",
@@ -79,7 +80,15 @@ RECORD = RunRecord(
         ),
     ),
     models=(
-        ModelRun(name="marts.a", kind="FULL", intervals=1, rows=4, seconds=0.5, status="failed"),
+        ModelRun(
+            name="marts.a",
+            kind="FULL",
+            intervals=1,
+            rows=4,
+            seconds=0.5,
+            status="failed",
+            **TIMES,
+        ),
         ModelRun(
             name="marts.b", kind="VIEW", intervals=0, rows=None, seconds=0, status="held_back"
         ),

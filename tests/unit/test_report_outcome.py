@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 import pytest
 import requests
 import responses
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
 
 from etl.errors import ConfigError, LockedError
 from etl.records import RunRecord
@@ -20,6 +25,7 @@ from tests.unit.test_report_notification import record
 
 HOOK = "https://chat.example/services/T0/B0/path-secret"
 GATEWAY = "http://gateway.example:9091"
+COLLECTOR = "http://collector.example:4318/v1/traces"
 BAD = record(LockedError("held"), versions={"etl-job": "1"})
 
 
@@ -75,11 +81,50 @@ def test_what_cannot_be_told_is_a_warning_without_the_address(
 ) -> None:
     responses.post(HOOK, **answer)
     responses.put(f"{GATEWAY}/metrics/job/shop", **answer)
+    responses.post(COLLECTOR, **answer)
     metrics = {"pushgateway": GATEWAY, "textfile": "no/such/../folder/etl.prom"}
     (tmp_path / "no").write_text("a file where a folder should be")
-    found = tell(settings(tmp_path, metrics=metrics, notify={"webhook": HOOK}))
+    traces = {"endpoint": COLLECTOR}
+    found = tell(settings(tmp_path, metrics=metrics, traces=traces, notify={"webhook": HOOK}))
     assert found[0].startswith("metrics: cannot write ")
-    assert found[1:] == [f"metrics: the Pushgateway {said}", f"notification: the webhook {said}"]
+    assert found[1:] == [
+        f"metrics: the Pushgateway {said}",
+        f"traces: the collector {said}",
+        f"notification: the webhook {said}",
+    ]
+
+
+@responses.activate
+def test_spans_go_out_with_their_headers_and_without_secrets(tmp_path: Path) -> None:
+    post = responses.post(COLLECTOR, status=200)
+    told = record(LockedError("token s3cret is held"), versions={"etl-job": "1"})
+    given = settings(tmp_path, traces={"endpoint": COLLECTOR, "headers": {"api-key": "k3y"}})
+    assert tell_outcome(given, told, lambda text: text.replace("s3cret", "***")) == []
+    sent = post.calls[0].request
+    assert sent.headers["Content-Type"] == "application/x-protobuf"
+    assert sent.headers["api-key"] == "k3y"
+    assert b"token *** is held" in sent.body
+    assert b"s3cret" not in sent.body
+
+
+@responses.activate
+def test_spans_that_a_collector_does_not_take_are_a_warning(tmp_path: Path) -> None:
+    some = ExportTracePartialSuccess(rejected_spans=3, error_message="full")
+    answer = ExportTraceServiceResponse(partial_success=some).SerializeToString()
+    responses.post(COLLECTOR, body=answer)
+    said = tell(settings(tmp_path, traces={"endpoint": COLLECTOR}))
+    assert said == ["traces: the collector answered 200 and refused 3 spans"]
+
+
+@responses.activate
+def test_without_the_extra_a_run_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "etl.report.traces", raising=False)
+    missing = "opentelemetry.proto.collector.trace.v1.trace_service_pb2"
+    monkeypatch.setitem(sys.modules, missing, None)
+    said = tell(settings(tmp_path, traces={"endpoint": COLLECTOR}))
+    assert said == ["traces: the collector was not told: pip install 'etl-job[otel]'"]
 
 
 def test_a_place_that_never_answers_is_given_up(
@@ -97,7 +142,12 @@ def test_a_place_that_never_answers_is_given_up(
 
 @pytest.mark.parametrize("options", [{"environment": "dev"}, {"options": {"dry_run": True}}])
 def test_a_run_that_publishes_nothing_tells_nobody(tmp_path: Path, options: Any) -> None:
-    given = settings(tmp_path, metrics={"textfile": "x.prom"}, notify={"webhook": HOOK})
+    given = settings(
+        tmp_path,
+        metrics={"textfile": "x.prom"},
+        traces={"endpoint": COLLECTOR},
+        notify={"webhook": HOOK},
+    )
     assert tell(given, record(LockedError("x"), **options)) == []
     assert list(tmp_path.iterdir()) == []
 

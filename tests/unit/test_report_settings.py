@@ -39,6 +39,8 @@ GATEWAY = "pushgateway: 'http://host:9091'"
         (f"metrics: {{{GATEWAY}, username: etl}}", "metrics.password: is missing"),
         (f"metrics: {{{GATEWAY}, password: canary}}", "metrics.username: is missing"),
         ("metrics: {timeout_seconds: 600}", "metrics.timeout_seconds"),
+        ("traces: {endpoint: 'collector:4318'}", "traces.endpoint: write http://host:port"),
+        ("traces: {headers: {api-key: canary}}", "traces.headers: has an effect only with"),
         ("notify: {webhook: canary.example/x}", "notify.webhook: is no address"),
         ("notify: {when: [success]}", "notify.when.0"),
     ],
@@ -55,6 +57,7 @@ def test_what_cannot_work_is_told_before_the_run(tmp_path: Path, text: str, said
         "metrics: {textfile: /var/lib/node_exporter/etl.prom}",
         f"metrics: {{{GATEWAY}, username: etl, password: pw, timeout_seconds: 1}}",
         "metrics: {pushgateway: 'https://host/prefix/'}",
+        "traces: {endpoint: 'https://host/v1/traces', headers: {api-key: secret}}",
         "notify: {webhook: 'https://hooks.example/services/T/B/x', when: [failure]}",
     ],
 )
@@ -68,6 +71,8 @@ def test_all_of_it_comes_from_variables(tmp_path: Path) -> None:
         "ETL_METRICS__PUSHGATEWAY": "http://host:9091",
         "ETL_METRICS__USERNAME": "etl",
         "ETL_METRICS__PASSWORD": "pw",
+        "ETL_TRACES__ENDPOINT": "http://host:4318/v1/traces",
+        "ETL_TRACES__HEADERS": '{"X-Api-Key": "key"}',
         "ETL_NOTIFY__WEBHOOK": "https://hooks.example/x",
         "ETL_NOTIFY__WHEN": '["recovery"]',
     }
@@ -76,5 +81,7 @@ def test_all_of_it_comes_from_variables(tmp_path: Path) -> None:
     assert settings.textfile == tmp_path / "data" / "etl.prom"
     assert settings.metrics.username == "etl"
     assert settings.metrics.password == SecretStr("pw")
+    assert settings.traces.endpoint == "http://host:4318/v1/traces"
+    assert settings.traces.headers == {"X-Api-Key": SecretStr("key")}
     assert settings.notify.webhook == SecretStr("https://hooks.example/x")
     assert settings.notify.when == ("recovery",)
