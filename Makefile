@@ -22,7 +22,8 @@ help: ## show this list
 
 setup: $(STAMP) ## make .venv from the locked requirements, with .venv/bin/etl
 
-# The lock names every package, and Python compiles what it imports: no resolving, no compiling of what nobody runs.
+# The lock names every package: no resolving. Of their many modules only what a run imports is compiled, and now: a user
+# who runs the job without the right to write here would compile it in every run.
 $(STAMP): pyproject.toml requirements/dev.txt requirements/pip.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python >= 3.11 with venv found; install one or say: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
@@ -30,6 +31,7 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/pip.txt
 	@$(BIN)/python $(PIP_INSTALL) --require-hashes -r requirements/pip.txt
 	@$(BIN)/python $(PIP_INSTALL) --no-compile --no-deps --require-hashes -r requirements/dev.txt
 	@$(BIN)/python $(PIP_INSTALL) --no-index --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c "import tests.preload"
 	@touch $@
 
 demo: setup ## run the whole job on the data that comes with it

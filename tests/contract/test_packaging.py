@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,21 @@ def locked(name: str) -> dict[str, set[str]]:
     for package, version in pinned:
         found.setdefault(package, set()).add(version)
     return found
+
+
+def test_what_a_run_imports_is_compiled_by_the_setup() -> None:
+    """A user who may not write into the installation would compile it again in every run."""
+    modules = {
+        "dlt": "pipeline/pipeline.py",
+        "pandas": "core/frame.py",
+        "sqlmesh": "core/context.py",
+    }
+    for package, module in modules.items():
+        found = find_spec(package)
+        assert found is not None
+        assert found.origin is not None
+        source = Path(found.origin).parent / module
+        assert Path(cache_from_source(str(source))).exists(), source
 
 
 def test_the_locks_hold_what_they_need_at_the_same_versions() -> None:
