@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import time
@@ -284,15 +285,23 @@ def _connected(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnect
 
 
 class Bluesky:
-    """A copy of the project that ships, with the replay as its API, two actors."""
+    """A copy of the project that ships, with the replay as its API, two actors.
 
-    def __init__(self, folder: Path, replay: Replay) -> None:
+    Without the models and loads whose files match `left_out`: each run loads all that are there.
+    """
+
+    def __init__(self, folder: Path, replay: Replay, *left_out: str) -> None:
         self.folder, self.replay = folder, replay
         for name in ("config", "sqlmesh"):
             shutil.copytree(
                 ROOT / name, folder / name,
-                ignore=shutil.ignore_patterns("__pycache__", ".cache", "logs"),
+                ignore=shutil.ignore_patterns("__pycache__", ".cache", "logs", "tests", *left_out),
             )  # fmt: skip
+        config = folder / "config" / "demo.yaml"
+        kept = {path.stem for path in (folder / "sqlmesh" / "models").rglob("*.sql")}
+        lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
+        loads = ((re.match(r"  - \{model: marts\.(\w+),", line), line) for line in lines)
+        config.write_text("".join(t for m, t in loads if not m or m[1] in kept), encoding="utf-8")
 
     def run(self, day: date, **options: Any) -> RunRecord:
         """A run whose snapshot is of this day."""

@@ -22,6 +22,7 @@ from tests.integration.projects import Bluesky
 ROOT = Path(__file__).parents[2]
 # On 17 October NVDA's close of the 13th is corrected; AAPL pays on 4 September, MSFT on 17 October.
 CORRECTED = date(2025, 10, 17)
+OTHERS = ("*bluesky*", "*shop*", "*follower*", "mutuals*", "*revenue*", "marts_agree*")
 RAW = "SELECT * EXCLUDE (_dlt_load_id, _dlt_id) FROM markets_raw.prices ORDER BY ticker, date"
 
 
@@ -133,7 +134,7 @@ def test_a_source_that_is_down_is_no_missing_ticker(tmp_path: Path, replay: Repl
 def restated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, ...]]:
     """The mart before and after a correction, and a record of each run; NOPE is no ticker."""
     with Replay(CORRECTED) as replay:
-        project = Bluesky(tmp_path_factory.mktemp("markets") / "project", replay)
+        project = Bluesky(tmp_path_factory.mktemp("markets") / "project", replay, *OTHERS)
         path = project.folder / "config" / "demo.yaml"
         text = path.read_text(encoding="utf-8")
         path.write_text(text.replace("META, NVDA, TSLA]", "META, NVDA, TSLA, NOPE]"))
@@ -197,7 +198,7 @@ INSERT INTO markets_raw.prices SELECT * REPLACE (
 @pytest.mark.slow
 def test_what_is_made_from_the_changed_day_on_is_what_a_full_refresh_makes(tmp_path: Path) -> None:
     with Replay(CORRECTED) as replay:
-        project = Bluesky(tmp_path / "project", replay)
+        project = Bluesky(tmp_path / "project", replay, *OTHERS)
         project.run(CORRECTED, sources=("markets",), stages=("extract",))
 
     def transform(**options: Any) -> dict[str, list[tuple[Any, ...]]]:

@@ -57,7 +57,8 @@ def second_run(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop
 def bluesky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bluesky]:
     """Two days of the replay, the second one run twice."""
     with Replay(FIRST, cache=True) as replay:
-        project = Bluesky(tmp_path_factory.mktemp("bluesky") / "project", replay)
+        folder = tmp_path_factory.mktemp("bluesky") / "project"
+        project = Bluesky(folder, replay, "*markets*", "*stock*")
         both = ("bluesky", "shop")
         for day, sources in ((FIRST, both), (SECOND, both), (SECOND, ("bluesky",))):
             record = project.run(day, sources=sources)
