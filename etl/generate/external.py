@@ -19,6 +19,8 @@ HEAD = (
 LOADS = "_dlt_loads"
 PLAIN = re.compile("[ -~→]+")
 MAX_PLAIN = 100
+# PyYAML that was built where there is no libyaml has only its own.
+FAST_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 LOADS_COLUMNS: dict[str, Any] = {
     "load_id": ("TEXT", "The load package."),
     "schema_name": ("TEXT", "The schema that it belongs to."),
@@ -49,7 +51,7 @@ def _path(schema: RawSchema, table: str) -> str:
 
 
 def _document(schema: RawSchema, declared: dict[str, Any]) -> str:
-    dumper = yaml.CSafeDumper if _is_plain(declared) else yaml.SafeDumper
+    dumper = FAST_DUMPER if _is_plain(declared) else yaml.SafeDumper
     listed = yaml.dump([declared], Dumper=dumper, sort_keys=False, allow_unicode=True, width=10_000)
     return HEAD.format(source=schema.source) + listed
 

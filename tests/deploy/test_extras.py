@@ -12,18 +12,11 @@ import pytest
 
 from etl.errors import ExitCode
 from tests.contract.test_metrics import Received
-from tests.deploy.containers import ContainerJob, new_container_job, run
+from tests.deploy.containers import ContainerJob, run
 
 EXTRAS = os.environ.get("ETL_TEST_EXTRAS", "").split(",")
 pytestmark = pytest.mark.skipif(EXTRAS == [""], reason="deploy/test/extras builds what they need")
 SAID: list[str] = []
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Iterator[ContainerJob]:
-    tmp_path.chmod(0o755)
-    with new_container_job(tmp_path) as job:
-        yield job
 
 
 @pytest.fixture(scope="module", autouse=True)

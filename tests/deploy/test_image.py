@@ -16,17 +16,10 @@ import pytest
 from etl.errors import ExitCode
 from tests.contract.process import Finished
 from tests.contract.test_exit_codes import CAUSES, SLOW, wait_for
-from tests.deploy.containers import IMAGE, UID, ContainerJob, new_container_job, podman, run
+from tests.deploy.containers import IMAGE, UID, ContainerJob, podman, run
 
 pytestmark = pytest.mark.skipif(not IMAGE, reason="deploy/test/image builds what they need")
 SAID: list[str] = []
-
-
-@pytest.fixture
-def job(tmp_path: Path) -> Iterator[ContainerJob]:
-    tmp_path.chmod(0o755)
-    with new_container_job(tmp_path) as job:
-        yield job
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -227,3 +227,16 @@ def test_what_is_made_from_the_changed_day_on_is_what_a_full_refresh_makes(tmp_p
     }
     assert after != before
     assert after == transform(full_refresh=True)
+    # In a run keys are judged from the first changed day on, by the stage alone all of them.
+    ((view,),) = project.staged(
+        "SELECT sql FROM duckdb_views() WHERE schema_name = 'marts' AND view_name = 'stock_metrics'"
+    )
+    table = view.split(" FROM ")[-1].strip(" ;\n")
+    project.staged(
+        f"INSERT INTO {table} FROM {table} WHERE ticker = 'NVDA' AND trade_date = '2020-03-03'"
+    )
+    audited = project.run(CORRECTED, sources=("markets",), stages=("audit",))
+    assert audited.exit_code == 3
+    assert [f.message for f in audited.failures] == [
+        "audit days_unique failed on marts.stock_metrics: 1 row"
+    ]
