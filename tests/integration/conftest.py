@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from etl.records import RunRecord
 from tests.integration.projects import Shop
@@ -25,21 +27,25 @@ class FirstRun:
 @pytest.fixture(scope="session")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
     """The first run of a small project; nobody changes it."""
-    shop = Shop.create(tmp_path_factory.mktemp("template") / "shop")
-    shop.sell((1, "ann", 50), (2, "bob", 200), items=("tea", "cup"))
-    forks = 0
-    fork = os.fork
 
-    def count_fork() -> int:
-        nonlocal forks
-        forks += 1
-        return fork()
+    def make(folder: Path) -> None:
+        shop = _sold(folder)
+        forks = 0
+        fork = os.fork
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fork", count_fork)
-        record = shop.run()
-    assert record.exit_code == 0, record.failures
-    return FirstRun(shop, record, forks)
+        def count_fork() -> int:
+            nonlocal forks
+            forks += 1
+            return fork()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("os.fork", count_fork)
+            _succeed(shop.run())
+        shop.write("forks", str(forks))
+
+    shop = Shop(_made_once(tmp_path_factory, "first_run", make))
+    record = RunRecord.model_validate_json(shop.text("data/runs/latest/run.json"))
+    return FirstRun(shop, record, int(shop.text("forks")))
 
 
 @pytest.fixture(scope="session")
@@ -51,21 +57,48 @@ def template(first_run: FirstRun) -> Shop:
 @pytest.fixture(scope="session")
 def aged_template(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The same two days later, after an idle run: no interval of these rows is evaluated again."""
-    shop = template.copy(tmp_path_factory.mktemp("aged") / "shop")
-    shop.age(days=2)
-    record = shop.go_on()
-    assert record.exit_code == 0, record.failures
-    return shop
+
+    def make(folder: Path) -> None:
+        shop = template.copy(folder)
+        shop.age(days=2)
+        _succeed(shop.go_on())
+
+    return Shop(_made_once(tmp_path_factory, "aged", make))
 
 
 @pytest.fixture(scope="session")
 def extracted_template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """The orders of `template` in raw, and nothing planned or built."""
-    shop = Shop.create(tmp_path_factory.mktemp("extracted") / "shop")
+
+    def make(folder: Path) -> None:
+        _succeed(_sold(folder).run("extract"))
+
+    return Shop(_made_once(tmp_path_factory, "extracted", make))
+
+
+def _sold(folder: Path) -> Shop:
+    shop = Shop.create(folder)
     shop.sell((1, "ann", 50), (2, "bob", 200), items=("tea", "cup"))
-    record = shop.run("extract")
-    assert record.exit_code == 0, record.failures
     return shop
+
+
+def _succeed(record: RunRecord) -> None:
+    assert record.exit_code == 0, record.failures
+
+
+def _made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that is made by the first of the test processes that asks for it."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / name, root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")

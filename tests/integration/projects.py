@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
+from copy import copy
 from datetime import date
 from pathlib import Path
 from typing import Any, Self
@@ -169,8 +170,11 @@ class Shop:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
 
+    def text(self, path: str) -> str:
+        return (self.folder / path).read_text(encoding="utf-8")
+
     def edit(self, path: str, old: str, new: str) -> None:
-        text = (self.folder / path).read_text(encoding="utf-8")
+        text = self.text(path)
         assert old in text, f"{old!r} is not in {path}"
         self.write(path, text.replace(old, new))
 
@@ -250,14 +254,7 @@ class Shop:
 
     def physical(self, model: str, environment: str = "prod") -> str:
         """The physical table behind a model's view."""
-        schema, _, name = model.partition(".")
-        suffix = "" if environment == "prod" else f"__{environment}"
-        view = _query(
-            self.warehouse,
-            f"SELECT sql FROM duckdb_views() WHERE schema_name = '{schema}{suffix}' "
-            f"AND view_name = '{name}'",
-        )
-        return str(view[0][0]).split(" FROM ")[-1].strip(" ;\n").replace('"', "")
+        return _physical(self.warehouse, model, environment)
 
     def age(self, days: int = 1) -> None:
         """Let all that was loaded and transformed so far be some days old.
@@ -282,6 +279,17 @@ def _connected(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnect
     connection = duckdb.connect(str(path), read_only=read_only)
     connection.execute("SET TimeZone = 'UTC'")
     return connection
+
+
+def _physical(warehouse: Path, model: str, environment: str = "prod") -> str:
+    schema, _, name = model.partition(".")
+    suffix = "" if environment == "prod" else f"__{environment}"
+    ((view,),) = _query(
+        warehouse,
+        f"SELECT sql FROM duckdb_views() WHERE schema_name = '{schema}{suffix}' "
+        f"AND view_name = '{name}'",
+    )
+    return str(view).split(" FROM ")[-1].strip(" ;\n").replace('"', "")
 
 
 class Bluesky:
@@ -319,9 +327,24 @@ class Bluesky:
         # Only the date of the demo is wanted, not a second replay: no address is a live one.
         return run_job(settings, Options.model_validate(options))
 
+    def copy(self, folder: Path) -> Bluesky:
+        """The project with all of its data, in another folder."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        copied = copy(self)
+        copied.folder = folder
+        return copied
+
+    @property
+    def warehouse(self) -> Path:
+        return self.folder / "data" / "warehouse.duckdb"
+
     def staged(self, sql: str) -> list[tuple[Any, ...]]:
         """A query of the warehouse."""
-        return _query(self.folder / "data" / "warehouse.duckdb", sql)
+        return _query(self.warehouse, sql)
+
+    def physical(self, model: str) -> str:
+        """The physical table behind a model's view."""
+        return _physical(self.warehouse, model)
 
     def mart(self, sql: str) -> list[tuple[Any, ...]]:
         """A query of the published marts."""
