@@ -32,7 +32,8 @@ need() {
   fi
   say "installing Debian's $package"
   [[ -n ${APT_UPDATED-} ]] || { apt-get update -qq && export APT_UPDATED=1; }
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends "$package" >/dev/null
+  # Two parts may ask at once.
+  DEBIAN_FRONTEND=noninteractive apt-get install -o DPkg::Lock::Timeout=300 -qq --no-install-recommends "$package" >/dev/null
 }
 
 # can_build_images: root on Linux, with the tools that the images of these tests need.
