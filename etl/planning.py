@@ -50,14 +50,15 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     Raises:
         StageError: models or audits that failed.
     """
-    from etl.project.runner import Project
+    from etl.project.environment import Project
+    from etl.project.proposal import propose
 
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         ensure_raw_tables(settings)
         project = Project(settings, environment)
         try:
-            changes = project.propose("auto", None).changes
+            changes = propose(project, "auto", None).changes
             run = Run(settings, options, "plan-apply", utc_now())
             failures = transform_models(project, run, options, "auto")
         finally:

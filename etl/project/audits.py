@@ -19,7 +19,7 @@ from etl.records import AuditRun
 if TYPE_CHECKING:
     from sqlmesh.core.audit import StandaloneAudit
 
-    from etl.project.runner import Project
+    from etl.project.environment import Project
 
 
 @dataclass

@@ -6,17 +6,15 @@ is promoted with them, and has no table if it was not selected: the plan breaks 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import SnapshotId
 
 from etl.project.changes import is_rebuilt
+from etl.project.environment import Project
 from etl.project.listener import bare_name
-
-# (models in their new version, models to evaluate) → plan
-MakePlan = Callable[[Collection[str], Collection[str]], Plan]
 
 
 @dataclass(frozen=True)
@@ -33,42 +31,42 @@ class PlannedPart:
 
 
 def plan_part(
-    make: MakePlan,
+    project: Project,
     select: Collection[str],
-    evaluate: Collection[str],
-    *,
-    held: Collection[str],
-    standing: Collection[str],
-    here: Collection[str],
+    held_back: Collection[str] = (),
+    evaluate: Collection[str] | None = None,
 ) -> PlannedPart:
-    """Plan the changes of the selection, and what they build anew in the environment.
+    """The plan of the changes of these models, and of what they build anew in the environment.
+
+    A model that the project has no more goes when it would be built anew.
 
     Args:
-        evaluate: models to bring up to now.
-        held: models that keep their version, and with them whatever would change it.
-        standing: models that have a view in the environment; no other needs a table.
-        here: models that the project has. One that it has no more goes when it would be built anew.
+        held_back: models that keep their version, and with them what would change it.
+        evaluate: models to bring up to now; default: the selected ones.
 
     Raises:
         TransformError: the models cannot be planned.
     """
+    wanted = set(select if evaluate is None else evaluate)
+    # No other needs a table.
+    standing, here = project.promoted_names(), project.local_names
     changed, waiting = set(select), set[tuple[str, str]]()
     while changed:
-        plan = make(changed, evaluate)
-        anew = _built_anew(plan) & set(standing)
-        reaching = _find_reaching(plan, anew & set(held))
+        plan = project.plan(select=changed, evaluate=wanted)
+        anew = _built_anew(plan) & standing
+        reaching = _find_reaching(plan, anew & set(held_back))
         stopped = {(name, below) for name, below in reaching if name in changed}
-        gone = anew - set(here) - changed
+        gone = anew - here - changed
         if stopped:
             waiting |= stopped
             changed -= {name for name, _ in stopped}
         elif gone:
             changed |= gone
         else:
-            beside = anew & set(here) - set(evaluate)
+            beside = anew & here - wanted
             if beside:
-                plan = make(changed, {*evaluate, *beside})
-            also = _evaluated(plan) - set(evaluate)
+                plan = project.plan(select=changed, evaluate=wanted | beside)
+            also = _evaluated(plan) - wanted
             return PlannedPart(plan, frozenset(also), frozenset(waiting))
     return PlannedPart(None, waiting=frozenset(waiting))
 

@@ -17,7 +17,7 @@ from etl.settings import Settings, Source
 from etl.stop import Stop
 
 if TYPE_CHECKING:
-    from etl.project.runner import Project
+    from etl.project.environment import Project
 
 
 @dataclass
@@ -59,7 +59,7 @@ class RunContext:
     @contextmanager
     def project(self) -> Iterator[Project]:
         """The SQLMesh project: parsed once in a run, but anew after an error."""
-        from etl.project.runner import Project
+        from etl.project.environment import Project
 
         if self._project is None:
             self._project = Project(

@@ -18,7 +18,7 @@ from etl.stages.idle import fingerprint_project
 from etl.warehouse import connect, connect_read_only
 
 if TYPE_CHECKING:
-    from etl.project.runner import Project
+    from etl.project.environment import Project
 
 # (schema.table, column or None for the whole table) → schema.model.column of all that it feeds.
 Downstream = Callable[[str, str | None], Iterable[str]]

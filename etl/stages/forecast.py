@@ -19,8 +19,8 @@ from etl.stages.scope import models_to_restate, wanted_models
 from etl.warehouse import connect_read_only
 
 if TYPE_CHECKING:
+    from etl.project.environment import Project
     from etl.project.partial import Part
-    from etl.project.runner import Project
 
 
 def say_plan(ctx: RunContext) -> None:
@@ -37,12 +37,13 @@ def say_plan(ctx: RunContext) -> None:
 
 def _plan_lines(settings: Settings, options: Options) -> list[str]:
     from etl.project.changes import describe_plan
+    from etl.project.selection import plan_part
 
     with copied_project(settings, options.environment) as project:
         select = wanted_models(project, options)
         wanted = select if select is not None else project.graph.names
         again = models_to_restate(project, options, wanted)
-        plan = project.plan() if select is None else project.plan_part(select).plan
+        plan = project.plan() if select is None else plan_part(project, select).plan
         return [
             *(describe_plan(plan) if plan is not None else ()),
             *(f"transform: build {m} anew{_interval(options)}" for m in sorted(again)),
@@ -54,7 +55,7 @@ def copied_project(
     settings: Settings, environment: str, part: Part | None = None
 ) -> Iterator[Project]:
     """The project, or part of it, on a copy of its state: nothing in data/ is written to."""
-    from etl.project.runner import Project
+    from etl.project.environment import Project
 
     with tempfile.TemporaryDirectory(prefix="etl-plan-") as folder:
         # The state, and what a process that was killed has left beside it (`.wal`).

@@ -23,7 +23,7 @@ from etl.versions import versions
 from etl.warehouse import quoted
 
 if TYPE_CHECKING:
-    from etl.project.runner import Project
+    from etl.project.environment import Project
 
 # What a query may read beside tables; nobody tells when it changes.
 FILES = re.compile(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from etl.records import Options
 
 if TYPE_CHECKING:
-    from etl.project.runner import Project
+    from etl.project.environment import Project
 
 
 def wanted_models(project: Project, options: Options) -> set[str] | None:

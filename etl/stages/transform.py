@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ from etl.stages.tables import ensure_raw_tables
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
-    from etl.project.runner import Project
+    from etl.project.environment import Project
 
 
 def transform(ctx: RunContext) -> None:
@@ -93,6 +93,9 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     Raises:
         ApprovalError, TransformError: nothing could be transformed.
     """
+    from etl.project.proposal import propose
+    from etl.project.runner import evaluate
+
     settings, environment = project.settings, project.environment
     with connect(settings.warehouse) as connection:
         packages = fingerprint_packages(connection)
@@ -103,7 +106,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     held = project.graph.below_sources(run.failed_sources)
     partly = select is not None or bool(held)
     wanted = (select if select is not None else project.graph.names) - held
-    proposal = project.propose(approve, wanted if partly else None, held)
+    proposal = propose(project, approve, wanted if partly else None, held)
     if proposal.refusal is not None:
         # The graph is now the environment's: what stands there goes on.
         select = wanted_models(project, options)
@@ -115,7 +118,8 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
     # Killed in between, what was in doubt stays in doubt.
     _mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
-    outcome = project.transform(
+    outcome = evaluate(
+        project,
         proposal.plan,
         wanted,
         held_back=held,
@@ -123,7 +127,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         start=options.start,
         end=options.end,
     )
-    _warn_of_waiting(project, run)
+    _warn_of_waiting(run, proposal.waiting | outcome.waiting)
     run.models += outcome.models
     run.audits += outcome.audits
     failures = list(outcome.failures)
@@ -150,10 +154,10 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     return failures
 
 
-def _warn_of_waiting(project: Project, run: Run) -> None:
+def _warn_of_waiting(run: Run, waiting: Collection[tuple[str, str]]) -> None:
     """Changes that were left out, because what they would build anew is held back."""
-    for model in sorted({changed for changed, _ in project.waiting}):
-        below = ", ".join(sorted(name for changed, name in project.waiting if changed == model))
+    for model in sorted({changed for changed, _ in waiting}):
+        below = ", ".join(sorted(name for changed, name in waiting if changed == model))
         told = f"{model} keeps its earlier version: its change builds {below} anew"
         logger.bind(model=model).warning(told)
         if told not in run.warnings:  # the stage may be tried again

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from etl.errors import ExitCode
-from etl.project.selection import PlannedPart
+from etl.project.selection import PlannedPart, plan_part
 from etl.stages.forecast import copied_project
 from tests.integration.projects import Shop
 
@@ -24,7 +24,7 @@ def plan(shop: Shop, *select: str, held: str = "", environment: str = "prod") ->
     """What a run would plan for these models; nothing is changed."""
     with copied_project(shop.settings, environment) as project:
         wanted = project.graph.with_upstream(project.select(select)) - {held}
-        return project.plan_part(wanted, {held} if held else ())
+        return plan_part(project, wanted, {held} if held else ())
 
 
 def triple_orders(shop: Shop) -> None:

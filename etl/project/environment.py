@@ -1,0 +1,173 @@
+"""The SQLMesh project of a job beside one environment: what stands there, the plan in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+
+from sqlglot.errors import SqlglotError
+from sqlmesh.core.environment import Environment
+from sqlmesh.core.plan import Plan
+from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.utils.errors import SQLMeshError
+
+from etl.errors import ConfigError
+from etl.project.engine import ProjectContext, classify, open_context
+from etl.project.graph import Graph
+from etl.project.listener import Listener, bare_name
+from etl.project.partial import Part, note_built, open_part
+from etl.settings import Settings
+
+
+class Project:
+    """The SQLMesh project of one job, for one environment.
+
+    `graph` are the models that this run works on: the project's, or, when the policy holds the
+    project's changes back, those of the environment as it stands. `also` are models beside the
+    selected ones that this run evaluates, because a change of those builds them anew.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        environment: str = "prod",
+        on_model: Callable[[str], None] = lambda name: None,
+        part: Part | None = None,
+    ) -> None:
+        self.settings = settings
+        self.environment = environment
+        self.context: ProjectContext
+        if part is None or (context := open_part(settings, environment, part)) is None:
+            context = open_context(settings, on_model)
+        self.context = context
+        self.graph = Graph(self.context.models.values())
+        self.local_names = self.graph.names
+        self.also: frozenset[str] = frozenset()
+
+    @property
+    def listener(self) -> Listener:
+        """What SQLMesh has told so far."""
+        return self.context.listener
+
+    def close(self) -> None:
+        """Free the warehouse and the state."""
+        self.context.close()
+
+    def select(self, selectors: Collection[str]) -> set[str]:
+        """Names of the models that SQLMesh's selector language picks.
+
+        Raises:
+            ConfigError: a selector picks nothing.
+        """
+        selector = self.context._new_selector()
+        picked: set[str] = set()
+        for text in selectors:
+            try:
+                found = {bare_name(f) for f in selector.expand_model_selections([text])}
+            # SQLMesh passes on what git says of `git:BRANCH` as a RuntimeError.
+            except (SqlglotError, SQLMeshError, RuntimeError) as e:
+                raise ConfigError(
+                    f"--select {text}: is no selector: {e}",
+                    hint="a model's name, with + before or after it, tag:NAME or git:BRANCH",
+                ) from e
+            if not found & self.local_names:
+                raise ConfigError(
+                    f"--select {text}: picks no model",
+                    hint=f"models: {', '.join(sorted(self.local_names))}",
+                )
+            picked |= found & self.graph.names
+        return picked
+
+    def _environment(self) -> Environment | None:
+        return self.context.state_reader.get_environment(self.environment)
+
+    def built(self) -> dict[str, Snapshot] | None:
+        """The environment's snapshots by name; None when it was never built."""
+        environment = self._environment()
+        if environment is None:
+            return None
+        found = self.context.state_reader.get_snapshots(environment.snapshots)
+        return {s.name: s for s in found.values()}
+
+    def built_names(self) -> set[str]:
+        """Models that the environment was built from."""
+        return {bare_name(name) for name, s in (self.built() or {}).items() if s.is_model}
+
+    def promoted_names(self) -> set[str]:
+        """Models that have a view in the environment."""
+        environment = self._environment()
+        return {bare_name(s.name) for s in environment.promoted_snapshots} if environment else set()
+
+    def plan_id(self) -> str:
+        """What identifies the last plan that was applied; empty when there was none."""
+        environment = self._environment()
+        return environment.plan_id if environment is not None else ""
+
+    def differs(self) -> bool:
+        """True when the project is not what the environment was built from."""
+        environment = self._environment()
+        if environment is None or not environment.finalized_ts or environment.expiration_ts:
+            return True
+        built = {s.name: s.fingerprint for s in environment.snapshots}
+        here = {name: s.fingerprint for name, s in self.context.snapshots.items()}
+        return built != here
+
+    def note_built(self) -> None:
+        """Note that the environment was built from the files that were read."""
+        built = {n: m._path for n, m in self.context.models.items() if not m.kind.is_external}
+        places = {name: path for name, path in built.items() if path is not None}
+        note_built(self.settings, self.environment, self.plan_id(), places)
+
+    def due_at(self) -> datetime:
+        """When the cron of some model asks for an evaluation although no data came."""
+        now = datetime.now(UTC)
+        models = (self.graph.model(name) for name in self.graph.names)
+        return min((m.cron_next(now) for m in models if m is not None), default=now)
+
+    def fall_back(self) -> bool:
+        """Work on the environment's models in place of the project's; False when it has none."""
+        built = self.built()
+        if built is None:
+            return False
+        self.graph = Graph(s.model for s in built.values() if s.is_model)
+        return True
+
+    def plan(
+        self,
+        *,
+        select: Collection[str] | None = None,
+        evaluate: Collection[str] | None = None,
+        restate: Collection[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+    ) -> Plan:
+        """The plan that brings the environment up to the project and to now.
+
+        Args:
+            select: only the changes of these; None: all.
+            evaluate: bring only these, and what they read, up to now; default: the selected ones.
+            restate: no changes; build these anew, from `start` to `end`.
+
+        Raises:
+            TransformError: the project cannot be planned.
+        """
+        try:
+            plan: Plan = self.context.plan_builder(
+                self.environment,
+                select_models=sorted(select) if select is not None and restate is None else None,
+                backfill_models=sorted(evaluate) if evaluate is not None else None,
+                restate_models=sorted(restate) if restate is not None else None,
+                start=start,
+                end=end,
+                # SQLMesh's own default is floored to the minute: a package committed a second
+                # ago would not be part of the plan.
+                execution_time=datetime.now(UTC),
+                skip_tests=True,
+                skip_linter=True,
+                include_unmodified=True,
+                run=restate is None,
+                ignore_cron=True if restate is None else None,
+            ).build()
+            return plan
+        except Exception as e:
+            raise classify(e, "the plan cannot be made") from e
