@@ -209,52 +209,8 @@ LEFT JOIN blocks AS earlier
 WHERE
   lines.is_changed;
 
-@IF(
-  @runtime_stage = 'evaluating',
-  DELETE FROM @this_model
-  WHERE
-    (ticker, trade_date) IN (
-      WITH differing AS (
-        SELECT
-          ticker
-        FROM (
-          SELECT
-            ticker,
-            trade_date
-          FROM @this_model
-          UNION ALL
-          SELECT
-            ticker,
-            trade_date
-          FROM staging.int_markets__smoothed
-          WHERE
-            day_number >= 26
-        )
-        GROUP BY
-          ticker
-        HAVING
-          BIT_XOR(HASH(trade_date)) <> 0
-      )
-      SELECT
-        ticker,
-        trade_date
-      FROM @this_model
-      WHERE
-        ticker IN (
-          SELECT
-            ticker
-          FROM differing
-        )
-      EXCEPT
-      SELECT
-        ticker,
-        trade_date
-      FROM staging.int_markets__smoothed
-      WHERE
-        ticker IN (
-          SELECT
-            ticker
-          FROM differing
-        ) AND day_number >= 26
-    )
+@delete_gone_days(
+  source := staging.int_markets__smoothed,
+  day := trade_date,
+  criteria := day_number >= 26
 )
