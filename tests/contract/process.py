@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from etl.demo import Fault, Replay
-from tests.processes import ROOT, Process, without_settings
+from tests.processes import Process, without_settings
+from tests.shipped_project import copy_project
 
 DAY = date(2026, 1, 1)
 
@@ -101,14 +100,12 @@ class Finished:
 class Models(Enum):
     """How much of the shipped project a job holds: each process loads and builds all that is there.
 
-    The values are the patterns of the files that are left out. The models' own tests are always:
-    SQLMesh would read them in each process, and runs them in none.
+    The values are the patterns of the files that are left out.
     """
 
-    WHOLE = ("tests",)
-    BLUESKY = (*WHOLE, "*shop*", "*revenue*", "*markets*", "*stock*")
+    WHOLE = ()
+    BLUESKY = ("*shop*", "*revenue*", "*markets*", "*stock*")
     SHOP = (
-        *WHOLE,
         "*bluesky*",
         "follow*.sql",
         "mutuals*.sql",
@@ -125,20 +122,6 @@ def new_job(
     folder: Path, *faults: Fault, token: str | None = None, models: Models = Models.BLUESKY
 ) -> Iterator[Job]:
     """A job with the shipped configuration and models, against the replay of 2026-01-01."""
-    for part in ("config", "sqlmesh"):
-        shutil.copytree(
-            ROOT / part,
-            folder / part,
-            ignore=shutil.ignore_patterns(".cache", "__pycache__", "logs", *models.value),
-        )
-    if models is Models.MUTUALS:
-        _leave_loads(folder / "config" / "etl.yaml", "mutuals")
+    copy_project(folder, *models.value)
     with Replay(date=DAY, faults=faults, token=token) as replay:
         yield Job(folder, replay, {"ETL_DEMO": "true", "ETL_DEMO_DATE": DAY.isoformat()})
-
-
-def _leave_loads(config: Path, mart: str) -> None:
-    """Take out the loads of all other marts."""
-    lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
-    load = re.compile(rf"  - {{model: marts\.(?!{mart},)")
-    config.write_text("".join(x for x in lines if not load.match(x)), encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import time
@@ -22,6 +21,7 @@ from etl.libraries import prepare_libraries
 from etl.records import Options, RunRecord
 from etl.settings import Settings
 from tests.processes import ROOT, run_etl, without_settings
+from tests.shipped_project import copy_project
 
 prepare_libraries()
 
@@ -295,21 +295,12 @@ def _physical(warehouse: Path, model: str, environment: str = "prod") -> str:
 class Bluesky:
     """A copy of the project that ships, with the replay as its API, two actors.
 
-    Without the models and loads whose files match `left_out`: each run loads all that are there.
+    Without the models whose files match `left_out`, and their loads.
     """
 
     def __init__(self, folder: Path, replay: Replay, *left_out: str) -> None:
         self.folder, self.replay = folder, replay
-        for name in ("config", "sqlmesh"):
-            shutil.copytree(
-                ROOT / name, folder / name,
-                ignore=shutil.ignore_patterns("__pycache__", ".cache", "logs", "tests", *left_out),
-            )  # fmt: skip
-        config = folder / "config" / "demo.yaml"
-        kept = {path.stem for path in (folder / "sqlmesh" / "models").rglob("*.sql")}
-        lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
-        loads = ((re.match(r"  - \{model: marts\.(\w+),", line), line) for line in lines)
-        config.write_text("".join(t for m, t in loads if not m or m[1] in kept), encoding="utf-8")
+        copy_project(folder, *left_out)
 
     def run(self, day: date, **options: Any) -> RunRecord:
         """A run whose snapshot is of this day."""
