@@ -18,7 +18,8 @@ from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
 from etl.settings import Source
 from etl.sources.http import ApiSession
-from etl.sources.monitor import GuardedPaginator, Monitor
+from etl.sources.monitor import Monitor
+from etl.sources.paginator import GuardedPaginator
 
 
 def rest_config(

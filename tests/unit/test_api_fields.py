@@ -23,7 +23,7 @@ from etl.api_fields import (
     save_fields,
 )
 from etl.settings import Settings
-from etl.sources.monitor import find_base
+from etl.sources.paginator import find_base
 
 NAMING = Schema("x").naming
 

@@ -1,0 +1,143 @@
+"""A guard around any paginator of dlt's: no endless chain, no repeated page, no missing field."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from dlt.common import jsonpath
+from dlt.sources.helpers.rest_client.detector import find_response_page_data
+from dlt.sources.helpers.rest_client.paginators import BasePaginator
+from requests import Request, Response
+
+from etl.errors import ExtractError
+from etl.raw.places import Place, mark_place
+from etl.secrets import safe_url
+from etl.sources.monitor import Monitor
+
+
+class GuardedPaginator(BasePaginator):
+    """Any paginator of dlt's, watched: what it brings is counted, a broken chain is an error.
+
+    dlt copies the paginator for each chain, so its state belongs to one cursor chain.
+    """
+
+    def __init__(
+        self,
+        inner: BasePaginator | None,
+        monitor: Monitor,
+        resource: str,
+        selector: jsonpath.TJsonPath | None,
+        detect: Callable[[Response], BasePaginator],
+    ) -> None:
+        super().__init__()
+        self._inner = inner
+        self._monitor = monitor
+        self._resource = resource
+        self._selector = jsonpath.compile_path(selector) if selector else None
+        self._detect = detect
+        self._seen: set[str] = set()
+        self._chain_pages = 0
+        self._empty = 0
+        self._url = ""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> GuardedPaginator:
+        return GuardedPaginator(
+            copy.deepcopy(self._inner), self._monitor, self._resource, self._selector, self._detect
+        )
+
+    @property
+    def has_next_page(self) -> bool:
+        """As the watched paginator says."""
+        return self._inner is None or self._inner.has_next_page
+
+    def init_request(self, request: Request) -> None:
+        """First request of a chain."""
+        self._monitor.check_stop()
+        if self._inner is not None:
+            self._inner.init_request(request)
+        self._seen = {_fingerprint(request)}
+        self._mark(request)
+
+    def update_state(self, response: Response, data: list[Any] | None = None) -> None:
+        """Look at a page, then let the watched paginator decide.
+
+        Raises:
+            ExtractError: the page has no such field, or there are too many or too many empty ones.
+        """
+        self._monitor.check_stop()
+        self._url = safe_url(response.url)
+        rows = len(data or [])
+        self._chain_pages += 1
+        number = self._monitor.count_page(
+            self._resource, rows, chain=self._chain_pages, url=self._url
+        )
+        if rows and self._resource not in self._monitor.bases:
+            self._monitor.bases[self._resource] = find_base(response.json(), self._selector)
+        if rows == 0 and self._selector is not None:
+            found = self._selector.find(response.json())
+            if not found or found[0].value is None:
+                raise self._broken(number, f"the page has no field `{self._selector}`")
+        if self._inner is None:
+            self._inner = self._detect(response)
+        self._inner.update_state(response, data)
+        guards = self._monitor.settings.guards
+        self._empty = self._empty + 1 if rows == 0 else 0
+        if self.has_next_page:
+            if self._chain_pages >= guards.max_pages:
+                raise self._broken(number, f"more than {guards.max_pages} pages (guards.max_pages)")
+            if self._empty >= guards.max_empty_pages:
+                raise self._broken(number, f"{self._empty} empty pages in a row")
+
+    def update_request(self, request: Request) -> None:
+        """Next request of the chain.
+
+        Raises:
+            ExtractError: it is one that this chain has already made (a cursor that repeats).
+        """
+        if self._inner is not None:
+            self._inner.update_request(request)
+        if not self.has_next_page:
+            return
+        fingerprint = _fingerprint(request)
+        if fingerprint in self._seen:
+            raise self._broken(
+                self._monitor.pages[self._resource],
+                "the cursor repeats: its next page is one that was read before",
+            )
+        self._seen.add(fingerprint)
+        self._mark(request)
+
+    def _mark(self, request: Request) -> None:
+        mark_place(request, Place(self._resource, self._monitor.pages[self._resource] + 1))
+
+    def _broken(self, page: int, what: str) -> ExtractError:
+        subject = f"{self._monitor.source}.{self._resource}"
+        return ExtractError(
+            f"{subject}, page {page}: {what} ({self._url})",
+            subject=subject,
+            hint="the API or the pagination settings changed: compare the URL's answer with them",
+        )
+
+
+def find_base(answer: Any, selector: Any) -> str:
+    """The JSON path of a row in an answer that has some, as dlt looks for rows.
+
+    Without a selector dlt takes the list that looks most like rows, or the answer itself.
+    """
+    if selector is None:
+        path, rows = find_response_page_data(answer)
+        text = ".".join(path)
+    else:
+        found = selector.find(answer)
+        rows = found[0].value if len(found) == 1 else None
+        text = str(selector).replace(".*", "[*]").replace(".[", "[")
+    base = text if text.startswith("$") else f"$.{text}"
+    return f"{base}[*]" if isinstance(rows, list) else base
+
+
+def _fingerprint(request: Request) -> str:
+    """What makes two requests of a chain the same: address, parameters, body."""
+    return repr((request.url, sorted((request.params or {}).items(), key=str), request.json,
+                 request.data))  # fmt: skip
