@@ -208,7 +208,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
     prepare_libraries()
     from etl.generate.generation import generate, refuse_changes
-    from etl.runs import hold_lock
+    from etl.lock import hold_lock
 
     # The libraries stay: the collector need not walk through them again for every few models.
     gc.freeze()

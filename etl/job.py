@@ -11,18 +11,11 @@ from urllib.parse import urlsplit
 from loguru import logger
 
 from etl.errors import ConfigError, EtlError, ExitCode, Stopped
+from etl.lock import hold_lock
 from etl.logs import is_readable, start_logs
 from etl.progress import Progress
 from etl.records import Options, RunRecord
-from etl.runs import (
-    Run,
-    drop_old_runs,
-    extracted_sources,
-    hold_lock,
-    open_run,
-    reopen_run,
-    utc_now,
-)
+from etl.runs import Run, drop_old_runs, extracted_sources, open_run, reopen_run, utc_now
 from etl.secrets import redactor
 from etl.settings import Settings, Source
 from etl.stages.context import RunContext

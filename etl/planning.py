@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from etl.errors import StageError
+from etl.lock import hold_lock
 from etl.records import Options, SchemaChange
-from etl.runs import Run, hold_lock, utc_now
+from etl.runs import Run, utc_now
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project

@@ -1,24 +1,20 @@
-"""Runs on disk: the record while it grows, the job's one lock, and the runs of the past."""
+"""Runs on disk: the record while it grows, and the runs of the past."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import shutil
-import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from etl.errors import ConfigError, EtlError, ExitCode, LockedError, ResourcesError, most_severe
+from etl.errors import ConfigError, EtlError, ExitCode, ResourcesError, most_severe
 from etl.records import (
     AuditRun,
     Failure,
@@ -245,82 +241,3 @@ def drop_old_runs(settings: Settings) -> None:
     folders = sorted(p for p in settings.runs.glob("*T*Z-*") if p.is_dir())
     for folder in folders[: -settings.log.retention]:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]]:
-    """The job's one lock, held for the whole run. The kernel frees it when its holder dies.
-
-    Yields a function that notes which run holds it, for those who find it held.
-
-    Raises:
-        LockedError: another run holds it after `wait` seconds; says who, since when.
-        ResourcesError: the lock file cannot be written.
-    """
-    import filelock
-
-    path = settings.data / "etl.lock"
-    holder = settings.data / "etl.lock.json"
-    try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, timeout=wait)
-        lock.acquire(poll_interval=0.1)
-    except filelock.Timeout:
-        who = lock_holder(settings)
-        text = (
-            f"run {who.get('run_id') or '?'} (pid {who.get('pid')} on {who.get('host')}) holds it "
-            f"since {who.get('since')}"
-            if who
-            else "its holder has not written its name yet"
-        )
-        raise LockedError(
-            f"another run holds the lock of job `{settings.job}`: {text}",
-            subject=str(path),
-            hint="wait for it, or let this one wait with --wait-lock SECONDS",
-        ) from None
-    except OSError as e:
-        raise ResourcesError(f"cannot lock {path}: {e.strerror}") from e
-    me: dict[str, Any] = {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "since": utc_now().isoformat(timespec="seconds"),
-    }
-
-    def note(run_id: str) -> None:
-        write_atomically(holder, json.dumps(me | {"run_id": run_id}))
-
-    try:
-        note("")
-        yield note
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
-
-
-def lock_holder(settings: Settings) -> dict[str, Any]:
-    """Who wrote the lock's note: run_id, pid, host, since; empty when nobody did."""
-    try:
-        note = json.loads((settings.data / "etl.lock.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return note if isinstance(note, dict) else {}
-
-
-def is_locked(settings: Settings) -> bool:
-    """True while a run holds the lock, by its holder's note and whether that process lives.
-
-    The lock itself is not tried: for a moment the question would hold it, and a run that starts
-    just then would find it taken.
-    """
-    holder = lock_holder(settings)
-    if not holder:
-        return False
-    if holder.get("host") != socket.gethostname():
-        return True
-    try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, KeyError, ValueError, OverflowError):
-        return True
-    return True

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from etl.backlog import changed_at, last_commit, pending_packages, quarantined_packages
+from etl.lock import is_locked, lock_holder
 from etl.records import RunRecord
-from etl.runs import is_locked, lock_holder, past_runs
+from etl.runs import past_runs
 from etl.settings import Settings
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from etl.doctor.findings import Finding
 from etl.errors import EtlError
-from etl.runs import is_locked
+from etl.lock import is_locked
 from etl.settings import Settings
 from etl.status import read_status
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from etl.doctor.findings import Finding, ask
 from etl.errors import ExitCode, ResourcesError
-from etl.runs import is_locked, lock_holder
+from etl.lock import is_locked, lock_holder
 from etl.settings import Settings
 
 # Below this much free space a run may still go well, and the next one may not.

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from etl.configuration import load_settings
-from etl.runs import hold_lock
+from etl.lock import hold_lock
 from tests.contract.process import Job, new_job
 from tests.processes import ROOT
 

@@ -16,8 +16,8 @@ from etl.cli import main
 from etl.doctor import examine, places
 from etl.doctor.findings import Finding, as_json, as_table, verdict
 from etl.errors import ExitCode
+from etl.lock import hold_lock
 from etl.records import SchemaChange
-from etl.runs import hold_lock
 from etl.settings import Settings
 
 API = "https://api.example.test/v1/"

@@ -21,8 +21,9 @@ from etl.errors import (
     UnreachableError,
 )
 from etl.job import check_options, run_job
+from etl.lock import hold_lock
 from etl.records import LoadRun, Options, RunRecord
-from etl.runs import hold_lock, last_failed, past_runs, utc_now
+from etl.runs import last_failed, past_runs, utc_now
 from etl.settings import Metrics, Notify, Retry, Settings, Source
 from etl.stages import sequence
 from etl.stages.context import RunContext

@@ -11,19 +11,9 @@ import pytest
 from pydantic import SecretStr
 
 from etl.errors import AuthError, ConfigError, DataQualityError, LockedError
+from etl.lock import hold_lock, is_locked, lock_holder
 from etl.records import LoadRun, Options, SourceRun, Stage
-from etl.runs import (
-    Run,
-    drop_old_runs,
-    hold_lock,
-    is_locked,
-    last_failed,
-    lock_holder,
-    new_run_id,
-    open_run,
-    past_runs,
-    reopen_run,
-)
+from etl.runs import Run, drop_old_runs, last_failed, new_run_id, open_run, past_runs, reopen_run
 from etl.secrets import redactor
 from etl.settings import Log, Settings
 
@@ -128,7 +118,7 @@ def test_the_lock_is_held_once_and_names_its_holder(settings: Settings) -> None:
 def test_the_lock_of_a_killed_holder_is_free(settings: Settings) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; from etl.settings import Settings;"
-        "from etl.runs import hold_lock; s = Settings(project=Path(sys.argv[1]));"
+        "from etl.lock import hold_lock; s = Settings(project=Path(sys.argv[1]));"
         "hold_lock(s, 0).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(settings.project)], check=False)
