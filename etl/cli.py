@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from etl.errors import ConfigError, EtlError, ExitCode, Stopped, classify_os_error
+from etl.exits import leave, leave_record, redact, say, say_config_error
 from etl.options import STAGES, parse
 
 if TYPE_CHECKING:
     from etl.records import Options, RunRecord
     from etl.settings import Settings
-
-# Not a setting: what is told there is often that the settings are wrong.
-TERMINATION_LOG = "ETL_TERMINATION_LOG"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,35 +26,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             arguments = parse(argv)
         except SystemExit as e:  # argparse has said it: --help, --version, a usage error
-            return _leave(ConfigError("wrong option", hint="see the log")) if e.code else 0
+            return leave(ConfigError("wrong option", hint="see the log")) if e.code else 0
         code = COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
         return code
     except ConfigError as e:
-        _say_config_error(e)
-        return _leave(e)
+        say_config_error(e)
+        return leave(e)
     except EtlError as e:
-        _say(f"etl: {e.code.name} ({int(e.code)}): {e}" + (f"\n     → {e.hint}" if e.hint else ""))
-        return _leave(e)
+        say(f"etl: {e.code.name} ({int(e.code)}): {e}" + (f"\n     → {e.hint}" if e.hint else ""))
+        return leave(e)
     except Stopped as e:  # there is no run: it waited for the lock, or was a plan
-        return _leave(EtlError(e.code.meaning), e.code)
+        return leave(EtlError(e.code.meaning), e.code)
     except KeyboardInterrupt:
-        return _leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
+        return leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
     except BrokenPipeError:
         _drop_output()
         return int(ExitCode.OK)
     except Exception as e:
         known = classify_os_error(e)
         if known is not None:
-            _say(f"etl: {known.code.name} ({int(known.code)}): {known}\n     → {known.hint}")
-            return _leave(known)
+            say(f"etl: {known.code.name} ({int(known.code)}): {known}\n     → {known.hint}")
+            return leave(known)
         if os.environ.get("ETL_DEBUG"):
             raise
-        _say(
+        say(
             f"etl: UNEXPECTED (1): {type(e).__name__}: {e}\n     → a bug: please report it; "
             "ETL_DEBUG=1 shows where it happened"
         )
-        return _leave(EtlError(f"{type(e).__name__}: {e}", hint="a bug: please report it"))
+        return leave(EtlError(f"{type(e).__name__}: {e}", hint="a bug: please report it"))
 
 
 def _accept_any_encoding() -> None:
@@ -69,57 +67,6 @@ def _accept_any_encoding() -> None:
 def _drop_output() -> None:
     """The reader of our output left (`etl status | head`): nobody is there to be told."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(_redact(text) + "\n")
-
-
-def _leave(error: EtlError, code: ExitCode | None = None) -> int:
-    """The error's code, and its description where ETL_TERMINATION_LOG asks for one."""
-    path = os.environ.get(TERMINATION_LOG)
-    error.code = code or error.code
-    if path:
-        from etl.termination import describe_error, leave_message
-
-        description = describe_error(error)
-        shown = {k: _redact(v) if isinstance(v, str) else v for k, v in description.items()}
-        _say_unwritten(path, leave_message(Path(path), shown))
-    return int(error.code)
-
-
-def _leave_record(record: RunRecord) -> None:
-    """The same for a run: called while its end is written, whatever ended it."""
-    path = os.environ.get(TERMINATION_LOG)
-    if path:
-        from etl.termination import describe_run, leave_message
-
-        description = describe_run(record)
-        if description is not None:
-            _say_unwritten(path, leave_message(Path(path), description))
-
-
-def _say_unwritten(path: str, reason: str) -> None:
-    if reason:
-        _say(f"etl: {TERMINATION_LOG}={path}: the failure is not described there: {reason}")
-
-
-def _redact(text: str) -> str:
-    """Credentials in URLs never reach the screen, whatever message carries them."""
-    if "://" not in text:
-        return text
-    from etl.secrets import redactor
-
-    return redactor()(text)
-
-
-def _say_config_error(error: ConfigError) -> None:
-    if error.problems:
-        _say(f"etl: {error}:")
-        for problem in error.problems:
-            _say(f"  {problem}")
-    else:
-        _say(f"etl: {error}" + (f"\n     → {error.hint}" if error.hint else ""))
 
 
 # -- commands ----------------------------------------------------------------------------------
@@ -165,7 +112,7 @@ def _finish(
     # Standard output is for data alone: what a source, a macro or a library prints goes elsewhere.
     with redirect_stdout(sys.stderr):
         record = run_job(
-            settings, options, wait_lock=arguments.wait_lock, resume=resume, at_end=_leave_record
+            settings, options, wait_lock=arguments.wait_lock, resume=resume, at_end=leave_record
         )
     if is_readable(settings) and not settings.log.quiet:
         sys.stderr.write(summarize(record, settings))
@@ -287,7 +234,7 @@ def _init(arguments: argparse.Namespace) -> int:
         raise ConfigError("--source: a new project begins with one source", hint="name one")
     source = arguments.source[0] if arguments.source else None
     folder = Path(arguments.directory)
-    sys.stdout.write(_redact(create_project(folder, source, arguments.base_url, os.environ)))
+    sys.stdout.write(redact(create_project(folder, source, arguments.base_url, os.environ)))
     return int(ExitCode.OK)
 
 
