@@ -1,72 +1,28 @@
-"""The command line's options: each with its variable, wrong ones told in a line."""
+"""The command line's commands and options, each option with its variable."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etl.errors import ConfigError, ExitCode
+from etl.arguments import (
+    Append,
+    Parser,
+    Version,
+    add_one_of,
+    add_switch,
+    count,
+    environment_name,
+    listed,
+    seconds,
+)
+from etl.errors import ConfigError
 
 STAGES = ("extract", "transform", "audit", "load")
 CODE_FORMATS = ("text", "markdown", "json", "kubernetes", "systemd")
-SWITCH = {
-    "1": True, "true": True, "yes": True, "y": True, "on": True,
-    "": False, "0": False, "false": False, "no": False, "n": False, "off": False,
-}  # fmt: skip
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse whose usage errors are one line and end with the code of a wrong option."""
-
-    def __init__(self, **more: Any) -> None:
-        # An abbreviation that works today is ambiguous once an option is added.
-        super().__init__(
-            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **more
-        )
-
-    def error(self, message: str) -> Any:
-        """Say what is wrong and where the options are listed."""
-        self.exit(int(ExitCode.CONFIG), f"etl: {message}\n     → {self.prog} --help\n")
-
-    def options(self) -> list[str]:
-        """Every option that the command takes."""
-        return [option for action in self._actions for option in action.option_strings]
-
-
-class _Append(argparse.Action):
-    """Collects values; the first one on the command line displaces the variable's."""
-
-    def __call__(
-        self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        before = getattr(namespace, self.dest)
-        setattr(namespace, self.dest, [*(() if before is self.default else before), values])
-
-
-class _Choose(argparse.Action):
-    """Turns a switch on, and off what a variable turned on of those that exclude it."""
-
-    def __call__(self, parser: Any, namespace: argparse.Namespace, *_: Any) -> None:
-        for name in self.const:
-            setattr(namespace, name, name == self.dest)
-
-
-class _Version(argparse.Action):
-    """--version; the installed metadata is read when it is asked for."""
-
-    def __call__(self, parser: Any, *_: Any) -> None:
-        from importlib import metadata
-
-        try:
-            text = f"etl {metadata.version('etl-job')}"
-        except metadata.PackageNotFoundError:
-            text = "etl, not installed"
-        sys.stdout.write(text + "\n")
-        parser.exit()
 
 
 def parse(argv: Sequence[str] | None, env: Mapping[str, str] | None = None) -> argparse.Namespace:
@@ -78,22 +34,22 @@ def parse(argv: Sequence[str] | None, env: Mapping[str, str] | None = None) -> a
     """
     arguments, unknown = _parser(os.environ if env is None else env).parse_known_args(argv)
     if unknown:
-        parser: _Parser = arguments.parser
+        parser: Parser = arguments.parser
         near = difflib.get_close_matches(unknown[0].partition("=")[0], parser.options(), 1)
         hint = f", did you mean {near[0]}?" if near else ""
         parser.error(f"no such option or argument: {' '.join(unknown)}{hint}")
     return arguments
 
 
-def _parser(env: Mapping[str, str]) -> _Parser:
-    parser = _Parser(
+def _parser(env: Mapping[str, str]) -> Parser:
+    parser = Parser(
         prog="etl",
         description="A batch job that a scheduler can trust: extract, transform, audit, load.",
         epilog="Every option can be set by a variable: --wait-lock by ETL_WAIT_LOCK. "
         "Exit codes: etl exit-codes.",
     )
     parser.add_argument(
-        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
+        "--version", action=Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -110,19 +66,19 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         "  etl run --json --wait-lock 600            for a scheduler\n",
     )  # fmt: skip
     run.add_argument(
-        "--stage", action=_Append, choices=STAGES, default=_stages(env),
+        "--stage", action=Append, choices=STAGES, default=_stages(env),
         help="only this stage; repeat for more (always run in pipeline order)",
     )  # fmt: skip
     run.add_argument(
-        "--source", action=_Append, metavar="NAME", default=_listed(env, "ETL_SOURCE"),
+        "--source", action=Append, metavar="NAME", default=listed(env, "ETL_SOURCE"),
         help="only this source and what depends on it; repeat for more",
     )  # fmt: skip
     run.add_argument(
-        "--select", action=_Append, metavar="SELECTOR", default=_listed(env, "ETL_SELECT"),
+        "--select", action=Append, metavar="SELECTOR", default=listed(env, "ETL_SELECT"),
         help="only these models and what they read, in SQLMesh's selector language (+model, tag:x)",
     )  # fmt: skip
     _environment(run, env)
-    _flag(
+    add_switch(
         run, env, "--full-refresh",
         "extract everything anew in place of what is in raw, and build the models anew",
     )  # fmt: skip
@@ -133,16 +89,16 @@ def _parser(env: Mapping[str, str]) -> _Parser:
     run.add_argument(
         "--end", metavar="DATE", default=env.get("ETL_END") or None, help="… up to this day"
     )
-    _flag(run, env, "--dry-run", "say what each stage would do; change nothing")
+    add_switch(run, env, "--dry-run", "say what each stage would do; change nothing")
     _wait_lock(run, env)
-    _flag(run, env, "--json", "print the run record on standard output")
+    add_switch(run, env, "--json", "print the run record on standard output")
 
     retry = _command(
         commands, "retry", env, "the last failed run again, from the stage that failed",
         "It keeps the run's id and options. After code 0 there is nothing to retry: code 2.",
     )  # fmt: skip
     _wait_lock(retry, env)
-    _flag(retry, env, "--json", "print the run record on standard output")
+    add_switch(retry, env, "--json", "print the run record on standard output")
 
     plan = _command(
         commands, "plan", env, "what a run would change in the models",
@@ -150,10 +106,10 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         "  etl plan           show the changes that transform.approve lets through or holds back\n"
         "  etl plan --apply   approve them all\n",
     )  # fmt: skip
-    _flag(plan, env, "--apply", "approve and apply what the policy holds back")
+    add_switch(plan, env, "--apply", "approve and apply what the policy holds back")
     _environment(plan, env)
     _wait_lock(plan, env)
-    _flag(plan, env, "--json", "print the changes as JSON")
+    add_switch(plan, env, "--json", "print the changes as JSON")
 
     generate = _command(
         commands, "generate", env, "SQL models from the schemas that dlt recorded",
@@ -164,7 +120,7 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         "  etl generate --check           write nothing; 11 when something would change\n",
     )  # fmt: skip
     generate.add_argument(
-        "--source", action=_Append, metavar="NAME", default=_listed(env, "ETL_SOURCE"),
+        "--source", action=Append, metavar="NAME", default=listed(env, "ETL_SOURCE"),
         help="only this source; repeat for more",
     )  # fmt: skip
     generate.add_argument(
@@ -172,12 +128,12 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         help="only the models of this raw table",
     )  # fmt: skip
     generate.add_argument(
-        "--fact", action=_Append, metavar="TABLE", default=_listed(env, "ETL_FACT"),
+        "--fact", action=Append, metavar="TABLE", default=listed(env, "ETL_FACT"),
         help="also a fact table on this raw table; repeat for more",
     )  # fmt: skip
-    _flag(generate, env, "--check", "write nothing; end with 11 when something would change")
+    add_switch(generate, env, "--check", "write nothing; end with 11 when something would change")
     _wait_lock(generate, env)
-    _flag(generate, env, "--json", "print the files as JSON")
+    add_switch(generate, env, "--json", "print the files as JSON")
 
     lineage = _command(
         commands, "lineage", env, "where columns come from, and what they feed",
@@ -191,11 +147,11 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         "It reads the models alone, so it can be asked while a run lasts.",
     )  # fmt: skip
     lineage.add_argument("name", metavar="MODEL[.column]", help="a model or a raw table")
-    _one_of(lineage, env, {
+    add_one_of(lineage, env, {
         "--upstream": "what it is made of (the default for models)",
         "--downstream": "what it feeds (the default for raw tables)",
     })  # fmt: skip
-    _one_of(lineage, env, {
+    add_one_of(lineage, env, {
         "--json": "print the graph as JSON",
         "--dot": "print the graph for Graphviz",
         "--html": "print the graph as one page that needs no network",
@@ -206,17 +162,17 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         "It reads files only, so it can be asked while a run lasts.",
     )  # fmt: skip
     status.add_argument(
-        "--runs", type=_count, default=env.get("ETL_RUNS") or "10", metavar="N",
+        "--runs", type=count, default=env.get("ETL_RUNS") or "10", metavar="N",
         help="how many runs to list (default: 10)",
     )  # fmt: skip
-    _flag(status, env, "--json", "print the status as JSON")
+    add_switch(status, env, "--json", "print the status as JSON")
 
     doctor = _command(
         commands, "doctor", env, "can this job run here?",
         "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
         "code is the one that a run would end with: 0 when all is well.",
     )  # fmt: skip
-    _flag(doctor, env, "--json", "print the findings as JSON")
+    add_switch(doctor, env, "--json", "print the findings as JSON")
 
     _add_init(commands, env)
 
@@ -226,11 +182,11 @@ def _parser(env: Mapping[str, str]) -> _Parser:
         parts, "show", env, "the merged settings, secrets masked",
         "The output is a valid config/etl.yaml, but for the masked secrets.",
     )  # fmt: skip
-    _flag(show, env, "--all", "with every default")
-    _flag(show, env, "--json", "print as JSON")
+    add_switch(show, env, "--all", "with every default")
+    add_switch(show, env, "--json", "print as JSON")
     schema = _subparser(parts, "schema", "the JSON Schema of config/*.yaml, for editors")
     schema.set_defaults(command="config schema")
-    _flag(schema, env, "--markdown", "a table of all settings instead")
+    add_switch(schema, env, "--markdown", "a table of all settings instead")
 
     codes = _subparser(commands, "exit-codes", "what each exit code means")
     codes.add_argument(
@@ -253,17 +209,17 @@ def _add_init(commands: Any, env: Mapping[str, str]) -> None:
     init.set_defaults(command="init")
     init.add_argument("directory", metavar="DIR", help="its folder: a new one, or an empty one")
     init.add_argument(
-        "--source", action=_Append, metavar="NAME", default=_listed(env, "ETL_SOURCE"),
+        "--source", action=Append, metavar="NAME", default=listed(env, "ETL_SOURCE"),
         help="the name of its source (default: from the host of the URL)",
     )  # fmt: skip
     init.add_argument(
-        "--base-url", action=_Append, metavar="URL", default=env.get("ETL_BASE_URL", "").split(),
+        "--base-url", action=Append, metavar="URL", default=env.get("ETL_BASE_URL", "").split(),
         help="a URL of a JSON API to propose a source from; repeat for more of the same API",
     )  # fmt: skip
 
 
-def _subparser(commands: Any, name: str, text: str, epilog: str = "") -> _Parser:
-    parser: _Parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
+def _subparser(commands: Any, name: str, text: str, epilog: str = "") -> Parser:
+    parser: Parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
     parser.set_defaults(parser=parser)
     return parser
 
@@ -274,7 +230,7 @@ def _command(
     env: Mapping[str, str],
     text: str,
     epilog: str,
-) -> _Parser:
+) -> Parser:
     parser = _subparser(commands, name, text, epilog)
     parser.set_defaults(command=parser.prog.removeprefix("etl "))
     parser.add_argument(
@@ -288,72 +244,19 @@ def _command(
     return parser
 
 
-def _environment(parser: _Parser, env: Mapping[str, str]) -> None:
+def _environment(parser: Parser, env: Mapping[str, str]) -> None:
     parser.add_argument(
-        "--environment", metavar="NAME", type=_environment_name,
+        "--environment", metavar="NAME", type=environment_name,
         default=env.get("ETL_ENVIRONMENT") or "prod",
         help="SQLMesh environment; only prod is published to targets",
     )  # fmt: skip
 
 
-def _environment_name(text: str) -> str:
-    if not text.replace("_", "").isalnum() or not text.isascii() or text != text.lower():
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no name: lower-case letters, digits and _ only"
-        )
-    return text
-
-
-def _wait_lock(parser: _Parser, env: Mapping[str, str]) -> None:
+def _wait_lock(parser: Parser, env: Mapping[str, str]) -> None:
     parser.add_argument(
-        "--wait-lock", type=_seconds, metavar="SECONDS", default=env.get("ETL_WAIT_LOCK") or "0",
+        "--wait-lock", type=seconds, metavar="SECONDS", default=env.get("ETL_WAIT_LOCK") or "0",
         help="wait so long for another run to end, instead of leaving at once with 8",
     )  # fmt: skip
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 0 < len(text) < 10:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of runs")
-    return int(text)
-
-
-def _flag(parser: _Parser, env: Mapping[str, str], option: str, text: str) -> None:
-    parser.add_argument(option, action="store_true", default=_switch(env, option), help=text)
-
-
-def _one_of(parser: _Parser, env: Mapping[str, str], options: Mapping[str, str]) -> None:
-    """Switches of which one at most is on."""
-    group = parser.add_mutually_exclusive_group()
-    names = tuple(option.strip("-") for option in options)
-    on = [option for option in options if _switch(env, option)]
-    if len(on) > 1:
-        raise ConfigError(f"{' and '.join(_variable(o) for o in on)}: only one can be on")
-    for option, text in options.items():
-        group.add_argument(
-            option, action=_Choose, nargs=0, const=names, default=option in on, help=text
-        )
-
-
-def _variable(option: str) -> str:
-    return "ETL_" + option.strip("-").replace("-", "_").upper()
-
-
-def _switch(env: Mapping[str, str], option: str) -> bool:
-    value = env.get(_variable(option), "")
-    if value.strip().lower() not in SWITCH:
-        # Taken for "no", a mistyped ETL_DRY_RUN would start a real run.
-        raise ConfigError(f"{_variable(option)}={value}: is no switch", hint="write true or false")
-    return SWITCH[value.strip().lower()]
 
 
 def _format(env: Mapping[str, str]) -> str:
@@ -363,12 +266,8 @@ def _format(env: Mapping[str, str]) -> str:
     return text
 
 
-def _listed(env: Mapping[str, str], name: str) -> list[str]:
-    return [x.strip() for x in env.get(name, "").split(",") if x.strip()]
-
-
 def _stages(env: Mapping[str, str]) -> list[str]:
-    stages = _listed(env, "ETL_STAGE")
+    stages = listed(env, "ETL_STAGE")
     for stage in stages:
         if stage not in STAGES:
             raise ConfigError(f"ETL_STAGE: no such stage: {stage}", hint=f"{', '.join(STAGES)}")

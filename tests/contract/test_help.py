@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from etl.arguments import Parser
 from etl.cli import COMMANDS, main
 from etl.errors import ConfigError
-from etl.options import _Parser, _parser, parse
+from etl.options import _parser, parse
 from etl.variables import OPTION_VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -130,7 +131,7 @@ def test_a_wrong_option_is_two_lines_and_code_2(
 
 @pytest.mark.parametrize("parser", list(commands(_parser({}))), ids=lambda p: p.prog)
 def test_every_command_explains_each_option(parser: argparse.ArgumentParser) -> None:
-    assert isinstance(parser, _Parser)
+    assert isinstance(parser, Parser)
     assert all(a.help for a in parser._actions)
     # The examples are commands that parse.
     for line in re.findall(r"^  etl ([^\n]*?)(?:  .*)?$", parser.epilog or "", re.MULTILINE):
