@@ -60,8 +60,7 @@ class FieldPaths:
     """The key paths in the rows of one resource.
 
     `base` is the JSON path of a row in the answer, `added` are keys that the job writes into the
-    rows, `copied` fields that dlt copies from the parent resource's row, `together` the fields that
-    one row had (of the resource, or of a list in it).
+    rows, `copied` fields that dlt copies from the parent resource's row.
     """
 
     table: str
@@ -70,7 +69,6 @@ class FieldPaths:
     copied: tuple[str, ...] = ()
     base: str = "$"
     paths: set[tuple[Step, ...]] = field(default_factory=set)
-    together: set[frozenset[tuple[Step, ...]]] = field(default_factory=set)
     _shapes: set[Any] = field(default_factory=set)
     _keys: set[tuple[str, ...]] = field(default_factory=set)
     _rows: int = 0
@@ -88,7 +86,6 @@ class FieldPaths:
                 shape = _shape(row)
                 if shape not in self._shapes:
                     self._walk(row, ())
-                    self._note_together(row, ())
                     if len(self._shapes) < MAX_SHAPES:
                         self._shapes.add(shape)
 
@@ -105,21 +102,6 @@ class FieldPaths:
             for item in value:
                 self._walk(item, (*path, None))
 
-    def _note_together(self, row: dict[str, Any], path: tuple[Step, ...]) -> None:
-        fields: list[tuple[Step, ...]] = []
-        todo: list[tuple[Any, tuple[Step, ...]]] = [(row, path)]
-        while todo:
-            value, place = todo.pop()
-            if isinstance(value, dict):
-                todo += [(inner, (*place, str(key))) for key, inner in value.items()]
-            elif not isinstance(value, list):
-                fields.append(place)
-            else:
-                for item in value:
-                    if isinstance(item, dict):
-                        self._note_together(item, (*place, None))
-        self.together.add(frozenset(fields))
-
     def field_of(self, path: tuple[Step, ...]) -> ApiField:
         """What a path stands for."""
         first = path[0] if path else None
@@ -129,20 +111,23 @@ class FieldPaths:
             for name in self.copied:
                 if first.endswith(f"_{name}"):
                     return ApiField(note=f"`{name}` of the parent resource's row")
-        return ApiField(self.endpoint, self.base + "".join(map(_as_json_path, path)))
+        return ApiField(self.endpoint, self.base + "".join(map(as_json_path, path)))
 
 
 def _shape(value: Any) -> Any:
     """The keys of a value, at all depths; equal for values that dlt puts into the same columns."""
     if value.__class__ is dict:
-        inner = [_shape(v) for v in value.values() if v.__class__ is dict or v.__class__ is list]
+        inner = [
+            (k, _shape(v)) for k, v in value.items() if v.__class__ is dict or v.__class__ is list
+        ]
         return (*value, *inner) if inner else tuple(value)
     if value.__class__ is list:
         return frozenset([_shape(v) for v in value])
     return None
 
 
-def _as_json_path(step: Step) -> str:
+def as_json_path(step: Step) -> str:
+    """A step as it is written in a JSON path."""
     if step is None:
         return "[*]"
     if PLAIN_KEY.fullmatch(step):
@@ -171,25 +156,6 @@ def name_columns(found: Iterable[FieldPaths], naming: Naming) -> Tables:
             (place,) = _places(paths.table, (key,), naming)
             tables.setdefault(place[0], {})[place[1]] = [ApiField(note=note)]
     return tables
-
-
-def find_collisions(found: Iterable[FieldPaths], naming: Naming) -> dict[str, list[str]]:
-    """Columns (`table.column`) for which one row had several fields: dlt keeps the last of them.
-
-    Each with the JSON paths of those fields.
-    """
-    collisions: dict[str, list[str]] = {}
-    for paths in found:
-        for fields in paths.together:
-            columns: dict[tuple[str, str], list[tuple[Step, ...]]] = {}
-            for path in fields:
-                columns.setdefault(_places(paths.table, path, naming)[0], []).append(path)
-            for (table, column), several in columns.items():
-                if len(several) > 1:
-                    collisions[f"{table}.{column}"] = sorted(
-                        paths.field_of(p).path for p in several
-                    )
-    return collisions
 
 
 def _places(root: str, path: tuple[Step, ...], naming: Naming) -> list[tuple[str, str]]:

@@ -1,33 +1,14 @@
-"""The API's fields behind the columns of raw: kept for the lineage, refused when two share one."""
+"""The API's fields behind the columns of raw, kept for the lineage."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from etl.api_fields import ROWS, FieldPaths, find_collisions, name_columns, save_fields
-from etl.errors import SchemaError
+from etl.api_fields import ROWS, FieldPaths, name_columns, save_fields
 
 if TYPE_CHECKING:
     from etl.raw.pipeline import Raw
-
-
-def check_names(raw: Raw, found: Iterable[FieldPaths]) -> None:
-    """Refuse rows that have two fields for one column.
-
-    Raises:
-        SchemaError: names the column and the fields; dlt would keep the last and say nothing.
-    """
-    collisions = find_collisions(found, raw.pipeline.default_schema.naming)
-    for column, fields in sorted(collisions.items()):
-        more = f" (and {len(collisions) - 1} more such columns)" if len(collisions) > 1 else ""
-        raise SchemaError(
-            f"{raw.dataset}.{column}: {' and '.join(fields)} of one row would go to this "
-            f"column, and only the last would be kept{more}",
-            subject=raw.source,
-            hint="nothing was committed; read the source by a `factory` that renames or drops "
-            "one of them",
-        )
 
 
 def remember_fields(raw: Raw, found: Iterable[FieldPaths]) -> None:

@@ -12,7 +12,7 @@ from loguru import logger
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
 from etl.raw.counts import root_tables
-from etl.raw.fields import check_names, remember_fields
+from etl.raw.fields import remember_fields
 from etl.raw.pipeline import NOTHING, Committed, Raw
 from etl.records import Discarded, Reconciliation, SchemaChange, SourceRun
 from etl.runs import utc_now
@@ -127,7 +127,6 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         load_ids = raw.extract(built, workers=min(32, chains), refresh=refresh)
         try:
             monitor.check_source()
-            check_names(raw, monitor.field_paths())
         except EtlError:
             for load_id in load_ids:
                 raw.reject(load_id)

@@ -107,6 +107,10 @@ def test_a_field_in_any_of_the_first_rows_is_seen_however_deep() -> None:
     rows: list[Any] = [{"a": [{}], "b": {}} for _ in range(FULL_ROWS - 1)]
     assert "late" in named(*rows, {"a": [{}, {"late": 1}], "b": {}})["orders__a"]
     assert "b__late" in named(*rows, {"a": [{}], "b": {"late": 1}})["orders"]
+    # The same keys in the same order, but in another field.
+    assert {"a__x", "b__x"} <= named({"a": {"x": 1}, "b": 1}, {"a": 1, "b": {"x": 1}})[
+        "orders"
+    ].keys()
 
 
 def test_after_the_first_rows_new_keys_and_every_sample_are_seen() -> None:
