@@ -38,14 +38,25 @@ def refuse_collisions(normalizer: object) -> None:
         vars(normalizer)["_flatten"] = MethodType(_flatten, normalizer)
 
 
-def describe_collision(error: CollisionError, source: str, pii: Iterable[str]) -> SchemaError:
-    """The failure for a row with two fields for one place; `sample` holds the row, masked."""
+def describe_collision(error: BaseException, source: str, pii: Iterable[str]) -> SchemaError | None:
+    """The failure for fields that share a place; None for any other error.
+
+    `sample` holds the row, masked. Of an Arrow table dlt itself says that columns share a name.
+    """
+    from dlt.common.libs.pyarrow import NameNormalizationCollision
+
+    hint = "nothing was committed; read the source by a `factory` that renames or drops one of them"
+    if isinstance(error, NameNormalizationCollision):
+        text = " ".join(str(error).split())[:500]
+        return SchemaError(f"{dataset_name(source)}: {text}", subject=source, hint=hint)
+    if not isinstance(error, CollisionError):
+        return None
     found = SchemaError(
         f"{dataset_name(source)}.{error.place}: {' and '.join(error.fields)} of one row would go "
         "there, and only the last would be kept",
         subject=source,
-        hint="nothing was committed; read the source by a `factory` that renames or drops one of "
-        "them; the row is in run.json → failures → sample; the package is kept in data/quarantine",
+        hint=f"{hint}; the row is in run.json → failures → sample; the package is kept in "
+        "data/quarantine",
     )
     found.sample = (mask_row(error.row, pii),)
     return found

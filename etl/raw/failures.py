@@ -29,7 +29,7 @@ from etl.errors import (
     causes,
     classify_os_error,
 )
-from etl.raw.collisions import CollisionError, describe_collision
+from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach
 from etl.raw.places import UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
@@ -52,8 +52,8 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
                     cause.message = f"{source}.{cause.message}"
             return cause
     for cause in chain:
-        if isinstance(cause, CollisionError):
-            return describe_collision(cause, source, pii)
+        if (collision := describe_collision(cause, source, pii)) is not None:
+            return collision
         # In the load step it is no row's fault.
         if isinstance(cause, DataValidationError) or (
             isinstance(cause, SchemaException) and step == "normalize"

@@ -5,13 +5,17 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from dlt.common.libs.pyarrow import get_normalized_arrow_fields_mapping
 from dlt.common.normalizers.json.relational import DataItemNormalizer
 from dlt.common.schema import Schema
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from etl.errors import SchemaError
 from etl.raw.collisions import CollisionError, refuse_collisions
+from etl.raw.failures import classify
 
 # Few and alike, so that many rows have two for one place.
 KEYS = st.sampled_from(["a", "A", "b", "a b", "a_b", "a__b", "aB", "c", " ", "_empty"])
@@ -70,6 +74,16 @@ def test_a_row_is_flattened_as_by_dlt_or_refused_when_dlt_would_lose_a_field(
                 normalizer._flatten("t", deepcopy(row), 1000)
             assert len(raised.value.fields) > 1
             assert raised.value.place.startswith("t")
+
+
+def test_columns_of_an_arrow_table_that_share_a_name_are_a_failure_of_the_schema() -> None:
+    with pytest.raises(ValueError, match="collision") as raised:
+        get_normalized_arrow_fields_mapping(pa.schema({"a b": pa.int8(), "a_b": pa.int8()}),
+                                            Schema("x").naming)  # fmt: skip
+    failure = classify(raised.value, "shop", "extract")
+    assert type(failure) is SchemaError
+    assert failure.message.startswith("shop_raw: ")
+    assert "'a b'" in failure.message
 
 
 def test_objects_that_stay_json_are_fields_like_others() -> None:
