@@ -106,7 +106,11 @@ def remember(known: Known, shape: Shape, counts: Mapping[str, Count]) -> Known:
 
 
 def compare(
-    known: Known, shape: Shape, counts: Mapping[str, Count], complete: Collection[str]
+    known: Known,
+    shape: Shape,
+    counts: Mapping[str, Count],
+    complete: Collection[str],
+    brought: Collection[str],
 ) -> tuple[list[SchemaChange], Known]:
     """What changed in the schema and with these packages, and what is known from now on.
 
@@ -115,6 +119,7 @@ def compare(
         shape: the tables as dlt records them after the load.
         counts: what this run's packages brought; tables that are missing are not judged.
         complete: root tables that the run read whole: no row means that none is left.
+        brought: root tables that are known to have a resource still.
     """
     after = remember(known, shape, counts)
     changes = [*_new_tables(known, shape)]
@@ -124,10 +129,13 @@ def compare(
         if (table.name, "") in known and table.name not in lost:
             changes += _new_columns(known, table)
             gone += _vanished_columns(known, table, counts.get(table.name, Count()))
-    for change in gone:
-        place = (change.table, change.column or "")
-        after[place] = replace(after[place], is_gone=True)
-    return sorted(_pair(changes, gone, shape), key=lambda c: (c.table, c.column or "")), after
+    left = [c for c in _left_tables(known, shape, counts, brought) if c.table not in lost]
+    told = sorted(_pair(changes, gone, left, shape), key=lambda c: (c.table, c.column or ""))
+    for change in told:
+        if change.kind in ("vanished", "renamed"):
+            place = (change.table, change.column or "")
+            after[place] = replace(after[place], is_gone=True)
+    return told, after
 
 
 def _new_tables(known: Known, shape: Shape) -> Iterator[SchemaChange]:
@@ -175,6 +183,28 @@ def _vanished_tables(
             yield SchemaChange(kind="vanished", table=table.name)
 
 
+def _left_tables(
+    known: Known, shape: Shape, counts: Mapping[str, Count], brought: Collection[str]
+) -> Iterator[SchemaChange]:
+    """Root tables without rows that no resource is known to bring, with what is nested in them.
+
+    Their resource was removed, or rows name their tables and none named these: no news by itself.
+    """
+    for table in shape.values():
+        root = _root(table.name, shape)
+        before, count = known.get((table.name, "")), counts.get(root)
+        if root in brought or before is None or before.is_gone or not before.values:
+            continue
+        if count is not None and not count.rows:
+            yield SchemaChange(kind="vanished", table=table.name)
+
+
+def _root(table: str, shape: Shape) -> str:
+    while (parent := shape[table].parent) is not None and parent in shape:
+        table = parent
+    return table
+
+
 def _vanished_columns(known: Known, table: Table, count: Count) -> Iterator[SchemaChange]:
     # Values that went to a variant did not vanish: that column is told as retyped.
     moved = {c.variant_of for n, c in table.columns.items() if count.values.get(n)}
@@ -189,31 +219,39 @@ def _vanished_columns(known: Known, table: Table, count: Count) -> Iterator[Sche
 
 
 def _pair(
-    changes: list[SchemaChange], gone: list[SchemaChange], shape: Shape
+    changes: list[SchemaChange], gone: list[SchemaChange], left: list[SchemaChange], shape: Shape
 ) -> Iterator[SchemaChange]:
-    """Changes with each pair that looks like a rename as one; the most alike are paired first."""
+    """Changes with each pair that looks like a rename as one; the most alike are paired first.
+
+    What is `left` is told in a pair only. Root tables come first: nested ones follow theirs.
+    """
     arrived = [c for c in changes if c.kind == "new"]
-    pairs = sorted(
-        (
-            (likeness, old, new)
-            for old in gone
-            for new in arrived
-            if (likeness := _likeness(old, new, gone, arrived, shape)) > 0
-        ),
-        key=lambda p: -p[0],
-    )
     paired: list[SchemaChange] = []
-    for _, old, new in pairs:
-        if old in paired or new in paired:
-            continue
-        paired += [old, new]
-        yield old.model_copy(
-            update={
-                "kind": "renamed",
-                "type_after": new.type_after,
-                "new_name": new.column or new.table,
-            }
+    moved: dict[str, str] = {}
+    for roots in (True, False):
+        pairs = sorted(
+            (
+                (likeness, old, new)
+                for old in [*gone, *left]
+                if (old.column is None and shape[old.table].parent is None) is roots
+                for new in arrived
+                if (likeness := _likeness(old, new, gone, arrived, shape, moved)) > 0
+            ),
+            key=lambda p: -p[0],
         )
+        for _, old, new in pairs:
+            if old in paired or new in paired:
+                continue
+            paired += [old, new]
+            if roots:
+                moved[old.table] = new.table
+            yield old.model_copy(
+                update={
+                    "kind": "renamed",
+                    "type_after": new.type_after,
+                    "new_name": new.column or new.table,
+                }
+            )
     yield from (c for c in [*changes, *gone] if c not in paired)
 
 
@@ -223,17 +261,24 @@ def _likeness(
     gone: list[SchemaChange],
     arrived: list[SchemaChange],
     shape: Shape,
+    moved: Mapping[str, str],
 ) -> float:
     """How much a thing that came looks like one that went; 0 when it does not."""
     if (old.column is None) != (new.column is None):
         return 0.0
     if old.column is None or new.column is None:
         here, there = shape[old.table], shape[new.table]
-        if here.parent is None or here.parent != there.parent:
+        parent = here.parent
+        if parent is not None and (root := _root(parent, shape)) in moved:
+            parent = moved[root] + parent.removeprefix(root)
+        if parent != there.parent:
             return 0.0
         ours, theirs = here.columns.keys(), there.columns.keys()
         shared = len(ours & theirs) / max(1, len(ours | theirs))
-        alike = max(shared, _similarity(old.table, new.table, f"{here.parent}__"))
+        alike = _similarity(
+            old.table.removeprefix(f"{here.parent}__"), new.table.removeprefix(f"{parent}__")
+        )
+        alike = max(shared, alike)
         return alike if alike >= SIMILAR else 0.0
     if old.table != new.table or old.type_before != new.type_after:
         return 0.0
@@ -249,7 +294,5 @@ def _likeness(
     return alike if alike >= SIMILAR else 0.01 * alone
 
 
-def _similarity(one: str, other: str, prefix: str = "") -> float:
-    return difflib.SequenceMatcher(
-        None, one.removeprefix(prefix), other.removeprefix(prefix)
-    ).ratio()
+def _similarity(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, one, other).ratio()

@@ -25,13 +25,18 @@ Downstream = Callable[[str, str | None], Iterable[str]]
 
 
 def find_drift(
-    raw: Raw, earlier: Shape, load_ids: tuple[str, ...], read_whole: Iterable[str]
+    raw: Raw,
+    earlier: Shape,
+    load_ids: tuple[str, ...],
+    read_whole: Iterable[str],
+    brought: Iterable[str],
 ) -> Drift:
     """What these packages changed in the source's raw tables.
 
     Args:
         earlier: the tables before the run, for a source whose columns were never noted.
         read_whole: root tables that are replaced by what this run read.
+        brought: root tables that have a resource.
     """
     with raw.connection() as connection:
         known = read_columns(connection, raw.source)
@@ -40,7 +45,8 @@ def find_drift(
     if not known and earlier:
         known = remember({}, earlier, raw.count_values(earlier, load_ids, others=True))
     shape = raw.shape()
-    changes, after = compare(known, shape, raw.count_values(shape, load_ids), set(read_whole))
+    counts = raw.count_values(shape, load_ids)
+    changes, after = compare(known, shape, counts, set(read_whole), set(brought))
     return Drift(tuple(changes), after, is_first=not known)
 
 

@@ -136,10 +136,15 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
         with ctx.warehouse_turn:
             committed = raw.commit() if load_ids else NOTHING
             _reconcile(ctx, raw, monitor, load_ids, committed.discarded)
-            whole = {
-                t.name for t in root_tables(raw, monitor.whole_tables()).values() if t.is_replaced
-            }
-            drift = find_drift(raw, earlier, (pending + committed).load_ids, whole)
+            tables = root_tables(raw, set(monitor.tables.values()))
+            whole = [tables[n].name for n in monitor.whole_tables() if tables[n].is_replaced]
+            drift = find_drift(
+                raw,
+                earlier,
+                (pending + committed).load_ids,
+                whole,
+                brought=[t.name for t in tables.values()],
+            )
         if load_ids:
             remember_fields(raw, monitor.field_paths())
         raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))

@@ -175,6 +175,55 @@ def test_drift_is_told_once_with_all_that_it_touches(shop: Shop, tmp_path: Path)
     assert planned() == []
 
 
+def test_a_root_table_that_was_renamed_is_told_with_all_that_it_touches(
+    shop: Shop, tmp_path: Path
+) -> None:
+    write(tmp_path, external=EXTERNAL, orders=STAGING, items=ITEMS, cities=MART)
+    run(shop.settings(tmp_path), "extract")
+    # The resource has another name now; nobody touched the models.
+    purchases = {"name": "purchases", "endpoint": {"path": "orders"}}
+    settings = shop.settings(tmp_path, resources=[purchases])
+    record = run(settings, "extract")
+    expected = [
+        (
+            "table orders looks renamed to purchases; touches marts.cities.*, "
+            "marts.cities.amount, marts.cities.city, staging.stg_shop__orders.*, "
+            "staging.stg_shop__orders.amount and 3 more"
+        ),
+        (
+            "table orders__items looks renamed to purchases__items; "
+            "touches staging.stg_shop__orders__items.*, staging.stg_shop__orders__items.sku"
+        ),
+    ]
+    assert sorted(str(c) for s in record.sources for c in s.schema_changes) == expected
+    log = settings.data.joinpath("runs", record.run_id, "log.jsonl").read_text(encoding="utf-8")
+    assert log.count("schema drift in shop: table orders looks renamed to purchases; touches") == 1
+    planned = [x for x in show_plan(settings, "prod", 0) if x.startswith("raw schema drift")]
+    assert sorted(planned) == [f"raw schema drift in shop: {text}" for text in expected]
+    assert told(settings) == []
+
+
+def test_a_table_that_rows_name_themselves_is_told_when_they_name_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "named_by_rows.py").write_text(
+        "import dlt\n\ndef make(kinds):\n"
+        "    rows = [{'kind': k, 'n': n, 'at': 'x'} for k in kinds for n in range(3)]\n"
+        "    return dlt.resource(rows, name='events', table_name=lambda row: row['kind'],\n"
+        "                        write_disposition='append')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def changes(*kinds: str) -> list[str]:
+        source = {"factory": "named_by_rows:make", "arguments": {"kinds": list(kinds)}}
+        return told(settings_of(tmp_path, {"log": source}))
+
+    assert changes("click", "view") == ["new table click", "new table view"]
+    assert changes("click") == []  # there may be no view today
+    assert changes("click", "seen") == ["table view looks renamed to seen"]
+    assert changes("click", "seen") == []
+
+
 def test_a_project_that_does_not_parse_leaves_open_what_is_touched(
     shop: Shop, tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pytest
 
@@ -26,9 +26,13 @@ def full(rows: int, *columns: str, parents: int = 0) -> Count:
 
 
 def told(
-    known: Known, after: Shape, counts: Mapping[str, Count], *complete: str
+    known: Known,
+    after: Shape,
+    counts: Mapping[str, Count],
+    *complete: str,
+    brought: Collection[str] = ("orders",),
 ) -> tuple[list[str], Known]:
-    changes, now = compare(known, after, counts, complete)
+    changes, now = compare(known, after, counts, complete, brought)
     return [str(c) for c in changes], now
 
 
@@ -169,6 +173,40 @@ def test_a_nested_table_is_judged_by_its_parents() -> None:
     ]
     few = {"orders": full(2, "id", "name"), "orders__items": Count()}
     assert told(known, shape(ORDERS, items), few)[0] == []
+
+
+LINES = table("orders__lines", "orders", sku="text")
+BOUGHT = table("purchases", id="bigint", name="text")
+BOUGHT_LINES = table("purchases__lines", "purchases", sku="text")
+BOTH = {"orders": full(100, "id", "name"), "orders__lines": full(250, "sku", parents=90)}
+MOVED = {
+    "orders": Count(), "orders__lines": Count(), "purchases": full(5, "id", "name"),
+    "purchases__lines": full(9, "sku", parents=5),
+}  # fmt: skip
+
+
+def test_a_root_table_that_no_resource_brings_looks_renamed_to_a_new_one_like_it() -> None:
+    known = remember({}, shape(ORDERS, LINES), BOTH)
+    after = shape(ORDERS, LINES, BOUGHT, BOUGHT_LINES)
+    changes, now = told(known, after, MOVED, brought=("purchases",))
+    assert changes == [
+        "table orders looks renamed to purchases",
+        "table orders__lines looks renamed to purchases__lines",
+    ]
+    assert told(now, after, MOVED, brought=("purchases",))[0] == []
+    # One that has its resource still had no news, and one with rows is there.
+    new = ["new table purchases", "new table purchases__lines"]
+    assert told(known, after, MOVED, brought=("orders", "purchases"))[0] == new
+    back = MOVED | {"orders": full(1, "id", "name")}
+    assert told(known, after, back, brought=("purchases",))[0] == new
+    # So it is when nothing that came is like it; and that it is left alone is no news.
+    unlike = shape(ORDERS, LINES, table("log", at="timestamp", text="text"))
+    counts = {"orders": Count(), "orders__lines": Count(), "log": full(5, "at", "text")}
+    assert told(known, unlike, counts, brought=("log",))[0] == ["new table log"]
+    assert told(known, shape(ORDERS, LINES), counts, brought=())[0] == []
+    # Rows of Arrow tables without a load id cannot be counted.
+    uncounted = {n: c for n, c in MOVED.items() if not n.startswith("orders")}
+    assert told(known, after, uncounted, brought=("purchases",))[0] == new
 
 
 # -- in the record ---------------------------------------------------------------------------------

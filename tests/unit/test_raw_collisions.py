@@ -51,7 +51,7 @@ def count_places(normalizer: DataItemNormalizer, row: dict[str, Any]) -> int:
     return fields
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @example({"a b": {}, "a_b": {"c": 1}})
 @example({"a": {" ": 1, "_empty": 2}})
 @example({"a": {"b": [1]}, "a__b": [2]})
