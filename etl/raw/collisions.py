@@ -1,17 +1,20 @@
-"""Refuses rows that have two fields for one column, where dlt would keep one and say nothing."""
+"""Refuses names that become one: two fields of a row for a column, two resources for a table."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from types import MethodType
+from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from dlt.common.json import custom_pua_decode_nested
 from dlt.common.normalizers.json.relational import DataItemNormalizer
+from dlt.common.normalizers.naming import NamingConvention
+from dlt.common.schema.utils import get_root_table, is_nested_table
 
 from etl.api_fields import as_json_path
-from etl.errors import SchemaError
+from etl.drift import Shape
+from etl.errors import ConfigError, SchemaError
 from etl.raw.contracts import mask_row
 from etl.settings import dataset_name
 
@@ -19,13 +22,33 @@ Flat = tuple[dict[str, Any], dict[tuple[str, ...], Any]]
 
 
 class CollisionError(Exception):
-    """A row has several fields (JSON paths in it) for one column, or for one nested table."""
+    """What a row has for one place in raw, a column or a table, together with something else."""
 
-    def __init__(self, place: str, fields: list[str], row: Mapping[str, Any]) -> None:
+    def __init__(self, place: str, what: str, row: Mapping[str, Any]) -> None:
         super().__init__(place)
         self.place = place
-        self.fields = fields
+        self.what = what
         self.row = row
+
+
+def check_tables(source: str, tables: Iterable[str], naming: NamingConvention, raw: Shape) -> None:
+    """Hold the tables that resources name against each other and against nested ones in raw.
+
+    Raises:
+        ConfigError: different names become one table, or one is that of a nested table.
+    """
+    given: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set(tables)):
+        given[naming.normalize_tables_path(name)].append(name)
+    for table, names in given.items():
+        place = f"{dataset_name(source)}.{table}"
+        if len(names) > 1:
+            what = f"{place}: {' and '.join(names)} would both go to this table"
+        elif table in raw and (parent := raw[table].parent) is not None:
+            what = f"{place}: {names[0]} would go to a table that holds a nested list of {parent}"
+        else:
+            continue
+        raise ConfigError(what, subject=source, hint="give one of the resources another name")
 
 
 def refuse_collisions(normalizer: object) -> None:
@@ -34,8 +57,14 @@ def refuse_collisions(normalizer: object) -> None:
     This is where all rows pass, at any depth, under the names that they will have.
     """
     if isinstance(normalizer, DataItemNormalizer):
+        # Only these can be taken for a nested one; all are known since the rows were extracted.
+        roots = frozenset(
+            name
+            for name, table in normalizer.schema.tables.items()
+            if normalizer.naming.PATH_SEPARATOR in name and not is_nested_table(table)
+        )
         # Its class is dlt's default in every schema that is stored: this one is changed instead.
-        vars(normalizer)["_flatten"] = MethodType(_flatten, normalizer)
+        vars(normalizer)["_flatten"] = partial(_flatten, normalizer, roots)
 
 
 def describe_collision(error: BaseException, source: str, pii: Iterable[str]) -> SchemaError | None:
@@ -52,8 +81,7 @@ def describe_collision(error: BaseException, source: str, pii: Iterable[str]) ->
     if not isinstance(error, CollisionError):
         return None
     found = SchemaError(
-        f"{dataset_name(source)}.{error.place}: {' and '.join(error.fields)} of one row would go "
-        "there, and only the last would be kept",
+        f"{dataset_name(source)}.{error.place}: {error.what}",
         subject=source,
         hint=f"{hint}; the row is in run.json → failures → sample; the package is kept in "
         "data/quarantine",
@@ -62,14 +90,16 @@ def describe_collision(error: BaseException, source: str, pii: Iterable[str]) ->
     return found
 
 
-def _flatten(self: DataItemNormalizer, table: str, dict_row: Any, _r_lvl: int) -> Flat:
+def _flatten(
+    self: DataItemNormalizer, roots: Collection[str], table: str, dict_row: Any, _r_lvl: int
+) -> Flat:
     """A row's columns and lists, as dlt's method of this name gives them (a test compares the two).
 
     dlt's does not tell what it overwrites, and to walk through the row again would cost as much as
     the first time.
 
     Raises:
-        CollisionError: the row has more fields than places for them.
+        CollisionError: the row has more fields than places for them, or a list for another's table.
     """
     columns: dict[str, Any] = {}
     lists: dict[tuple[str, ...], Any] = {}
@@ -99,9 +129,21 @@ def _flatten(self: DataItemNormalizer, table: str, dict_row: Any, _r_lvl: int) -
     tables = len({shorten(*p) for p in lists}) if is_deep else len(lists)
     if len(columns) + tables < fields:
         custom_pua_decode_nested(dict_row)
-        place, found = _find_shared(self, table, dict_row, _r_lvl)
-        raise CollisionError(place, found, dict_row)
+        shared, found = _find_shared(self, table, dict_row, _r_lvl)
+        what = f"{' and '.join(found)} of one row would go there, and only the last would be kept"
+        raise CollisionError(shared, what, dict_row)
+    for place in lists if roots else ():
+        child = shorten(table, *place)
+        if child in roots and _resource(self, child) != _resource(self, table):
+            what = f"a nested list of {table} would go to a table that belongs to a resource"
+            raise CollisionError(child, what, dict_row)
     return columns, lists
+
+
+def _resource(normalizer: DataItemNormalizer, table: str) -> str | None:
+    """Whose rows a table holds; a list that hints made a root table stays with its resource."""
+    tables = normalizer.schema.tables
+    return get_root_table(tables, table).get("resource") if table in tables else None
 
 
 def _find_shared(

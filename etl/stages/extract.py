@@ -11,6 +11,7 @@ from loguru import logger
 
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
+from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
 from etl.raw.fields import remember_fields
 from etl.raw.pipeline import NOTHING, Committed, Raw
@@ -114,6 +115,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             wait=ctx.stop.wait,
             first=raw.is_new,
         )
+        check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
         with ctx.warehouse_turn:
             created = raw.ensure_tables(built)
         if created:

@@ -344,7 +344,6 @@ COLLISIONS: dict[str, tuple[dict[str, Any], str, str]] = {
     "spaced": ({"id": 1, "a b": 1, "a_b": 2}, "odd.a_b", "$.a_b and $['a b']"),
     "cased": ({"id": 1, "isOn": None, "is_on": 2}, "odd.is_on", "$.isOn and $.is_on"),
     "nested": ({"id": 1, "a": {"b-c": 1, "b_c": 2}}, "odd.a__b_c", "$.a.b_c and $.a['b-c']"),
-    "across": ({"id": 1, "a": {"b": 1}, "a__b": 2}, "odd.a__b", "$.a.b and $.a__b"),
     "lists": ({"id": 1, "a b": [1], "a_b": [2, 3]}, "odd__a_b", "$.a_b and $['a b']"),
     "buried": ({"id": 1500, "a": {"l": [{"n": 1}, {"y-z": 1, "y_z": 1}]}}, "odd__a__l.y_z",
                "$.y_z and $['y-z']"),
@@ -380,6 +379,25 @@ def test_two_fields_that_would_share_a_column_are_refused_and_nothing_is_committ
         made.give({"name": "odd", **MERGE, "rows": rows}, source=places[source])
     record = made.run("extract")
     assert record.exit_code == 0, record.failures
+
+
+def test_resources_that_would_share_a_table_are_refused(made: Made) -> None:
+    def refused() -> tuple[int | None, str]:
+        record = made.run("extract")
+        return record.exit_code, record.failures[0].message
+
+    listed = {"name": "orders", **MERGE, "rows": [{"id": 1, "items": [{"n": 1}]}]}
+    made.give(listed, {"name": "Orders", **MERGE, "rows": [{"id": 1}]})
+    assert refused() == (2, "made_raw.orders: Orders and orders would both go to this table")
+    items = {"name": "orders__items", **MERGE, "rows": [{"id": 7}]}
+    place = "made_raw.orders__items"
+    made.give(items, listed)
+    what = "a nested list of orders would go to a table that belongs to a resource"
+    assert refused() == (10, f"{place}: {what}")
+    made.extract(listed)
+    made.give(items)
+    what = "orders__items would go to a table that holds a nested list of orders"
+    assert refused() == (2, f"{place}: {what}")
 
 
 def test_names_that_no_model_can_have_are_refused(made: Made) -> None:

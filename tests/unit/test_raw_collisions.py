@@ -51,7 +51,7 @@ def count_places(normalizer: DataItemNormalizer, row: dict[str, Any]) -> int:
     return fields
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @example({"a b": {}, "a_b": {"c": 1}})
 @example({"a": {" ": 1, "_empty": 2}})
 @example({"a": {"b": [1]}, "a__b": [2]})
@@ -72,7 +72,7 @@ def test_a_row_is_flattened_as_by_dlt_or_refused_when_dlt_would_lose_a_field(
         else:
             with pytest.raises(CollisionError) as raised:
                 normalizer._flatten("t", deepcopy(row), 1000)
-            assert len(raised.value.fields) > 1
+            assert " and $" in raised.value.what
             assert raised.value.place.startswith("t")
 
 
@@ -91,4 +91,5 @@ def test_objects_that_stay_json_are_fields_like_others() -> None:
     refuse_collisions(normalizer)
     with pytest.raises(CollisionError) as raised:
         normalizer._flatten("t", {"aB": {}, "a_b": {"c": 1}}, 1000)
-    assert (raised.value.place, raised.value.fields) == ("t.a_b", ["$.aB", "$.a_b"])
+    assert raised.value.place == "t.a_b"
+    assert raised.value.what.startswith("$.aB and $.a_b of one row")
