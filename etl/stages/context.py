@@ -40,7 +40,8 @@ class RunContext:
     transformed: bool = False
     idle: bool = False
     warehouse_turn: threading.Lock = field(default_factory=threading.Lock)
-    importing: threading.Event = field(default_factory=threading.Event)
+    importing: threading.Thread | None = None
+    importing_turn: threading.Lock = field(default_factory=threading.Lock)
     _project: Project | None = None
 
     @property

@@ -56,6 +56,10 @@ def extract(ctx: RunContext) -> None:
         pool.shutdown(wait=False, cancel_futures=True)
         raise
     pool.shutdown()
+    if ctx.importing is not None:
+        # SQLMesh's modules import each other: another thread that asks for one of them meanwhile
+        # may see half of it.
+        ctx.importing.join()
     failures: list[EtlError] = list(ctx.contained)
     for future, name in futures.items():
         error = future.exception()
@@ -77,9 +81,12 @@ def _import_ahead(ctx: RunContext) -> None:
 
     Called at the first page with rows: a run that finds nothing new needs no SQLMesh.
     """
-    if "transform" in ctx.options.stages and not ctx.importing.is_set():
-        ctx.importing.set()
-        threading.Thread(target=_import_sqlmesh, name="imports", daemon=True).start()
+    if "transform" not in ctx.options.stages:
+        return
+    with ctx.importing_turn:
+        if ctx.importing is None:
+            ctx.importing = threading.Thread(target=_import_sqlmesh, name="imports", daemon=True)
+            ctx.importing.start()
 
 
 def _import_sqlmesh() -> None:

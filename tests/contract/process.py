@@ -103,18 +103,11 @@ class Models(Enum):
     The values are the patterns of the files that are left out.
     """
 
-    WHOLE = ()
-    BLUESKY = ("*shop*", "*revenue*", "*markets*", "*stock*")
-    SHOP = (
-        "*bluesky*",
-        "follow*.sql",
-        "mutuals*.sql",
-        "marts_*.sql",
-        "*markets*",
-        "*stock*",
-    )
+    WHOLE = ""
+    BLUESKY = "*shop* *revenue* *markets* *stock*"
+    SHOP = "*bluesky* follow*.sql mutuals*.sql marts_*.sql *markets* *stock*"
     # One mart and the four models below it, for what is true of any project.
-    MUTUALS = (*BLUESKY, "followers_*.sql", "follower_*.sql", "*__labels.sql", "marts_agree.sql")
+    MUTUALS = f"{BLUESKY} followers_*.sql follower_*.sql *__labels.sql marts_agree.sql"
 
 
 @contextmanager
@@ -122,6 +115,6 @@ def new_job(
     folder: Path, *faults: Fault, token: str | None = None, models: Models = Models.BLUESKY
 ) -> Iterator[Job]:
     """A job with the shipped configuration and models, against the replay of 2026-01-01."""
-    copy_project(folder, *models.value)
+    copy_project(folder, *models.value.split())
     with Replay(date=DAY, faults=faults, token=token) as replay:
         yield Job(folder, replay, {"ETL_DEMO": "true", "ETL_DEMO_DATE": DAY.isoformat()})

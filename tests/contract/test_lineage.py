@@ -24,11 +24,11 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
 
 
 def files(job: Job) -> dict[str, tuple[int, int]]:
-    """Every file of the job with size and time; SQLMesh's cache may grow."""
+    """Every file of the job with size and time; SQLMesh's cache may grow, and Python's."""
     return {
         p.relative_to(job.folder).as_posix(): (p.stat().st_size, p.stat().st_mtime_ns)
         for p in job.folder.rglob("*")
-        if p.is_file() and "cache" not in p.parts and p.name != "etl.lock"
+        if p.is_file() and not {"cache", "__pycache__"} & {*p.parts} and p.name != "etl.lock"
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,7 +25,6 @@ def database(postgres: Server) -> str:
 def job(postgres: Server, database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     """A job after its first run."""
     with new_job(tmp_path_factory.mktemp("job")) as made:
-        leave_to_bluesky(made.folder / "config/postgres.yaml")
         # As a URL, the way people write it: with a password that has to be encoded.
         password = PASSWORD.replace(":", "%3A").replace("@", "%40")
         host = str(postgres.folder).replace("/", "%2F")
@@ -35,14 +33,6 @@ def job(postgres: Server, database: str, tmp_path_factory: pytest.TempPathFactor
         done = made.run("--profile", "postgres")
         assert done.code == 0, done.err
         yield made
-
-
-def leave_to_bluesky(profile: Path) -> None:
-    """Take out the loads of models that `new_job` leaves out."""
-    lines = profile.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [x for x in lines if not re.search(r"marts\.(revenue|fact|stock)_", x)]
-    assert len(lines) - len(kept) == 3
-    profile.write_text("".join(kept), encoding="utf-8")
 
 
 def test_the_profile_publishes_every_mart_of_the_demo() -> None:

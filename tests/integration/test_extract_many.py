@@ -13,6 +13,7 @@ import requests
 
 from etl.demo import Fault, Replay
 from etl.errors import ExtractError, LoadError, ReconciliationError
+from etl.records import Options
 from etl.sources.monitor import PageStep
 from tests.integration.extracting import (
     bluesky,
@@ -74,6 +75,23 @@ def test_sources_are_read_side_by_side(tmp_path: Path, replay: Replay) -> None:
     ]
     assert max(map(min, by_actor)) < min(map(max, by_actor))
     assert [count(settings, f"s{i}_raw.followers") for i in range(3)] == [800] * 3
+
+
+def test_what_is_imported_meanwhile_is_whole_when_the_stage_ends(
+    tmp_path: Path, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported = []
+
+    def import_slowly() -> None:
+        time.sleep(1)
+        imported.append("sqlmesh")
+
+    monkeypatch.setattr("etl.stages.extract._import_sqlmesh", import_slowly)
+    settings = settings_of(tmp_path, {"b": bluesky(replay.base_url, "bulk-10.test")})
+    ctx = context(settings)
+    ctx.options = Options(stages=("extract", "transform"))
+    extract_once(settings, ctx)
+    assert imported == ["sqlmesh"]
 
 
 def test_four_chains_stay_below_the_rate_limit(tmp_path: Path) -> None:
