@@ -125,7 +125,9 @@ LOADED = date(2026, 1, 1)
 def compute(tickers: dict[str, Prices]) -> duckdb.DuckDBPyConnection:
     """A database in which the models of the markets were built from these prices."""
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'; CREATE SCHEMA staging; CREATE SCHEMA marts")
+    # So little work that a second thread costs more than it does.
+    connection.execute("SET TimeZone = 'UTC'; SET threads = 1")
+    connection.execute("CREATE SCHEMA staging; CREATE SCHEMA marts")
     connection.execute(
         "CREATE TABLE staging.stg_markets__prices (ticker TEXT, date DATE, open_price DOUBLE, "
         "high_price DOUBLE, low_price DOUBLE, close_price DOUBLE, volume BIGINT, "
