@@ -48,13 +48,18 @@ can_build_images() {
   done
 }
 
-# make_base: the local base image is there.
+# make_base: the local base image is there; who comes while another makes it waits.
 make_base() {
-  podman image exists "$BASE" && return
+  local lock
+  mkdir -p "${STORE[1]%/images}"
+  exec {lock}>"${STORE[1]%/images}/base.lock"
+  flock "$lock"
+  podman image exists "$BASE" && exec {lock}>&- && return
   local begun
   begun=$(now)
   deploy/test/base "$BASE"
   say "base image of Debian's packages: $(since "$begun") s"
+  exec {lock}>&-
 }
 
 # Seconds since the epoch with a fraction, for what takes less than a second.
