@@ -57,6 +57,9 @@ make_base() {
   say "base image of Debian's packages: $(since "$begun") s"
 }
 
+# The commands of docs/deploy.md under the mark `runs: NAME`.
+documented() { awk -v mark="<!-- runs: $1 -->" '$0 == mark {m = 1; next} m && /^```/ {if (f) exit; f = 1; next} f' docs/deploy.md; }
+
 # Seconds since the epoch with a fraction, for what takes less than a second.
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }

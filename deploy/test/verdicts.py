@@ -1,0 +1,277 @@
+"""In place of a kubelet: pods end with every exit code, and the real controllers judge their Jobs.
+
+python deploy/test/verdicts.py KUBECONFIG CODES   codes as `etl exit-codes --format json` has them
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import requests
+import yaml
+
+NAMESPACE = "etl"
+PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
+JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+CRONJOB = f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/etl"
+# On a pod: the code that it ends with. Pods without it run until they are told otherwise.
+ENDS_WITH = "test/exit-code"
+PATIENCE = 150.0
+# Neither is in the table: the kernel's kill for memory, and a code that nobody knows.
+OUT_OF_MEMORY, UNKNOWN = 137, 99
+
+
+def say(text: str) -> None:
+    """A line of the transcript."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def expect(found: Any, wanted: Any, what: str) -> None:
+    """Stop with a line when it is something else."""
+    if found != wanted:
+        raise SystemExit(f"FAILED: {what}: {found!r} instead of {wanted!r}")
+
+
+def wait_for(what: str, ask: Callable[[], Any]) -> Any:
+    """The first answer that is true; the controllers work when they do."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if answer := ask():
+            return answer
+        time.sleep(0.2)
+    raise SystemExit(f"FAILED: {what}: not within {PATIENCE:g} s")
+
+
+class Cluster:
+    """The API server, and the Jobs and pods of one namespace in it."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        access = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
+        self.server = access["clusters"][0]["cluster"]["server"]
+        self.session = requests.Session()
+        self.session.trust_env = False  # loopback needs no proxy
+        self.session.verify = access["clusters"][0]["cluster"]["certificate-authority"]
+        self.session.headers["Authorization"] = f"Bearer {access['users'][0]['user']['token']}"
+
+    def ask(self, verb: str, path: str, body: Any = None, **query: str) -> dict[str, Any]:
+        """One request; an empty answer when nothing is there."""
+        kind = "application/merge-patch+json" if verb == "PATCH" else "application/json"
+        answer = self.session.request(
+            verb,
+            self.server + path,
+            json=body,
+            params=query,
+            headers={"Content-Type": kind},
+            timeout=30,
+        )
+        if answer.status_code == requests.codes.not_found:
+            return {}
+        if not answer.ok:
+            raise SystemExit(f"FAILED: {verb} {path}: {answer.status_code} {answer.text[:500]}")
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def start(self, name: str, ends_with: int | None = None, **changes: Any) -> None:
+        """The CronJob's Job, once, with other values of its spec; the CronJob does not own it."""
+        template = copy.deepcopy(self.ask("GET", CRONJOB)["spec"]["jobTemplate"])
+        if ends_with is not None:
+            template["spec"]["template"]["metadata"]["annotations"] = {ENDS_WITH: str(ends_with)}
+        job = {"metadata": {"name": name}, "spec": template["spec"] | changes}
+        self.ask("POST", JOBS, {"apiVersion": "batch/v1", "kind": "Job", **job})
+
+    def job(self, name: str) -> dict[str, Any]:
+        """The Job as it stands."""
+        return self.ask("GET", f"{JOBS}/{name}")
+
+    def pods(self, job: str = "") -> list[dict[str, Any]]:
+        """A Job's pods, or all, the oldest first."""
+        selector = {"labelSelector": f"job-name={job}"} if job else {}
+        found: list[dict[str, Any]] = self.ask("GET", PODS, **selector)["items"]
+        return sorted(found, key=lambda p: str(p["metadata"]["creationTimestamp"]))
+
+    def running(self, job: str) -> dict[str, Any]:
+        """The Job's pod that nobody has ended yet."""
+        found: dict[str, Any] = wait_for(
+            f"{job} has a pod",
+            lambda: next((p for p in self.pods(job) if p["status"]["phase"] == "Pending"), None),
+        )
+        return found
+
+    def end(self, pod: dict[str, Any], code: int) -> None:
+        """What a kubelet writes once the container's process has ended."""
+        now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        ended = {"exitCode": code, "startedAt": now, "finishedAt": now}
+        ended |= (
+            {"reason": "Error", "message": json.dumps({"code": code})}
+            if code
+            else {"reason": "Completed"}
+        )
+        container = {
+            "name": "etl",
+            "image": "etl",
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+        }
+        status = {
+            "phase": "Failed" if code else "Succeeded",
+            "containerStatuses": [container | {"state": {"terminated": ended}}],
+        }
+        self.ask("PATCH", f"{PODS}/{pod['metadata']['name']}/status", {"status": status})
+
+    def outcome(self, job: str) -> dict[str, Any] | None:
+        """The condition that ended the Job."""
+        conditions: list[dict[str, Any]] = self.job(job)["status"].get("conditions", [])
+        return next((c for c in conditions if c["type"] in {"Complete", "Failed"}), None)
+
+
+def end_pods(cluster: Cluster, stopped: threading.Event) -> None:
+    """End each pod that says how it ends."""
+    while not stopped.wait(0.2):
+        for pod in cluster.pods():
+            code = pod["metadata"].get("annotations", {}).get(ENDS_WITH)
+            if code is not None and pod["status"]["phase"] == "Pending":
+                cluster.end(pod, int(code))
+
+
+def judge_codes(cluster: Cluster, table: list[dict[str, Any]]) -> None:
+    """Every code of the table, out of memory and an unknown one: what became of the Job."""
+    retries = cluster.ask("GET", CRONJOB)["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+    again = {c["code"] for c in table if c["retryable"]} | {OUT_OF_MEMORY}
+    waits: list[tuple[float, ...]] = []
+    for code in (*(c["code"] for c in table), OUT_OF_MEMORY, UNKNOWN):
+        name = f"code-{code}"
+        condition = wait_for(name, partial(cluster.outcome, name))
+        pods = cluster.pods(name)
+        found = (condition["type"], condition["reason"], len(pods))
+        if code == 0:
+            expect(found, ("Complete", "CompletionsReached", 1), name)
+        elif code in again:
+            expect(found, ("Failed", "BackoffLimitExceeded", retries + 1), name)
+            waits.append(pauses(pods))
+        else:
+            expect(found, ("Failed", "PodFailurePolicy", 1), name)
+            index = 3 if code == UNKNOWN else 1
+            expect(
+                f"FailJob rule at index {index}" in condition["message"], True, condition["message"]
+            )
+        say(f"  code {code:3}  {condition['type']:8}  {condition['reason']:20}  {len(pods)} pods")
+    expect(
+        all(w[0] >= 9 and w[1] >= 19 for w in waits), True, f"retries after 10 and 20 s: {waits}"
+    )
+    spans = [f"{min(w):g} to {max(w):g} s" for w in zip(*waits, strict=True)]
+    say(f"  the first retry came after {spans[0]}, the second after {spans[1]}")
+
+
+def pauses(pods: list[dict[str, Any]]) -> tuple[float, ...]:
+    """Seconds from a pod's end to the start of the next one."""
+    ends = [p["status"]["containerStatuses"][0]["state"]["terminated"]["finishedAt"] for p in pods]
+    starts = [p["metadata"]["creationTimestamp"] for p in pods]
+    return tuple(
+        (datetime.fromisoformat(start) - datetime.fromisoformat(end)).total_seconds()
+        for end, start in zip(ends, starts[1:], strict=False)
+    )
+
+
+def judge_evictions(cluster: Cluster) -> None:
+    """An evicted pod is replaced once it ended, however often, and counts for nothing."""
+    retries = cluster.ask("GET", CRONJOB)["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+    cluster.ask(
+        "POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}
+    )
+    cluster.start("evicted")
+    for _ in range(retries + 1):
+        pod = cluster.running("evicted")
+        path = f"{PODS}/{pod['metadata']['name']}"
+        name = {"metadata": {"name": pod["metadata"]["name"]}}
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "target": {"kind": "Node", "name": "node"},
+        }
+        cluster.ask("POST", f"{path}/binding", binding | name)
+        cluster.ask(
+            "POST", f"{path}/eviction", {"apiVersion": "policy/v1", "kind": "Eviction", **name}
+        )
+        wait_for(
+            "the eviction is seen", lambda: cluster.job("evicted")["status"].get("terminating")
+        )
+        expect(len(cluster.pods("evicted")), 1, "pods while one is being evicted")
+        cluster.end(pod, 143)
+        cluster.ask("DELETE", path, {"gracePeriodSeconds": 0})
+        wait_for("the pod goes", partial(lambda path: not cluster.ask("GET", path), path))
+    cluster.end(cluster.running("evicted"), 0)
+    condition = wait_for("evicted", lambda: cluster.outcome("evicted"))
+    status = cluster.job("evicted")["status"]
+    expect((condition["type"], status.get("failed", 0)), ("Complete", 0), "evicted")
+    say(f"  evicted {retries + 1} times: replaced once the pod had ended, failed 0, Complete")
+
+
+def judge_ends(cluster: Cluster) -> None:
+    """The Job's own deadline, and what is left of a finished Job."""
+    cluster.start("late", activeDeadlineSeconds=1)
+    condition = wait_for("late", lambda: cluster.outcome("late"))
+    expect((condition["type"], condition["reason"]), ("Failed", "DeadlineExceeded"), "late")
+    wait_for("its pod goes", lambda: not cluster.pods("late"))
+    cluster.ask("PATCH", f"{JOBS}/late", {"spec": {"ttlSecondsAfterFinished": 0}})
+    wait_for("the finished Job goes", lambda: not cluster.job("late"))
+    say("  after activeDeadlineSeconds: DeadlineExceeded, its pod deleted")
+    say("  after ttlSecondsAfterFinished: deleted")
+
+
+def judge_schedule(cluster: Cluster) -> None:
+    """The schedule makes a Job and a pod beside one-off Jobs, and no second one while it lasts."""
+    (active,) = wait_for(
+        "the schedule", lambda: cluster.ask("GET", CRONJOB)["status"].get("active")
+    )
+    cluster.running(active["name"])
+    events = f"/api/v1/namespaces/{NAMESPACE}/events"
+    wait_for(
+        "Forbid",
+        lambda: cluster.ask(
+            "GET", events, fieldSelector="involvedObject.kind=CronJob,reason=JobAlreadyActive"
+        )["items"],
+    )
+    owned = [
+        j["metadata"]["name"]
+        for j in cluster.ask("GET", JOBS)["items"]
+        if "ownerReferences" in j["metadata"] and cluster.outcome(j["metadata"]["name"]) is None
+    ]
+    expect(owned, [active["name"]], "Jobs of the CronJob")
+    say("  the schedule made a Job and its pod; the next minute was forbidden while they lasted")
+
+
+def main() -> None:
+    """All at once, for most of the time is waiting."""
+    cluster = Cluster(Path(sys.argv[1]))
+    table = json.loads(Path(sys.argv[2]).read_text(encoding="utf-8"))
+    begun = time.monotonic()
+    stopped = threading.Event()
+    kubelet = threading.Thread(target=end_pods, args=(Cluster(Path(sys.argv[1])), stopped))
+    kubelet.start()
+    try:
+        cluster.ask("PATCH", CRONJOB, {"spec": {"schedule": "* * * * *"}})
+        for code in (*(c["code"] for c in table), OUT_OF_MEMORY, UNKNOWN):
+            cluster.start(f"code-{code}", ends_with=code)
+        judge_evictions(cluster)
+        judge_ends(cluster)
+        judge_codes(cluster, table)
+        judge_schedule(cluster)
+    finally:
+        stopped.set()
+        kubelet.join()
+    say(f"verdicts of the real controllers: {time.monotonic() - begun:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
