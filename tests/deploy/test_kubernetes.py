@@ -168,6 +168,9 @@ WRONG = {
         *CONTAINER, "env", 0, value={"name": "ETL_LOG__LEVEL", "value": "LOUD"}
     ),
     "an option that is none": at(*CONTAINER, "args", value=["run", "--stagee", "load"]),
+    "a list that the API server would not store": at(
+        *JOB, "template", "spec", "tolerations", value=[]
+    ),
     "a shell": at(*CONTAINER, "command", value=["sh", "-c", "etl run"]),
     "the newest image": at(*CONTAINER, "image", value="registry.example/etl:latest"),
     "a digest of nothing": at(*CONTAINER, "image", value="etl"),
