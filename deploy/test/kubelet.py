@@ -19,8 +19,8 @@ NAMESPACE = "etl"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 CRONJOB = f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/etl"
-# On a pod: the code that it ends with. Pods without it run until they are told otherwise.
-ENDS_WITH = "test/exit-code"
+# On a pod: the code that it ends with, or that the node refuses it. Others run until they are told otherwise.
+ENDS_WITH, REFUSED = "test/exit-code", "refused"
 PATIENCE = 150.0
 
 
@@ -71,15 +71,15 @@ class Cluster:
         if answer.status_code == requests.codes.not_found:
             return {}
         if not answer.ok:
-            raise SystemExit(f"FAILED: {verb} {path}: {answer.status_code} {answer.text[:500]}")
+            raise RuntimeError(f"{verb} {path}: {answer.status_code} {answer.text[:500]}")
         found: dict[str, Any] = answer.json()
         return found
 
-    def start(self, name: str, ends_with: int | None = None, **changes: Any) -> None:
+    def start(self, name: str, ends_with: str | None = None, **changes: Any) -> None:
         """The CronJob's Job, once, with other values of its spec; the CronJob does not own it."""
         template = copy.deepcopy(self.ask("GET", CRONJOB)["spec"]["jobTemplate"])
         if ends_with is not None:
-            template["spec"]["template"]["metadata"]["annotations"] = {ENDS_WITH: str(ends_with)}
+            template["spec"]["template"]["metadata"]["annotations"] = {ENDS_WITH: ends_with}
         job = {"metadata": {"name": name}, "spec": template["spec"] | changes}
         self.ask("POST", JOBS, {"apiVersion": "batch/v1", "kind": "Job", **job})
 
@@ -105,22 +105,21 @@ class Cluster:
         """What a kubelet writes once the container's process has ended."""
         now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         ended = {"exitCode": code, "startedAt": now, "finishedAt": now}
-        ended |= (
-            {"reason": "Error", "message": json.dumps({"code": code})}
-            if code
-            else {"reason": "Completed"}
-        )
+        if code:
+            ended |= {"reason": "Error", "message": json.dumps({"code": code})}
         container = {
             "name": "etl",
             "image": "etl",
             "imageID": "",
             "ready": False,
             "restartCount": 0,
+            "state": {"terminated": ended},
         }
-        status = {
-            "phase": "Failed" if code else "Succeeded",
-            "containerStatuses": [container | {"state": {"terminated": ended}}],
-        }
+        phase = "Failed" if code else "Succeeded"
+        self.say_of(pod, {"phase": phase, "containerStatuses": [container]})
+
+    def say_of(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
+        """Write a pod's status."""
         self.ask("PATCH", f"{PODS}/{pod['metadata']['name']}/status", {"status": status})
 
     def outcome(self, job: str) -> dict[str, Any] | None:
@@ -134,5 +133,9 @@ def end_pods(cluster: Cluster, stopped: threading.Event) -> None:
     while not stopped.wait(0.2):
         for pod in cluster.pods():
             code = pod["metadata"].get("annotations", {}).get(ENDS_WITH)
-            if code is not None and pod["status"]["phase"] == "Pending":
+            if code is None or pod["status"]["phase"] != "Pending":
+                continue
+            if code == REFUSED:
+                cluster.say_of(pod, {"phase": "Failed", "reason": "OutOfmemory"})
+            else:
                 cluster.end(pod, int(code))

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubelet import CRONJOB, JOBS, NAMESPACE, PODS, Cluster, end_pods, expect, say, wait_for
+from kubelet import CRONJOB, JOBS, NAMESPACE, PODS, REFUSED, Cluster, end_pods, expect, say, wait_for
 
 # Neither is in the table: the kernel's kill for memory, and a code that nobody knows.
 OUT_OF_MEMORY, UNKNOWN = 137, 99
@@ -45,8 +45,17 @@ def judge_codes(cluster: Cluster, table: list[dict[str, Any]]) -> None:
     expect(
         all(w[0] >= 9 and w[1] >= 19 for w in waits), True, f"retries after 10 and 20 s: {waits}"
     )
-    spans = [f"{min(w):g} to {max(w):g} s" for w in zip(*waits, strict=True)]
-    say(f"  the first retry came after {spans[0]}, the second after {spans[1]}")
+    first, second = ({round(seconds) for seconds in column} for column in zip(*waits, strict=True))
+    say(f"  the first retry came after {written(first)} s, the second after {written(second)} s")
+    condition = wait_for(REFUSED, partial(cluster.outcome, REFUSED))
+    found = (condition["reason"], len(cluster.pods(REFUSED)))
+    expect(found, ("BackoffLimitExceeded", retries + 1), REFUSED)
+    say(f"  refused by the node, no code: {condition['reason']}, {found[1]} pods")
+
+
+def written(numbers: set[int]) -> str:
+    """The least and the most, or the only one."""
+    return " to ".join(str(n) for n in sorted({min(numbers), max(numbers)}))
 
 
 def pauses(pods: list[dict[str, Any]]) -> tuple[float, ...]:
@@ -66,8 +75,9 @@ def judge_evictions(cluster: Cluster) -> None:
         "POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}
     )
     cluster.start("evicted")
+    pod = cluster.running("evicted")
+    waits = set()
     for _ in range(retries + 1):
-        pod = cluster.running("evicted")
         path = f"{PODS}/{pod['metadata']['name']}"
         name = {"metadata": {"name": pod["metadata"]["name"]}}
         binding = {
@@ -86,11 +96,14 @@ def judge_evictions(cluster: Cluster) -> None:
         cluster.end(pod, 143)
         cluster.ask("DELETE", path, {"gracePeriodSeconds": 0})
         wait_for("the pod goes", partial(lambda path: not cluster.ask("GET", path), path))
-    cluster.end(cluster.running("evicted"), 0)
+        gone = time.monotonic()
+        pod = cluster.running("evicted")
+        waits.add(round(time.monotonic() - gone))
+    cluster.end(pod, 0)
     condition = wait_for("evicted", lambda: cluster.outcome("evicted"))
     status = cluster.job("evicted")["status"]
     expect((condition["type"], status.get("failed", 0)), ("Complete", 0), "evicted")
-    say(f"  evicted {retries + 1} times: replaced once the pod had ended, failed 0, Complete")
+    say(f"  evicted {retries + 1} times: replaced {written(waits)} s after the end, failed 0, Complete")
 
 
 def judge_ends(cluster: Cluster) -> None:
@@ -139,7 +152,8 @@ def main() -> None:
     try:
         cluster.ask("PATCH", CRONJOB, {"spec": {"schedule": "* * * * *"}})
         for code in (*(c["code"] for c in table), OUT_OF_MEMORY, UNKNOWN):
-            cluster.start(f"code-{code}", ends_with=code)
+            cluster.start(f"code-{code}", ends_with=str(code))
+        cluster.start(REFUSED, ends_with=REFUSED)
         judge_evictions(cluster)
         judge_ends(cluster)
         judge_codes(cluster, table)
