@@ -19,6 +19,7 @@ from tests.deploy.manifests import (
     OVERLAYS,
     POD,
     POLICY,
+    ROOT,
     Manifests,
     problems,
     render,
@@ -91,6 +92,13 @@ def test_one_off_jobs_follow_the_overlay_that_they_name(tmp_path: Path, overlay:
             same["backoffLimit"] = cron.job["backoffLimit"]
         assert same == cron.job
         assert once.owner["metadata"]["namespace"] == cron.owner["metadata"]["namespace"]
+
+
+@needs_kubectl
+def test_the_documented_wait_outlasts_the_job() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (hours,) = re.findall(r"wait --for=\S+ --timeout=(\d+)h job/etl-retry", text)
+    assert int(hours) * 3600 > read(render("jobs/retry")).job["activeDeadlineSeconds"]
 
 
 @needs_kubectl
