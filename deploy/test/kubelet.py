@@ -19,7 +19,7 @@ NAMESPACE = "etl"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 CRONJOB = f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/etl"
-# On a pod: the code that it ends with, or that the node refuses it. Others run until they are told otherwise.
+# On a pod: the code that it ends with, or that the node refuses it. Others run until told otherwise.
 ENDS_WITH, REFUSED = "test/exit-code", "refused"
 PATIENCE = 150.0
 
@@ -116,10 +116,10 @@ class Cluster:
             "state": {"terminated": ended},
         }
         phase = "Failed" if code else "Succeeded"
-        self.say_of(pod, {"phase": phase, "containerStatuses": [container]})
+        self.report(pod, {"phase": phase, "containerStatuses": [container]})
 
-    def say_of(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
-        """Write a pod's status."""
+    def report(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
+        """Write a pod's status, as only its kubelet does."""
         self.ask("PATCH", f"{PODS}/{pod['metadata']['name']}/status", {"status": status})
 
     def outcome(self, job: str) -> dict[str, Any] | None:
@@ -136,6 +136,6 @@ def end_pods(cluster: Cluster, stopped: threading.Event) -> None:
             if code is None or pod["status"]["phase"] != "Pending":
                 continue
             if code == REFUSED:
-                cluster.say_of(pod, {"phase": "Failed", "reason": "OutOfmemory"})
+                cluster.report(pod, {"phase": "Failed", "reason": "OutOfmemory"})
             else:
                 cluster.end(pod, int(code))
