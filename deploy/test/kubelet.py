@@ -19,7 +19,7 @@ NAMESPACE = "etl"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 CRONJOB = f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/etl"
-# On a pod: the code that it ends with, or that the node refuses it. Others run until told otherwise.
+# On a pod: the code that it ends with, or that its node refuses it. Others run until ended.
 ENDS_WITH, REFUSED = "test/exit-code", "refused"
 PATIENCE = 150.0
 
