@@ -62,6 +62,21 @@ make_base() {
   exec {lock}>&-
 }
 
+# need_kubectl: a kubectl whose kustomize can read `patches` and `replacements`; older ones cannot.
+need_kubectl() {
+  need kubectl kubernetes-client || return 1
+  local kustomize
+  kustomize=$(kubectl version --client 2>/dev/null | sed -n 's/^Kustomize Version: //p')
+  if [[ $(printf '%s\n' v5.0.0 "${kustomize:-v0}" | sort -V | head -1) != v5.0.0 ]]; then
+    skip "this kubectl has kustomize ${kustomize:-of an unknown version}, 5.0 is needed; Debian 13 has it"
+    return 1
+  fi
+  say "kubectl with kustomize $kustomize"
+}
+
+# The commands of docs/deploy.md under the mark `runs: NAME`.
+documented() { awk -v mark="<!-- runs: $1 -->" '$0 == mark {m = 1; next} m && /^```/ {if (f) exit; f = 1; next} f' docs/deploy.md; }
+
 # Seconds since the epoch with a fraction, for what takes less than a second.
 now() { date +%s.%N; }
 since() { awk -v a="$1" -v b="$(now)" 'BEGIN {printf "%.1f", b - a}'; }

@@ -380,7 +380,7 @@ def is_closed(m: Manifests) -> Iterator[str]:
         wanted = spec["podSelector"]["matchLabels"]
         if not wanted or wanted.items() - labels.items():
             yield f"{wanted} does not select {labels}"
-        if sorted(spec["policyTypes"]) != ["Egress", "Ingress"] or spec["ingress"] != []:
+        if sorted(spec["policyTypes"]) != ["Egress", "Ingress"] or "ingress" in spec:
             yield "somebody may come in, or everything out"
         ports = {p["port"] for rule in spec["egress"] for p in rule["ports"]}
         kinds = {target.kind for target in m.settings().targets.values()}
@@ -396,6 +396,21 @@ def is_closed(m: Manifests) -> Iterator[str]:
             yield "the account's token is mounted"
 
 
+def is_stored_as_sent(m: Manifests) -> Iterator[str]:
+    """The API server stores an empty list as none: each `kubectl apply` would change it again."""
+
+    def empty_lists(node: Any, path: str) -> Iterator[str]:
+        if node == []:
+            yield f"{path} is empty"
+        items = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in items:
+            if isinstance(value, dict | list):
+                yield from empty_lists(value, f"{path}.{key}")
+
+    for document in m.documents:
+        yield from empty_lists(document, document["kind"])
+
+
 def is_pinned(m: Manifests) -> Iterator[str]:
     """The image has a version; it is the one of this source."""
     name, _, tag = m.container["image"].rpartition(":")
@@ -409,7 +424,7 @@ def is_pinned(m: Manifests) -> Iterator[str]:
 RULES: tuple[Callable[[Manifests], Iterator[str]], ...] = (
     has_values, has_one_namespace, policy_can_be_accepted, leaves_time, is_scheduled, has_no_probes,
     runs_the_command, is_configured, reads_every_secret, leaves_last_words, mounts_what_it_writes,
-    is_bounded, is_closed, is_pinned,
+    is_bounded, is_closed, is_stored_as_sent, is_pinned,
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from tests.deploy.manifests import (
     OVERLAYS,
     POD,
     POLICY,
+    ROOT,
     Manifests,
     problems,
     render,
@@ -91,6 +92,13 @@ def test_one_off_jobs_follow_the_overlay_that_they_name(tmp_path: Path, overlay:
             same["backoffLimit"] = cron.job["backoffLimit"]
         assert same == cron.job
         assert once.owner["metadata"]["namespace"] == cron.owner["metadata"]["namespace"]
+
+
+@needs_kubectl
+def test_the_documented_wait_outlasts_the_job() -> None:
+    text = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (hours,) = re.findall(r"wait --for=\S+ --timeout=(\d+)h job/etl-retry", text)
+    assert int(hours) * 3600 > read(render("jobs/retry")).job["activeDeadlineSeconds"]
 
 
 @needs_kubectl
@@ -168,6 +176,9 @@ WRONG = {
         *CONTAINER, "env", 0, value={"name": "ETL_LOG__LEVEL", "value": "LOUD"}
     ),
     "an option that is none": at(*CONTAINER, "args", value=["run", "--stagee", "load"]),
+    "a list that the API server would not store": at(
+        *JOB, "template", "spec", "tolerations", value=[]
+    ),
     "a shell": at(*CONTAINER, "command", value=["sh", "-c", "etl run"]),
     "the newest image": at(*CONTAINER, "image", value="registry.example/etl:latest"),
     "a digest of nothing": at(*CONTAINER, "image", value="etl"),
