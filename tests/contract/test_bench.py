@@ -10,11 +10,12 @@ from bench.load_postgres import main as load_postgres
 @pytest.mark.slow
 def test_loads_into_postgresql_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     """Each way's rows are counted at the server; one that loses some is an error."""
-    ways = ("limit: CSV, COPY", "etl, 1 % changed")
-    only = [word for way in ways for word in ("--only", way)]
-    load_postgres(["--rows", "300", "--rounds", "1", *only])
+    load_postgres(
+        ["--rows", "300", "--rounds", "1", "--only", "limit: CSV, COPY", "--only", "etl, full",
+         "--only", "etl, 1 % changed"]
+    )  # fmt: skip
     said = capsys.readouterr().out
     assert "300 rows, 20 columns, 1 rounds" in said
-    for way in ways:
+    for way in ("limit: CSV, COPY", "etl, full", "etl, 1 % changed"):
         assert f"| {way} | " in said
     assert "the load itself" in said

@@ -48,7 +48,7 @@ def shipped(folder: Path, replay: Replay, **arguments: Any) -> Settings:
 def test_raw_is_the_same_day_after_day_and_in_one_reading(tmp_path: Path, replay: Replay) -> None:
     """Through corrections and dividends, with readings one day and many days apart."""
     daily = shipped(tmp_path / "daily", replay, start="2025-06-01")
-    for day in ((9, 4), (9, 5), (10, 16), (10, 17)):
+    for day in ((9, 4), (9, 5), (9, 20), (10, 16), (10, 17), (10, 18)):
         replay.date = date(2025, *day)
         extract_once(daily)
     whole = shipped(tmp_path / "whole", replay, start="2025-06-01")

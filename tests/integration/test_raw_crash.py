@@ -103,7 +103,10 @@ POINTS = [
 ]  # fmt: skip
 CHECKED_ONLY_IN_MEMORY = {"before accept"}
 # Up to the load, packages of any disposition go the same way; append is killed at every point.
-IN_LOAD = ["after a child's commit", "before _dlt_loads", "after the package moved"]
+IN_LOAD = [
+    "after the schema was changed", "after a child's commit", "after the last file",
+    "before _dlt_loads", "after the package moved",
+]  # fmt: skip
 IN_MERGE = [
     "before a merge", "after a merge", "after a child's commit", "before _dlt_loads",
     "after _dlt_loads",
@@ -112,7 +115,7 @@ IN_MERGE = [
 KILLED = {
     ("append", 0): POINTS,
     ("replace", 1): IN_LOAD,
-    ("merge", 0): IN_MERGE[:2],
+    ("merge", 0): IN_MERGE,
     ("merge", 1): IN_MERGE,
 }
 Case = tuple[str, int]

@@ -59,7 +59,7 @@ def peak(folder: Path, rows: int) -> int:
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     (tmp_path / "many_rows.py").write_text(FACTORY)
-    few, many = peak(tmp_path, 50_000), peak(tmp_path, 500_000)
+    few, many = peak(tmp_path, 100_000), peak(tmp_path, 1_000_000)
     assert many <= 1.5 * few, (few, many)
 
 

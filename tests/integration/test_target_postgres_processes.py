@@ -76,7 +76,7 @@ def test_killed_at_any_step_the_next_run_ends_with_exactly_the_marts_rows(
             for table, model in (("a", "a"), ("reports.b", "b")):
                 expected = pg.warehouse.execute(f"FROM marts.{model} ORDER BY id").fetchall()
                 assert pg.query(f"SELECT id, state FROM {table} ORDER BY id") == expected
-    assert counts(pg.publish(A, B)["a"])[:4] == ("unchanged", 0, 0, 0)
+            assert counts(pg.publish(A, B)["a"])[:4] == ("unchanged", 0, 0, 0)
     assert killed >= 15
 
 
