@@ -21,6 +21,7 @@ from etl.settings import Settings, Source
 from etl.stages.context import RunContext
 from etl.stages.sequence import run_stages, tell_failures
 from etl.stop import Stop, stopping
+from etl.warehouse import KeptOpen
 
 # The APIs that the demo replays; a source that was pointed elsewhere is left as it is.
 REPLAYED_HOST = "public.api.bsky.app"
@@ -144,26 +145,22 @@ class _Lifecycle:
         """Run the stages, then write what happened."""
         settings = self.run.settings
         try:
-            try:
+            with closing(KeptOpen(settings.warehouse)) as warehouse:
+                try:
+                    if not self._dry:
+                        self.run.save()
+                    self._stop.after(settings.timeout)
+                    self._run_stages(done_sources, warehouse)
+                except Stopped as e:
+                    self._note_stop(e.code)
+                self._stop.disarm()
+                record = self._finish()
+                if not is_readable(settings):  # a person reads them in the summary
+                    for line in record.plan:
+                        logger.info(line)
                 if not self._dry:
-                    self.run.save()
-                self._stop.after(settings.timeout)
-                with Progress() as progress, _served(settings) as served:
-                    ctx = RunContext(
-                        served, self.run.options, self.run, self._stop, progress,
-                        done_sources=done_sources,
-                    )  # fmt: skip
-                    with closing(ctx):
-                        run_stages(ctx)
-            except Stopped as e:
-                self._note_stop(e.code)
-            self._stop.disarm()
-            record = self._finish()
-            if not is_readable(settings):  # a person reads them in the summary
-                for line in record.plan:
-                    logger.info(line)
+                    _keep_history(settings, record)
             if not self._dry:
-                _keep_history(settings, record)
                 drop_old_runs(settings)
                 told = self._report(record)
                 if told != record:
@@ -173,6 +170,15 @@ class _Lifecycle:
             return record
         finally:
             self._stop_logs()
+
+    def _run_stages(self, done_sources: set[str], warehouse: KeptOpen) -> None:
+        with Progress() as progress, _served(self.run.settings) as served:
+            ctx = RunContext(
+                served, self.run.options, self.run, self._stop, progress, warehouse,
+                done_sources=done_sources,
+            )  # fmt: skip
+            with closing(ctx):
+                run_stages(ctx)
 
     def end(self, code: ExitCode) -> None:
         """A library holds the main thread: write the record without it."""

@@ -15,6 +15,7 @@ from etl.records import Options
 from etl.runs import Run
 from etl.settings import Settings, Source
 from etl.stop import Stop
+from etl.warehouse import KeptOpen
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
@@ -34,6 +35,7 @@ class RunContext:
     run: Run
     stop: Stop
     progress: Progress
+    warehouse: KeptOpen
     done_sources: set[str] = field(default_factory=set)
     drift: dict[str, Drift] = field(default_factory=dict)
     contained: list[EtlError] = field(default_factory=list)

@@ -15,7 +15,6 @@ from etl.logs import stage_context
 from etl.records import STAGE_NAMES, Failure, Stage, StageName
 from etl.runs import utc_now
 from etl.stages.context import RunContext
-from etl.warehouse import kept_open
 
 StageFunction = Callable[[RunContext], None]
 
@@ -79,9 +78,12 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
         if ctx.options.dry_run:
             function(ctx)
             return
-        # For one attempt: a fatal error (a full disk) spoils the instance until it is closed.
-        with kept_open(ctx.settings.warehouse):
+        ctx.warehouse.open()
+        try:
             function(ctx)
+        except BaseException:
+            ctx.warehouse.close()  # a fatal error (a full disk) spoils it until it is closed
+            raise
 
     status, blocked = "ok", False
     try:

@@ -30,6 +30,7 @@ from etl.options import parse
 from etl.records import json_schema as record_schema
 from etl.settings_schema import json_schema, settings_table
 from etl.variables import OPTION_VARIABLES
+from tests.duckdb_files import opened
 from tests.processes import run_etl, without_settings
 
 ROOT = Path(__file__).parents[2]
@@ -319,8 +320,6 @@ def shop() -> Iterator[str]:
 
 @pytest.mark.slow
 def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
-    import duckdb
-
     files = {b.file: b.text for b in blocks() if b.file}
     assert len(files) == 2
     for name, text in files.items():
@@ -345,10 +344,10 @@ def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
         assert "s3cret" not in done.stdout + done.stderr
         assert record["sources"][0]["rows"] == 250
         assert any(r["between"] == "raw-staging" for r in record["reconciliations"])
-        with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb"), read_only=True) as c:
+        with opened(tmp_path / "data" / "warehouse.duckdb", read_only=True) as c:
             staged = c.sql("FROM staging.stg_shop__products").count("*").fetchall()
             assert staged == [(expected,)]
-        with duckdb.connect(str(tmp_path / "data" / "marts.duckdb"), read_only=True) as c:
+        with opened(tmp_path / "data" / "marts.duckdb", read_only=True) as c:
             rows = c.sql("SELECT product_id, product_name, price_eur FROM prices_daily ORDER BY 1")
             assert rows.fetchall() == [tuple(p.values()) for p in PRODUCTS]
             assert c.sql("FROM marts.prices_daily").count("*").fetchall() == [(250,)]

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from etl.demo import Fault
 from etl.errors import ExitCode
 from tests.contract.process import Finished, Job, Models, new_job
+from tests.duckdb_files import opened
 from tests.processes import start_cold
 
 SLOW = Fault("latency", seconds=0.5)
@@ -237,7 +237,7 @@ def test_a_stopped_run_is_finished_by_the_next(job: Job) -> None:
     finish_after_signal(signal.SIGTERM)(job)
     job.replay.faults = []
     assert job.run("--stage", "extract").code == 0
-    with duckdb.connect(str(job.data / "warehouse.duckdb"), read_only=True) as warehouse:
+    with opened(job.data / "warehouse.duckdb", read_only=True) as warehouse:
         found = warehouse.sql(
             "SELECT count(*), count(DISTINCT did) FROM bluesky_raw.followers"
         ).fetchone()

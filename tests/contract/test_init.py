@@ -16,6 +16,7 @@ from etl.start.answer import Answer
 from etl.start.guess import guess_resources
 from etl.start.proposal import as_yaml, make_proposal
 from tests.contract.process import DAY
+from tests.duckdb_files import opened
 from tests.processes import ROOT, run_etl, without_settings
 
 BIN = Path(sys.executable).parent
@@ -112,10 +113,9 @@ def test_a_source_proposed_from_the_replay_is_read_whole_and_modelled(tmp_path: 
         for command in (["run", "--stage", "extract"], ["generate"], ["run"]):
             done = etl(*command, "--project", "sky", cwd=tmp_path)
             assert done.returncode == 0, done.stderr
-    import duckdb
 
     expected = {"followers": 300, "follows": 300}
-    with duckdb.connect(str(tmp_path / "sky" / "data" / "warehouse.duckdb")) as connection:
+    with opened(tmp_path / "sky" / "data" / "warehouse.duckdb") as connection:
         for table, rows in expected.items():
             for name in (f"bluesky_raw.{table}", f"staging.stg_bluesky__{table}"):
                 sql = f"SELECT count(*), count(DISTINCT did) FROM {name}"

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-import duckdb
 import pytest
 
 from etl.demo import graph
 from tests.contract.process import DAY, Job, Models, new_job
 from tests.contract.test_exit_codes import wait_for
+from tests.duckdb_files import opened
 
 ACTOR = "chess.com"
 
@@ -28,10 +28,10 @@ def assert_right(job: Job) -> None:
     """Readers see the day's mutuals; each package is whole, with its labels, and none is twice."""
     truth = graph(ACTOR, DAY)
     followers, follows = ({p["did"] for p in x} for x in (truth.followers, truth.follows))
-    with duckdb.connect(str(job.data / "marts.duckdb"), read_only=True) as marts:
+    with opened(job.data / "marts.duckdb", read_only=True) as marts:
         published = marts.sql("SELECT did FROM mutuals").fetchall()
     assert sorted(published) == sorted((did,) for did in followers & follows)
-    with duckdb.connect(str(job.data / "warehouse.duckdb"), read_only=True) as warehouse:
+    with opened(job.data / "warehouse.duckdb", read_only=True) as warehouse:
         for table, profiles in (("followers", truth.followers), ("follows", truth.follows)):
             labels = sum(len(cast(list[object], p.get("labels", []))) for p in profiles)
             packages = warehouse.sql(

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from tests.contract.library import SOURCE, Library, Row, books, branches, loans, open_library
+from tests.duckdb_files import opened
 from tests.processes import run_etl, without_settings
 
 MART = "{{model: marts.dim_library__{0}, target: marts}}"
@@ -42,7 +42,7 @@ class Project:
 
     def rows(self, sql: str, file: str = "warehouse.duckdb") -> list[tuple[Any, ...]]:
         """What a query finds, sorted."""
-        with duckdb.connect(str(self.folder / "data" / file), read_only=True) as connection:
+        with opened(self.folder / "data" / file, read_only=True) as connection:
             return sorted(connection.execute(sql).fetchall())
 
 

@@ -16,6 +16,7 @@ from etl.settings import Settings
 from tests.contract import test_docs
 from tests.contract.process import Models, new_job
 from tests.contract.test_docs import blocks
+from tests.duckdb_files import opened
 from tests.processes import ROOT, run_etl, without_settings
 
 shop = test_docs.shop
@@ -129,7 +130,6 @@ def test_every_command_stands_in_the_table() -> None:
 @pytest.mark.slow
 def test_the_example_is_right_for_other_write_dispositions(shop: str, tmp_path: Path) -> None:
     """Whatever is read and transformed again leaves each row once: merged, and replaced."""
-    import duckdb
 
     config, mart = (b for b in blocks() if b.file)
     (tmp_path / "config").mkdir()
@@ -164,6 +164,6 @@ def test_the_example_is_right_for_other_write_dispositions(shop: str, tmp_path: 
             ("warehouse.duckdb", f"staging.stg_shop__{name}", "id"),
             ("marts.duckdb", name, "product_id"),
         ):
-            with duckdb.connect(str(tmp_path / "data" / file), read_only=True) as connection:
+            with opened(tmp_path / "data" / file, read_only=True) as connection:
                 rows = connection.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}")
                 assert rows.fetchall() == [(250, 250)], table

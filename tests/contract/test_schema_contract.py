@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import jsonschema
 import pytest
 
 from etl.records import json_schema
+from tests.duckdb_files import opened
 from tests.integration.extracting import serving
 from tests.processes import run_etl, without_settings
 
@@ -57,7 +57,7 @@ class Job:
 
     def orders(self) -> list[tuple[Any, ...]]:
         """What stands in raw."""
-        with duckdb.connect(str(self.folder / "data" / "warehouse.duckdb")) as connection:
+        with opened(self.folder / "data" / "warehouse.duckdb") as connection:
             return connection.execute("SELECT * EXCLUDE (_dlt_load_id, _dlt_id) "
                                       "FROM shop_raw.orders ORDER BY ALL").fetchall()  # fmt: skip
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
-
-import duckdb
 
 from etl.errors import EtlError, StageError
 from etl.libraries import prepare_libraries
@@ -22,7 +20,8 @@ from etl.runs import Run
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stop import Stop
-from etl.warehouse import kept_open
+from etl.warehouse import KeptOpen
+from tests.duckdb_files import opened
 
 prepare_libraries()
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -61,7 +60,7 @@ def bluesky(
 def context(settings: Settings, **options: Any) -> RunContext:
     chosen = Options(stages=("extract",), **options)
     run = Run(settings, chosen, "20260102T120000Z-abcdef", NOW)
-    return RunContext(settings, chosen, run, Stop(), Progress())
+    return RunContext(settings, chosen, run, Stop(), Progress(), KeptOpen(settings.warehouse))
 
 
 def extract_once(settings: Settings, ctx: RunContext | None = None) -> RunContext:
@@ -73,7 +72,8 @@ def extract_once(settings: Settings, ctx: RunContext | None = None) -> RunContex
         extract(ctx)
         return ctx
     settings.data.mkdir(parents=True, exist_ok=True)
-    with kept_open(settings.warehouse):
+    with closing(ctx.warehouse):
+        ctx.warehouse.open()
         extract(ctx)
     return ctx
 
@@ -88,7 +88,7 @@ def failures_of(settings: Settings, ctx: RunContext | None = None) -> tuple[EtlE
 
 
 def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
-    with duckdb.connect(str(settings.warehouse)) as connection:
+    with opened(settings.warehouse) as connection:
         return connection.execute(sql).fetchall()
 
 

@@ -12,14 +12,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Self
 
-import duckdb
-
 from etl.configuration import load_settings
 from etl.demo import Replay
 from etl.job import run_job
 from etl.libraries import prepare_libraries
 from etl.records import Options, RunRecord
 from etl.settings import Settings
+from tests.duckdb_files import opened
 from tests.processes import ROOT, run_etl, without_settings
 from tests.shipped_project import copy_project
 
@@ -195,7 +194,7 @@ class Shop:
 
         For a project that has extracted before, and rules that begin after the extraction.
         """
-        with _connected(self.warehouse) as connection:
+        with opened(self.warehouse) as connection:
             load_id = str(time.time())
             for i, customer, amount in orders:
                 row = (i, customer, amount, load_id, f"{load_id}-{i}")
@@ -271,14 +270,8 @@ class Shop:
 
 
 def _query(path: Path, sql: str, *, read_only: bool = False) -> list[tuple[Any, ...]]:
-    with _connected(path, read_only=read_only) as connection:
+    with opened(path, read_only=read_only) as connection:
         return connection.execute(sql).fetchall()
-
-
-def _connected(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    connection = duckdb.connect(str(path), read_only=read_only)
-    connection.execute("SET TimeZone = 'UTC'")
-    return connection
 
 
 def _physical(warehouse: Path, model: str, environment: str = "prod") -> str:

@@ -35,6 +35,7 @@ from etl.records import (
     SourceRun,
     Stage,
 )
+from tests.duckdb_files import opened
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 TIMES: dict[str, Any] = {"started_at": AT, "finished_at": AT.replace(minute=5)}
@@ -127,7 +128,7 @@ RECORD = RunRecord(
 
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as found:
+    with opened(tmp_path / "warehouse.duckdb") as found:
         found.execute("SET TimeZone = 'UTC'")
         yield found
 

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from etl.cli import main
 from etl.errors import ExitCode
+from tests.duckdb_files import opened
 from tests.integration.projects import ALL, Shop
 
 
@@ -352,7 +352,7 @@ def contents(shop: Shop) -> dict[str, str]:
 def tables(shop: Shop) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("warehouse", "state", "published"):
-        with duckdb.connect(str(shop.data / f"{name}.duckdb"), read_only=True) as connection:
+        with opened(shop.data / f"{name}.duckdb", read_only=True) as connection:
             for schema, table in connection.execute(
                 "SELECT table_schema, table_name FROM information_schema.tables"
             ).fetchall():

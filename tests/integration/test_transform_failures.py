@@ -6,12 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from etl.errors import ExitCode
 from etl.records import RunRecord
 from etl.secrets import MASK
+from tests.duckdb_files import opened
 from tests.integration.projects import Shop
 
 AUDIT = "forall(criteria := (amount >= 0))"
@@ -171,7 +171,7 @@ def test_state_that_another_process_holds_ends_with_4(shop: Shop) -> None:
 
 
 def test_a_state_of_another_version_says_how_to_migrate(shop: Shop) -> None:
-    with duckdb.connect(str(shop.data / "state.duckdb")) as state:
+    with opened(shop.data / "state.duckdb") as state:
         state.execute("UPDATE sqlmesh._versions SET sqlmesh_version = '0.200.0'")
     record = shop.go_on((3, "eve", 5))
     assert record.exit_code == ExitCode.TRANSFORM
