@@ -308,9 +308,17 @@ class Raw:
     def count_values(
         self, shape: Shape, load_ids: Iterable[str], *, others: bool = False
     ) -> dict[str, Count]:
-        """Rows and values that these load packages brought, or all others did."""
+        """Rows and values that these load packages brought, or all others did.
+
+        As a load, with little memory where that will do: nested rows are joined with their parents.
+        """
+        wanted = self.dataset, shape, tuple(load_ids)
         with self.connection() as connection:
-            return count_values(connection, self.dataset, shape, load_ids, others=others)
+            try:
+                with limited_memory(connection, LEAN_MEGABYTES_PER_THREAD):
+                    return count_values(connection, *wanted, others=others)
+            except duckdb.OutOfMemoryException:
+                return count_values(connection, *wanted, others=others)
 
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""
