@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # Old packages are of no use once committed; a few are kept to look at.
 KEPT_PACKAGES = 10
-LEAN_MEGABYTES_PER_THREAD = 96
+LEAN_MEGABYTES_PER_THREAD = 80
 
 
 @dataclass(frozen=True)
