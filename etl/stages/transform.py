@@ -132,7 +132,9 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     run.audits += outcome.audits
     failures = list(outcome.failures)
     failed = set(outcome.failed)
-    found, pairs = _reconcile(project, run, touched - failed)
+    # What was held back was not built: it lacks what raw has of late.
+    built = touched - failed - project.graph.below(failed) - set(project.listener.skipped)
+    found, pairs = _reconcile(project, run, built)
     failures += found
     failed |= {e.subject for e in found}
     found = _audit_suspects(project, run, suspects - failed)

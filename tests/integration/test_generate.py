@@ -660,6 +660,22 @@ def test_a_package_whose_staging_failed_stays_active(events: Made) -> None:
     assert made.query("SELECT is_active FROM etl_meta.load_packages") == [(False,)]
 
 
+def test_a_nested_table_that_its_parents_model_holds_back_is_not_counted(tmp_path: Path) -> None:
+    made = Made(tmp_path)
+    made.extract({"name": "orders", **MERGE, "rows": [{"id": 1, "lines": [{"n": 1}]}]})
+    made.generate()
+    made.build()
+    path = "sqlmesh/models/staging/stg_made__orders.sql"
+    made.edit(path, "raw.id::BIGINT", "error(raw.id::TEXT)::BIGINT")
+    made.extract({"name": "orders", **MERGE, "rows": [{"id": 1, "lines": [{"n": 2}, {"n": 3}]}]})
+    record = made.run("transform")
+    assert [f.subject for f in record.failures] == ["staging.stg_made__orders"]
+    assert record.exit_code == 6
+    made.edit(path, "error(raw.id::TEXT)::BIGINT", "raw.id::BIGINT")
+    made.build()
+    assert made.read("staging.stg_made__orders__lines", "n") == [(2,), (3,)]
+
+
 def test_models_are_held_back_while_a_package_is_only_partly_in_raw(column: Made) -> None:
     made = column
     made.build()
