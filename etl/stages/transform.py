@@ -143,7 +143,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     states = verdicts(project, touched, failed, doubtful)
     _mark(project, run, states)
     with connect(settings.warehouse) as connection:
-        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, touched - failed)}
+        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, built - failed)}
         note_processed(
             connection, environment, run.run_id, [p for p in waiting if p.dataset in done]
         )

@@ -660,19 +660,32 @@ def test_a_package_whose_staging_failed_stays_active(events: Made) -> None:
     assert made.query("SELECT is_active FROM etl_meta.load_packages") == [(False,)]
 
 
-def test_a_nested_table_that_its_parents_model_holds_back_is_not_counted(tmp_path: Path) -> None:
+def test_what_a_failed_model_holds_back_is_neither_counted_nor_processed(tmp_path: Path) -> None:
     made = Made(tmp_path)
+    made.add_source("other")
+    notes = {"name": "notes", **MERGE, "rows": [{"id": 1}]}
+    made.give(notes, source="other")
     made.extract({"name": "orders", **MERGE, "rows": [{"id": 1, "lines": [{"n": 1}]}]})
     made.generate()
+    # A staging model of another source that reads this one's.
+    made.edit(
+        "sqlmesh/models/staging/stg_other__notes.sql",
+        "WHERE\n  packages.inserted_at",
+        "WHERE\n  EXISTS(SELECT 1 FROM staging.stg_made__orders) AND packages.inserted_at",
+    )
     made.build()
     path = "sqlmesh/models/staging/stg_made__orders.sql"
     made.edit(path, "raw.id::BIGINT", "error(raw.id::TEXT)::BIGINT")
+    made.give({**notes, "rows": [{"id": 2}]}, source="other")
     made.extract({"name": "orders", **MERGE, "rows": [{"id": 1, "lines": [{"n": 2}, {"n": 3}]}]})
     record = made.run("transform")
     assert [f.subject for f in record.failures] == ["staging.stg_made__orders"]
     assert record.exit_code == 6
+    active = "SELECT count(*) FROM etl_meta.load_packages WHERE is_active"
+    assert made.query(active) == [(2,)]
     made.edit(path, "error(raw.id::TEXT)::BIGINT", "raw.id::BIGINT")
     made.build()
+    assert made.query(active) == [(0,)]
     assert made.read("staging.stg_made__orders__lines", "n") == [(2,), (3,)]
 
 

@@ -129,7 +129,6 @@ RECORD = RunRecord(
 @pytest.fixture
 def connection(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     with opened(tmp_path / "warehouse.duckdb") as found:
-        found.execute("SET TimeZone = 'UTC'")
         yield found
 
 
