@@ -74,6 +74,10 @@ class Place(ABC):
     def indexes(self, table: str) -> int:
         """How many a table has."""
 
+    @abstractmethod
+    def add_trigger(self, event: str, sql: str) -> None:
+        """Let table `a` run a statement after each of the job's own."""
+
     @property
     def target(self) -> Target:
         return Target.model_validate({"kind": self.kind, "dsn": SecretStr(self.dsn)})
@@ -145,6 +149,13 @@ class Postgres(Place):
     def indexes(self, table: str) -> int:
         return len(self.query(f"SELECT 1 FROM pg_indexes WHERE tablename = '{table}'"))
 
+    def add_trigger(self, event: str, sql: str) -> None:
+        self.query(f"""
+            CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN IF pg_trigger_depth() = 1 THEN {sql}; END IF; RETURN NULL; END $$;
+            CREATE TRIGGER disturb AFTER {event} ON a EXECUTE FUNCTION disturb()
+        """)
+
 
 class SqlServer(Place):
     """The database that the variable names, emptied."""
@@ -195,6 +206,12 @@ class SqlServer(Place):
             self.query(
                 f"SELECT 1 FROM sys.indexes WHERE object_id = OBJECT_ID('{table}') AND index_id > 0"
             )
+        )
+
+    def add_trigger(self, event: str, sql: str) -> None:
+        self.query(
+            f"CREATE TRIGGER disturb ON a AFTER {event} AS "
+            f"IF TRIGGER_NESTLEVEL(OBJECT_ID('disturb')) = 1 {sql}"
         )
 
 

@@ -116,19 +116,21 @@ def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
 
 
 def test_versions_are_the_same_sum_however_and_whenever_they_are_read(pg: Postgres) -> None:
-    """As a filled table is summed, and by the distance from the transaction that reads."""
+    """As a filled table is summed, and by groups."""
     pg.publish(A)
     pg.change("UPDATE base.a SET v = 'x' WHERE id < 4")
     pg.publish(A)
     with pg.server.admin(pg.database) as connection, connection.transaction():
-        for _ in range(2):
+        stamp = tables.read_stamp(connection)
+        for fresh in (1, 2):
             with connection.transaction():  # rows of one are stamped with a number of its own
-                connection.execute("UPDATE a SET v = v || 'x' WHERE id = 5")
-            read = tables.read_versions(connection, Table("public", "a"))
+                connection.execute("UPDATE a SET v = v || 'x' WHERE id = %s", [fresh])
+            read = tables.read_versions(connection, Table("public", "a"), stamp)
             summed = connection.execute(f"SELECT count(*), {tables.VERSIONS} FROM a".encode())
             assert (read.rows, read.total) == summed.fetchone()
+            assert read.fresh == fresh
         connection.execute("DELETE FROM a")
-        assert tables.read_versions(connection, Table("public", "a")) == Versions()
+        assert tables.read_versions(connection, Table("public", "a"), stamp) == Versions()
 
 
 @pytest.mark.parametrize(("cache", "cost"), [("4GB", "1"), ("8kB", "4")])

@@ -343,3 +343,26 @@ def key_error(place: Place, publication: Publication) -> Any:
     with pytest.raises(EtlError) as caught:
         place.publish(publication)
     return caught.value
+
+
+@pytest.mark.parametrize("publication", [A, MERGE])
+def test_rows_that_a_trigger_changes_beside_those_that_were_sent_are_compared(
+    place: Place, publication: Publication
+) -> None:
+    place.publish(publication)
+    place.add_trigger("UPDATE", "UPDATE a SET v = 'theirs' WHERE id = 5")
+    place.change("UPDATE base.a SET v = 'changed' WHERE id = 1")
+    with pytest.raises(ReconciliationError, match="10 rows were sent, 10 are there, 1 of them"):
+        place.publish(publication)
+    assert place.rows() == [(i, f"v{i}") for i in range(10)]
+
+
+def test_trigger_that_keeps_a_column_of_its_own_is_no_failure(place: Place) -> None:
+    place.publish(A)
+    place.query(f"ALTER TABLE a ADD noted {place.text}")
+    place.add_trigger("UPDATE", "UPDATE a SET noted = 'seen'")
+    for value in ("first", "second"):
+        place.change(f"UPDATE base.a SET v = '{value}' WHERE id = 1")
+        assert counts(place.publish(A)["a"]) == ("published", 0, 1, 0, 10, True)
+        assert place.rows() == place.mart()
+    assert place.query("SELECT count(*) FROM a WHERE noted = 'seen'") == [(10,)]

@@ -42,15 +42,16 @@ class MssqlSession:
         """Look at the table; its writers wait from the first look at its versions on."""
         self._columns[table] = columns
         present = tables.find(self._connection, table, self._target)
+        stamp = tables.read_stamp(self._connection)
         if present is None:
-            return Found(is_new=True, is_narrow=True)
+            return Found(is_new=True, is_narrow=True, stamp=stamp)
         version = self._versions[table] = tables.version_column(present)
-        missing = tables.lacking(present, columns)
-        return Found(is_new=False, is_narrow=version is None or bool(missing))
+        is_narrow = version is None or bool(tables.lacking(present, columns))
+        return Found(is_new=False, is_narrow=is_narrow, stamp=stamp)
 
-    def read_versions(self, table: Table) -> Versions:
+    def read_versions(self, table: Table, stamp: int) -> Versions:
         """Rows and the sum of their `rowversion`."""
-        return tables.read_versions(self._connection, table, self._versions[table])
+        return tables.read_versions(self._connection, table, self._versions[table], stamp)
 
     def fill(
         self,

@@ -189,13 +189,23 @@ def read_indexes(connection: pyodbc.Connection, table: Table) -> set[tuple[str, 
     return {tuple(names) for names in found.values()}
 
 
-def read_versions(connection: pyodbc.Connection, table: Table, version: str | None) -> Versions:
+def read_stamp(connection: pyodbc.Connection) -> int:
+    """The number after the last that any row of the database was stamped with."""
+    return int(fetch_one(connection, "SELECT CAST(@@DBTS AS bigint) + 1")[0])
+
+
+def read_versions(
+    connection: pyodbc.Connection, table: Table, version: str | None, stamp: int
+) -> Versions:
     """The table's rows and their versions; writers wait from now on, readers do not."""
-    total = f"SUM(CAST(CAST({quote(version)} AS bigint) AS decimal(38,0)))" if version else "NULL"
-    rows, found = fetch_one(
-        connection, f"SELECT COUNT_BIG(*), {total} FROM {table.sql} WITH (TABLOCK, HOLDLOCK)"
+    number = f"CAST({quote(version)} AS bigint)" if version else "CAST(NULL AS bigint)"
+    found = fetch_one(
+        connection,
+        f"SELECT COUNT_BIG(*), SUM(CAST({number} AS decimal(38,0))), "
+        f"SUM(CASE WHEN {number} >= {stamp} THEN CAST(1 AS bigint) ELSE 0 END) "
+        f"FROM {table.sql} WITH (TABLOCK, HOLDLOCK)",
     )
-    return Versions(int(rows), int(found or 0))
+    return Versions(*(int(value or 0) for value in found))
 
 
 def count(connection: pyodbc.Connection, table: Table, target: str) -> int:

@@ -34,14 +34,16 @@ class PostgresSession:
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; it is locked against writers."""
         present = tables.find(self._connection, table, self._target)
+        stamp = tables.read_stamp(self._connection)
         if present is None:
-            return Found(is_new=True, is_narrow=True)
+            return Found(is_new=True, is_narrow=True, stamp=stamp)
         tables.lock(self._connection, table)
-        return Found(is_new=False, is_narrow=any(c.name not in present for c in columns))
+        is_narrow = any(c.name not in present for c in columns)
+        return Found(is_new=False, is_narrow=is_narrow, stamp=stamp)
 
-    def read_versions(self, table: Table) -> Versions:
+    def read_versions(self, table: Table, stamp: int) -> Versions:
         """Rows and the sum of their xmin."""
-        return tables.read_versions(self._connection, table)
+        return tables.read_versions(self._connection, table, stamp)
 
     def fill(
         self,

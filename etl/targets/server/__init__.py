@@ -73,7 +73,7 @@ class PublishTo(Generic[C]):
             marks = session.create_marks(target.schema_name)
             # All are staged before the first changes: who reads a table may have to wait then.
             staged = [stage(session, cursor, mart, marks) for mart in marts]
-            done = [publish_staged(session, s, marks, target_name) for s in staged]
+            done = [publish_staged(session, cursor, s, marks, target_name) for s in staged]
             held = {fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold}
             if dry_run:
                 session.rollback()

@@ -145,7 +145,7 @@ def _stage(
             return Prepared(mart, found, filled.rows, filled=filled, whole=True)
     rows, known = 0, False
     if not found.is_new:
-        present = session.read_versions(table)
+        present = session.read_versions(table, found.stamp)
         rows = present.rows
         # Row by row what this job remembers of its last publication.
         remembered = mart.memory.read_id(cursor, mart.shape)
@@ -165,7 +165,13 @@ def _stage(
     return Prepared(mart, found, rows, change, whole=difference is None)
 
 
-def publish_staged(session: Session[C], prepared: Prepared[C], marks: Table, target: str) -> Loaded:
+def publish_staged(
+    session: Session[C],
+    cursor: duckdb.DuckDBPyConnection,
+    prepared: Prepared[C],
+    marks: Table,
+    target: str,
+) -> Loaded:
     """Change one table to what was staged of its mart, compare the two, and mark it."""
     started = time.perf_counter() - prepared.seconds
     mart, change, after = prepared.mart, prepared.change, prepared.filled
@@ -176,7 +182,13 @@ def publish_staged(session: Session[C], prepared: Prepared[C], marks: Table, tar
     elif change is not None:
         session.prepare(publication, table, mart.columns, mart.comments)
         changes = session.apply(change, is_new=prepared.found.is_new)
-        after = session.read_versions(table)
+        after = session.read_versions(table, prepared.found.stamp)
+        if change.difference is not None and after.fresh != changes.inserted + changes.updated:
+            # A trigger wrote to more rows than were sent. So all of them have to be compared.
+            rows, key = mart.relation.sql, publication.key
+            change = Change(
+                table, publication, session.stage(cursor, mart.columns, rows, table, key)
+            )
         session.reconcile(change, mart.rows, after.rows)
     else:
         session.add_indexes(table, publication)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 import duckdb
@@ -41,10 +41,14 @@ C = TypeVar("C", bound=Column)
 
 @dataclass(frozen=True)
 class Versions:
-    """How many rows a table has, and the sum of what the server stamps on each that is written."""
+    """How many rows a table has, and the sum of what the server stamps on each that is written.
+
+    `fresh` rows of them were written since the session found the table.
+    """
 
     rows: int = 0
     total: int = 0
+    fresh: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """Whether a table has to be made, or columns of it."""
+    """Whether a table has to be made, or columns of it; rows written from now on are stamped so."""
 
     is_new: bool
     is_narrow: bool
+    stamp: int
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,8 @@ class Session(Protocol[C]):
     def find(self, table: Table, columns: tuple[C, ...]) -> Found:
         """Look at a table and keep its writers out until the end; ConfigError for a view."""
 
-    def read_versions(self, table: Table) -> Versions:
-        """A table's rows and their versions."""
+    def read_versions(self, table: Table, stamp: int) -> Versions:
+        """A table's rows and their versions; `stamp` is that of `find`."""
 
     def fill(
         self,
