@@ -49,7 +49,7 @@ class MssqlSession:
         is_narrow = version is None or bool(tables.lacking(present, columns))
         return Found(is_new=False, is_narrow=is_narrow, stamp=stamp)
 
-    def read_versions(self, table: Table, stamp: int) -> Versions:
+    def read_versions(self, table: Table, stamp: int | None = None) -> Versions:
         """Rows and the sum of their `rowversion`."""
         return tables.read_versions(self._connection, table, self._versions[table], stamp)
 

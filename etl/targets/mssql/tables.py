@@ -195,14 +195,15 @@ def read_stamp(connection: pyodbc.Connection) -> int:
 
 
 def read_versions(
-    connection: pyodbc.Connection, table: Table, version: str | None, stamp: int
+    connection: pyodbc.Connection, table: Table, version: str | None, stamp: int | None
 ) -> Versions:
     """The table's rows and their versions; writers wait from now on, readers do not."""
     number = f"CAST({quote(version)} AS bigint)" if version else "CAST(NULL AS bigint)"
+    is_fresh = f"{number} >= {stamp}" if stamp is not None else "1 = 0"
     found = fetch_one(
         connection,
         f"SELECT COUNT_BIG(*), SUM(CAST({number} AS decimal(38,0))), "
-        f"SUM(CASE WHEN {number} >= {stamp} THEN CAST(1 AS bigint) ELSE 0 END) "
+        f"SUM(CASE WHEN {is_fresh} THEN CAST(1 AS bigint) ELSE 0 END) "
         f"FROM {table.sql} WITH (TABLOCK, HOLDLOCK)",
     )
     return Versions(*(int(value or 0) for value in found))

@@ -41,7 +41,7 @@ class PostgresSession:
         is_narrow = any(c.name not in present for c in columns)
         return Found(is_new=False, is_narrow=is_narrow, stamp=stamp)
 
-    def read_versions(self, table: Table, stamp: int) -> Versions:
+    def read_versions(self, table: Table, stamp: int | None = None) -> Versions:
         """Rows and the sum of their xmin."""
         return tables.read_versions(self._connection, table, stamp)
 

@@ -145,7 +145,7 @@ def _stage(
             return Prepared(mart, found, filled.rows, filled=filled, whole=True)
     rows, known = 0, False
     if not found.is_new:
-        present = session.read_versions(table, found.stamp)
+        present = session.read_versions(table)
         rows = present.rows
         # Row by row what this job remembers of its last publication.
         remembered = mart.memory.read_id(cursor, mart.shape)

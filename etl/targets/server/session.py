@@ -43,7 +43,7 @@ C = TypeVar("C", bound=Column)
 class Versions:
     """How many rows a table has, and the sum of what the server stamps on each that is written.
 
-    `fresh` rows of them were written since the session found the table.
+    `fresh` rows of them were written since the session found the table, if that was asked for.
     """
 
     rows: int = 0
@@ -79,7 +79,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """Whether a table has to be made, or columns of it; rows written from now on are stamped so."""
+    """Whether a table has to be made, or columns of it; `stamp` is the least of later versions."""
 
     is_new: bool
     is_narrow: bool
@@ -116,8 +116,8 @@ class Session(Protocol[C]):
     def find(self, table: Table, columns: tuple[C, ...]) -> Found:
         """Look at a table and keep its writers out until the end; ConfigError for a view."""
 
-    def read_versions(self, table: Table, stamp: int) -> Versions:
-        """A table's rows and their versions; `stamp` is that of `find`."""
+    def read_versions(self, table: Table, stamp: int | None = None) -> Versions:
+        """A table's rows and their versions; with the stamp of `find` the fresh ones, too."""
 
     def fill(
         self,
