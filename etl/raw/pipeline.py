@@ -1,27 +1,23 @@
-"""One source's raw tables: load packages from extraction to their commit."""
+"""One source's raw tables and its dlt pipeline: from extraction to commit."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
-from dlt.common.storages.load_package import ParsedLoadJobFileName
-from dlt.pipeline.abort import TAbortPlan
 
 from etl.drift import Count, Shape
 from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.failures import classify
-from etl.raw.repair import is_committed, take_back
+from etl.raw.packages import Packages
 from etl.raw.shapes import (
     LOADS,
     count_values,
@@ -38,8 +34,6 @@ if TYPE_CHECKING:
     from dlt.common.pipeline import LoadInfo
     from dlt.extract import DltSource
 
-# Old packages are of no use once committed; a few are kept to look at.
-KEPT_PACKAGES = 10
 LEAN_MEGABYTES_PER_THREAD = 80
 
 
@@ -60,9 +54,9 @@ NOTHING = Committed()
 class Raw:
     """One source's raw tables and its dlt pipeline.
 
-    Order of a run: `finish_pending`, `extract`, `accept` or `reject`, `commit`. A package that was
-    extracted but not accepted when the process died was never checked by the guards: it is dropped,
-    its rows come again with the next extraction. An accepted one is finished first.
+    Order of a run: `finish_pending`, `extract`, accept or reject its packages, `commit`. A package
+    that was extracted but not accepted when the process died was never checked by the guards: it is
+    dropped, its rows come again with the next extraction. An accepted one is finished first.
     """
 
     def __init__(self, settings: Settings, source: str) -> None:
@@ -72,9 +66,7 @@ class Raw:
         self.warehouse = settings.warehouse
         self._pii = settings.transform.pii
         self._refused: tuple[Discarded, ...] = ()
-        self._accepted = settings.dlt_dir / source / "accepted"
         self._last = settings.dlt_dir / source / "last.json"
-        self._quarantine = settings.data / "quarantine" / source
         if "'" in str(settings.data):
             raise ConfigError(
                 f"data_dir {settings.data}: dlt cannot load from a path with an apostrophe in it",
@@ -91,6 +83,7 @@ class Raw:
             destination=Warehouse(str(settings.warehouse), replace_strategy="truncate-and-insert"),
             dataset_name=self.dataset,
         )
+        self.packages = Packages(self.pipeline, settings.data / "quarantine" / source)
         self.pipeline.activate()
         if fresh and settings.warehouse.exists():
             # The working directory was lost, the warehouse was not: schema and cursors come back.
@@ -121,25 +114,10 @@ class Raw:
 
     # -- packages ------------------------------------------------------------------------
 
-    def pending(self) -> list[str]:
-        """Load ids of packages that wait for their commit, oldest first."""
-        return sorted(
-            {
-                *self.pipeline.list_extracted_load_packages(),
-                *self.pipeline.list_normalized_load_packages(),
-            }
-        )
-
     def finish_pending(self) -> Committed:
         """Commit what a crashed run had accepted; drop what it had not."""
-        extracted = list(self.pipeline.list_extracted_load_packages())
-        for load_id in extracted:
-            if not (self._accepted / load_id).exists():
-                self.reject(load_id)
-                break  # later packages went with it
-        if not self.pending():
-            return NOTHING
-        return self.commit()
+        self.packages.reject_unaccepted()
+        return self.commit() if self.packages.pending() else NOTHING
 
     def extract(self, source: DltSource, *, workers: int, refresh: bool) -> list[str]:
         """Read the source into a package on disk; nothing reaches the warehouse.
@@ -158,31 +136,6 @@ class Raw:
         self._refused = discards.records()
         return list(info.loads_ids)
 
-    def accept(self, load_ids: Iterable[str]) -> None:
-        """Note that the guards passed: from here on a crash loses nothing."""
-        for load_id in load_ids:
-            write_atomically(self._accepted / load_id, "")
-
-    def reject(self, load_id: str) -> None:
-        """Drop a package and all later ones, with the cursors and schemas that they moved on.
-
-        Not by dlt's `abort_packages`: it finds no package that is only extracted, and leaves
-        a record of one that is half loaded.
-        """
-        extracted = self.pipeline.list_extracted_load_packages()
-        normalized = self.pipeline.list_normalized_load_packages()
-        self.pipeline._apply_abort_plan(
-            TAbortPlan(
-                package_to_abort=None,
-                packages_to_delete=[i for i in normalized if i >= load_id],
-                extracted_packages_to_delete=[i for i in extracted if i >= load_id],
-                restore_from_load_id=load_id,
-            )
-        )
-        for marker in self._accepted.glob("*"):
-            if marker.name >= load_id:
-                marker.unlink(missing_ok=True)
-
     def commit(self) -> Committed:
         """Normalise and load every pending package.
 
@@ -192,12 +145,12 @@ class Raw:
         Raises:
             SchemaError, LoadError, UnreachableError, ResourcesError
         """
-        self._drop_normalized_twice()
+        self.packages.drop_normalized_twice()
         try:
             with self._translated("normalize"), count_discards() as discards:
                 self.pipeline.normalize()
         except (SchemaError, LoadError):
-            self._put_in_quarantine(self.pipeline.list_extracted_load_packages())
+            self.packages.put_in_quarantine(self.packages.extracted)
             raise
         loaded = set(self._take_back())
         self._drop_placeholders()
@@ -205,24 +158,17 @@ class Raw:
             info = self._load()
         except LoadError:
             self._take_back()
-            self._put_in_quarantine(self.pipeline.list_normalized_load_packages())
+            self.packages.put_in_quarantine(self.packages.normalized)
             raise
         if info is not None:
             loaded |= set(info.loads_ids)
-        for marker in self._accepted.glob("*"):
-            marker.unlink(missing_ok=True)
-        self._drop_old_packages()
+        self.packages.forget_accepted()
+        self.packages.drop_old()
         refused, self._refused = self._refused, ()
         return Committed(tuple(sorted(loaded)), refused + discards.records())
 
     def _drop_placeholders(self) -> None:
-        packages = self.pipeline._get_load_storage().normalized_packages
-        tables = {
-            ParsedLoadJobFileName.parse(Path(path).name).table_name
-            for load_id in self.pipeline.list_normalized_load_packages()
-            for path in packages.list_new_jobs(load_id)
-        }
-        if tables:
+        if tables := self.packages.tables():
             with self.connection() as connection:
                 drop_placeholders(connection, self.dataset, sorted({*tables, LOADS}))
 
@@ -246,58 +192,14 @@ class Raw:
             finally:
                 connection.execute("RESET preserve_insertion_order")
 
-    def _drop_normalized_twice(self) -> None:
-        """dlt hands a normalised package on and then deletes the extracted one: killed between the
-        two, it would fail for ever on finding the package already there."""
-        extracted = self.pipeline._get_normalize_storage().extracted_packages
-        for load_id in self.pipeline.list_normalized_load_packages():
-            if load_id in self.pipeline.list_extracted_load_packages():
-                extracted.delete_package(load_id)
-
-    def _put_in_quarantine(self, load_ids: Iterable[str]) -> None:
-        ids = sorted(load_ids)
-        if not ids:
-            return
-        for load_id in ids:
-            for storage in (
-                self.pipeline._get_normalize_storage().extracted_packages,
-                self.pipeline._get_load_storage().normalized_packages,
-            ):
-                folder = Path(storage.storage.make_full_path(storage.get_package_path(load_id)))
-                if folder.is_dir():
-                    shutil.copytree(folder, self._quarantine / load_id, dirs_exist_ok=True)
-        self.reject(ids[0])
-
     def _take_back(self) -> list[str]:
-        """Make half-loaded packages loadable again; returns those that proved to be complete.
-
-        A package whose commit stands in `_dlt_loads` is complete: only dlt's own note was lost.
-        """
-        complete = []
-        storage = self.pipeline._get_load_storage()
-        load_ids = self.pipeline.list_normalized_load_packages()
-        if not load_ids:
+        """Make half-loaded packages loadable again; returns those that proved to be complete."""
+        if not self.packages.normalized:
             return []
-        staging_dataset = self._client.staging_dataset_name
         with self.connection() as connection:
-            for load_id in load_ids:
-                if is_committed(connection, self.dataset, load_id):
-                    storage.complete_load_package(load_id, False)
-                    complete.append(load_id)
-                else:
-                    take_back(
-                        connection,
-                        storage.normalized_packages,
-                        load_id,
-                        self.dataset,
-                        staging_dataset,
-                    )
-        return complete
-
-    def _drop_old_packages(self) -> None:
-        storage = self.pipeline._get_load_storage().loaded_packages
-        for load_id in sorted(storage.list_packages())[:-KEPT_PACKAGES]:
-            storage.delete_package(load_id, not_exists_ok=True)
+            return self.packages.take_back(
+                connection, self.dataset, self._client.staging_dataset_name
+            )
 
     # -- the schema ------------------------------------------------------------------------
 

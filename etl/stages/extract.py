@@ -138,9 +138,9 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             monitor.check_source()
         except EtlError:
             for load_id in load_ids:
-                raw.reject(load_id)
+                raw.packages.reject(load_id)
             raise
-        raw.accept(load_ids)
+        raw.packages.accept(load_ids)
         ctx.stop.check()
         with ctx.warehouse_turn:
             committed = raw.commit() if load_ids else NOTHING

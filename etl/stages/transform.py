@@ -132,8 +132,8 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     run.audits += outcome.audits
     failures = list(outcome.failures)
     failed = set(outcome.failed)
-    # What was held back was not built: it lacks what raw has of late.
-    built = touched - failed - project.graph.below(failed) - set(project.listener.skipped)
+    # What was held back lacks what raw has of late.
+    built = touched - failed - _held_back(project, failed)
     found, pairs = _reconcile(project, run, built)
     failures += found
     failed |= {e.subject for e in found}
@@ -194,13 +194,13 @@ def verdicts(
     """
     from etl.project.audits import standalone_readers
 
-    held, waiting = set(project.listener.skipped), set[str]()
+    unseen, waiting = set[str](), set[str]()
     for read in standalone_readers(project).values():
         if read <= models:
             waiting |= read
         else:
-            held |= read & doubtful
-    held |= project.graph.below(failed | held)
+            unseen |= read & doubtful
+    held = _held_back(project, failed) | unseen | project.graph.below(unseen)
     waiting |= project.graph.below(waiting)
 
     def verdict(model: str) -> Verdict:
@@ -211,6 +211,12 @@ def verdicts(
         return "unaudited" if model in waiting else "passed"
 
     return {m: verdict(m) for m in models}
+
+
+def _held_back(project: Project, failed: set[str]) -> set[str]:
+    """What SQLMesh left out, and what is below that or below what failed."""
+    skipped = set(project.listener.skipped)
+    return skipped | project.graph.below(failed | skipped)
 
 
 def _reconcile(

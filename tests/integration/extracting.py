@@ -108,7 +108,7 @@ def count(settings: Settings, table: str) -> int:
 def pending(settings: Settings, source: str) -> list[str]:
     from etl.raw.pipeline import Raw
 
-    return Raw(settings, source).pending()
+    return Raw(settings, source).packages.pending()
 
 
 Answer = tuple[int, Any, dict[str, str]]

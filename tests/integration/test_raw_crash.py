@@ -45,6 +45,7 @@ def after(owner, name, when=lambda *a, **k: True):
         return result
     setattr(owner, name, replaced)
 
+from etl.raw.packages import Packages
 from etl.raw.pipeline import Raw
 from dlt.common.storages import LoadStorage
 from dlt.common.storages.load_package import PackageStorage
@@ -62,8 +63,8 @@ def nth(n):
 
 job_of = lambda table: lambda self, *a, **k: self._file_path.split("/")[-1].startswith(table + ".")
 POINTS = {
-    "before accept": lambda: before(Raw, "accept"),
-    "before normalize": lambda: after(Raw, "accept"),
+    "before accept": lambda: before(Packages, "accept"),
+    "before normalize": lambda: after(Packages, "accept"),
     "in normalize": lambda: before(Normalize, "map_single"),
     "between normalize's two notes": lambda: after(LoadStorage, "commit_new_load_package"),
     "before load": lambda: before(Load, "run"),

@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 import etl.raw.pipeline
 from etl.errors import ConfigError
+from etl.raw import shapes
 from etl.raw.pipeline import Raw
 from tests.integration.extracting import count, extract_once, failures_of, settings_of
 
@@ -81,6 +83,32 @@ def test_load_that_needs_more_memory_gets_it(
     extract_once(settings := settings_of(tmp_path, {"py": source}))
     assert len(taken) == 2, "the first load had enough memory: this test proves nothing"
     assert count(settings, "py_raw.rows") == 100_000
+
+
+def test_count_that_needs_more_memory_gets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[str] = []
+
+    def count_values(connection: duckdb.DuckDBPyConnection, *wanted: Any, others: bool) -> Any:
+        [(limit, threads)] = connection.execute(
+            "SELECT current_setting('memory_limit'), current_setting('threads')"
+        ).fetchall()
+        limits.append(limit)
+        if len(limits) == 1:
+            assert limit == f"{8 * threads}.0 MiB"
+            raise duckdb.OutOfMemoryException
+        return shapes.count_values(connection, *wanted, others=others)
+
+    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEGABYTES_PER_THREAD", 8)
+    monkeypatch.setattr(etl.raw.pipeline, "count_values", count_values)
+    (tmp_path / "many_rows.py").write_text(FACTORY)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = {"factory": "many_rows:rows", "arguments": {"size": 10_000}}
+    settings = settings_of(tmp_path, {"py": source})
+    extract_once(settings)
+    assert count(settings, "py_raw.rows") == 10_000
+    assert limits[1].endswith("GiB")
 
 
 def test_limit_of_the_load_does_not_stay_for_the_models(

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,15 @@ from etl.errors import (
 from etl.job import check_options, run_job
 from etl.lock import hold_lock
 from etl.records import LoadRun, Options, RunRecord
+from etl.report import outcome
 from etl.runs import last_failed, past_runs, utc_now
 from etl.settings import Metrics, Notify, Retry, Settings, Source
 from etl.stages import sequence
 from etl.stages.context import RunContext
+from etl.stop import Stop
 
 Behaviour = Callable[[RunContext], None]
+OPEN = "import duckdb, sys; duckdb.connect(sys.argv[1], read_only=True)"
 
 
 @pytest.fixture
@@ -124,6 +129,34 @@ def test_retries_are_bounded(play: Any, error: EtlError) -> None:
     record, called = play(extract=fail(error))
     assert called == ["extract"] * 3
     assert record.exit_code == error.code
+
+
+def test_warehouse_is_free_while_a_stage_waits_and_when_others_are_told(
+    play: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process may want to read it then; while a stage works it cannot."""
+    settings.data.mkdir()
+    settings.__dict__["metrics"] = Metrics(textfile=Path("etl.prom"))
+    read: list[tuple[str, bool]] = []
+
+    def reading(when: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            command = [sys.executable, "-c", OPEN, str(settings.warehouse)]
+            code = subprocess.run(command, capture_output=True, check=False).returncode
+            read.append((when, code == 0))
+            return function(*arguments)
+
+        return call
+
+    def flaky(ctx: RunContext) -> None:
+        if len(read) == 1:
+            raise UnreachableError("down")
+
+    monkeypatch.setattr(Stop, "wait", reading("waiting", Stop.wait))
+    monkeypatch.setattr(outcome, "tell_outcome", reading("told", outcome.tell_outcome))
+    record, _ = play(load=reading("load", flaky))
+    assert record.exit_code == 0
+    assert read == [("load", False), ("waiting", True), ("load", False), ("told", True)]
 
 
 def test_nothing_else_is_tried_again(play: Any) -> None:

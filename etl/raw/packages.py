@@ -1,0 +1,138 @@
+"""One source's load packages: what dlt has of them on disk, and which of them the guards accepted.
+
+dlt keeps a package where its next step is to be: extracted, normalised, loaded. Its own functions
+move one forward; back, aside and away is done here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dlt.common.storages.load_package import ParsedLoadJobFileName
+from dlt.pipeline.abort import TAbortPlan
+
+from etl.raw.repair import is_committed, take_back
+from etl.runs import write_atomically
+
+if TYPE_CHECKING:
+    import dlt
+    import duckdb
+
+# Old packages are of no use once committed; a few are kept to look at.
+KEPT_PACKAGES = 10
+
+
+class Packages:
+    """The load packages of one pipeline; `quarantine` gets those that can never be loaded."""
+
+    def __init__(self, pipeline: dlt.Pipeline, quarantine: Path) -> None:
+        self._pipeline, self._quarantine = pipeline, quarantine
+        self._accepted = Path(pipeline.working_dir) / "accepted"
+
+    @property
+    def extracted(self) -> list[str]:
+        """Load ids of those that wait for their normalisation, oldest first."""
+        return sorted(self._pipeline.list_extracted_load_packages())
+
+    @property
+    def normalized(self) -> list[str]:
+        """Load ids of those that wait to be loaded, or are half loaded, oldest first."""
+        return sorted(self._pipeline.list_normalized_load_packages())
+
+    def pending(self) -> list[str]:
+        """Load ids of all that wait for their commit, oldest first."""
+        return sorted({*self.extracted, *self.normalized})
+
+    def tables(self) -> set[str]:
+        """The tables that normalised packages will be loaded into."""
+        normalized = self._pipeline._get_load_storage().normalized_packages
+        return {
+            ParsedLoadJobFileName.parse(Path(path).name).table_name
+            for load_id in self.normalized
+            for path in normalized.list_new_jobs(load_id)
+        }
+
+    def accept(self, load_ids: Iterable[str]) -> None:
+        """Note that the guards passed: from here on a crash loses nothing."""
+        for load_id in load_ids:
+            write_atomically(self._accepted / load_id, "")
+
+    def forget_accepted(self) -> None:
+        """All were loaded."""
+        for marker in self._accepted.glob("*"):
+            marker.unlink(missing_ok=True)
+
+    def reject_unaccepted(self) -> None:
+        """Drop what a crashed run had extracted and the guards had not seen."""
+        for load_id in self.extracted:
+            if not (self._accepted / load_id).exists():
+                self.reject(load_id)
+                return  # later packages went with it
+
+    def reject(self, load_id: str) -> None:
+        """Drop a package and all later ones, with the cursors and schemas that they moved on.
+
+        Not by dlt's `abort_packages`: it finds no package that is only extracted, and leaves
+        a record of one that is half loaded.
+        """
+        self._pipeline._apply_abort_plan(
+            TAbortPlan(
+                package_to_abort=None,
+                packages_to_delete=[i for i in self.normalized if i >= load_id],
+                extracted_packages_to_delete=[i for i in self.extracted if i >= load_id],
+                restore_from_load_id=load_id,
+            )
+        )
+        for marker in self._accepted.glob("*"):
+            if marker.name >= load_id:
+                marker.unlink(missing_ok=True)
+
+    def put_in_quarantine(self, load_ids: Iterable[str]) -> None:
+        """Keep a copy of what can never be loaded, and drop it and all later ones."""
+        ids = sorted(load_ids)
+        if not ids:
+            return
+        for load_id in ids:
+            for storage in (
+                self._pipeline._get_normalize_storage().extracted_packages,
+                self._pipeline._get_load_storage().normalized_packages,
+            ):
+                folder = Path(storage.storage.make_full_path(storage.get_package_path(load_id)))
+                if folder.is_dir():
+                    shutil.copytree(folder, self._quarantine / load_id, dirs_exist_ok=True)
+        self.reject(ids[0])
+
+    def drop_normalized_twice(self) -> None:
+        """dlt hands a normalised package on and then deletes the extracted one: killed between the
+        two, it would fail for ever on finding the package already there."""
+        extracted = self._pipeline._get_normalize_storage().extracted_packages
+        for load_id in set(self.normalized) & set(self.extracted):
+            extracted.delete_package(load_id)
+
+    def take_back(
+        self, connection: duckdb.DuckDBPyConnection, dataset: str, staging_dataset: str
+    ) -> list[str]:
+        """Make half-loaded packages loadable again; returns those that proved to be complete.
+
+        A package whose commit stands in `_dlt_loads` is complete: only dlt's own note was lost.
+        """
+        complete = []
+        storage = self._pipeline._get_load_storage()
+        for load_id in self.normalized:
+            if is_committed(connection, dataset, load_id):
+                storage.complete_load_package(load_id, False)
+                complete.append(load_id)
+            else:
+                take_back(
+                    connection, storage.normalized_packages, load_id, dataset, staging_dataset
+                )
+        return complete
+
+    def drop_old(self) -> None:
+        """Of those that were loaded keep the last few."""
+        storage = self._pipeline._get_load_storage().loaded_packages
+        for load_id in sorted(storage.list_packages())[:-KEPT_PACKAGES]:
+            storage.delete_package(load_id, not_exists_ok=True)
