@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -17,6 +20,7 @@ from etl.errors import (
 )
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
+from etl.targets.server import loading
 from tests.integration.servers import A, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -159,3 +163,53 @@ def test_writer_that_holds_the_table_is_waited_for_and_then_told(
             pg.publish(A)
     assert pg.publish(A)["a"].reconciled
     assert pg.query("SELECT * FROM a ORDER BY id") == pg.mart()
+
+
+def test_change_of_a_writer_that_was_waited_for_is_seen_whatever_the_roles_isolation(
+    pg: Postgres,
+) -> None:
+    """Else what is looked at is the table before the wait."""
+    pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} SET default_transaction_isolation "
+             "= 'repeatable read'")  # fmt: skip
+    pg.publish(A)
+    pg.change("UPDATE base.a SET v = 'ours' WHERE id = 1")
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
+    )
+    with ThreadPoolExecutor(1) as job, pg.server.admin(pg.database) as writer:
+        with writer.transaction():
+            writer.execute("UPDATE a SET v = 'theirs' WHERE id = 2")
+            published = job.submit(pg.publish, A)
+            while not published.done() and pg.query(waiting) == [(0,)]:
+                time.sleep(0.01)
+        assert published.result()["a"].updated == 2
+    assert pg.rows() == pg.mart()
+
+
+def test_wait_for_the_warehouse_does_not_end_the_transaction(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} "
+             "SET idle_in_transaction_session_timeout = '50ms'")  # fmt: skip
+    stage = loading.stage
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.3)
+        return stage(*arguments)
+
+    monkeypatch.setattr("etl.targets.server.stage", slow)
+    assert pg.publish(A)["a"].reconciled
+
+
+@pytest.mark.parametrize(
+    ("setting", "state"),
+    [("default_transaction_read_only = on", "25006"), ("statement_timeout = '1ms'", "57014")],
+)
+def test_setting_of_the_role_that_keeps_it_from_writing_is_told(
+    pg: Postgres, setting: str, state: str
+) -> None:
+    pg.change("INSERT INTO base.a SELECT i, 'v' FROM range(100, 20000) AS r(i)")
+    pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} SET {setting}")
+    with pytest.raises(UnreachableError, match=state) as caught:
+        pg.publish(A)
+    assert setting.partition(" ")[0] in caught.value.hint

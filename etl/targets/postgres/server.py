@@ -33,7 +33,11 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("08", UnreachableError, "check host and port of the target's `dsn`"),
     ("40", UnreachableError, "another transaction was in the way: run again"),
     ("55P03", UnreachableError, "another session holds a lock on the table: run again"),
+    ("57014", UnreachableError, "somebody cancelled it, or the role's statement_timeout is short"),
     ("57", UnreachableError, "the server stopped the work: run again"),
+    ("25006", UnreachableError, "a standby, or a role with default_transaction_read_only"),
+    ("25P03", UnreachableError, "the role's idle_in_transaction_session_timeout is short"),
+    ("25P04", UnreachableError, "the role's transaction_timeout is short"),
     ("53300", UnreachableError, "the server has no connection left: run again"),
     ("53", ResourcesError, "free disk or memory on the server"),
     ("58", ResourcesError, "look into the server's log"),
@@ -73,11 +77,15 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
     except psycopg.Error as error:
         raise _refused(error, conninfo, target) from error
     try:
+        # Each statement sees what was committed before it: also by those whose lock it waited for.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with connection:
-            # UTC, ISO dates and exact floats, whatever the role's own settings are.
+            # UTC, ISO dates and exact floats, whatever the role's own settings are; and time for
+            # DuckDB, at which the transaction waits.
             connection.execute(
                 "SELECT set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true), "
                 "set_config('extra_float_digits', '1', true), "
+                "set_config('idle_in_transaction_session_timeout', '0', true), "
                 f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)"
             )
             yield connection
