@@ -6,12 +6,22 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from etl.errors import ConfigError, EtlError, ExitCode, Stopped, classify_os_error
-from etl.exits import leave, leave_record, redact, say, say_config_error
+from etl.exits import (
+    leave,
+    leave_record,
+    open_streams,
+    put_out,
+    redact,
+    say,
+    say_config_error,
+    tell,
+)
 from etl.options import STAGES, parse
 
 if TYPE_CHECKING:
@@ -22,14 +32,16 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the result is the process's exit code. The edge where every error ends."""
     try:
-        _accept_any_encoding()
+        open_streams()
+        help_text, complaint = StringIO(), StringIO()
         try:
-            arguments = parse(argv)
+            with redirect_stdout(help_text), redirect_stderr(complaint):
+                arguments = parse(argv)
         except SystemExit as e:  # argparse has said it: --help, --version, a usage error
+            put_out(help_text.getvalue())
+            tell(complaint.getvalue())
             return leave(ConfigError("wrong option", hint="see the log")) if e.code else 0
-        code = COMMANDS[arguments.command](arguments)
-        sys.stdout.flush()
-        return code
+        return COMMANDS[arguments.command](arguments)
     except ConfigError as e:
         say_config_error(e)
         return leave(e)
@@ -40,9 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leave(EtlError(e.code.meaning), e.code)
     except KeyboardInterrupt:
         return leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
-    except BrokenPipeError:
-        _drop_output()
-        return int(ExitCode.OK)
     except Exception as e:
         known = classify_os_error(e)
         if known is not None:
@@ -55,18 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "ETL_DEBUG=1 shows where it happened"
         )
         return leave(EtlError(f"{type(e).__name__}: {e}", hint="a bug: please report it"))
-
-
-def _accept_any_encoding() -> None:
-    """A terminal that cannot write a sign shows it escaped, instead of ending the run."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _drop_output() -> None:
-    """The reader of our output left (`etl status | head`): nobody is there to be told."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # -- commands ----------------------------------------------------------------------------------
@@ -115,17 +112,17 @@ def _finish(
             settings, options, wait_lock=arguments.wait_lock, resume=resume, at_end=leave_record
         )
     if is_readable(settings) and not settings.log.quiet:
-        sys.stderr.write(summarize(record, settings))
+        tell(summarize(record, settings))
+    code = int(record.exit_code or 0)
     if arguments.json:
         try:
-            sys.stdout.write(record.model_dump_json(indent=2) + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError:  # the run's own code counts, whoever listens
-            _drop_output()
-    code = int(record.exit_code or 0)
+            put_out(record.model_dump_json(indent=2) + "\n")
+        except OSError:  # a full disk: the run's own failure counts more
+            if not code:
+                raise
     if code in (ExitCode.TIMEOUT, ExitCode.INTERRUPTED, ExitCode.TERMINATED):
         # Threads that wait for the network would keep the process; all is written.
-        sys.stderr.flush()
+        tell("")
         os._exit(code)
     return code
 
@@ -143,7 +140,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"changes": lines})
     else:
-        sys.stdout.write("\n".join(lines or ["nothing to change"]) + "\n")
+        put_out("\n".join(lines or ["nothing to change"]) + "\n")
     return int(ExitCode.OK)
 
 
@@ -174,7 +171,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     else:
         told = [str(c) for c in changes if c.action != "unchanged"]
         same = len(changes) - len(told)
-        sys.stdout.write("\n".join([*told, f"{same} unchanged"] if same else told) + "\n")
+        put_out("\n".join([*told, f"{same} unchanged"] if same else told) + "\n")
     refuse_changes(changes, check=arguments.check)
     return int(ExitCode.OK)
 
@@ -195,7 +192,7 @@ def _lineage(arguments: argparse.Namespace) -> int:
         direction = "upstream" if arguments.upstream else "downstream"
     with redirect_stdout(sys.stderr):
         text = show(find_lineage(settings, arguments.name, direction))
-    sys.stdout.write(text)
+    put_out(text)
     return int(ExitCode.OK)
 
 
@@ -206,7 +203,7 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(status)
     else:
-        sys.stdout.write(show_status(status))
+        put_out(show_status(status))
     return int(ExitCode.OK)
 
 
@@ -221,7 +218,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(as_json(findings), redactor(settings))
     else:
-        sys.stdout.write(redactor(settings)(as_table(findings)))
+        put_out(redactor(settings)(as_table(findings)))
     return int(verdict(findings))
 
 
@@ -234,7 +231,7 @@ def _init(arguments: argparse.Namespace) -> int:
         raise ConfigError("--source: a new project begins with one source", hint="name one")
     source = arguments.source[0] if arguments.source else None
     folder = Path(arguments.directory)
-    sys.stdout.write(redact(create_project(folder, source, arguments.base_url, os.environ)))
+    put_out(redact(create_project(folder, source, arguments.base_url, os.environ)))
     return int(ExitCode.OK)
 
 
@@ -248,7 +245,7 @@ def _config_show(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(shown)
     else:
-        sys.stdout.write(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
+        put_out(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
     return int(ExitCode.OK)
 
 
@@ -256,7 +253,7 @@ def _config_schema(arguments: argparse.Namespace) -> int:
     from etl.settings_schema import json_schema, settings_table
 
     if arguments.markdown:
-        sys.stdout.write(settings_table())
+        put_out(settings_table())
     else:
         _print_json(json_schema())
     return int(ExitCode.OK)
@@ -265,14 +262,14 @@ def _config_schema(arguments: argparse.Namespace) -> int:
 def _exit_codes(arguments: argparse.Namespace) -> int:
     from etl.exit_codes import FORMATS
 
-    sys.stdout.write(FORMATS[arguments.format]())
+    put_out(FORMATS[arguments.format]())
     return int(ExitCode.OK)
 
 
 def _print_json(value: Any, redact: Callable[[str], str] = str) -> None:
     import json
 
-    sys.stdout.write(redact(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
+    put_out(redact(json.dumps(value, indent=2, ensure_ascii=False)) + "\n")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

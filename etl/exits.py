@@ -1,9 +1,10 @@
-"""How a command's end is told: on standard error, and in the file of ETL_TERMINATION_LOG."""
+"""Where a command's words go: its streams, and the file of ETL_TERMINATION_LOG."""
 
 from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +17,45 @@ if TYPE_CHECKING:
 TERMINATION_LOG = "ETL_TERMINATION_LOG"
 
 
+def open_streams() -> None:
+    """Make standard output and standard error usable, whatever the caller made of them.
+
+    Descriptors that were closed (`2>&-`) are opened on nothing, or the next file, such as the
+    warehouse, would get their number and what libraries print. A terminal that cannot write a sign
+    shows it escaped, instead of ending the run.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def put_out(text: str) -> None:
+    """Data on standard output. Its reader may have left (`etl status | head`): the code stays."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as e:
+        # What is still buffered would fail again when the process ends, and change its code.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(e, BrokenPipeError):
+            raise
+
+
+def tell(text: str) -> None:
+    """Words for a person on standard error; that nobody can read them changes no code."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def say(text: str) -> None:
     """A line on standard error."""
-    sys.stderr.write(redact(text) + "\n")
+    tell(redact(text) + "\n")
 
 
 def leave(error: EtlError, code: ExitCode | None = None) -> int:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +18,7 @@ from etl.demo import Fault
 from etl.errors import ExitCode
 from tests.contract.process import Finished, Job, Models, new_job
 from tests.duckdb_files import opened
-from tests.processes import start_cold
+from tests.processes import start_cold, without_settings
 
 SLOW = Fault("latency", seconds=0.5)
 FEW = "[bulk-300.test]"
@@ -291,3 +294,25 @@ def test_a_signal_ends_the_wait_for_the_lock(job: Job, number: signal.Signals) -
         first.communicate()
     assert second.returncode == 128 + number
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "streams", ["2>&{left}", ">&{left} 2>&{left}", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"]
+)
+def test_a_failed_run_keeps_its_code_whoever_listens(tmp_path: Path, streams: str) -> None:
+    """A reader that left (`2>&1 | head`), closed descriptors (a daemon's), a full disk."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "sqlmesh").mkdir()
+    (tmp_path / "config" / "etl.yaml").write_text(
+        "targets: {marts: {kind: duckdb, path: marts.duckdb}}\n"
+        "loads: [{model: marts.never_built, target: marts}]\n"
+    )
+    reader, left = os.pipe()
+    os.close(reader)
+    command = f"exec '{sys.executable}' -m etl run --json {streams.format(left=left)}"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, env=without_settings(ETL_LOG__FORMAT="text"),
+        pass_fds=(left,), check=False,
+    )  # fmt: skip
+    os.close(left)
+    assert done.returncode == ExitCode.DATA_QUALITY
