@@ -11,6 +11,7 @@ from etl.runs import utc_now
 from etl.settings import Load
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
+from etl.stages.idle import fingerprint_packages
 from etl.stages.scope import models_in_scope
 from etl.targets import Publication, publish
 from etl.warehouse import connect, connect_read_only
@@ -34,7 +35,7 @@ def load(ctx: RunContext) -> None:
     failures: list[EtlError] = []
     with open_warehouse(settings.warehouse) as connection:
         states = read_states(connection, "prod", create=not dry)
-        held = publishable(states, [x.model for x in chosen])
+        held = publishable(states, [x.model for x in chosen], fingerprint_packages(connection))
         for name in settings.targets:
             loads = [x for x in chosen if x.target == name]
             if not loads:

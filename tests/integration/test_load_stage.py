@@ -33,6 +33,17 @@ def execute(context: ExecutionContext, **kwargs):
 """
 
 
+# Without allow_partials, as a person writes a view: SQLMesh audits it tomorrow.
+VIEW = """
+MODEL (
+  name marts.totals, kind VIEW, grain customer, audits (forall(criteria := (amount >= 0)))
+);
+SELECT customer::TEXT AS customer, SUM(amount)::BIGINT AS amount FROM {table} GROUP BY customer
+"""
+STAGED = VIEW.format(table="staging.stg_shop__orders")
+GOOD = [("ann", 50), ("bob", 200)]
+
+
 @pytest.fixture
 def shop(tmp_path: Path, template: Shop) -> Shop:
     return template.copy(tmp_path / "shop")
@@ -65,6 +76,41 @@ def test_only_prod_is_published(shop: Shop) -> None:
     record = shop.run(environment="dev_ann")
     assert (record.exit_code, record.loads) == (0, ())
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+
+
+@pytest.mark.parametrize("table", ["staging.stg_shop__orders", "shop_raw.orders"])
+def test_view_is_audited_whenever_what_it_shows_changes(shop: Shop, table: str) -> None:
+    shop.write("sqlmesh/models/totals.sql", VIEW.format(table=table))
+    assert shop.go_on().exit_code == 0
+    record = shop.go_on((3, "eve", -5))
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert shop.published("totals") == GOOD
+    shop.bring((4, "eve", 6))
+    assert shop.run("transform", "audit", "load").exit_code == 0
+    assert shop.published("totals") == [*GOOD, ("eve", 1)]
+
+
+def test_view_waits_for_its_audits_when_a_run_of_a_part_changes_what_it_shows(shop: Shop) -> None:
+    shop.write("sqlmesh/models/totals.sql", STAGED)
+    assert shop.go_on().exit_code == 0
+    assert shop.go_on((3, "eve", -5), select=("staging.stg_shop__orders",)).exit_code == 0
+    assert shop.run("load").exit_code == ExitCode.DATA_QUALITY
+    assert shop.published("totals") == GOOD
+    assert shop.go_on().exit_code == ExitCode.DATA_QUALITY
+    shop.bring((4, "eve", 6))
+    assert shop.go_on().exit_code == 0
+    assert shop.published("totals") == [*GOOD, ("eve", 1)]
+
+
+def test_view_of_raw_waits_for_its_audits_after_an_extraction(shop: Shop) -> None:
+    shop.write("sqlmesh/models/totals.sql", VIEW.format(table="shop_raw.orders"))
+    assert shop.go_on().exit_code == 0
+    assert shop.run("load").exit_code == 0
+    shop.bring((3, "eve", -5))
+    record = shop.run("load")
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert "raw has changed since its audits" in record.failures[0].message
+    assert shop.published("totals") == GOOD
 
 
 @pytest.mark.slow
