@@ -195,6 +195,8 @@ def _claim(run: Run) -> None:
         part = run.settings.runs / f".latest.{os.getpid()}"
         part.unlink(missing_ok=True)
         part.symlink_to(run.run_id)
+        if latest.is_dir() and not latest.is_symlink():  # copied by what follows links
+            shutil.rmtree(latest)
         part.replace(latest)
     except OSError as e:
         raise ResourcesError(
@@ -224,7 +226,7 @@ def last_failed(settings: Settings) -> RunRecord:
     """The newest run, if it failed or died.
 
     Raises:
-        ConfigError: there is none, or the newest run ended well.
+        ConfigError: there is none, the newest run ended well, or it had another profile.
     """
     newest = past_runs(settings, 1)
     if not newest:
@@ -232,6 +234,14 @@ def last_failed(settings: Settings) -> RunRecord:
     if newest[0].exit_code == 0:
         raise ConfigError(
             f"nothing to retry: the last run {newest[0].run_id} ended with 0", hint="etl run"
+        )
+    if newest[0].profile != settings.profile:
+        # Its stages that are done would not be run again, and another target not be loaded.
+        option = "" if newest[0].profile == "default" else f" --profile {newest[0].profile}"
+        raise ConfigError(
+            f"the last run {newest[0].run_id} had profile {newest[0].profile}, "
+            f"this one has {settings.profile}",
+            hint=f"etl retry{option}",
         )
     return newest[0]
 

@@ -10,10 +10,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from etl.errors import AuthError, ConfigError, DataQualityError, LockedError
+from etl.errors import AuthError, ConfigError, DataQualityError, LoadError, LockedError
 from etl.lock import hold_lock, is_locked, lock_holder
 from etl.records import LoadRun, Options, SourceRun, Stage
-from etl.runs import Run, drop_old_runs, last_failed, new_run_id, open_run, past_runs, reopen_run
+from etl.runs import (
+    Run,
+    drop_old_runs,
+    last_failed,
+    new_run_id,
+    open_run,
+    past_runs,
+    reopen_run,
+    utc_now,
+)
 from etl.secrets import redactor
 from etl.settings import Log, Settings
 
@@ -85,6 +94,27 @@ def test_there_is_nothing_to_retry_before_the_first_and_after_a_good_run(
     start(settings).save(NOW)
     with pytest.raises(ConfigError, match="ended with 0"):
         last_failed(settings)
+
+
+def test_a_retry_keeps_the_profile(settings: Settings) -> None:
+    """Another one has other targets: its loads would not be among the stages that run again."""
+    other = settings.model_copy(update={"profile": "postgres"})
+    run = open_run(other, Options(), str, utc_now())
+    run.fail(LoadError("refused"), "load")
+    run.save(utc_now())
+    with pytest.raises(ConfigError, match="profile postgres") as refused:
+        last_failed(settings)
+    assert refused.value.hint == "etl retry --profile postgres"
+    assert last_failed(other).run_id == run.run_id
+
+
+def test_latest_that_a_backup_made_a_folder_is_a_link_again(settings: Settings) -> None:
+    latest = settings.runs / "latest"
+    latest.mkdir(parents=True)
+    (latest / "run.json").touch()
+    run = open_run(settings, Options(), str, utc_now())
+    assert latest.is_symlink()
+    assert latest.resolve() == run.folder
 
 
 def test_a_run_that_died_can_be_retried(settings: Settings) -> None:
