@@ -67,11 +67,21 @@ def load(ctx: RunContext) -> None:
             models = {x.model for x in loads}
             times = {"started_at": started_at, "finished_at": utc_now()}
             results = [r.model_copy(update=times) for r in results if r.model in models]
-            ctx.run.loads += results
+            ctx.run.loads = _tell_again(ctx.run.loads, results)
             _tell(ctx, results)
     failures += _unexplained(ctx, held)
     if failures:
         raise StageError(failures)
+
+
+def _tell_again(before: list[LoadRun], results: list[LoadRun]) -> list[LoadRun]:
+    """The loads with new results: tried again, the stage finds unchanged what it had published."""
+    done = {(r.model, r.target): r for r in before}
+    for r in results:
+        earlier = done.get((r.model, r.target))
+        if earlier is None or (earlier.status, r.status) != ("published", "unchanged"):
+            done[r.model, r.target] = r
+    return list(done.values())
 
 
 def _chosen(ctx: RunContext) -> list[Load]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from etl.errors import ExitCode
+from etl import targets
+from etl.errors import ExitCode, UnreachableError
+from etl.settings import Settings
 from tests.integration.projects import Shop
 from tests.processes import Process
 
@@ -76,6 +79,55 @@ def test_only_prod_is_published(shop: Shop) -> None:
     record = shop.run(environment="dev_ann")
     assert (record.exit_code, record.loads) == (0, ())
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+
+
+@pytest.mark.parametrize("place", ["{data}/warehouse.duckdb", "link.duckdb"])
+def test_target_at_a_place_of_the_jobs_own_is_refused(shop: Shop, place: str) -> None:
+    """Its file would be replaced, and with it all that was ever extracted."""
+    (shop.data / "link.duckdb").symlink_to(shop.warehouse)
+    shop.edit("config/etl.yaml", "path: published.duckdb", f"path: {place.format(data=shop.data)}")
+    before = shop.warehouse.stat().st_ino
+    record = shop.run("load")
+    assert record.exit_code == ExitCode.CONFIG
+    assert "is the job's own `warehouse.duckdb`" in record.failures[0].message
+    assert shop.warehouse.stat().st_ino == before
+
+
+TWO = "  marts: {kind: duckdb, path: published.duckdb}"
+
+
+def test_two_targets_at_one_place_are_refused(shop: Shop) -> None:
+    (shop.data / "link.duckdb").symlink_to("published.duckdb")
+    shop.edit("config/etl.yaml", TWO, TWO + "\n  other: {kind: duckdb, path: link.duckdb}")
+    shop.edit("config/etl.yaml", "marts.items, target: marts", "marts.items, target: other")
+    record = shop.run("load")
+    assert record.exit_code == ExitCode.CONFIG
+    assert "is the path of target other too" in record.failures[0].message
+    assert shop.published("totals") == GOOD
+
+
+def test_load_that_is_tried_again_is_told_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice the same labels make the metrics unreadable for Prometheus."""
+    shop.edit("config/etl.yaml", "{attempts: 1}", "{attempts: 2, first_wait_seconds: 0.01}")
+    shop.edit("config/etl.yaml", TWO, TWO + "\n  other: {kind: duckdb, path: other.duckdb}")
+    shop.edit("config/etl.yaml", "marts.items, target: marts", "marts.items, target: other")
+    (shop.data / "published.duckdb").unlink()
+    tries = []
+
+    def publish(settings: Settings, connection: Any, name: str, *more: Any, **options: Any) -> Any:
+        tries.append(name)
+        if tries == ["marts", "other"]:
+            raise UnreachableError("busy")
+        return targets.publish(settings, connection, name, *more, **options)
+
+    monkeypatch.setattr("etl.stages.load.publish", publish)
+    record = shop.run("load")
+    assert (record.exit_code, len(tries)) == (0, 4)
+    assert sorted((x.target, x.model, x.status, x.inserted) for x in record.loads) == [
+        ("marts", "marts.customers", "published", 2),
+        ("marts", "marts.totals", "published", 2),
+        ("other", "marts.items", "published", 2),
+    ]
 
 
 @pytest.mark.parametrize("table", ["staging.stg_shop__orders", "shop_raw.orders"])
