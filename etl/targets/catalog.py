@@ -116,6 +116,8 @@ def open_published(
     opened = attached(cursor, path, order.target)
     try:
         catalog = opened.__enter__()
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         _accept_damage(path, order, error)
         yield Published()
@@ -149,6 +151,8 @@ def _read_published(
             },
             unnamed=tuple(sorted(n for n in names if fold(n) not in order.tables)),
         )
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         _accept_damage(path, order, error)
         return Published()

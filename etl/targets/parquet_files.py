@@ -35,7 +35,7 @@ from etl.targets.comparison import (
 )
 from etl.targets.files import sync, translating
 from etl.targets.parquet_types import export
-from etl.targets.publication import Publication, fold, take_order
+from etl.targets.publication import Order, Publication, fold, take_order
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
 from etl.targets.succession import succeed
 from etl.warehouse import literal
@@ -80,7 +80,7 @@ def publish(
             for run in runs:
                 if run.status == "published":
                     _swap(path, run.table, identity)
-            _drop_unnamed(path, order.tables, target_name)
+            _drop_unnamed(path, order, target_name)
             runs = [_confirm(cursor, path, run) for run in runs]
         return runs + order.held_runs(held)
 
@@ -155,11 +155,15 @@ def _read_present(
     """
     table = publication.table
     current = _current(path, table)
-    if current is None:
-        return None, None
     try:
+        if current is None and (path / table).is_symlink():
+            raise duckdb.IOException("the link's directory is gone")
+        if current is None:
+            return None, None
         old = describe(cursor, _files(current))
         return old, fingerprint(cursor, old)
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
         if publication.strategy != "replace":
             raise LoadError(
@@ -208,11 +212,14 @@ def _swap(path: Path, table: str, identity: str) -> None:
             shutil.rmtree(entry)
 
 
-def _drop_unnamed(path: Path, tables: set[str], target: str) -> None:
+def _drop_unnamed(path: Path, order: Order, target: str) -> None:
     """Remove what no load names any more; only what we published."""
     versions = path / VERSIONS
+    named = {fold(p.table): versions / p.table for p in (*order.publish, *order.hold)}
     for directory in versions.iterdir() if versions.is_dir() else ():
-        if fold(directory.name) not in tables:
+        now = named.get(fold(directory.name))
+        # A table that only changed its case has a directory beside the earlier one, on most disks.
+        if now is None or (now.is_dir() and not now.samefile(directory)):
             logger.bind(target=target, table=directory.name).warning(
                 "dropped a table that no load names any more"
             )

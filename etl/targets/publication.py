@@ -118,9 +118,10 @@ def take_order(
 ) -> Order:
     """Sort out what to publish and what to hold back. Raises ConfigError on a bad table name."""
     hold = tuple(held_back)
-    held = {fold(p.table) for p in hold}
+    held = {(p.model, fold(p.table)) for p in hold}
     # A mart named in both lists failed its audit: holding it back is the safe reading.
-    result = Order(target, tuple(p for p in publications if fold(p.table) not in held), hold)
+    ready = tuple(p for p in publications if (p.model, fold(p.table)) not in held)
+    result = Order(target, ready, hold)
     seen: dict[str, Publication] = {}
     for p in (*result.publish, *result.hold):
         other = seen.setdefault(fold(p.table), p)

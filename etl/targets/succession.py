@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import duckdb
 
-from etl.errors import ConfigError, ReconciliationError
+from etl.errors import ConfigError, LoadError, ReconciliationError
 from etl.targets.comparison import check_key, count_changes
 from etl.targets.publication import Publication, quote
-from etl.targets.relation import Column, Relation, describe
+from etl.targets.relation import Column, Relation, describe, query
 
 
 def succeed(
@@ -33,10 +33,63 @@ def succeed(
                 hint=f"strategy {publication.strategy} compares by it: name another `table`, or "
                 "publish once with strategy replace, which drops the rows that left the mart",
             )
+    _check_kept(cursor, theirs, old, mart, publication, target)
     following = describe(cursor, f"({_union(theirs, old, mart, publication)})")
     check_key(cursor, following, publication, target)
     _check_mart(cursor, following, mart, publication, target)
     return following
+
+
+def _check_kept(
+    cursor: duckdb.DuckDBPyConnection,
+    theirs: dict[str, Column],
+    old: Relation,
+    mart: Relation,
+    publication: Publication,
+    target: str,
+) -> None:
+    """Raise LoadError when a column's new type cannot hold what the rows that stay have there.
+
+    DuckDB rounds 1.75 to 2 without a word. What was text is taken for what it says.
+    """
+    ours = {k.casefold() for k in publication.key}
+    for column in mart.columns:
+        found = theirs.get(column.name.casefold())
+        if found is None or found.type in (column.type, "VARCHAR"):
+            continue
+        stay = f"{old.sql} AS o"
+        # Of a key every row counts: by a rounded one, rows would be taken for others.
+        if publication.strategy == "merge" and column.name.casefold() not in ours:
+            stay += f" ANTI JOIN {mart.sql} AS n ON {_same(theirs, mart, publication)}"
+        (lost,) = query(
+            cursor,
+            f"SELECT count(*) FROM {stay} "  # noqa: S608
+            f"WHERE CAST({_present(theirs, column)} AS {found.type}) "
+            f"IS DISTINCT FROM o.{quote(found.name)}",
+        )
+        if lost:
+            raise LoadError(
+                f"{publication.table} at target {target}: {lost} rows that stay have values of "
+                f"`{column.name}` ({found.type}) that {column.type} cannot hold",
+                subject=target,
+                hint="keep the column's type in the mart, or publish once with strategy replace, "
+                "which drops the rows that left the mart",
+            )
+
+
+def _present(theirs: dict[str, Column], column: Column) -> str:
+    """SQL: the table's value of a column, in the type that the mart has now."""
+    found = theirs.get(column.name.casefold())
+    if found is None:
+        return f"NULL::{column.type}"
+    value = f"o.{quote(found.name)}"
+    return value if found.type == column.type else f"CAST({value} AS {column.type})"
+
+
+def _same(theirs: dict[str, Column], mart: Relation, publication: Publication) -> str:
+    """SQL: a row of the table (`o`) and one of the mart (`n`) have one key."""
+    by_name = {c.name: c for c in mart.columns}
+    return " AND ".join(f"{_present(theirs, by_name[k])} = n.{quote(k)}" for k in publication.key)
 
 
 def _union(
@@ -46,19 +99,10 @@ def _union(
     ours = {c.name.casefold() for c in mart.columns}
     left = [c for name, c in theirs.items() if name not in ours]
 
-    def present(column: Column) -> str:
-        """The table's value, in the type that the mart has now."""
-        found = theirs.get(column.name.casefold())
-        if found is None:
-            return f"NULL::{column.type}"
-        value = f"o.{quote(found.name)}"
-        return value if found.type == column.type else f"CAST({value} AS {column.type})"
-
     new = [f"n.{quote(c.name)}" for c in mart.columns]
-    kept = [f"{present(c)} AS {quote(c.name)}" for c in mart.columns]
+    kept = [f"{_present(theirs, c)} AS {quote(c.name)}" for c in mart.columns]
     stay = [f"o.{quote(c.name)}" for c in left]
-    by_name = {c.name: c for c in mart.columns}
-    same = " AND ".join(f"{present(by_name[k])} = n.{quote(k)}" for k in publication.key)
+    same = _same(theirs, mart, publication)
     if publication.strategy == "merge":
         joined = f"LEFT JOIN {old.sql} AS o ON {same}" if stay else ""
         return (

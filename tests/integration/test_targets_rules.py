@@ -16,8 +16,9 @@ import pytest
 
 from etl.errors import ConfigError, LoadError, ReconciliationError, ResourcesError
 from etl.records import LoadRun
-from etl.targets import FILE_TARGETS, Publication, duckdb_file, parquet_files
+from etl.targets import FILE_TARGETS, Publication, catalog, duckdb_file, parquet_files
 from etl.targets.publication import quote
+from etl.targets.relation import Fingerprint, Relation, fingerprint
 from etl.warehouse import literal
 
 A = Publication("marts.a", "marts.a", ("id",))
@@ -182,6 +183,20 @@ def test_mart_that_is_in_both_lists_is_held_back(target: Target) -> None:
     assert counts(runs["marts.b"]) == ("published", 6, 0, 0, 6, True)
     with pytest.raises((duckdb.Error, subprocess.CalledProcessError)):
         target.read("marts.a")
+
+
+def test_table_of_a_held_back_mart_is_not_taken_for_another_mart(target: Target) -> None:
+    """Nothing would be published, and the run end with 0."""
+    with pytest.raises(ConfigError, match=r"both go to table x"):
+        target.publish(Publication("marts.b", "main.x"), held_back=[Publication("marts.a", "x")])
+
+
+def test_table_that_changed_its_case_leaves_no_earlier_version(target: Target) -> None:
+    target.publish(A)
+    target.publish(Publication("marts.a", "marts.A", ("id",)))
+    if target.kind == "parquet":
+        assert [p.name for p in target.path.iterdir() if p.name != ".versions"] == ["marts.A"]
+    assert len(target.read("marts.A")) == 10
 
 
 def test_nothing_to_publish_drops_nothing(target: Target) -> None:
@@ -369,6 +384,23 @@ except ResourcesError as error:
     )
     assert (done.returncode, target.state()) == (14, before), done.stderr
     assert "File too large" in done.stdout
+
+
+def test_out_of_memory_is_not_taken_for_damage(
+    target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Publication("marts.a", "marts.a", ("id",), "append_once")
+    target.publish(kept)
+    module = {"duckdb": catalog, "parquet": parquet_files}[target.kind]
+
+    def run_out(cursor: duckdb.DuckDBPyConnection, relation: Relation) -> Fingerprint:
+        if "etl_" in relation.sql or "read_parquet" in relation.sql:
+            raise duckdb.OutOfMemoryException("could not allocate")
+        return fingerprint(cursor, relation)
+
+    monkeypatch.setattr(module, "fingerprint", run_out)
+    with pytest.raises(ResourcesError, match="out of memory"):
+        target.publish(kept)
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")

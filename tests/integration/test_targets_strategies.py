@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from etl.errors import ConfigError, LoadError, ReconciliationError
@@ -131,6 +134,37 @@ def test_rows_that_stay_are_not_lost_with_a_damaged_target(target: Target) -> No
         target.publish(by("merge"))
     assert [f.read_bytes() for f in files] == [b"no such thing"] * len(files)
     assert target.publish(A)["marts.a"].rows_at_target == 10
+
+
+@pytest.mark.parametrize("strategy", ["merge", "append_once"])
+def test_rows_that_stay_are_not_rounded(target: Target, strategy: Strategy) -> None:
+    kept = Publication("marts.a", "marts.a", ("id",), strategy)
+    change = target.warehouse.execute
+    change("CREATE OR REPLACE VIEW marts.a AS SELECT i AS id, i + 0.75 AS v FROM range(4) AS r(i)")
+    target.publish(kept)
+    before = target.read("marts.a")
+    change("CREATE OR REPLACE VIEW marts.a AS SELECT 0::BIGINT AS id, 1 AS v")
+    with pytest.raises(LoadError, match=r"rows that stay .* `v` .* INTEGER cannot hold"):
+        target.publish(kept)
+    assert target.read("marts.a") == before
+    # What the new type holds goes into it.
+    change("CREATE OR REPLACE VIEW marts.a AS SELECT 9::BIGINT AS id, 0.5::DOUBLE AS v")
+    target.publish(kept)
+    assert target.read("marts.a") == [*((i, i + 0.75) for i in range(4)), (9, 0.5)]
+
+
+def test_rows_that_stay_are_not_lost_with_a_removed_version(
+    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """The link is still there, what it leads to was deleted by hand."""
+    target = Target("parquet", warehouse, tmp_path / "out")
+    kept = Publication("marts.a", "marts.a", ("id",), "merge")
+    target.publish(kept)
+    shutil.rmtree((target.path / "marts.a").resolve())
+    with pytest.raises(LoadError, match="cannot keep its rows"):
+        target.publish(kept)
+    target.publish(A)
+    assert len(target.read("marts.a")) == 10
 
 
 def test_mart_that_is_another_each_time_is_noticed(target: Target) -> None:
