@@ -183,6 +183,39 @@ def test_rows_that_are_lost_are_noticed(file: Place, monkeypatch: pytest.MonkeyP
         file.publish(by())
 
 
+@pytest.mark.parametrize("strategy", ["replace", "merge"])
+@pytest.mark.parametrize("now", ["i + 0.75", "(i + 0.75)::DOUBLE", "'00' || i"])
+def test_column_whose_type_takes_less_than_the_mart_has_is_told(
+    file: Place, strategy: Strategy, now: str
+) -> None:
+    """dlt keeps the column as it is, and the database rounds: 1.75 would stand there as 2."""
+    make = 'CREATE OR REPLACE TABLE marts.a AS SELECT i AS "Id", {} AS v FROM range(5) AS r(i)'
+    file.warehouse.execute(make.format("i"))
+    file.publish(by(strategy))
+    file.warehouse.execute(make.format(now))
+    with pytest.raises(LoadError, match=r"column `v` is int64 there"):
+        file.publish(by(strategy))
+    # Where it was dropped it is made anew: dlt's notes of it stay there.
+    with duckdb.connect(str(file.folder / "there.duckdb")) as there:
+        there.execute("DROP TABLE reports.a_table")
+    file.publish(by(strategy))
+    expected = file.warehouse.execute('SELECT "Id", v FROM marts.a ORDER BY ALL').fetchall()
+    assert [(i, str(v)) for i, v in file.read("a_table")] == [
+        (i, str(float(v)) if "DOUBLE" in now else str(v)) for i, v in expected
+    ]
+
+
+def test_column_may_change_its_type_where_files_are_replaced(
+    tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    place = Place("filesystem", tmp_path, warehouse)
+    warehouse.execute('CREATE OR REPLACE TABLE marts.a AS SELECT 1 AS "Id", 1 AS v')
+    place.publish(by())
+    warehouse.execute('CREATE OR REPLACE TABLE marts.a AS SELECT 1 AS "Id", 1.75::DOUBLE AS v')
+    place.publish(by())
+    assert place.read("a_table") == [(1, 1.75)]
+
+
 def test_strategies_that_dlt_would_turn_into_append_are_refused(
     tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
 ) -> None:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 import duckdb
 from loguru import logger
 
-from etl.errors import ConfigError, EtlError, ReconciliationError, Stopped, causes
+from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError, Stopped, causes
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading, record
-from etl.targets.dlt_destination.destination import Destination, Mart, Tables
+from etl.targets.dlt_destination.destination import Destination, Mart, Tables, narrows
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
 from etl.targets.publication import Publication, fold, quote, take_order
@@ -68,6 +68,8 @@ def publish(
             load_id = destination.load(cursor, marts, work)
             seconds = (time.perf_counter() - started) / max(len(marts), 1)
             after = destination.read_tables(marts, ())  # anew: the files were listed once
+            for mart in marts:
+                _check_types(cursor, after, mart, destination)
             runs = [
                 _reconcile(after, mart, run, load_id).model_copy(
                     update={"seconds": run.seconds + seconds}
@@ -125,6 +127,29 @@ def _compare(cursor: duckdb.DuckDBPyConnection, mart: Mart, tables: Tables, befo
         updated=0 if strategy == "append_once" else stay,
         deleted=before - stay if strategy == "replace" else 0,
     )
+
+
+def _check_types(
+    cursor: duckdb.DuckDBPyConnection, tables: Tables, mart: Mart, destination: Destination
+) -> None:
+    """Raise LoadError when a table keeps a column in a type that takes less than the mart has now.
+
+    dlt never changes a column's type, and many databases round what they are sent, or take '007'
+    for 7, without a word.
+    """
+    names = {destination.column_of(c.name): c.name for c in mart.relation.columns}
+    there = tables.types(mart.table, names)
+    query = f"SELECT * FROM {mart.relation.sql} LIMIT 0"  # noqa: S608
+    for field in cursor.execute(query).to_arrow_reader().schema:
+        kept = there.get(destination.column_of(field.name))
+        if kept is not None and narrows(field.type, kept):
+            table = mart.publication.table
+            raise LoadError(
+                f"{table} at target {destination.name}: column `{field.name}` is {kept} there and "
+                f"{field.type} in the mart: its values are not what the mart holds",
+                subject=destination.name,
+                hint=f"drop {table} there, or change the column's type, then run again",
+            )
 
 
 def _reconcile(tables: Tables, mart: Mart, run: LoadRun, load_id: str) -> LoadRun:

@@ -63,6 +63,12 @@ class Tables:
         """The keys that stand in a table, as Arrow tables."""
         return self._read(self._dataset.table(table).select(*key))
 
+    def types(self, table: str, columns: Iterable[str]) -> dict[str, Any]:
+        """The Arrow types of a table's columns; nothing when there is no row."""
+        for batch in self._read(self._dataset.table(table).select(*columns).limit(1)):
+            return {f.name: f.type for f in batch.schema}
+        return {}
+
     def _read(self, relation: Any) -> Iterator[Any]:
         from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
@@ -122,7 +128,9 @@ class Destination:
         import dlt
 
         schema = dlt.Schema(self.name)
-        columns = {m.table: m.key for m in marts} | dict.fromkeys(held, ())
+        columns = {
+            m.table: tuple(self.column_of(c.name) for c in m.relation.columns) for m in marts
+        } | dict.fromkeys(held, ())
         for table, key in columns.items():
             known: Any = {
                 c: {"name": c, "data_type": "text", "nullable": True} for c in (*key, LOAD_ID)
@@ -149,15 +157,31 @@ class Destination:
         formats = self.capabilities.supported_loader_file_formats or []
         chosen: Any = "parquet" if "parquet" in formats else None
         with _cursors(cursor, len(marts)) as cursors:
-            info = pipeline.run(
+            pipeline.extract(
                 [_resource(c, m) for c, m in zip(cursors, marts, strict=True)],
                 schema=self.schema,
                 loader_file_format=chosen,
             )
+            pipeline.normalize()
+        _prepare_tables(pipeline, [m.table for m in marts if m.publication.strategy != "replace"])
+        info = pipeline.load()
         info.raise_on_failed_jobs()
         shutil.rmtree(work, ignore_errors=True)
         (load_id,) = info.loads_ids
         return str(load_id)
+
+
+def narrows(sent: Any, kept: Any) -> bool:
+    """True when a column of the Arrow type `kept` cannot hold every value of the type `sent`."""
+    import pyarrow.types as t
+
+    places = sent.scale if t.is_decimal(sent) else 1 if t.is_floating(sent) else 0
+    if places:
+        return bool(t.is_integer(kept) or (t.is_decimal(kept) and kept.scale < places))
+    if t.is_string(sent) or t.is_large_string(sent):
+        number = t.is_integer(kept) or t.is_floating(kept) or t.is_decimal(kept)
+        return bool(number or t.is_boolean(kept) or t.is_temporal(kept))
+    return bool(t.is_timestamp(sent) and t.is_date(kept))
 
 
 def _check_options(destination: Any, target: str, options: dict[str, Any]) -> None:
@@ -173,6 +197,24 @@ def _check_options(destination: Any, target: str, options: dict[str, Any]) -> No
                 subject=target,
                 hint=f"did you mean {near[0]}?" if near else "see dlt's page on the destination",
             )
+
+
+def _prepare_tables(pipeline: Any, merged: list[str]) -> None:
+    """Make what is missing, whatever dlt has noted there.
+
+    It takes the tables of a schema that it has noted before for present, so what somebody dropped
+    would never be made again; and its staging tables keep the column types of their first load.
+    """
+    from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
+
+    with pipeline.destination_client() as client:
+        if not client.is_storage_initialized():
+            return
+        if merged and isinstance(client, SqlJobClientWithStagingDataset):
+            with client.with_staging_dataset():
+                if client.is_storage_initialized():
+                    client.drop_tables(*merged, delete_schema=True)
+        client.update_stored_schema(force=True)
 
 
 def _resource(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> Any:
