@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from loguru import logger
 
-from etl.errors import ConfigError, EtlError, ExitCode, Stopped
+from etl.errors import ConfigError, EtlError, ExitCode, ResourcesError, Stopped
 from etl.lock import hold_lock
 from etl.logs import is_readable, start_logs
 from etl.progress import Progress
@@ -153,6 +153,8 @@ class _Lifecycle:
                     self._run_stages(done_sources, warehouse)
                 except Stopped as e:
                     self._note_stop(e.code)
+                except ResourcesError as e:  # of the record; a stage's are in it
+                    self._note(e)
                 self._stop.disarm()
                 record = self._finish()
                 if not is_readable(settings):  # a person reads them in the summary
@@ -161,7 +163,7 @@ class _Lifecycle:
                 if not self._dry:
                     _keep_history(settings, record)
             if not self._dry:
-                drop_old_runs(settings)
+                drop_old_runs(settings, record.run_id)
                 told = self._report(record)
                 if told != record:
                     record = told
@@ -188,14 +190,26 @@ class _Lifecycle:
         self._stop_logs()
 
     def _note_stop(self, code: ExitCode) -> None:
-        self.run.fail(_stopped(code, self.run.settings))
-        tell_failures(self.run.failures[-1:])
+        self._note(_stopped(code, self.run.settings))
+
+    def _note(self, error: EtlError) -> None:
+        if error.message not in [f.message for f in self.run.failures]:
+            self.run.fail(error)
+            tell_failures(self.run.failures[-1:])
 
     def _finish(self) -> RunRecord:
         end = self._clock()
-        self._record = self.run.record(end) if self._dry else self.run.save(end)
+        self._record = self.run.record(end) if self._dry else self._save(end)
         self._at_end(self._record)
         return self._record
+
+    def _save(self, end: datetime | None) -> RunRecord:
+        """Write the record; on a full disk it is unwritten, and those who wait for it are told."""
+        try:
+            return self.run.save(end)
+        except ResourcesError as e:
+            self._note(e)
+            return self.run.record(end)
 
     def _report(self, record: RunRecord) -> RunRecord:
         """Tell others how the run ended; what they could not be told is a warning of the record."""
@@ -207,7 +221,7 @@ class _Lifecycle:
         for warning in tell_outcome(settings, record, self.run.redact):
             logger.warning(warning)
             self.run.warnings.append(warning)
-            self._record = self.run.save(record.finished_at)
+            self._record = self._save(record.finished_at)
         return self._record or record
 
 

@@ -214,12 +214,18 @@ def past_runs(settings: Settings, limit: int | None = None) -> list[RunRecord]:
     for folder in folders:
         if limit is not None and len(records) >= limit:
             break
-        try:
-            text = (folder / "run.json").read_text(encoding="utf-8")
-            records.append(RunRecord.model_validate_json(text))
-        except (OSError, ValidationError, UnicodeDecodeError):
-            continue
+        record = _read(folder)
+        if record is not None:
+            records.append(record)
     return records
+
+
+def _read(folder: Path) -> RunRecord | None:
+    try:
+        text = (folder / "run.json").read_text(encoding="utf-8")
+        return RunRecord.model_validate_json(text)
+    except (OSError, ValidationError, UnicodeDecodeError):
+        return None
 
 
 def last_failed(settings: Settings) -> RunRecord:
@@ -228,7 +234,9 @@ def last_failed(settings: Settings) -> RunRecord:
     Raises:
         ConfigError: there is none, the newest run ended well, or it had another profile.
     """
-    newest = past_runs(settings, 1)
+    # Not by the ids, which sort by time: the clock may have been moved back since.
+    latest = _read(settings.runs / "latest")
+    newest = [latest] if latest else past_runs(settings, 1)
     if not newest:
         raise ConfigError("there is no run to retry", hint="etl run")
     if newest[0].exit_code == 0:
@@ -246,8 +254,10 @@ def last_failed(settings: Settings) -> RunRecord:
     return newest[0]
 
 
-def drop_old_runs(settings: Settings) -> None:
-    """Keep the newest `log.retention` runs on disk."""
+def drop_old_runs(settings: Settings, present: str) -> None:
+    """Keep the newest `log.retention` runs on disk, and the present one whatever the clock says."""
     folders = sorted(p for p in settings.runs.glob("*T*Z-*") if p.is_dir())
     for folder in folders[: -settings.log.retention]:
+        if folder.name == present:
+            continue
         shutil.rmtree(folder, ignore_errors=True)

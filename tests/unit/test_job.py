@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -247,6 +248,28 @@ def test_a_place_that_hears_nothing_is_a_warning_of_the_record(
     )
     assert past_runs(settings, 1) == [record]
     assert 'etl_run_exit_code{etl_job="etl"} 3.0' in (settings.data / "etl.prom").read_text()
+
+
+@responses.activate
+@pytest.mark.parametrize("stage", ["extract", "load"])
+def test_a_record_that_cannot_be_written_is_told(
+    play: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """A full disk is when somebody has to hear of it."""
+    hook = "https://chat.example/hook"
+    settings.__dict__["notify"] = Notify(webhook=SecretStr(hook))
+    post = responses.post(hook, status=200)
+
+    def fill_the_disk(ctx: RunContext) -> None:
+        ctx.done_sources.add("api")
+        shutil.rmtree(ctx.run.folder)
+        ctx.run.folder.touch()
+
+    record, called = play(**{stage: fill_the_disk})
+    assert called[-1] == stage
+    assert (record.exit_code, record.status) == (ExitCode.RESOURCES, "finished")
+    assert len(record.failures) == 1
+    assert [json.loads(c.request.body)["class"] for c in post.calls] == ["RESOURCES"]
 
 
 @responses.activate

@@ -81,9 +81,20 @@ def test_unreadable_records_are_left_out(settings: Settings) -> None:
 
 def test_retention_keeps_the_newest(settings: Settings) -> None:
     runs = [start(settings, m) for m in range(5)]
-    drop_old_runs(settings)
+    drop_old_runs(settings, runs[-1].run_id)
     kept = sorted(p.name for p in settings.runs.iterdir() if p.is_dir() and not p.is_symlink())
     assert kept == sorted(r.run_id for r in runs[2:])
+
+
+def test_clock_that_was_moved_back_hides_no_run(settings: Settings) -> None:
+    later = [start(settings, m) for m in range(5)]
+    for run in later:
+        run.save(NOW)
+    last = start(settings, -60)
+    last.fail(LoadError("refused"), "load")
+    last.save(NOW)
+    drop_old_runs(settings, last.run_id)
+    assert last_failed(settings).run_id == last.run_id
 
 
 def test_there_is_nothing_to_retry_before_the_first_and_after_a_good_run(
