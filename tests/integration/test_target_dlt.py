@@ -256,6 +256,11 @@ def test_refused_rows_are_a_failed_load(file: Place) -> None:
         file.publish(by())
 
 
+def test_tables_that_dlt_gives_one_name_are_refused(file: Place) -> None:
+    with pytest.raises(ConfigError, match="`A Table` and `a_table` are one"):
+        file.publish(by(), held_back=[Publication("marts.b", "a_table")])
+
+
 def test_table_with_a_schema_is_refused(file: Place) -> None:
     with pytest.raises(ConfigError, match="one schema"):
         file.publish(Publication("marts.b", "other.b"))

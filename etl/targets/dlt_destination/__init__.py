@@ -21,7 +21,7 @@ from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.dlt_destination.destination import Destination, Mart, Tables, narrows
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
-from etl.targets.publication import Publication, fold, quote, take_order
+from etl.targets.publication import Order, Publication, fold, quote, take_order
 from etl.targets.relation import query
 
 _KEYS = "temp.main.etl_keys"
@@ -50,6 +50,7 @@ def publish(
         _translated(target_name),
     ):
         destination = Destination(target_name, target)
+        _check_names(order, destination)
         marts = [_read_mart(cursor, p, destination) for p in order.publish]
         names = {fold(p.table): destination.name_of(p.table) for p in order.hold}
         tables = destination.read_tables(marts, names.values())
@@ -77,6 +78,19 @@ def publish(
                 for mart, run in zip(marts, runs, strict=True)
             ]
         return runs + order.held_runs(held)
+
+
+def _check_names(order: Order, destination: Destination) -> None:
+    """Raise ConfigError when two tables have one name there: dlt writes `A Table` as `a_table`."""
+    seen: dict[str, str] = {}
+    for p in (*order.publish, *order.hold):
+        other = seen.setdefault(destination.name_of(p.table), p.table)
+        if other != p.table:
+            raise ConfigError(
+                f"tables `{other}` and `{p.table}` are one at target {destination.name}",
+                subject=destination.name,
+                hint="give one of the loads another `table`",
+            )
 
 
 def _read_mart(
