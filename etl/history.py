@@ -59,7 +59,6 @@ STATE_COLUMNS = {
     "grain": "VARCHAR[]",
     "run_id": "VARCHAR",
     "changed_at": "TIMESTAMPTZ",
-    "packages": "VARCHAR",
 }
 TRANSFORMATION_COLUMNS = {
     "environment": "VARCHAR",
@@ -75,16 +74,11 @@ TRANSFORMATION_COLUMNS = {
 
 @dataclass(frozen=True)
 class ModelState:
-    """Whether a model's present content passed its audits, and what identifies its rows.
-
-    `packages`: of a view that shows raw as it is at the moment, the fingerprint of the load
-    packages that its audits saw.
-    """
+    """Whether a model's present content passed its audits, and what identifies its rows."""
 
     model: str
     verdict: Verdict
     grain: tuple[str, ...]
-    packages: str | None = None
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
@@ -190,11 +184,10 @@ def read_states(
     elif not exists(connection, SCHEMA, "model_states"):
         return {}
     rows = connection.execute(
-        f"SELECT model, verdict, grain, packages FROM {SCHEMA}.model_states "  # noqa: S608
-        "WHERE environment = ?",
+        f"SELECT model, verdict, grain FROM {SCHEMA}.model_states WHERE environment = ?",  # noqa: S608
         [environment],
     ).fetchall()
-    return {m: ModelState(m, v, tuple(g or ()), p) for m, v, g, p in rows}
+    return {m: ModelState(m, v, tuple(g or ())) for m, v, g in rows}
 
 
 def write_states(
@@ -203,21 +196,17 @@ def write_states(
     run_id: str,
     verdicts: Mapping[str, Verdict],
     grains: Mapping[str, tuple[str, ...]],
-    packages: Mapping[str, str | None] = types.MappingProxyType({}),
 ) -> None:
     """Set models' verdicts, all of them or none."""
     create_tables(connection)
     now = datetime.now(UTC)
-    rows = [
-        [environment, m, v, list(grains.get(m, ())), run_id, now, packages.get(m)]
-        for m, v in verdicts.items()
-    ]
+    rows = [[environment, m, v, list(grains.get(m, ())), run_id, now] for m, v in verdicts.items()]
     if not rows:
         return
     connection.begin()
     connection.executemany(
         f"INSERT OR REPLACE INTO {SCHEMA}.model_states ({', '.join(STATE_COLUMNS)}) "  # noqa: S608
-        "VALUES (?,?,?,?,?,?,?)",
+        "VALUES (?,?,?,?,?,?)",
         rows,
     )
     connection.commit()
@@ -277,16 +266,11 @@ def write_transformation(
     )
 
 
-def publishable(
-    states: Mapping[str, ModelState], models: Iterable[str], packages: str
-) -> dict[str, str]:
-    """Which of these models must not be published, and why: model to reason.
-
-    `packages` is the fingerprint of all load packages that are in raw now.
-    """
+def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict[str, str]:
+    """Which of these models must not be published, and why: model to reason."""
     reasons = {
         "failed": "its audits failed",
-        "held_back": "a model above it failed or changed, or a standalone audit has still to pass",
+        "held_back": "a model above it failed, or a standalone audit has still to pass",
         "unfinished": "its last transformation did not end",
         "unaudited": "a standalone audit that reads it has not run since its transformation",
     }
@@ -297,6 +281,4 @@ def publishable(
             held[model] = "it was never built"
         elif state.verdict != "passed":
             held[model] = reasons[state.verdict]
-        elif state.packages not in (None, packages):
-            held[model] = "it is a view, and raw has changed since its audits"
     return held

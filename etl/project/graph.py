@@ -21,9 +21,6 @@ COUNTED = {
     ModelKindName.FULL,
 }
 
-# Models without rows of their own.
-LIVE = {ModelKindName.VIEW, ModelKindName.EMBEDDED}
-
 
 @dataclass(frozen=True)
 class Pair:
@@ -68,20 +65,6 @@ class Graph:
         first = model.grains[0]
         expressions = first.expressions if isinstance(first, exp.Tuple) else [first]
         return tuple(e.name for e in expressions)
-
-    def seen_through(self, name: str) -> set[str]:
-        """What a view shows as it is at the moment: the tables that it reads, itself or through
-        other views. Empty for a model that holds rows of its own.
-        """
-        model = self.model(name)
-        if model is None or model.kind.name not in LIVE:
-            return set()
-        found: set[str] = set()
-        for fqn in model.depends_on:
-            read = self._by_fqn.get(fqn)
-            is_live = read is not None and read.kind.name in LIVE
-            found |= self.seen_through(bare_name(fqn)) if is_live else {bare_name(fqn)}
-        return found
 
     def readers(self, dataset: str) -> set[str]:
         """Models that read a raw table of the dataset themselves."""

@@ -79,7 +79,6 @@ def _audit(ctx: RunContext) -> list[EtlError]:
                 ctx.run.run_id,
                 verdicts,
                 {m: graph.grain(m) for m in verdicts},
-                {m: states[m].packages for m in verdicts},
             )
     return own.failures + alone.failures
 

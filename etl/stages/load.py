@@ -11,7 +11,6 @@ from etl.runs import utc_now
 from etl.settings import Load
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
-from etl.stages.idle import fingerprint_packages
 from etl.stages.scope import models_in_scope
 from etl.targets import Publication, publish
 from etl.warehouse import connect, connect_read_only
@@ -35,7 +34,7 @@ def load(ctx: RunContext) -> None:
     failures: list[EtlError] = []
     with open_warehouse(settings.warehouse) as connection:
         states = read_states(connection, "prod", create=not dry)
-        held = publishable(states, [x.model for x in chosen], fingerprint_packages(connection))
+        held = publishable(states, [x.model for x in chosen])
         for name in settings.targets:
             loads = [x for x in chosen if x.target == name]
             if not loads:
@@ -76,11 +75,11 @@ def load(ctx: RunContext) -> None:
 
 def _tell_again(before: list[LoadRun], results: list[LoadRun]) -> list[LoadRun]:
     """The loads with new results: tried again, the stage finds unchanged what it had published."""
-    done = {(r.model, r.target): r for r in before}
+    done = {(r.target, r.table): r for r in before}
     for r in results:
-        earlier = done.get((r.model, r.target))
+        earlier = done.get((r.target, r.table))
         if earlier is None or (earlier.status, r.status) != ("published", "unchanged"):
-            done[r.model, r.target] = r
+            done[r.target, r.table] = r
     return list(done.values())
 
 

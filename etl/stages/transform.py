@@ -117,8 +117,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
     doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
     # Killed in between, what was in doubt stays in doubt.
-    marks: dict[str, Verdict] = dict.fromkeys(touched - doubtful, "unfinished")
-    _mark(project, run, marks | _exposed(project, before, touched, held), packages)
+    _mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
     outcome = evaluate(
         project,
         proposal.plan,
@@ -138,15 +137,11 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     found, pairs = _reconcile(project, run, built)
     failures += found
     failed |= {e.subject for e in found}
-    # SQLMesh audits a view when its cron says so (without allow_partials tomorrow), and readers see
-    # what it shows today.
-    evaluated = {m.name for m in outcome.models if m.intervals}
-    suspects |= (touched & _views(project).keys()) - evaluated - _held_back(project, failed)
     found = _audit_suspects(project, run, suspects - failed)
     failures += found
     failed |= {e.subject for e in found}
     states = verdicts(project, touched, failed, doubtful)
-    _mark(project, run, states, packages)
+    _mark(project, run, states)
     with connect(settings.warehouse) as connection:
         done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, built - failed)}
         note_processed(
@@ -177,29 +172,7 @@ def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
     return bool(readers) and readers <= models
 
 
-def _views(project: Project) -> dict[str, set[str]]:
-    """The views with the tables that they show; see `Graph.seen_through`."""
-    graph = project.graph
-    return {v: seen for v in graph.names if (seen := graph.seen_through(v))}
-
-
-def _exposed(
-    project: Project, before: Mapping[str, Verdict], touched: set[str], held: set[str]
-) -> dict[str, Verdict]:
-    """Views beyond this run that show what it changes, or raw of a source that failed (`held`).
-
-    Nobody audits them now: they are held back.
-    """
-    return {
-        view: "held_back"
-        for view, seen in _views(project).items()
-        if view not in touched
-        and before.get(view, "failed") != "failed"
-        and (seen & touched or (view in held and seen - project.graph.names))
-    }
-
-
-def _mark(project: Project, run: Run, states: Mapping[str, Verdict], packages: str) -> None:
+def _mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
     """Note the models' verdicts before and after: a run killed in between leaves `unfinished`."""
     with connect(project.settings.warehouse) as connection:
         write_states(
@@ -208,7 +181,6 @@ def _mark(project: Project, run: Run, states: Mapping[str, Verdict], packages: s
             run.run_id,
             states,
             {m: project.graph.grain(m) for m in states},
-            {v: packages for v, seen in _views(project).items() if seen - project.graph.names},
         )
 
 

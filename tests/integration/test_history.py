@@ -234,7 +234,7 @@ def test_verdicts_by_environment(connection: duckdb.DuckDBPyConnection) -> None:
         "marts.a": "passed",
         "marts.b": "unaudited",
     }
-    held = publishable(states, ["marts.a", "marts.b", "marts.c"], "")
+    held = publishable(states, ["marts.a", "marts.b", "marts.c"])
     assert set(held) == {"marts.b", "marts.c"}
     assert held["marts.c"] == "it was never built"
 
