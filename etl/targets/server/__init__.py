@@ -17,7 +17,7 @@ from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.publication import Order, Publication, fold, take_order
-from etl.targets.server.loading import publish_staged, read_mart, stage
+from etl.targets.server.loading import apply_staged, read_mart, settle, stage
 from etl.targets.server.session import C, Server, locate
 from etl.warehouse import limited_memory
 
@@ -73,7 +73,10 @@ class PublishTo(Generic[C]):
             marks = session.create_marks(target.schema_name)
             # All are staged before the first changes: who reads a table may have to wait then.
             staged = [stage(session, cursor, mart, marks) for mart in marts]
-            done = [publish_staged(session, cursor, s, marks, target_name) for s in staged]
+            applied = [apply_staged(session, s) for s in staged]
+            session.end_changes()
+            # Not before: what changes one table may have an effect on another.
+            done = [settle(session, cursor, a, marks, target_name) for a in applied]
             held = {fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold}
             if dry_run:
                 session.rollback()
