@@ -259,3 +259,18 @@ def test_rows_that_a_foreign_key_deletes_from_another_table_are_missed(pg: Postg
         pg.publish(*both)
     pg.change("DELETE FROM base.a WHERE id = 9")
     assert {run.rows_at_target for run in pg.publish(*both).values()} == {9}
+
+
+def test_table_whose_name_the_server_would_cut_is_refused(pg: Postgres) -> None:
+    """Two of them that begin alike would be one."""
+    for name in ("n" * 64, f"{'s' * 64}.a"):
+        with pytest.raises(ConfigError, match="longer than the 63 bytes of a name at target pg"):
+            pg.publish(Publication("marts.a", name, ("id",)))
+
+
+def test_column_that_nobody_may_write_is_told_with_what_to_do(pg: Postgres) -> None:
+    pg.query("CREATE TABLE a (id bigint GENERATED ALWAYS AS IDENTITY, v text);"
+             "ALTER TABLE a OWNER TO etl")  # fmt: skip
+    with pytest.raises(LoadError, match="428C9") as caught:
+        pg.publish(A)
+    assert "the table at the target" in caught.value.hint
