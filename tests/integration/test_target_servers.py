@@ -366,3 +366,21 @@ def test_trigger_that_keeps_a_column_of_its_own_is_no_failure(place: Place) -> N
         assert counts(place.publish(A)["a"]) == ("published", 0, 1, 0, 10, True)
         assert place.rows() == place.mart()
     assert place.query("SELECT count(*) FROM a WHERE noted = 'seen'") == [(10,)]
+
+
+def test_mart_that_tells_the_time_is_read_at_one_moment(place: Place) -> None:
+    """Else what is remembered would be of a later one: at midnight, tomorrow's mart."""
+    place.change("CREATE OR REPLACE VIEW marts.a AS SELECT id, epoch_us(now()) AS v FROM base.a")
+    for _ in range(2):
+        place.publish(A)
+        told = place.query("SELECT id, v FROM a")
+        [(table,)] = place.warehouse.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'etl_published' "
+            "AND table_name <> 'publications'"
+        ).fetchall()
+        for i, moment in told:
+            remembered = place.warehouse.execute(
+                f'SELECT "etl: hash" = hash({i}::BIGINT, {moment}::BIGINT) '
+                f'FROM etl_published."{table}" WHERE id = {i}'
+            ).fetchall()
+            assert remembered == [(True,)]

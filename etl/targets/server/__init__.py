@@ -7,7 +7,8 @@ it remembers, and sends the table whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic
 
@@ -51,11 +52,12 @@ class PublishTo(Generic[C]):
             translating(cursor, target_name, "publishing marts", warehouse_folder(cursor), "*.wal"),
         ):
             try:
-                with limited_memory(cursor, MEGABYTES_PER_THREAD):
+                with limited_memory(cursor, MEGABYTES_PER_THREAD), _at_one_moment(cursor):
                     return self._publish(cursor, target_name, target, order, dry_run=dry_run)
             except duckdb.OutOfMemoryException:
                 # A mart that is a large query's result. What was committed is not sent again.
-                return self._publish(cursor, target_name, target, order, dry_run=dry_run)
+                with _at_one_moment(cursor):
+                    return self._publish(cursor, target_name, target, order, dry_run=dry_run)
 
     def _publish(
         self,
@@ -89,3 +91,19 @@ class PublishTo(Generic[C]):
         for mart, loaded in zip(marts, done, strict=True):
             loaded.remember(cursor, mart)
         return [d.run for d in done] + order.held_runs(held)
+
+
+@contextmanager
+def _at_one_moment(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """One transaction, in which now() and current_date stay the same.
+
+    A mart is read several times. What is remembered of it must be what was sent.
+    """
+    cursor.execute("BEGIN")
+    try:
+        yield
+        cursor.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # ended by what failed
+            cursor.execute("ROLLBACK")
+        raise
