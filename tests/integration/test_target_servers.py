@@ -384,3 +384,18 @@ def test_mart_that_tells_the_time_is_read_at_one_moment(place: Place) -> None:
                 f'FROM etl_published."{table}" WHERE id = {i}'
             ).fetchall()
             assert remembered == [(True,)]
+
+
+@pytest.mark.parametrize("before", [MERGE, APPEND])
+@pytest.mark.parametrize("change", ["", "UPDATE base.a SET v = 'later' WHERE id = 7"])
+def test_strategy_that_was_changed_to_replace_leaves_nothing_of_the_earlier_one(
+    place: Place, before: Publication, change: str
+) -> None:
+    place.publish(before)
+    place.change(CHANGE)
+    place.publish(before)
+    assert place.rows() != place.mart()
+    place.change(change or "SELECT 1")
+    place.publish(A)
+    assert place.rows() == place.mart()
+    assert counts(place.publish(A)["a"]) == ("unchanged", 0, 0, 0, 10, True)

@@ -99,9 +99,12 @@ def read_mart(
 
 
 def _shape(publication: Publication, relation: Relation) -> str:
-    """Of what the remembered hashes are made; DuckDB's hash may change with its version."""
+    """Of what the remembered hashes are made; DuckDB's hash may change with its version.
+
+    And what they say of the target: only replaced, it has all of the remembered rows, and no other.
+    """
     columns = [(c.name, c.type) for c in relation.columns]
-    return json.dumps([duckdb.__version__, publication.key, columns])
+    return json.dumps([duckdb.__version__, publication.strategy, publication.key, columns])
 
 
 @dataclass(frozen=True)
