@@ -16,6 +16,7 @@ from dlt.common.schema.exceptions import DataValidationError, SchemaException
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.load.exceptions import LoadClientJobException
+from dlt.normalize.exceptions import NormalizeJobFailed
 from requests import HTTPError
 from requests.exceptions import InvalidURL, MissingSchema
 
@@ -25,6 +26,7 @@ from etl.errors import (
     EtlError,
     ExtractError,
     LoadError,
+    SchemaError,
     UnreachableError,
     causes,
     classify_os_error,
@@ -63,6 +65,15 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
         if (found := rule(chain, subject, step)) is not None:
             return found
     root = chain[-1]
+    if step == "normalize" and isinstance(root, _row_errors()):
+        job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
+        return SchemaError(
+            f"{subject}{'.' * bool(job)}{job.partition('.')[0]}: a value does not fit its column: "
+            f"{type(root).__name__}: {_text(root)}",
+            subject=subject,
+            hint="a key without a value, an integer beyond 64 bits? mend the source, or the "
+            "column's hints in its settings; the package is kept in data/quarantine",
+        )
     if step == "load":
         return LoadError(
             f"{subject}: the warehouse refused a load package: {_text(root)}",
@@ -109,6 +120,14 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
         subject=target,
         hint="correct the model, or the table at the target; the next run sends the whole mart",
     )
+
+
+def _row_errors() -> tuple[type[BaseException], ...]:
+    """What writing rows raises when one of them has a value, or lacks one, that its file's
+    columns do not allow: a null key, a key that no row has, an integer beyond 64 bits."""
+    from pyarrow import ArrowException
+
+    return ArrowException, OverflowError, KeyError
 
 
 def _text(error: BaseException) -> str:

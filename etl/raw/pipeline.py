@@ -13,7 +13,7 @@ import dlt
 import duckdb
 
 from etl.drift import Count, Shape
-from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
+from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.failures import classify
@@ -149,16 +149,19 @@ class Raw:
         try:
             with self._translated("normalize"), count_discards() as discards:
                 self.pipeline.normalize()
-        except (SchemaError, LoadError):
-            self.packages.put_in_quarantine(self.packages.extracted)
+        except EtlError as e:
+            # What no retry mends would fail in every later run as well.
+            if not e.code.retryable:
+                self.packages.put_in_quarantine(self.packages.extracted)
             raise
         loaded = set(self._take_back())
         self._drop_placeholders()
         try:
             info = self._load()
-        except LoadError:
-            self._take_back()
-            self.packages.put_in_quarantine(self.packages.normalized)
+        except EtlError as e:
+            if not e.code.retryable:
+                self._take_back()
+                self.packages.put_in_quarantine(self.packages.normalized)
             raise
         if info is not None:
             loaded |= set(info.loads_ids)
