@@ -15,9 +15,14 @@ from dlt.common.exceptions import DictValidationException, MissingDependencyExce
 from dlt.common.schema.exceptions import DataValidationError, SchemaException
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
+from dlt.extract.incremental.exceptions import (
+    IncrementalCursorInvalidCoercion,
+    IncrementalCursorPathHasValueNone,
+    IncrementalCursorPathMissing,
+)
 from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
-from requests import HTTPError
+from requests import HTTPError, RequestException
 from requests.exceptions import InvalidURL, MissingSchema
 
 from etl.errors import (
@@ -36,6 +41,11 @@ from etl.raw.contracts import describe_breach
 from etl.raw.places import UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_duckdb
+
+CURSOR_ERRORS = (
+    IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
+    IncrementalCursorInvalidCoercion,
+)  # fmt: skip
 
 
 def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = ()) -> EtlError:
@@ -166,6 +176,23 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                 f"reached ({type(cause).__name__})",
                 subject=subject,
                 hint="no network? `etl run --profile demo` runs the same job without one",
+            )
+        if isinstance(cause, RequestException):
+            request = cause.request
+            url = safe_url((request.url or "") if request is not None else "")
+            return ExtractError(
+                f"{subject}: the answer cannot be used: {type(cause).__name__}"
+                f"{f' ({url})' if url else ''}",
+                subject=subject,
+                hint="the API redirects in a circle, names a link that is none, or sends a body "
+                "that is not encoded as it says",
+            )
+        if isinstance(cause, CURSOR_ERRORS):
+            return ExtractError(
+                f"{subject}.{cause.pipe_name}: rows lack the incremental cursor, or it is of "
+                f"another type than before: {type(cause).__name__}",
+                subject=subject,
+                hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
             )
     return None
 

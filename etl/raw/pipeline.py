@@ -92,9 +92,10 @@ class Raw:
     # -- what the last committed extraction looked like -----------------------------------
 
     def last_extraction(self) -> dict[str, Any]:
-        """`{"rows": int, "pages": {resource: int}}` of the last committed one, or empty.
+        """`{"rows": int, "pages": {resource: int}, "bases": {resource: str}}`, or empty.
 
-        `pages` is the length of the resource's longest chain.
+        Of the last committed one; `pages` is the length of the resource's longest chain, `bases`
+        where its rows are in an answer.
         """
         try:
             found = json.loads(self._last.read_text(encoding="utf-8"))
@@ -108,9 +109,10 @@ class Raw:
         schemas = self.pipeline.schemas
         return not any(schemas[name].data_tables(seen_data_only=True) for name in schemas)
 
-    def remember_extraction(self, rows: int, pages: dict[str, int]) -> None:
-        """Keep the counts for the guards of the next run."""
-        write_atomically(self._last, json.dumps({"rows": rows, "pages": pages}))
+    def remember_extraction(self, rows: int, pages: dict[str, int], bases: dict[str, str]) -> None:
+        """Keep what the guards of the next run ask for."""
+        found = {"rows": rows, "pages": pages, "bases": bases}
+        write_atomically(self._last, json.dumps(found))
 
     # -- packages ------------------------------------------------------------------------
 

@@ -23,6 +23,10 @@ from etl.sources.limiter import RateLimiter, seconds_of
 
 # A server that wants us to wait longer than this is unavailable for this run.
 LONGEST_WAIT_SECONDS = 300.0
+# What a request says of itself and its body, not of who sends it.
+PUBLIC_HEADERS = {
+    "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent",
+}  # fmt: skip
 
 
 class ApiSession(Session):
@@ -60,13 +64,29 @@ class ApiSession(Session):
         vars(prepared)["place"] = vars(request).get("place", NOWHERE)
         return prepared
 
+    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+        """As requests does for a redirected request; to another host no header of ours goes along.
+
+        requests takes `Authorization` away only, and an API key may stand in any header.
+        """
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        vars(prepared_request)["place"] = place_of(response.request)
+        before, after = response.request.url, prepared_request.url
+        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+            for name in list(prepared_request.headers):
+                if name.lower() not in PUBLIC_HEADERS:
+                    del prepared_request.headers[name]
+
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
-        """Send within the limit, and again while that may help.
+        """Send within the limit, and again while that may help; a redirection is a request too.
 
         Raises:
             requests.HTTPError: 4xx, or 5xx and 429 after the last try.
             requests.ConnectionError, requests.Timeout: not reachable.
         """
+        # Followed here: within a slot of the limiter each hop would wait for another one.
+        follows = kwargs.pop("allow_redirects", True)
+        kwargs.setdefault("timeout", self.timeout)
         retrying = tenacity.Retrying(
             stop=self._give_up,
             wait=self._pause,
@@ -78,7 +98,9 @@ class ApiSession(Session):
             retry_error_callback=_last_outcome,
         )
         try:
-            response: Response = retrying(self._send_once, request, **kwargs)
+            response: Response = retrying(self._send_once, request, allow_redirects=False, **kwargs)
+            for hop in self.resolve_redirects(response, request, **kwargs) if follows else ():
+                response = hop
         except UNREACHABLE as e:
             # A body that breaks off carries no request, and the failure has to name it.
             e.request = e.request or request

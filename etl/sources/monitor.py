@@ -30,6 +30,7 @@ class Monitor:
     settings: Source
     earlier_pages: Mapping[str, int] = field(default_factory=dict)
     earlier_rows: int | None = None
+    earlier_bases: Mapping[str, str] = field(default_factory=dict)
     on_page: Callable[[str, int], None] = lambda resource, rows: None
     check_stop: Callable[[], None] = lambda: None
     rows: Counter[str] = field(default_factory=Counter)

@@ -110,6 +110,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             source,
             earlier_pages=last.get("pages", {}),
             earlier_rows=last.get("rows"),
+            earlier_bases=last.get("bases", {}),
             on_page=lambda resource, rows: _show_page(ctx, name, rows),
             check_stop=ctx.stop.check,
         )
@@ -156,7 +157,11 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             )
         if load_ids:
             remember_fields(raw, monitor.field_paths())
-        raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
+        raw.remember_extraction(
+            sum(monitor.rows.values()),
+            dict(monitor.longest),
+            {**monitor.earlier_bases, **monitor.bases},
+        )
         _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)
         ctx.drift[name] = drift
         ctx.contained.extend(monitor.contained)
