@@ -81,7 +81,7 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
             f"{subject}{'.' * bool(job)}{job.partition('.')[0]}: a value does not fit its column: "
             f"{type(root).__name__}: {_text(root)}",
             subject=subject,
-            hint="a key without a value, an integer beyond 64 bits? mend the source, or the "
+            hint="a key without a value, a number too long for its column? mend the source, or the "
             "column's hints in its settings; the package is kept in data/quarantine",
         )
     if step == "load":
@@ -134,7 +134,7 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
 
 def _row_errors() -> tuple[type[BaseException], ...]:
     """What writing rows raises when one of them has a value, or lacks one, that its file's
-    columns do not allow: a null key, a key that no row has, an integer beyond 64 bits."""
+    columns do not allow: a null key, a key that no row has, a number that is too long."""
     from pyarrow import ArrowException
 
     return ArrowException, OverflowError, KeyError

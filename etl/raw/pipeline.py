@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
+from loguru import logger
 
 from etl.drift import Count, Shape
 from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
@@ -118,8 +119,23 @@ class Raw:
 
     def finish_pending(self) -> Committed:
         """Commit what a crashed run had accepted; drop what it had not."""
+        self._match_warehouse()
         self.packages.reject_unaccepted()
         return self.commit() if self.packages.pending() else NOTHING
+
+    def _match_warehouse(self) -> None:
+        """Take schema and cursors from the warehouse, unless they are of the same day already."""
+        with self.connection() as connection:
+            if self.packages.is_of(connection, self.dataset):
+                return
+        logger.bind(source=self.source).warning(
+            f"{self.settings.dlt_dir / self.source} and the warehouse are not of the same run "
+            "(restored or deleted?): the source goes on from what the warehouse holds"
+        )
+        self.packages.put_in_quarantine(self.packages.pending())
+        self.pipeline.drop()
+        self.pipeline.activate()
+        self.pipeline.sync_destination()
 
     def extract(self, source: DltSource, *, workers: int, refresh: bool) -> list[str]:
         """Read the source into a package on disk; nothing reaches the warehouse.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -27,6 +30,10 @@ LONGEST_WAIT_SECONDS = 300.0
 PUBLIC_HEADERS = {
     "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent",
 }  # fmt: skip
+
+# Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
+DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
+LONG_NUMBER = b"0" * 20
 
 
 class ApiSession(Session):
@@ -158,6 +165,26 @@ class ApiSession(Session):
         ).warning("request is tried again")
 
 
+def parse_json(content: bytes) -> Any:
+    """The JSON of a body, which may begin with a byte order mark.
+
+    orjson makes floats of integers beyond 64 bits, and two long ids may become one: where a body
+    has that many digits in a row, the standard library reads it, to the last digit. They become
+    decimals: dlt passes no longer integers on.
+
+    Raises:
+        orjson.JSONDecodeError: it is none.
+    """
+    parsed = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
+    if LONG_NUMBER not in content.translate(DIGITS):
+        return parsed
+    return json.loads(content, parse_int=lambda text: _exact(int(text)))
+
+
+def _exact(number: int) -> int | Decimal:
+    return number if number.bit_length() < 64 else Decimal(number)
+
+
 class _JsonOnce:
     """A response's JSON, parsed at the first call and kept."""
 
@@ -169,7 +196,7 @@ class _JsonOnce:
         if self._parsed is self:
             content = self._response.content
             try:
-                self._parsed = orjson.loads(content)
+                self._parsed = parse_json(content)
             except orjson.JSONDecodeError as e:
                 kind = self._response.headers.get("content-type", "no content type")
                 place = place_of(self._response.request)

@@ -182,3 +182,22 @@ def test_headers_of_ours_go_to_no_other_host(
     sent = api.calls[1].request.headers
     assert (sent.get(header) == "s3cret") is (goes_along and header != "Cookie")
     assert sent["User-Agent"].startswith("dlt")
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'[{"id": 123456789012345678901234567891}]', [{"id": 123456789012345678901234567891}]),
+        (b"[-123456789012345678901]", [-123456789012345678901]),
+        (b"[18446744073709551616, 18446744073709551615]", [2**64, 2**64 - 1]),
+        (b'["12345678901234567890123", 1.12345678901234567890123]',
+         ["12345678901234567890123", 1.1234567890123457]),
+        (b'\xef\xbb\xbf[1, 12345678901234567890123]', [1, 12345678901234567890123]),
+        ('\ufeff["é"]'.encode(), ["é"]),
+    ],
+)  # fmt: skip
+def test_numbers_keep_every_digit(
+    api: responses.RequestsMock, body: bytes, value: list[Any]
+) -> None:
+    api.get(URL, body=body)
+    assert Waiting().get().json() == value
