@@ -118,11 +118,10 @@ class Project:
         places = {name: path for name, path in built.items() if path is not None}
         note_built(self.settings, self.environment, self.plan_id(), places)
 
-    def due_at(self) -> datetime:
+    def due_at(self, since: datetime) -> datetime:
         """When the cron of some model asks for an evaluation although no data came."""
-        now = datetime.now(UTC)
         models = (self.graph.model(name) for name in self.graph.names)
-        return min((m.cron_next(now) for m in models if m is not None), default=now)
+        return min((m.cron_next(since) for m in models if m is not None), default=since)
 
     def fall_back(self) -> bool:
         """Work on the environment's models in place of the project's; False when it has none."""

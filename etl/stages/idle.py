@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,19 @@ def find_idle(
         and last.project == fingerprint_project(settings)
         and last.plan_id == _plan_id(settings, options.environment)
     )
-    return last if same else None
+    published = {x.model for x in settings.loads} if options.environment == "prod" else set()
+    read = published | {model for _, _, model in last.pairs}
+    return last if same and _stand(connection, read) else None
+
+
+def _stand(connection: duckdb.DuckDBPyConnection, models: Iterable[str]) -> bool:
+    """False when what models show is gone: a transformation says what is wrong with it."""
+    try:
+        for model in models:
+            connection.execute(f"SELECT NULL FROM {quoted(*model.split('.'))} LIMIT 0")  # noqa: S608
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return False
+    return True
 
 
 def note_transformation(
@@ -60,13 +73,18 @@ def note_transformation(
     packages: str,
     files: str,
     pairs: tuple[tuple[str, str, str], ...],
+    begun_at: datetime,
 ) -> None:
-    """Note that nothing is left to do for these packages and this state of the project."""
+    """Note that nothing is left to do for these packages and this state of the project.
+
+    Args:
+        begun_at: before the models were evaluated. A tick that came meanwhile is still to be seen.
+    """
     done = Transformation(
         project=files,
         packages=packages,
         plan_id=project.plan_id(),
-        due_at=project.due_at() if _sees_all(connection, project) else None,
+        due_at=project.due_at(begun_at) if _sees_all(connection, project) else None,
         pairs=pairs,
     )
     write_transformation(connection, project.environment, run_id, done)

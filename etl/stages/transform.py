@@ -11,7 +11,7 @@ from loguru import logger
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.logs import adopt_library_loggers
-from etl.packages import active_packages, half_loaded, note_processed
+from etl.packages import Package, active_packages, half_loaded, note_processed
 from etl.records import Options
 from etl.runs import Run
 from etl.settings import dataset_name
@@ -31,6 +31,7 @@ from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
+    from etl.project.runner import Outcome
 
 
 def transform(ctx: RunContext) -> None:
@@ -95,8 +96,10 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     """
     from etl.project.proposal import propose
     from etl.project.runner import evaluate
+    from etl.project.standing import refuse_lost_tables
 
     settings, environment = project.settings, project.environment
+    begun_at = datetime.now(UTC)
     with connect(settings.warehouse) as connection:
         packages = fingerprint_packages(connection)
         waiting = active_packages(connection, environment)
@@ -114,6 +117,9 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         wanted = (select if select is not None else project.graph.names) - held
     restate = models_to_restate(project, options, wanted)
     touched = models_in_scope(project, options, run.failed_sources)
+    whole = not options.start and not options.end
+    with connect(settings.warehouse) as connection:
+        refuse_lost_tables(project, connection, restate if whole else ())
     suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
     doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
     # Killed in between, what was in doubt stays in doubt.
@@ -128,32 +134,48 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         end=options.end,
     )
     _warn_of_waiting(run, proposal.waiting | outcome.waiting)
+    failures, failed, built, pairs = _examine(project, run, outcome, touched, suspects)
+    states = verdicts(project, touched, failed, doubtful)
+    _mark(project, run, states)
+    _note_packages(project, run, waiting, built - failed)
+    if proposal.refusal is not None:
+        failures.append(proposal.refusal)
+    if not partly and not failures and not project.differs():
+        project.note_built()
+        with connect(settings.warehouse) as connection:
+            note_transformation(connection, project, run.run_id, packages, files, pairs, begun_at)
+    return failures
+
+
+def _examine(
+    project: Project, run: Run, outcome: Outcome, touched: set[str], suspects: set[str]
+) -> tuple[list[EtlError], set[str], set[str], tuple[tuple[str, str, str], ...]]:
+    """What failed, by error and by model; what was built; and the pairs that were counted."""
+    from etl.project.standing import refuse_strange_views
+
     run.models += outcome.models
     run.audits += outcome.audits
     failures = list(outcome.failures)
     failed = set(outcome.failed)
     # What was held back lacks what raw has of late.
     built = touched - failed - _held_back(project, failed)
+    with connect(project.settings.warehouse) as connection:
+        refuse_strange_views(project, connection, built)
     found, pairs = _reconcile(project, run, built)
     failures += found
     failed |= {e.subject for e in found}
     found = _audit_suspects(project, run, suspects - failed)
     failures += found
     failed |= {e.subject for e in found}
-    states = verdicts(project, touched, failed, doubtful)
-    _mark(project, run, states)
-    with connect(settings.warehouse) as connection:
-        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, built - failed)}
-        note_processed(
-            connection, environment, run.run_id, [p for p in waiting if p.dataset in done]
-        )
-    if proposal.refusal is not None:
-        failures.append(proposal.refusal)
-    if not partly and not failures and not project.differs():
-        project.note_built()
-        with connect(settings.warehouse) as connection:
-            note_transformation(connection, project, run.run_id, packages, files, pairs)
-    return failures
+    return failures, failed, built, pairs
+
+
+def _note_packages(project: Project, run: Run, waiting: list[Package], models: set[str]) -> None:
+    """Note the packages of which every reader is among these models as transformed."""
+    with connect(project.settings.warehouse) as connection:
+        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, models)}
+        packages = [p for p in waiting if p.dataset in done]
+        note_processed(connection, project.environment, run.run_id, packages)
 
 
 def _warn_of_waiting(run: Run, waiting: Collection[tuple[str, str]]) -> None:

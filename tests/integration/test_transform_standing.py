@@ -1,0 +1,124 @@
+"""The warehouse and SQLMesh's state are two files: what of one the other knows nothing of."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import ExitCode
+from tests.integration.projects import Shop
+
+INCREMENTAL = """
+MODEL (
+  name marts.sales, kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at), grain id
+);
+SELECT id, amount, _loaded_at FROM staging.stg_shop__orders
+WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+@pytest.fixture
+def sales(tmp_path: Path, aged_template: Shop) -> Shop:
+    """Orders of two days ago, and a published mart that is incremental."""
+    shop = aged_template.copy(tmp_path / "shop")
+    shop.write("sqlmesh/models/sales.sql", INCREMENTAL)
+    publish(shop, "marts.sales")
+    assert shop.go_on().exit_code == 0
+    return shop
+
+
+def publish(shop: Shop, model: str) -> None:
+    shop.edit("config/etl.yaml", "loads:\n", f"loads:\n  - {{model: {model}, target: marts}}\n")
+
+
+def without_state(shop: Shop) -> Shop:
+    """What the refusal advises."""
+    (shop.data / "state.duckdb").rename(shop.data / "state.old")
+    return shop
+
+
+def test_warehouse_from_before_a_change_is_not_published_as_the_new_version(shop: Shop) -> None:
+    backup = shutil.copy(shop.warehouse, shop.folder / "backup")
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "SUM(amount * 10)")
+    assert shop.go_on().exit_code == 0
+    assert shop.published("totals") == [("ann", 500), ("bob", 2000)]
+    shutil.copy(backup, shop.warehouse)
+    for orders in ((3, "eve", 5),), ():
+        record = shop.go_on(*orders)
+        assert (record.exit_code, record.loads) == (ExitCode.TRANSFORM, ())
+        assert "marts.customers, marts.totals" in record.failures[0].message
+        assert "move state.duckdb away" in record.failures[0].hint
+    record = without_state(shop).go_on()
+    assert record.exit_code == 0, record.failures
+    assert shop.published("totals") == [("ann", 500), ("bob", 2000), ("eve", 50)]
+
+
+def test_lost_table_is_not_made_again_without_its_history(sales: Shop) -> None:
+    sales.query(f"DROP TABLE {sales.physical('marts.sales')}")
+    record = sales.go_on((3, "eve", 5))
+    assert (record.exit_code, record.failures[0].subject) == (ExitCode.TRANSFORM, "marts.sales")
+    assert [i for i, *_ in sales.published("sales")] == [1, 2]
+    record = sales.go_on(full_refresh=True, select=["marts.sales"])
+    assert record.exit_code == 0, "built anew it is whole"
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
+
+
+def test_lost_warehouse_is_told_and_built_anew_without_its_state(shop: Shop) -> None:
+    shop.warehouse.unlink()
+    shop.sell((3, "eve", 5))
+    record = shop.run()
+    assert record.exit_code == ExitCode.TRANSFORM
+    assert "the warehouse does not fit state.duckdb" in record.failures[0].message
+    assert without_state(shop).run().exit_code == 0
+    assert shop.published("totals") == [("eve", 5)]
+
+
+@pytest.mark.parametrize("model", ["staging.stg_shop__orders", "marts.totals"])
+def test_lost_view_is_told_whether_anything_is_new_or_not(shop: Shop, model: str) -> None:
+    shop.query(f"DROP VIEW {model}")
+    for orders in (), ((3, "eve", 5),):
+        record = shop.go_on(*orders)
+        assert (record.exit_code, record.loads) == (ExitCode.TRANSFORM, ())
+        assert f"their views are gone or show another version: {model}" in (
+            record.failures[0].message
+        )
+    assert without_state(shop).go_on().exit_code == 0
+    assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 5)]
+
+
+def test_lost_state_is_made_again(sales: Shop) -> None:
+    record = without_state(sales).go_on((3, "eve", 5))
+    assert record.exit_code == 0, record.failures
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
+
+
+def test_mart_that_says_nothing_of_partial_days_has_todays_rows(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/items.sql", "allow_partials TRUE, ", "")
+    for i, n in ((3, 3), (4, 4)):
+        assert shop.go_on((i, "eve", 5)).exit_code == 0
+        assert shop.published("items") == [("cup", 2), ("tea", n)]
+
+
+def test_midnight_that_passes_meanwhile_is_still_to_come(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class JustBefore(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            return today - timedelta(seconds=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("etl.stages.transform.datetime", JustBefore)
+        assert shop.go_on((3, "eve", 5)).models
+    assert shop.go_on().models, "it is the first run after midnight"
+    assert not shop.go_on().models
