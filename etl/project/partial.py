@@ -58,7 +58,7 @@ def note_built(
     Args:
         models: where each model that SQLMesh builds is defined.
     """
-    files = _digest_files(settings.sqlmesh_dir)
+    files = _digest_files(settings)
     noted = Noted(
         plan_id=plan_id,
         made_by=_made_by(settings),
@@ -91,7 +91,7 @@ def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Par
         ).fetchone()
     if found is None:
         return None
-    files = _digest_files(settings.sqlmesh_dir)
+    files = _digest_files(settings)
     if files.keys() != noted.files.keys():
         return None
     changed = {path for path, digest in files.items() if digest != noted.files[path]}
@@ -153,11 +153,11 @@ def _is_model(path: str) -> bool:
     return path.startswith(f"{MODELS}/") and path.endswith(".sql")
 
 
-def _digest_files(folder: Path) -> dict[str, str]:
+def _digest_files(settings: Settings) -> dict[str, str]:
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not IGNORED & set(path.relative_to(folder).parts)
+        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in settings.sqlmesh_files()
+        if not IGNORED & set((name := path.relative_to(settings.sqlmesh_dir)).parts)
     }
 
 

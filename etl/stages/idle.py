@@ -13,11 +13,12 @@ import duckdb
 
 from etl.history import (
     Transformation,
+    forget_models,
     read_states,
     read_transformation,
     write_transformation,
 )
-from etl.packages import raw_datasets
+from etl.packages import fingerprint_packages, raw_datasets
 from etl.records import Options
 from etl.settings import Settings
 from etl.versions import versions
@@ -47,7 +48,7 @@ def find_idle(
     if any(s.verdict != "passed" for s in states.values()):
         return None
     same = (
-        last.packages == fingerprint_packages(connection)
+        last.packages == json.dumps(fingerprint_packages(connection))
         and last.project == fingerprint_project(settings)
         and last.plan_id == _plan_id(settings, options.environment)
     )
@@ -70,7 +71,7 @@ def note_transformation(
     connection: duckdb.DuckDBPyConnection,
     project: Project,
     run_id: str,
-    packages: str,
+    packages: dict[str, list[str]],
     files: str,
     pairs: tuple[tuple[str, str, str], ...],
     begun_at: datetime,
@@ -82,12 +83,13 @@ def note_transformation(
     """
     done = Transformation(
         project=files,
-        packages=packages,
+        packages=json.dumps(packages),
         plan_id=project.plan_id(),
         due_at=project.due_at(begun_at) if _sees_all(connection, project) else None,
         pairs=pairs,
     )
     write_transformation(connection, project.environment, run_id, done)
+    forget_models(connection, project.environment, keep=project.graph.names)
 
 
 def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
@@ -97,27 +99,15 @@ def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
     ) and not project.graph.reads_elsewhere(FILES)
 
 
-def fingerprint_packages(connection: duckdb.DuckDBPyConnection) -> str:
-    """Every committed load package of every source: which, and when it was committed."""
-    found: dict[str, list[str]] = {}
-    for dataset in raw_datasets(connection):
-        row = connection.execute(
-            "SELECT count(*), max(inserted_at), bit_xor(hash(load_id, inserted_at)), "  # noqa: S608
-            f"sum(hash(load_id, inserted_at)) FROM {quoted(dataset, '_dlt_loads')} WHERE status = 0"
-        ).fetchone()
-        found[dataset] = [str(v) for v in row or ()]
-    return json.dumps(found)
-
-
 def fingerprint_project(settings: Settings) -> str:
     """Names and contents of the project's files, our settings for it, and the versions."""
     digest = hashlib.sha256()
     digest.update(json.dumps(versions(), sort_keys=True).encode())
     digest.update(settings.transform.model_dump_json(exclude={"approve", "pii"}).encode())
     folder = settings.sqlmesh_dir
-    for path in sorted(folder.rglob("*")):
+    for path in settings.sqlmesh_files():
         name = path.relative_to(folder)
-        if path.is_file() and not any(p.startswith((".", "__pycache__")) for p in name.parts):
+        if not any(p.startswith((".", "__pycache__")) for p in name.parts):
             digest.update(f"\0{name}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -11,16 +11,22 @@ from loguru import logger
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.logs import adopt_library_loggers
-from etl.packages import Package, active_packages, half_loaded, note_processed
+from etl.packages import (
+    Package,
+    active_packages,
+    fingerprint_packages,
+    half_loaded,
+    note_processed,
+    note_shown,
+)
 from etl.records import Options
 from etl.runs import Run
-from etl.settings import dataset_name
+from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
 from etl.stages.forecast import say_plan
 from etl.stages.generation import generate_models
 from etl.stages.idle import (
     find_idle,
-    fingerprint_packages,
     fingerprint_project,
     note_transformation,
 )
@@ -49,7 +55,7 @@ def transform(ctx: RunContext) -> None:
     run.models, run.audits = [], []
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
-    _hold_back_half_loaded(ctx)
+    hold_back_half_loaded(settings, run)
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
@@ -71,21 +77,24 @@ def transform(ctx: RunContext) -> None:
         raise StageError(failures)
 
 
-def _hold_back_half_loaded(ctx: RunContext) -> None:
+def hold_back_half_loaded(settings: Settings, run: Run) -> list[EtlError]:
     """A killed run may have left some files of a package in raw: rows that a merge or a replace
     has taken out, and not yet their successors. Models would take that for the source's state.
 
     Counted as a failure of extract: that stage commits the package first, also in `etl retry`.
     """
-    for source in sorted(ctx.settings.active_sources.keys() - ctx.run.failed_sources):
-        for load_id in half_loaded(ctx.settings, source):
+    found: list[EtlError] = []
+    for source in sorted(settings.active_sources.keys() - run.failed_sources):
+        for load_id in half_loaded(settings, source):
             error = ReconciliationError(
                 f"{source}: load package {load_id} of a killed run is only partly in raw",
                 subject=source,
                 hint=f"etl run --stage extract --source {source} commits it first",
             )
-            ctx.run.fail(error, "extract")
+            run.fail(error, "extract")
             logger.error(str(error))
+            found.append(error)
+    return found
 
 
 def transform_models(project: Project, run: Run, options: Options, approve: str) -> list[EtlError]:
@@ -94,6 +103,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     Raises:
         ApprovalError, TransformError: nothing could be transformed.
     """
+    from etl.project.changes import find_audited_anew
     from etl.project.proposal import propose
     from etl.project.runner import evaluate
     from etl.project.standing import refuse_lost_tables
@@ -122,8 +132,11 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         refuse_lost_tables(project, connection, restate if whole else ())
     suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
     doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
+    audited_anew = find_audited_anew(proposal.plan) & touched if proposal.plan else set[str]()
+    shown = _shown_outside(project, touched) & before.keys()
     # Killed in between, what was in doubt stays in doubt.
     _mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
+    _mark(project, run, dict.fromkeys((audited_anew - doubtful) | shown, "held_back"))
     outcome = evaluate(
         project,
         proposal.plan,
@@ -134,8 +147,11 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         end=options.end,
     )
     _warn_of_waiting(run, proposal.waiting | outcome.waiting)
-    failures, failed, built, pairs = _examine(project, run, outcome, touched, suspects)
+    failures, failed, built, pairs = _examine(
+        project, run, outcome, touched, suspects | audited_anew
+    )
     states = verdicts(project, touched, failed, doubtful)
+    _note_shown(project, states, packages)
     _mark(project, run, states)
     _note_packages(project, run, waiting, built - failed)
     if proposal.refusal is not None:
@@ -164,10 +180,32 @@ def _examine(
     found, pairs = _reconcile(project, run, built)
     failures += found
     failed |= {e.subject for e in found}
-    found = _audit_suspects(project, run, suspects - failed)
+    # A view that was not evaluated shows what is new all the same.
+    views = (project.graph.live().keys() & built) - project.listener.evaluated.keys()
+    found = _audit_suspects(project, run, (suspects | views) - failed)
     failures += found
     failed |= {e.subject for e in found}
     return failures, failed, built, pairs
+
+
+def _shown_outside(project: Project, models: set[str]) -> set[str]:
+    """Views that this run leaves out and that show what it builds: nobody audits what they show."""
+    return {v for v, read in project.graph.live().items() if read & models} - models
+
+
+def _note_shown(
+    project: Project, models: Collection[str], packages: Mapping[str, list[str]]
+) -> None:
+    """Note what of raw the views among these models show as it is."""
+    if project.environment != "prod":
+        return  # no other is published
+    shown = {
+        view: {d: packages[d] for t in read if (d := t.partition(".")[0]) in packages}
+        for view, read in project.graph.live().items()
+        if view in models
+    }
+    with connect(project.settings.warehouse) as connection:
+        note_shown(connection, project.environment, models, {v: p for v, p in shown.items() if p})
 
 
 def _note_packages(project: Project, run: Run, waiting: list[Package], models: set[str]) -> None:

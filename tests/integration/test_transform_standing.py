@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from etl.errors import ExitCode
+from etl.errors import ExitCode, StageError
+from etl.planning import apply_plan
 from tests.integration.projects import Shop
 
 INCREMENTAL = """
@@ -122,3 +123,73 @@ def test_midnight_that_passes_meanwhile_is_still_to_come(
         assert shop.go_on((3, "eve", 5)).models
     assert shop.go_on().models, "it is the first run after midnight"
     assert not shop.go_on().models
+
+
+@pytest.mark.parametrize("how", ["added", "edited"])
+def test_new_audit_judges_old_rows_too(sales: Shop, how: str) -> None:
+    sales.write("sqlmesh/audits/small.sql", "AUDIT (name small); SELECT * FROM @this_model")
+    if how == "edited":
+        sales.edit("sqlmesh/audits/small.sql", "@this_model", "@this_model WHERE amount > 1000")
+        sales.edit("sqlmesh/models/sales.sql", "grain id", "grain id, audits (small)")
+        assert sales.go_on().exit_code == 0
+        sales.edit("sqlmesh/audits/small.sql", "1000", "100")
+    else:
+        sales.edit("sqlmesh/audits/small.sql", "@this_model", "@this_model WHERE amount > 100")
+        sales.edit("sqlmesh/models/sales.sql", "grain id", "grain id, audits (small)")
+    for i in (3, 4):
+        record = sales.go_on((i, "eve", 5))
+        assert record.exit_code == ExitCode.DATA_QUALITY, "bob's 200 are two days old"
+        assert record.failures[0].message == "audit small failed on marts.sales: 1 row"
+        assert [i for i, *_ in sales.published("sales")] == [1, 2]
+    sales.edit("sqlmesh/audits/small.sql", "> 100", "> 1000")
+    assert sales.go_on().exit_code == 0
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3, 4]
+
+
+def test_model_that_is_gone_leaves_nothing_behind(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/items.sql", "grain name", "audits (forall(criteria := (n < 0)))")
+    assert shop.go_on().exit_code == ExitCode.DATA_QUALITY
+    (shop.folder / "sqlmesh/models/items.sql").unlink()
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert "marts.items was not published: it was never built" in record.failures[0].message
+    assert {x.model: x.status for x in record.loads} == {
+        "marts.totals": "published", "marts.customers": "published", "marts.items": "held_back"
+    }  # fmt: skip
+    shop.edit("config/etl.yaml", "  - {model: marts.items, target: marts}\n", "")
+    assert shop.go_on().exit_code == 0
+    assert not shop.go_on().models, "nothing is new"
+
+
+def test_project_in_a_linked_folder_is_looked_into(shop: Shop) -> None:
+    (shop.folder / "sqlmesh/models").rename(shop.folder / "shared")
+    (shop.folder / "sqlmesh/models").symlink_to(shop.folder / "shared")
+    assert shop.go_on().exit_code == 0
+    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 3), ("tea", 3)]
+
+
+def test_model_that_waits_for_a_signal_is_asked_in_every_run(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/signals/__init__.py",
+        "from pathlib import Path\nfrom sqlmesh import signal\n\n\n@signal()\ndef ready(batch):\n"
+        f"    return Path({str(shop.folder / 'ready')!r}).exists()\n",
+    )
+    shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, signals (ready())")
+    assert shop.go_on((3, "eve", 5)).exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
+    shop.write("ready", "")
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 3)]
+
+
+def test_approval_does_not_pass_a_package_that_is_partly_in_raw(shop: Shop) -> None:
+    folder = shop.data / "dlt/shop/load/normalized/1.5/started_jobs"
+    folder.mkdir(parents=True)
+    (folder / "orders.parquet").touch()
+    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
+    with pytest.raises(StageError, match="only partly in raw"):
+        apply_plan(shop.settings, "prod", 0)
+    assert shop.run("load").exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
