@@ -72,7 +72,6 @@ def note_transformation(
     project: Project,
     run_id: str,
     packages: dict[str, list[str]],
-    files: str,
     pairs: tuple[tuple[str, str, str], ...],
     begun_at: datetime,
 ) -> None:
@@ -82,7 +81,7 @@ def note_transformation(
         begun_at: before the models were evaluated. A tick that came meanwhile is still to be seen.
     """
     done = Transformation(
-        project=files,
+        project=project.files,
         packages=json.dumps(packages),
         plan_id=project.plan_id(),
         due_at=project.due_at(begun_at) if _sees_all(connection, project) else None,

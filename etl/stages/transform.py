@@ -27,7 +27,6 @@ from etl.stages.forecast import say_plan
 from etl.stages.generation import generate_models
 from etl.stages.idle import (
     find_idle,
-    fingerprint_project,
     note_transformation,
 )
 from etl.stages.reconcile import raw_tables, reconcile
@@ -114,7 +113,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         packages = fingerprint_packages(connection)
         waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
-    files = fingerprint_project(settings)
+    project.listener.forget()  # the stage may be tried again
     select = wanted_models(project, options)
     held = project.graph.below_sources(run.failed_sources)
     partly = select is not None or bool(held)
@@ -159,7 +158,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     if not partly and not failures and not project.differs():
         project.note_built()
         with connect(settings.warehouse) as connection:
-            note_transformation(connection, project, run.run_id, packages, files, pairs, begun_at)
+            note_transformation(connection, project, run.run_id, packages, pairs, begun_at)
     return failures
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmesh.core.snapshot import Snapshot
 
 from etl.errors import ExitCode, StageError
-from etl.planning import apply_plan
+from etl.planning import apply_plan, show_plan
+from etl.project.engine import _Evaluator
+from etl.stages.transform import transform_models
 from tests.integration.projects import Shop
 
 INCREMENTAL = """
@@ -193,3 +196,68 @@ def test_approval_does_not_pass_a_package_that_is_partly_in_raw(shop: Shop) -> N
         apply_plan(shop.settings, "prod", 0)
     assert shop.run("load").exit_code == 0
     assert shop.published("items") == [("cup", 2), ("tea", 2)]
+
+
+def test_killed_rebuilding_is_finished_by_the_next_run(
+    sales: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Nothing is tidied up, as after a SIGKILL."""
+
+    def kill(self: _Evaluator, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
+        if "stg_shop__orders__items" in snapshot.name or "sales" in snapshot.name:
+            raise Killed
+        return audit(self, snapshot, **kwargs)
+
+    audit = _Evaluator.audit
+    small = "grain id, audits (forall(criteria := (amount < 1000)))"
+    sales.edit("sqlmesh/models/sales.sql", "grain id", small)
+    assert sales.go_on().exit_code == 0
+    sales.query("UPDATE shop_raw.orders SET amount = 5000 WHERE id = 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(_Evaluator, "audit", kill)
+        with pytest.raises(Killed):
+            sales.go_on(full_refresh=True)
+    record = sales.go_on()
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert [amount for _, amount, _ in sales.published("sales")] == [50, 200]
+    sales.query("UPDATE shop_raw.orders SET amount = 500 WHERE id = 2")
+    assert sales.go_on(full_refresh=True).exit_code == 0
+    assert [amount for _, amount, _ in sales.published("sales")] == [50, 500]
+
+
+def test_file_that_is_edited_meanwhile_is_new_to_the_next_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(*arguments: Any) -> Any:
+        shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
+        return transform_models(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("etl.stages.transform.transform_models", edit)
+        assert shop.go_on((3, "eve", 5)).exit_code == 0
+    assert "transform: breaking marts.items" in show_plan(shop.settings, "prod", 0)
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 3), ("tea", 4)]
+
+
+def test_failure_that_passed_is_not_told_when_the_stage_is_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.edit("config/etl.yaml", "attempts: 1", "attempts: 2")
+    extra = shop.folder / "extra.csv"
+    shop.edit(
+        "sqlmesh/models/items.sql",
+        "GROUP BY name",
+        f"WHERE name IN (SELECT x.name FROM READ_CSV('{extra}', header := TRUE) AS x) "
+        "GROUP BY name",
+    )
+    extra.write_text("name,n\ntea,1\n")
+    assert shop.go_on().exit_code == 0
+    extra.unlink()
+    monkeypatch.setattr(
+        "etl.stop.Stop.wait", lambda self, seconds: extra.write_text("name,n\ntea,1\n")
+    )
+    record = shop.go_on((3, "eve", 5))
+    assert (record.exit_code, record.stages[0].attempts) == (0, 2), record.failures
+    assert shop.published("items") == [("tea", 3)]
