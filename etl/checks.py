@@ -86,6 +86,10 @@ def cross_check(merged: dict[str, Any]) -> Iterator[Finding]:
     """Every contradiction between settings; values of wrong types are left to pydantic."""
     for name, source in _mapping(merged, "sources").items():
         yield from _check_name("sources", name)
+        if "__" in f"{name}_":  # its raw tables would go to a schema of another name
+            better = re.sub(r"_+", "_", name).strip("_")
+            what = "dlt writes several _ of a name as one, and none at its end"
+            yield Finding(("sources", name), what, f"as in {better}")
         if isinstance(source, dict):
             yield from _check_source(("sources", name), source)
     yield from _check_targets(_mapping(merged, "targets"), merged.get("data_dir"))

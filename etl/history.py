@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args, get_origin
@@ -212,6 +212,16 @@ def write_states(
     connection.commit()
 
 
+def forget_models(
+    connection: duckdb.DuckDBPyConnection, environment: str, keep: Collection[str]
+) -> None:
+    """Drop the verdicts of all other models: the project has them no more."""
+    connection.execute(
+        f"DELETE FROM {SCHEMA}.model_states WHERE environment = ? AND NOT list_contains(?, model)",  # noqa: S608
+        [environment, sorted(keep)],
+    )
+
+
 @dataclass(frozen=True)
 class Transformation:
     """The last transformation of an environment that left nothing to do.
@@ -270,7 +280,8 @@ def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict
     """Which of these models must not be published, and why: model to reason."""
     reasons = {
         "failed": "its audits failed",
-        "held_back": "a model above it failed, or a standalone audit has still to pass",
+        "held_back": "a model above it failed or went on without it, or a standalone audit has "
+        "still to pass",
         "unfinished": "its last transformation did not end",
         "unaudited": "a standalone audit that reads it has not run since its transformation",
     }
@@ -278,7 +289,7 @@ def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict
     for model in models:
         state = states.get(model)
         if state is None:
-            held[model] = "it was never built"
+            held[model] = "it was never built, or it is gone"
         elif state.verdict != "passed":
             held[model] = reasons[state.verdict]
     return held

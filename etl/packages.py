@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
 
 from etl.settings import Settings, dataset_name
-from etl.warehouse import literal, quoted
+from etl.warehouse import exists, literal, quoted
 
 SUFFIX = dataset_name("")
 
@@ -74,6 +75,67 @@ def note_processed(
         )
 
 
+def note_shown(
+    connection: duckdb.DuckDBPyConnection,
+    environment: str,
+    models: Collection[str],
+    shown: Mapping[str, Mapping[str, list[str]]],
+) -> None:
+    """Note which packages stood in raw when views were audited that read raw as it is.
+
+    Args:
+        models: whose notes are replaced.
+        shown: of each view the raw datasets that it shows, with the fingerprint of each.
+    """
+    _create(connection)
+    connection.begin()
+    for model in models:
+        connection.execute(
+            "DELETE FROM etl_meta.shown_packages WHERE environment = ? AND model = ?",
+            [environment, model],
+        )
+    for model, packages in shown.items():
+        connection.execute(
+            "INSERT INTO etl_meta.shown_packages VALUES (?, ?, ?)",
+            [environment, model, json.dumps(packages)],
+        )
+    connection.commit()
+
+
+def find_moved(
+    connection: duckdb.DuckDBPyConnection, environment: str, half: Collection[str]
+) -> set[str]:
+    """Views that no longer show what was audited: packages came to raw since, or part of one.
+
+    Args:
+        half: datasets with a package that is only partly in raw.
+    """
+    if not exists(connection, "etl_meta", "shown_packages"):
+        return set()
+    now = fingerprint_packages(connection)
+    rows = connection.execute(
+        "SELECT model, packages FROM etl_meta.shown_packages WHERE environment = ?", [environment]
+    ).fetchall()
+    return {
+        str(model)
+        for model, noted in rows
+        for dataset, packages in json.loads(noted).items()
+        if dataset in half or now.get(dataset) != packages
+    }
+
+
+def fingerprint_packages(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """Every committed load package, by dataset: which, and when it was committed."""
+    found: dict[str, list[str]] = {}
+    for dataset in raw_datasets(connection):
+        row = connection.execute(
+            "SELECT count(*), max(inserted_at), bit_xor(hash(load_id, inserted_at)), "  # noqa: S608
+            f"sum(hash(load_id, inserted_at)) FROM {quoted(dataset, '_dlt_loads')} WHERE status = 0"
+        ).fetchone()
+        found[dataset] = [str(v) for v in row or ()]
+    return found
+
+
 def show_packages(connection: duckdb.DuckDBPyConnection) -> None:
     """Bring the view `etl_meta.load_packages` up to the sources that are there now."""
     _create(connection)
@@ -93,6 +155,10 @@ def _create(connection: duckdb.DuckDBPyConnection) -> None:
         "CREATE TABLE IF NOT EXISTS etl_meta.processed_packages (environment VARCHAR, "
         "dataset VARCHAR, load_id VARCHAR, processed_at TIMESTAMPTZ, run_id VARCHAR, "
         "PRIMARY KEY (environment, dataset, load_id))"
+    )
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS etl_meta.shown_packages (environment VARCHAR, model VARCHAR, "
+        "packages VARCHAR, PRIMARY KEY (environment, model))"
     )
 
 

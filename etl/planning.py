@@ -9,8 +9,9 @@ from etl.runs import Run, utc_now
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project
+from etl.stages.idle import fingerprint_project
 from etl.stages.tables import ensure_raw_tables
-from etl.stages.transform import transform_models
+from etl.stages.transform import hold_back_half_loaded, transform_models
 
 
 def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
@@ -57,11 +58,14 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         ensure_raw_tables(settings)
+        files = fingerprint_project(settings)
         project = Project(settings, environment)
+        project.files = files
         try:
             changes = propose(project, "auto", None).changes
             run = Run(settings, options, "plan-apply", utc_now())
-            failures = transform_models(project, run, options, "auto")
+            failures = hold_back_half_loaded(settings, run)
+            failures += transform_models(project, run, options, "auto")
         finally:
             project.close()
     if failures:

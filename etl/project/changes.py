@@ -100,6 +100,21 @@ def is_rebuilt(snapshot: Snapshot) -> bool:
     )
 
 
+def find_audited_anew(plan: Plan) -> set[str]:
+    """Models whose audits changed and whose table stays: what it holds never passed the new ones.
+
+    SQLMesh runs them over the intervals that it evaluates anyway.
+    """
+    return {
+        bare_name(name)
+        for name, (now, before) in plan.context_diff.modified_snapshots.items()
+        if now.is_model
+        and before.is_model
+        and not is_rebuilt(now)
+        and now.model.audit_metadata_hash() != before.model.audit_metadata_hash()
+    }
+
+
 def find_refused(changes: Collection[Change], policy: str) -> ApprovalError | None:
     """The refusal that names every change a person has to approve; None when there is none."""
     if policy == "auto":

@@ -86,6 +86,9 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
             dialect=settings.transform.dialect,
             start=settings.transform.start.isoformat(),
             cron="@daily",
+            # SQLMesh's own default is to wait for the end of the day: what came today would be in
+            # raw and in no mart.
+            allow_partials=True,
         ),
         plan=PlanConfig(
             # Whatever it cannot prove harmless counts as breaking, so that every plan can be made

@@ -15,7 +15,7 @@ from etl.errors import ConfigError
 from etl.project.engine import ProjectContext, classify, open_context
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
-from etl.project.partial import Part, note_built, open_part
+from etl.project.partial import Part, digest_files, note_built, open_part
 from etl.settings import Settings
 
 
@@ -24,7 +24,8 @@ class Project:
 
     `graph` are the models that this run works on: the project's, or, when the policy holds the
     project's changes back, those of the environment as it stands. `also` are models beside the
-    selected ones that this run evaluates, because a change of those builds them anew.
+    selected ones that this run evaluates, because a change of those builds them anew. `files` is
+    the fingerprint of the files before they were read; empty: unknown.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Project:
     ) -> None:
         self.settings = settings
         self.environment = environment
+        self._digests = digest_files(settings)
         self.context: ProjectContext
         if part is None or (context := open_part(settings, environment, part)) is None:
             context = open_context(settings, on_model)
@@ -43,6 +45,7 @@ class Project:
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
         self.also: frozenset[str] = frozenset()
+        self.files = ""
 
     @property
     def listener(self) -> Listener:
@@ -116,13 +119,12 @@ class Project:
         """Note that the environment was built from the files that were read."""
         built = {n: m._path for n, m in self.context.models.items() if not m.kind.is_external}
         places = {name: path for name, path in built.items() if path is not None}
-        note_built(self.settings, self.environment, self.plan_id(), places)
+        note_built(self.settings, self.environment, self.plan_id(), self._digests, places)
 
-    def due_at(self) -> datetime:
+    def due_at(self, since: datetime) -> datetime:
         """When the cron of some model asks for an evaluation although no data came."""
-        now = datetime.now(UTC)
         models = (self.graph.model(name) for name in self.graph.names)
-        return min((m.cron_next(now) for m in models if m is not None), default=now)
+        return min((m.cron_next(since) for m in models if m is not None), default=since)
 
     def fall_back(self) -> bool:
         """Work on the environment's models in place of the project's; False when it has none."""

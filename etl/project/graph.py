@@ -100,6 +100,19 @@ class Graph:
         """The models among these fully qualified names."""
         return {bare_name(f) for f in fqns} & self.names
 
+    def live(self) -> dict[str, set[str]]:
+        """Each view with the tables that it shows as they are now, through other views or none."""
+        found: dict[str, set[str]] = {}
+        for fqn in self._dag.sorted:
+            model = self._by_fqn.get(fqn)
+            if model is not None and (model.kind.is_view or model.kind.is_embedded):
+                found[fqn] = {t for d in model.depends_on for t in found.get(d, {d})}
+        return {
+            bare_name(fqn): {bare_name(t) for t in read}
+            for fqn, read in found.items()
+            if self._by_fqn[fqn].kind.is_view
+        }
+
     def foreign(self, datasets: set[str]) -> set[str]:
         """What is read that is no model and no raw table of ours: its changes are not seen."""
         outside = {
@@ -110,11 +123,13 @@ class Graph:
         return {node for node in outside if node.partition(".")[0] not in datasets}
 
     def reads_elsewhere(self, functions: re.Pattern[str]) -> bool:
-        """True when a model is Python, or its SQL has what the pattern names."""
+        """True when a model is Python, waits for a signal, or has what the pattern names."""
         for name in self._names.values():
             model = self._by_fqn[name]
-            if model.is_python or (
-                isinstance(model, SqlModel) and functions.search(model.query.sql("duckdb"))
+            if (
+                model.is_python
+                or model.signals
+                or (isinstance(model, SqlModel) and functions.search(model.query.sql("duckdb")))
             ):
                 return True
         return False

@@ -51,14 +51,18 @@ class Part:
 
 
 def note_built(
-    settings: Settings, environment: str, plan_id: str, models: Mapping[str, Path]
+    settings: Settings,
+    environment: str,
+    plan_id: str,
+    files: dict[str, str],
+    models: Mapping[str, Path],
 ) -> None:
-    """Note that the project's files are those that the environment was built from.
+    """Note from which files the environment was built.
 
     Args:
+        files: as they were before they were read; since then somebody may have edited one.
         models: where each model that SQLMesh builds is defined.
     """
-    files = _digest_files(settings.sqlmesh_dir)
     noted = Noted(
         plan_id=plan_id,
         made_by=_made_by(settings),
@@ -91,7 +95,7 @@ def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Par
         ).fetchone()
     if found is None:
         return None
-    files = _digest_files(settings.sqlmesh_dir)
+    files = digest_files(settings)
     if files.keys() != noted.files.keys():
         return None
     changed = {path for path, digest in files.items() if digest != noted.files[path]}
@@ -153,11 +157,12 @@ def _is_model(path: str) -> bool:
     return path.startswith(f"{MODELS}/") and path.endswith(".sql")
 
 
-def _digest_files(folder: Path) -> dict[str, str]:
+def digest_files(settings: Settings) -> dict[str, str]:
+    """The files that models are made of, each with a digest."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not IGNORED & set(path.relative_to(folder).parts)
+        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in settings.sqlmesh_files()
+        if not IGNORED & set((name := path.relative_to(settings.sqlmesh_dir)).parts)
     }
 
 

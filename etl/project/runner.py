@@ -119,7 +119,13 @@ def _restate(project: Project, models: set[str], start: str | None, end: str | N
     again = (models & project.built_names()) - _failed(project)
     if again:
         project.listener.next_pass()
-        _apply(project, project.plan(restate=again, start=start, end=end))
+        plan = project.plan(restate=again, start=start, end=end)
+        # SQLMesh forgets the intervals at the end: killed before, what is left would pass for done.
+        project.context.state_sync.remove_intervals(
+            [(plan.snapshots[i], interval) for i, interval in plan.restatements.items()],
+            remove_shared_versions=True,
+        )
+        _apply(project, plan)
         project.listener.next_pass()
 
 

@@ -74,7 +74,9 @@ def mask_row(row: Mapping[str, Any], pii: Iterable[str]) -> dict[str, Any]:
     hidden = {f"__{name.rpartition('.')[2].lower()}__" for name in pii}
 
     def is_hidden(name: str) -> bool:
-        path = "__".join(_NAMING.normalize_identifier(part) for part in name.split("__") if part)
+        path = "__".join(
+            _NAMING.normalize_identifier(part) for part in name.split("__") if part.strip()
+        )
         return any(h in f"__{path}__" for h in hidden)
 
     return {str(k): _shown(str(k), v, is_hidden) for k, v in row.items()}

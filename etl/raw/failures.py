@@ -15,8 +15,14 @@ from dlt.common.exceptions import DictValidationException, MissingDependencyExce
 from dlt.common.schema.exceptions import DataValidationError, SchemaException
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
+from dlt.extract.incremental.exceptions import (
+    IncrementalCursorInvalidCoercion,
+    IncrementalCursorPathHasValueNone,
+    IncrementalCursorPathMissing,
+)
 from dlt.load.exceptions import LoadClientJobException
-from requests import HTTPError
+from dlt.normalize.exceptions import NormalizeJobFailed
+from requests import HTTPError, RequestException
 from requests.exceptions import InvalidURL, MissingSchema
 
 from etl.errors import (
@@ -25,6 +31,7 @@ from etl.errors import (
     EtlError,
     ExtractError,
     LoadError,
+    SchemaError,
     UnreachableError,
     causes,
     classify_os_error,
@@ -34,6 +41,11 @@ from etl.raw.contracts import describe_breach
 from etl.raw.places import UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_duckdb
+
+CURSOR_ERRORS = (
+    IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
+    IncrementalCursorInvalidCoercion,
+)  # fmt: skip
 
 
 def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = ()) -> EtlError:
@@ -63,6 +75,15 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
         if (found := rule(chain, subject, step)) is not None:
             return found
     root = chain[-1]
+    if step == "normalize" and isinstance(root, _row_errors()):
+        job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
+        return SchemaError(
+            f"{subject}{'.' * bool(job)}{job.partition('.')[0]}: a value does not fit its column: "
+            f"{type(root).__name__}: {_text(root)}",
+            subject=subject,
+            hint="a key without a value, a number too long for its column? mend the source, or the "
+            "column's hints in its settings; the package is kept in data/quarantine",
+        )
     if step == "load":
         return LoadError(
             f"{subject}: the warehouse refused a load package: {_text(root)}",
@@ -111,6 +132,14 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
     )
 
 
+def _row_errors() -> tuple[type[BaseException], ...]:
+    """What writing rows raises when one of them has a value, or lacks one, that its file's
+    columns do not allow: a null key, a key that no row has, a number that is too long."""
+    from pyarrow import ArrowException
+
+    return ArrowException, OverflowError, KeyError
+
+
 def _text(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
@@ -147,6 +176,23 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                 f"reached ({type(cause).__name__})",
                 subject=subject,
                 hint="no network? `etl run --profile demo` runs the same job without one",
+            )
+        if isinstance(cause, RequestException):
+            request = cause.request
+            url = safe_url((request.url or "") if request is not None else "")
+            return ExtractError(
+                f"{subject}: the answer cannot be used: {type(cause).__name__}"
+                f"{f' ({url})' if url else ''}",
+                subject=subject,
+                hint="the API redirects in a circle, names a link that is none, or sends a body "
+                "that is not encoded as it says",
+            )
+        if isinstance(cause, CURSOR_ERRORS):
+            return ExtractError(
+                f"{subject}.{cause.pipe_name}: rows lack the incremental cursor, or it is of "
+                f"another type than before: {type(cause).__name__}",
+                subject=subject,
+                hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
             )
     return None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.pipeline.abort import TAbortPlan
 
-from etl.raw.repair import is_committed, take_back
+from etl.raw.repair import is_committed, newest_commit, take_back
 from etl.runs import write_atomically
 
 if TYPE_CHECKING:
@@ -45,6 +45,23 @@ class Packages:
     def pending(self) -> list[str]:
         """Load ids of all that wait for their commit, oldest first."""
         return sorted({*self.extracted, *self.normalized})
+
+    @property
+    def loaded(self) -> list[str]:
+        """Load ids of the last few that were committed, oldest first."""
+        return sorted(self._pipeline.list_completed_load_packages())
+
+    def is_of(self, connection: duckdb.DuckDBPyConnection, dataset: str) -> bool:
+        """False when the warehouse lacks the last package that was committed, or has a later one.
+
+        Then one of the two was restored or deleted, and the cursors here are of another day than
+        the rows there: rows would be left out, or come twice.
+        """
+        loaded = self.loaded
+        newest = newest_commit(connection, dataset)
+        return (newest is None or newest in {*loaded, *self.pending()}) and (
+            not loaded or is_committed(connection, dataset, loaded[-1])
+        )
 
     def tables(self) -> set[str]:
         """The tables that normalised packages will be loaded into."""

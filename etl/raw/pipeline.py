@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
+from loguru import logger
 
 from etl.drift import Count, Shape
-from etl.errors import ConfigError, LoadError, ResourcesError, SchemaError, Stopped, causes
+from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.failures import classify
@@ -92,9 +93,10 @@ class Raw:
     # -- what the last committed extraction looked like -----------------------------------
 
     def last_extraction(self) -> dict[str, Any]:
-        """`{"rows": int, "pages": {resource: int}}` of the last committed one, or empty.
+        """`{"rows": int, "pages": {resource: int}, "bases": {resource: str}}`, or empty.
 
-        `pages` is the length of the resource's longest chain.
+        Of the last committed one; `pages` is the length of the resource's longest chain, `bases`
+        where its rows are in an answer.
         """
         try:
             found = json.loads(self._last.read_text(encoding="utf-8"))
@@ -108,16 +110,32 @@ class Raw:
         schemas = self.pipeline.schemas
         return not any(schemas[name].data_tables(seen_data_only=True) for name in schemas)
 
-    def remember_extraction(self, rows: int, pages: dict[str, int]) -> None:
-        """Keep the counts for the guards of the next run."""
-        write_atomically(self._last, json.dumps({"rows": rows, "pages": pages}))
+    def remember_extraction(self, rows: int, pages: dict[str, int], bases: dict[str, str]) -> None:
+        """Keep what the guards of the next run ask for."""
+        found = {"rows": rows, "pages": pages, "bases": bases}
+        write_atomically(self._last, json.dumps(found))
 
     # -- packages ------------------------------------------------------------------------
 
     def finish_pending(self) -> Committed:
         """Commit what a crashed run had accepted; drop what it had not."""
+        self._match_warehouse()
         self.packages.reject_unaccepted()
         return self.commit() if self.packages.pending() else NOTHING
+
+    def _match_warehouse(self) -> None:
+        """Take schema and cursors from the warehouse, unless they are of the same day already."""
+        with self.connection() as connection:
+            if self.packages.is_of(connection, self.dataset):
+                return
+        logger.bind(source=self.source).warning(
+            f"{self.settings.dlt_dir / self.source} and the warehouse are not of the same run "
+            "(restored or deleted?): the source goes on from what the warehouse holds"
+        )
+        self.packages.put_in_quarantine(self.packages.pending())
+        self.pipeline.drop()
+        self.pipeline.activate()
+        self.pipeline.sync_destination()
 
     def extract(self, source: DltSource, *, workers: int, refresh: bool) -> list[str]:
         """Read the source into a package on disk; nothing reaches the warehouse.
@@ -149,16 +167,19 @@ class Raw:
         try:
             with self._translated("normalize"), count_discards() as discards:
                 self.pipeline.normalize()
-        except (SchemaError, LoadError):
-            self.packages.put_in_quarantine(self.packages.extracted)
+        except EtlError as e:
+            # What no retry mends would fail in every later run as well.
+            if not e.code.retryable:
+                self.packages.put_in_quarantine(self.packages.extracted)
             raise
         loaded = set(self._take_back())
         self._drop_placeholders()
         try:
             info = self._load()
-        except LoadError:
-            self._take_back()
-            self.packages.put_in_quarantine(self.packages.normalized)
+        except EtlError as e:
+            if not e.code.retryable:
+                self._take_back()
+                self.packages.put_in_quarantine(self.packages.normalized)
             raise
         if info is not None:
             loaded |= set(info.loads_ids)

@@ -31,6 +31,20 @@ def is_committed(connection: duckdb.DuckDBPyConnection, dataset: str, load_id: s
     return bool(row and row[0])
 
 
+def newest_commit(connection: duckdb.DuckDBPyConnection, dataset: str) -> str | None:
+    """The load id of the newest package that was committed; None before the first.
+
+    By name, as those on disk are kept: a clock that was set back moves both.
+    """
+    if not exists(connection, dataset, "_dlt_loads"):
+        return None
+    row = connection.execute(
+        f"SELECT max(load_id) FROM {quoted(dataset, '_dlt_loads')} "  # noqa: S608
+        "WHERE status = 0"
+    ).fetchone()
+    return row[0] if row else None
+
+
 def take_back(
     connection: duckdb.DuckDBPyConnection,
     packages: PackageStorage,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import random
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -23,6 +26,14 @@ from etl.sources.limiter import RateLimiter, seconds_of
 
 # A server that wants us to wait longer than this is unavailable for this run.
 LONGEST_WAIT_SECONDS = 300.0
+# What a request says of itself and its body, not of who sends it.
+PUBLIC_HEADERS = {
+    "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent",
+}  # fmt: skip
+
+# Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
+DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
+LONG_NUMBER = b"0" * 20
 
 
 class ApiSession(Session):
@@ -60,13 +71,29 @@ class ApiSession(Session):
         vars(prepared)["place"] = vars(request).get("place", NOWHERE)
         return prepared
 
+    def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
+        """As requests does for a redirected request; to another host no header of ours goes along.
+
+        requests takes `Authorization` away only, and an API key may stand in any header.
+        """
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        vars(prepared_request)["place"] = place_of(response.request)
+        before, after = response.request.url, prepared_request.url
+        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+            for name in list(prepared_request.headers):
+                if name.lower() not in PUBLIC_HEADERS:
+                    del prepared_request.headers[name]
+
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
-        """Send within the limit, and again while that may help.
+        """Send within the limit, and again while that may help; a redirection is a request too.
 
         Raises:
             requests.HTTPError: 4xx, or 5xx and 429 after the last try.
             requests.ConnectionError, requests.Timeout: not reachable.
         """
+        # Followed here: within a slot of the limiter each hop would wait for another one.
+        follows = kwargs.pop("allow_redirects", True)
+        kwargs.setdefault("timeout", self.timeout)
         retrying = tenacity.Retrying(
             stop=self._give_up,
             wait=self._pause,
@@ -78,7 +105,9 @@ class ApiSession(Session):
             retry_error_callback=_last_outcome,
         )
         try:
-            response: Response = retrying(self._send_once, request, **kwargs)
+            response: Response = retrying(self._send_once, request, allow_redirects=False, **kwargs)
+            for hop in self.resolve_redirects(response, request, **kwargs) if follows else ():
+                response = hop
         except UNREACHABLE as e:
             # A body that breaks off carries no request, and the failure has to name it.
             e.request = e.request or request
@@ -136,6 +165,26 @@ class ApiSession(Session):
         ).warning("request is tried again")
 
 
+def parse_json(content: bytes) -> Any:
+    """The JSON of a body, which may begin with a byte order mark.
+
+    orjson makes floats of integers beyond 64 bits, and two long ids may become one: where a body
+    has that many digits in a row, the standard library reads it, to the last digit. They become
+    decimals: dlt passes no longer integers on.
+
+    Raises:
+        orjson.JSONDecodeError: it is none.
+    """
+    parsed = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
+    if LONG_NUMBER not in content.translate(DIGITS):
+        return parsed
+    return json.loads(content, parse_int=lambda text: _exact(int(text)))
+
+
+def _exact(number: int) -> int | Decimal:
+    return number if number.bit_length() < 64 else Decimal(number)
+
+
 class _JsonOnce:
     """A response's JSON, parsed at the first call and kept."""
 
@@ -147,7 +196,7 @@ class _JsonOnce:
         if self._parsed is self:
             content = self._response.content
             try:
-                self._parsed = orjson.loads(content)
+                self._parsed = parse_json(content)
             except orjson.JSONDecodeError as e:
                 kind = self._response.headers.get("content-type", "no content type")
                 place = place_of(self._response.request)

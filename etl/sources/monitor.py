@@ -11,7 +11,7 @@ from typing import Any
 from dlt.extract.items_transform import ItemTransform
 
 from etl.api_fields import FieldPaths
-from etl.errors import DataQualityError, EtlError
+from etl.errors import DataQualityError, EtlError, SchemaError
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
 
@@ -21,7 +21,8 @@ class Monitor:
     """Counters of one extraction, shared by the threads of a source.
 
     `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
-    pages of a resource's longest chain, `incremental` the resources that read only what is new,
+    pages of a resource's longest chain, `incremental` the resources that read only what is new
+    (all of it when `is_refresh`),
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves.
     """
@@ -30,6 +31,8 @@ class Monitor:
     settings: Source
     earlier_pages: Mapping[str, int] = field(default_factory=dict)
     earlier_rows: int | None = None
+    is_refresh: bool = False
+    earlier_bases: Mapping[str, str] = field(default_factory=dict)
     on_page: Callable[[str, int], None] = lambda resource, rows: None
     check_stop: Callable[[], None] = lambda: None
     rows: Counter[str] = field(default_factory=Counter)
@@ -96,8 +99,12 @@ class Monitor:
         self._check_short()
         total = sum(self.rows.values())
         volume = self.settings.volume
-        # Nothing new is no failure once there was something.
-        idle = self.earlier_rows is not None and self.tables.keys() <= self.incremental
+        # Nothing new is no failure once there was something, unless it is to take its place.
+        idle = (
+            self.earlier_rows is not None
+            and not self.is_refresh
+            and self.tables.keys() <= self.incremental
+        )
         if total == 0 and self.settings.required and not idle:
             raise DataQualityError(
                 f"{self.source}: the source is required and returned no row "
@@ -139,8 +146,8 @@ class Monitor:
 class PageStep(ItemTransform[Any, Any]):
     """The last step of every resource: stamps each row and counts what goes to raw.
 
-    Works on a whole page at a time; Arrow tables are counted and left as they are when there is
-    nothing to stamp.
+    A stamp that would overwrite what the API says is a SchemaError. Works on a whole page at a
+    time; Arrow tables are counted and left as they are when there is nothing to stamp.
     """
 
     placement_affinity = 2.0  # after dlt's incremental and validation steps
@@ -170,6 +177,8 @@ class PageStep(ItemTransform[Any, Any]):
             if self._stamp:
                 import pyarrow as pa
 
+                if taken := sorted(self._stamp.keys() & set(item.schema.names)):
+                    raise self._overwritten(taken[0])
                 for name, value in self._stamp.items():
                     item = item.append_column(name, pa.array([value] * item.num_rows))
             if self._keys is not None:
@@ -179,8 +188,24 @@ class PageStep(ItemTransform[Any, Any]):
         self._fields.note(rows)
         if self._stamp:
             for row in rows:
+                if not self._stamp.keys().isdisjoint(row):
+                    self._check_stamped(row)
                 row.update(self._stamp)
         if self._keys is not None:
             self._keys.add_rows(rows)
         self._monitor.count_rows(self._table, len(rows))
         return item
+
+    def _check_stamped(self, row: Mapping[str, Any]) -> None:
+        """A row may have a stamped field already, if its value says the same."""
+        for name, value in self._stamp.items():
+            if str(row.get(name, value)) != str(value):
+                raise self._overwritten(name)
+
+    def _overwritten(self, name: str) -> SchemaError:
+        return SchemaError(
+            f"{self._monitor.source}: rows of {self._table} have a field `{name}` of their own, "
+            "which `for_each` or `stamp` would overwrite",
+            subject=self._monitor.source,
+            hint=f"give the placeholder or the stamped column another name than {name}",
+        )

@@ -16,6 +16,9 @@ from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.sources.monitor import Monitor
 
+# What dlt's paginators raise of a total, a cursor or a link that is none.
+UNREADABLE = (ValueError, TypeError, AttributeError, LookupError)
+
 
 class GuardedPaginator(BasePaginator):
     """Any paginator of dlt's, watched: what it brings is counted, a broken chain is an error.
@@ -41,6 +44,8 @@ class GuardedPaginator(BasePaginator):
         self._chain_pages = 0
         self._empty = 0
         self._url = ""
+        self._is_list = False
+        self._last_page = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GuardedPaginator:
         return GuardedPaginator(
@@ -64,7 +69,9 @@ class GuardedPaginator(BasePaginator):
         """Look at a page, then let the watched paginator decide.
 
         Raises:
-            ExtractError: the page has no such field, or there are too many or too many empty ones.
+            ExtractError: the page has no such field or no list where others have one, it repeats
+                the one before, its pagination is unreadable, or there are too many or too many
+                empty ones.
         """
         self._monitor.check_stop()
         self._url = safe_url(response.url)
@@ -73,15 +80,17 @@ class GuardedPaginator(BasePaginator):
         number = self._monitor.count_page(
             self._resource, rows, chain=self._chain_pages, url=self._url
         )
-        if rows and self._resource not in self._monitor.bases:
-            self._monitor.bases[self._resource] = find_base(response.json(), self._selector)
-        if rows == 0 and self._selector is not None:
-            found = self._selector.find(response.json())
-            if not found or found[0].value is None:
-                raise self._broken(number, f"the page has no field `{self._selector}`")
+        self._check_place(number, response.json(), rows)
+        page = hash(response.content)
+        if rows and self._chain_pages > 1 and page == self._last_page:
+            raise self._broken(number, "the page is the same as the one before")
+        self._last_page = page
         if self._inner is None:
             self._inner = self._detect(response)
-        self._inner.update_state(response, data)
+        try:
+            self._inner.update_state(response, data)
+        except UNREADABLE as e:
+            raise self._broken(number, f"its pagination is unreadable: {type(e).__name__}") from e
         guards = self._monitor.settings.guards
         self._empty = self._empty + 1 if rows == 0 else 0
         if self.has_next_page:
@@ -90,20 +99,51 @@ class GuardedPaginator(BasePaginator):
             if self._empty >= guards.max_empty_pages:
                 raise self._broken(number, f"{self._empty} empty pages in a row")
 
+    def _check_place(self, number: int, answer: Any, rows: int) -> None:
+        """Rows have to be where they were on the pages before, and in the run before."""
+        base = find_base(answer, self._selector)
+        if self._selector is None:
+            # dlt guesses where rows are on the first page of a chain, and takes an answer without
+            # any list for a row. What it finds in an error's JSON are no rows of the resource.
+            monitor, resource = self._monitor, self._resource
+            earlier = monitor.bases.get(resource) or monitor.earlier_bases.get(resource)
+            if earlier is not None and base != earlier:
+                raise self._broken(
+                    number,
+                    f"rows were at `{earlier}` before, now dlt finds them at `{base}`",
+                    "if this is no error of the API, name the `data_selector` of the resource",
+                )
+            self._selector = jsonpath.compile_path(base.removesuffix("[*]"))
+        if rows:
+            self._monitor.bases.setdefault(self._resource, base)
+        found = self._selector.find(answer)
+        if rows == 0 and (not found or found[0].value is None):
+            raise self._broken(number, f"the page has no field `{self._selector}`")
+        if len(found) == 1:
+            is_list = isinstance(found[0].value, list)
+            if self._is_list and not is_list:
+                raise self._broken(number, f"`{self._selector}` is no list as on the page before")
+            self._is_list = is_list
+
     def update_request(self, request: Request) -> None:
         """Next request of the chain.
 
         Raises:
             ExtractError: it is one that this chain has already made (a cursor that repeats).
         """
+        number = self._monitor.pages[self._resource]
         if self._inner is not None:
-            self._inner.update_request(request)
+            try:
+                self._inner.update_request(request)
+            except UNREADABLE as e:
+                what = f"its pagination is unreadable: {type(e).__name__}"
+                raise self._broken(number, what) from e
         if not self.has_next_page:
             return
         fingerprint = _fingerprint(request)
         if fingerprint in self._seen:
             raise self._broken(
-                self._monitor.pages[self._resource],
+                number,
                 "the cursor repeats: its next page is one that was read before",
             )
         self._seen.add(fingerprint)
@@ -112,12 +152,13 @@ class GuardedPaginator(BasePaginator):
     def _mark(self, request: Request) -> None:
         mark_place(request, Place(self._resource, self._monitor.pages[self._resource] + 1))
 
-    def _broken(self, page: int, what: str) -> ExtractError:
+    def _broken(self, page: int, what: str, hint: str = "") -> ExtractError:
         subject = f"{self._monitor.source}.{self._resource}"
         return ExtractError(
             f"{subject}, page {page}: {what} ({self._url})",
             subject=subject,
-            hint="the API or the pagination settings changed: compare the URL's answer with them",
+            hint=hint
+            or "the API or the pagination settings changed: compare the URL's answer with them",
         )
 
 

@@ -144,11 +144,14 @@ def _guard(
     default_endpoint = defaults.get("endpoint")
     default_endpoint = default_endpoint if isinstance(default_endpoint, dict) else {}
     selector = endpoint.get("data_selector", default_endpoint.get("data_selector"))
+    is_single = single_entity_path(str(endpoint.get("path", "")))
+    if selector is None and is_single:
+        selector = "$"  # as dlt does
     if selector is not None:
         selector = jsonpath.compile_path(selector)
         endpoint["data_selector"] = selector
     configured = endpoint.get("paginator", default_endpoint.get("paginator"))
-    if configured is None and single_entity_path(str(endpoint.get("path", ""))):
+    if configured is None and is_single:
         # As dlt does: a path to one thing has one page, whatever the client's paginator.
         configured = SinglePagePaginator()
     inner = create_paginator(configured if configured is not None else client.get("paginator"))

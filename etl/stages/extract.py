@@ -105,11 +105,15 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
                 "load packages of an earlier run were committed first"
             )
         last = raw.last_extraction()
+        refresh = ctx.refresh
         monitor = Monitor(
             name,
             source,
             earlier_pages=last.get("pages", {}),
-            earlier_rows=last.get("rows"),
+            # A run that was killed before its counts were kept has left rows all the same.
+            earlier_rows=last.get("rows", None if raw.is_new else 0),
+            is_refresh=refresh,
+            earlier_bases=last.get("bases", {}),
             on_page=lambda resource, rows: _show_page(ctx, name, rows),
             check_stop=ctx.stop.check,
         )
@@ -127,7 +131,6 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             created = raw.ensure_tables(built)
         if created:
             logger.bind(tables=created).info("declared raw tables were created empty")
-        refresh = ctx.refresh
         if refresh:
             logger.warning(
                 "full refresh: what raw holds of this source is replaced by this package"
@@ -156,7 +159,11 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             )
         if load_ids:
             remember_fields(raw, monitor.field_paths())
-        raw.remember_extraction(sum(monitor.rows.values()), dict(monitor.longest))
+        raw.remember_extraction(
+            sum(monitor.rows.values()),
+            dict(monitor.longest),
+            {**monitor.earlier_bases, **monitor.bases},
+        )
         _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)
         ctx.drift[name] = drift
         ctx.contained.extend(monitor.contained)

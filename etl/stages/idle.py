@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ import duckdb
 
 from etl.history import (
     Transformation,
+    forget_models,
     read_states,
     read_transformation,
     write_transformation,
 )
-from etl.packages import raw_datasets
+from etl.packages import fingerprint_packages, raw_datasets
 from etl.records import Options
 from etl.settings import Settings
 from etl.versions import versions
@@ -46,30 +48,47 @@ def find_idle(
     if any(s.verdict != "passed" for s in states.values()):
         return None
     same = (
-        last.packages == fingerprint_packages(connection)
+        last.packages == json.dumps(fingerprint_packages(connection))
         and last.project == fingerprint_project(settings)
         and last.plan_id == _plan_id(settings, options.environment)
     )
-    return last if same else None
+    published = {x.model for x in settings.loads} if options.environment == "prod" else set()
+    read = published | {model for _, _, model in last.pairs}
+    return last if same and _stand(connection, read) else None
+
+
+def _stand(connection: duckdb.DuckDBPyConnection, models: Iterable[str]) -> bool:
+    """False when what models show is gone: a transformation says what is wrong with it."""
+    try:
+        for model in models:
+            connection.execute(f"SELECT NULL FROM {quoted(*model.split('.'))} LIMIT 0")  # noqa: S608
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return False
+    return True
 
 
 def note_transformation(
     connection: duckdb.DuckDBPyConnection,
     project: Project,
     run_id: str,
-    packages: str,
-    files: str,
+    packages: dict[str, list[str]],
     pairs: tuple[tuple[str, str, str], ...],
+    begun_at: datetime,
 ) -> None:
-    """Note that nothing is left to do for these packages and this state of the project."""
+    """Note that nothing is left to do for these packages and this state of the project.
+
+    Args:
+        begun_at: before the models were evaluated. A tick that came meanwhile is still to be seen.
+    """
     done = Transformation(
-        project=files,
-        packages=packages,
+        project=project.files,
+        packages=json.dumps(packages),
         plan_id=project.plan_id(),
-        due_at=project.due_at() if _sees_all(connection, project) else None,
+        due_at=project.due_at(begun_at) if _sees_all(connection, project) else None,
         pairs=pairs,
     )
     write_transformation(connection, project.environment, run_id, done)
+    forget_models(connection, project.environment, keep=project.graph.names)
 
 
 def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
@@ -79,27 +98,15 @@ def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
     ) and not project.graph.reads_elsewhere(FILES)
 
 
-def fingerprint_packages(connection: duckdb.DuckDBPyConnection) -> str:
-    """Every committed load package of every source: which, and when it was committed."""
-    found: dict[str, list[str]] = {}
-    for dataset in raw_datasets(connection):
-        row = connection.execute(
-            "SELECT count(*), max(inserted_at), bit_xor(hash(load_id, inserted_at)), "  # noqa: S608
-            f"sum(hash(load_id, inserted_at)) FROM {quoted(dataset, '_dlt_loads')} WHERE status = 0"
-        ).fetchone()
-        found[dataset] = [str(v) for v in row or ()]
-    return json.dumps(found)
-
-
 def fingerprint_project(settings: Settings) -> str:
     """Names and contents of the project's files, our settings for it, and the versions."""
     digest = hashlib.sha256()
     digest.update(json.dumps(versions(), sort_keys=True).encode())
     digest.update(settings.transform.model_dump_json(exclude={"approve", "pii"}).encode())
     folder = settings.sqlmesh_dir
-    for path in sorted(folder.rglob("*")):
+    for path in settings.sqlmesh_files():
         name = path.relative_to(folder)
-        if path.is_file() and not any(p.startswith((".", "__pycache__")) for p in name.parts):
+        if not any(p.startswith((".", "__pycache__")) for p in name.parts):
             digest.update(f"\0{name}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -6,9 +6,10 @@ from loguru import logger
 
 from etl.errors import DataQualityError, EtlError, StageError
 from etl.history import ModelState, publishable, read_states
+from etl.packages import find_moved, half_loaded
 from etl.records import LoadRun
 from etl.runs import utc_now
-from etl.settings import Load
+from etl.settings import Load, dataset_name
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
 from etl.stages.scope import models_in_scope
@@ -35,6 +36,9 @@ def load(ctx: RunContext) -> None:
     with open_warehouse(settings.warehouse) as connection:
         states = read_states(connection, "prod", create=not dry)
         held = publishable(states, [x.model for x in chosen])
+        half = {dataset_name(s) for s in settings.active_sources if half_loaded(settings, s)}
+        moved = find_moved(connection, "prod", half) & {x.model for x in chosen} - held.keys()
+        held |= dict.fromkeys(moved, "a view of raw, which has changed since its audits")
         for name in settings.targets:
             loads = [x for x in chosen if x.target == name]
             if not loads:

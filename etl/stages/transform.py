@@ -11,17 +11,22 @@ from loguru import logger
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.logs import adopt_library_loggers
-from etl.packages import active_packages, half_loaded, note_processed
+from etl.packages import (
+    Package,
+    active_packages,
+    fingerprint_packages,
+    half_loaded,
+    note_processed,
+    note_shown,
+)
 from etl.records import Options
 from etl.runs import Run
-from etl.settings import dataset_name
+from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
 from etl.stages.forecast import say_plan
 from etl.stages.generation import generate_models
 from etl.stages.idle import (
     find_idle,
-    fingerprint_packages,
-    fingerprint_project,
     note_transformation,
 )
 from etl.stages.reconcile import raw_tables, reconcile
@@ -31,6 +36,7 @@ from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
+    from etl.project.runner import Outcome
 
 
 def transform(ctx: RunContext) -> None:
@@ -48,7 +54,7 @@ def transform(ctx: RunContext) -> None:
     run.models, run.audits = [], []
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
-    _hold_back_half_loaded(ctx)
+    hold_back_half_loaded(settings, run)
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
@@ -70,21 +76,24 @@ def transform(ctx: RunContext) -> None:
         raise StageError(failures)
 
 
-def _hold_back_half_loaded(ctx: RunContext) -> None:
+def hold_back_half_loaded(settings: Settings, run: Run) -> list[EtlError]:
     """A killed run may have left some files of a package in raw: rows that a merge or a replace
     has taken out, and not yet their successors. Models would take that for the source's state.
 
     Counted as a failure of extract: that stage commits the package first, also in `etl retry`.
     """
-    for source in sorted(ctx.settings.active_sources.keys() - ctx.run.failed_sources):
-        for load_id in half_loaded(ctx.settings, source):
+    found: list[EtlError] = []
+    for source in sorted(settings.active_sources.keys() - run.failed_sources):
+        for load_id in half_loaded(settings, source):
             error = ReconciliationError(
                 f"{source}: load package {load_id} of a killed run is only partly in raw",
                 subject=source,
                 hint=f"etl run --stage extract --source {source} commits it first",
             )
-            ctx.run.fail(error, "extract")
+            run.fail(error, "extract")
             logger.error(str(error))
+            found.append(error)
+    return found
 
 
 def transform_models(project: Project, run: Run, options: Options, approve: str) -> list[EtlError]:
@@ -93,15 +102,18 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     Raises:
         ApprovalError, TransformError: nothing could be transformed.
     """
+    from etl.project.changes import find_audited_anew
     from etl.project.proposal import propose
     from etl.project.runner import evaluate
+    from etl.project.standing import refuse_lost_tables
 
     settings, environment = project.settings, project.environment
+    begun_at = datetime.now(UTC)
     with connect(settings.warehouse) as connection:
         packages = fingerprint_packages(connection)
         waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
-    files = fingerprint_project(settings)
+    project.listener.forget()  # the stage may be tried again
     select = wanted_models(project, options)
     held = project.graph.below_sources(run.failed_sources)
     partly = select is not None or bool(held)
@@ -114,10 +126,16 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         wanted = (select if select is not None else project.graph.names) - held
     restate = models_to_restate(project, options, wanted)
     touched = models_in_scope(project, options, run.failed_sources)
+    whole = not options.start and not options.end
+    with connect(settings.warehouse) as connection:
+        refuse_lost_tables(project, connection, restate if whole else ())
     suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
     doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
+    audited_anew = find_audited_anew(proposal.plan) & touched if proposal.plan else set[str]()
+    shown = _shown_outside(project, touched) & before.keys()
     # Killed in between, what was in doubt stays in doubt.
     _mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
+    _mark(project, run, dict.fromkeys((audited_anew - doubtful) | shown, "held_back"))
     outcome = evaluate(
         project,
         proposal.plan,
@@ -128,32 +146,73 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         end=options.end,
     )
     _warn_of_waiting(run, proposal.waiting | outcome.waiting)
+    failures, failed, built, pairs = _examine(
+        project, run, outcome, touched, suspects | audited_anew
+    )
+    states = verdicts(project, touched, failed, doubtful)
+    _note_shown(project, states, packages)
+    _mark(project, run, states)
+    _note_packages(project, run, waiting, built - failed)
+    if proposal.refusal is not None:
+        failures.append(proposal.refusal)
+    if not partly and not failures and not project.differs():
+        project.note_built()
+        with connect(settings.warehouse) as connection:
+            note_transformation(connection, project, run.run_id, packages, pairs, begun_at)
+    return failures
+
+
+def _examine(
+    project: Project, run: Run, outcome: Outcome, touched: set[str], suspects: set[str]
+) -> tuple[list[EtlError], set[str], set[str], tuple[tuple[str, str, str], ...]]:
+    """What failed, by error and by model; what was built; and the pairs that were counted."""
+    from etl.project.standing import refuse_strange_views
+
     run.models += outcome.models
     run.audits += outcome.audits
     failures = list(outcome.failures)
     failed = set(outcome.failed)
     # What was held back lacks what raw has of late.
     built = touched - failed - _held_back(project, failed)
+    with connect(project.settings.warehouse) as connection:
+        refuse_strange_views(project, connection, built)
     found, pairs = _reconcile(project, run, built)
     failures += found
     failed |= {e.subject for e in found}
-    found = _audit_suspects(project, run, suspects - failed)
+    # A view that was not evaluated shows what is new all the same.
+    views = (project.graph.live().keys() & built) - project.listener.evaluated.keys()
+    found = _audit_suspects(project, run, (suspects | views) - failed)
     failures += found
     failed |= {e.subject for e in found}
-    states = verdicts(project, touched, failed, doubtful)
-    _mark(project, run, states)
-    with connect(settings.warehouse) as connection:
-        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, built - failed)}
-        note_processed(
-            connection, environment, run.run_id, [p for p in waiting if p.dataset in done]
-        )
-    if proposal.refusal is not None:
-        failures.append(proposal.refusal)
-    if not partly and not failures and not project.differs():
-        project.note_built()
-        with connect(settings.warehouse) as connection:
-            note_transformation(connection, project, run.run_id, packages, files, pairs)
-    return failures
+    return failures, failed, built, pairs
+
+
+def _shown_outside(project: Project, models: set[str]) -> set[str]:
+    """Views that this run leaves out and that show what it builds: nobody audits what they show."""
+    return {v for v, read in project.graph.live().items() if read & models} - models
+
+
+def _note_shown(
+    project: Project, models: Collection[str], packages: Mapping[str, list[str]]
+) -> None:
+    """Note what of raw the views among these models show as it is."""
+    if project.environment != "prod":
+        return  # no other is published
+    shown = {
+        view: {d: packages[d] for t in read if (d := t.partition(".")[0]) in packages}
+        for view, read in project.graph.live().items()
+        if view in models
+    }
+    with connect(project.settings.warehouse) as connection:
+        note_shown(connection, project.environment, models, {v: p for v, p in shown.items() if p})
+
+
+def _note_packages(project: Project, run: Run, waiting: list[Package], models: set[str]) -> None:
+    """Note the packages of which every reader is among these models as transformed."""
+    with connect(project.settings.warehouse) as connection:
+        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, models)}
+        packages = [p for p in waiting if p.dataset in done]
+        note_processed(connection, project.environment, run.run_id, packages)
 
 
 def _warn_of_waiting(run: Run, waiting: Collection[tuple[str, str]]) -> None:

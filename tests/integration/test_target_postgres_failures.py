@@ -213,3 +213,64 @@ def test_setting_of_the_role_that_keeps_it_from_writing_is_told(
     with pytest.raises(UnreachableError, match=state) as caught:
         pg.publish(A)
     assert setting.partition(" ")[0] in caught.value.hint
+
+
+OTHERS_ROW = "UPDATE a SET v = 'theirs' WHERE id = 5"
+KEYED_B = Publication("marts.b", "reports.b", ("n",))
+LATE = f"""
+    CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN {OTHERS_ROW}; RETURN NULL; END $$;
+    CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON a DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION late()
+"""
+OTHER_TABLE = f"""
+    CREATE FUNCTION other() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN {OTHERS_ROW}; RETURN NULL; END $$;
+    CREATE TRIGGER other AFTER INSERT ON reports.b FOR EACH ROW EXECUTE FUNCTION other()
+"""
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+@pytest.mark.parametrize("effect", [LATE, OTHER_TABLE])
+def test_what_a_trigger_does_to_a_table_when_that_was_published_is_code_12(
+    pg: Postgres, effect: str, is_changed: bool
+) -> None:
+    """In the end of the transaction, or because of another table."""
+    pg.change("CREATE OR REPLACE TABLE base.b AS SELECT i AS n FROM range(3) AS r(i)")
+    both = A, KEYED_B
+    pg.publish(*both)
+    pg.query(effect)
+    pg.change("INSERT INTO base.b VALUES (3)")
+    if is_changed or effect == LATE:
+        pg.change("UPDATE base.a SET v = 'ours' WHERE id = 1")
+    with pytest.raises(ReconciliationError, match=r"public\.a at target pg"):
+        pg.publish(*both)
+    assert pg.rows() == [(i, f"v{i}") for i in range(10)]
+    assert pg.count("reports.b") == 3
+
+
+def test_rows_that_a_foreign_key_deletes_from_another_table_are_missed(pg: Postgres) -> None:
+    pg.change("CREATE OR REPLACE TABLE base.b AS SELECT i AS n FROM range(10) AS r(i)")
+    both = A, KEYED_B
+    pg.publish(*both)
+    pg.query("ALTER TABLE a ADD FOREIGN KEY (id) REFERENCES reports.b ON DELETE CASCADE")
+    pg.change("DELETE FROM base.b WHERE n = 9")
+    with pytest.raises(ReconciliationError, match=r"public\.a at target pg: 9 rows .* 10 in"):
+        pg.publish(*both)
+    pg.change("DELETE FROM base.a WHERE id = 9")
+    assert {run.rows_at_target for run in pg.publish(*both).values()} == {9}
+
+
+def test_table_whose_name_the_server_would_cut_is_refused(pg: Postgres) -> None:
+    """Two of them that begin alike would be one."""
+    for name in ("n" * 64, f"{'s' * 64}.a"):
+        with pytest.raises(ConfigError, match="longer than the 63 bytes of a name at target pg"):
+            pg.publish(Publication("marts.a", name, ("id",)))
+
+
+def test_column_that_nobody_may_write_is_told_with_what_to_do(pg: Postgres) -> None:
+    pg.query("CREATE TABLE a (id bigint GENERATED ALWAYS AS IDENTITY, v text);"
+             "ALTER TABLE a OWNER TO etl")  # fmt: skip
+    with pytest.raises(LoadError, match="428C9") as caught:
+        pg.publish(A)
+    assert "the table at the target" in caught.value.hint

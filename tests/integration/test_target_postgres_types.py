@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from etl.errors import LoadError
+from etl.targets.postgres.columns import Column
+from etl.targets.postgres.statements import Statements
+from etl.targets.server.session import Change, Staged, Table
 from tests.integration.servers import A, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -218,3 +221,12 @@ def test_column_names_of_any_kind(pg: Postgres) -> None:
     assert pg.publish(A)["a"].reconciled
     assert pg.query("SELECT * FROM a") == [(1, 2, 3, 4, 5, 6, 7, 8)]
     assert json.dumps(pg.query("""SELECT "we""ird %s {x}", "T" FROM a""")) == "[[2, 4]]"
+
+
+def test_texts_are_compared_by_their_characters() -> None:
+    """Whatever the collation of the column. (The tests' server has none that ignores case.)"""
+    columns = Column("id", "bigint"), Column("v", "text")
+    change = Change(Table("public", "a"), A, Staged("s", columns, 1))
+    assert Statements(change).differs == (
+        'ROW(t."id", t."v"::text COLLATE "C") IS DISTINCT FROM ROW(s."id", s."v"::text COLLATE "C")'
+    )

@@ -366,3 +366,36 @@ def test_trigger_that_keeps_a_column_of_its_own_is_no_failure(place: Place) -> N
         assert counts(place.publish(A)["a"]) == ("published", 0, 1, 0, 10, True)
         assert place.rows() == place.mart()
     assert place.query("SELECT count(*) FROM a WHERE noted = 'seen'") == [(10,)]
+
+
+def test_mart_that_tells_the_time_is_read_at_one_moment(place: Place) -> None:
+    """Else what is remembered would be of a later one: at midnight, tomorrow's mart."""
+    place.change("CREATE OR REPLACE VIEW marts.a AS SELECT id, epoch_us(now()) AS v FROM base.a")
+    for _ in range(2):
+        place.publish(A)
+        told = place.query("SELECT id, v FROM a")
+        [(table,)] = place.warehouse.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'etl_published' "
+            "AND table_name <> 'publications'"
+        ).fetchall()
+        for i, moment in told:
+            remembered = place.warehouse.execute(
+                f'SELECT "etl: hash" = hash({i}::BIGINT, {moment}::BIGINT) '
+                f'FROM etl_published."{table}" WHERE id = {i}'
+            ).fetchall()
+            assert remembered == [(True,)]
+
+
+@pytest.mark.parametrize("before", [MERGE, APPEND])
+@pytest.mark.parametrize("change", ["", "UPDATE base.a SET v = 'later' WHERE id = 7"])
+def test_strategy_that_was_changed_to_replace_leaves_nothing_of_the_earlier_one(
+    place: Place, before: Publication, change: str
+) -> None:
+    place.publish(before)
+    place.change(CHANGE)
+    place.publish(before)
+    assert place.rows() != place.mart()
+    place.change(change or "SELECT 1")
+    place.publish(A)
+    assert place.rows() == place.mart()
+    assert counts(place.publish(A)["a"]) == ("unchanged", 0, 0, 0, 10, True)

@@ -166,6 +166,18 @@ def test_a_problem_names_the_layer_that_set_the_value(project: Project, tmp_path
     ]
 
 
+@pytest.mark.parametrize(("name", "better"), [("a__b", "a_b"), ("a_", "a"), ("a__b__", "a_b")])
+def test_a_source_is_named_as_its_raw_schema_will_be(
+    project: Project, name: str, better: str
+) -> None:
+    folder = project(f"sources: {{{name}: {{factory: 'm:f'}}}}\n")
+    [line] = problems(folder)
+    assert line == (
+        f"config/etl.yaml: sources.{name}: dlt writes several _ of a name as one, and none at its "
+        f"end (as in {better})"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [

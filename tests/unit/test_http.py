@@ -148,3 +148,56 @@ def test_status_is_raised_by_whoever_wants_it_raised(api: responses.RequestsMock
     api.get(URL, status=404)
     with pytest.raises(HTTPError):
         client.session.send(client.session.prepare_request(request))
+
+
+def test_redirection_is_followed_within_the_limit(api: responses.RequestsMock) -> None:
+    api.get(URL, status=301, headers={"Location": "/moved"})
+    api.get("https://api.test/moved", status=503)
+    api.get("https://api.test/moved", status=302, headers={"Location": "/there"})
+    api.get("https://api.test/there", json=[1])
+    client = Waiting()
+
+    def wait(seconds: float) -> None:
+        assert len(client.waits) < 20, "waits for its own slot"
+        client.wait(seconds)
+
+    client.session.limiter = RateLimiter(1, 10, wait=wait, clock=lambda: client.now)
+    assert client.get().json() == [1]
+    assert client.session.requests == {"things": 4}
+    assert client.now >= 30
+
+
+@pytest.mark.parametrize("header", ["Authorization", "X-Api-Key", "x-tenant", "Cookie"])
+@pytest.mark.parametrize(
+    ("place", "goes_along"),
+    [("https://api.test/b", True), ("https://else.test/b", False), ("http://api.test/b", False)],
+)
+def test_headers_of_ours_go_to_no_other_host(
+    api: responses.RequestsMock, header: str, place: str, goes_along: bool
+) -> None:
+    api.get(URL, status=302, headers={"Location": place})
+    api.get(place, json=[1])
+    session = Waiting().session
+    session.send(session.prepare_request(Request("GET", URL, headers={header: "s3cret"})))
+    sent = api.calls[1].request.headers
+    assert (sent.get(header) == "s3cret") is (goes_along and header != "Cookie")
+    assert sent["User-Agent"].startswith("dlt")
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'[{"id": 123456789012345678901234567891}]', [{"id": 123456789012345678901234567891}]),
+        (b"[-123456789012345678901]", [-123456789012345678901]),
+        (b"[18446744073709551616, 18446744073709551615]", [2**64, 2**64 - 1]),
+        (b'["12345678901234567890123", 1.12345678901234567890123]',
+         ["12345678901234567890123", 1.1234567890123457]),
+        (b'\xef\xbb\xbf[1, 12345678901234567890123]', [1, 12345678901234567890123]),
+        ('\ufeff["é"]'.encode(), ["é"]),
+    ],
+)  # fmt: skip
+def test_numbers_keep_every_digit(
+    api: responses.RequestsMock, body: bytes, value: list[Any]
+) -> None:
+    api.get(URL, body=body)
+    assert Waiting().get().json() == value

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from etl.errors import DataQualityError
+from etl.errors import DataQualityError, SchemaError
 from etl.settings import Source
 from etl.sources.monitor import Monitor, PageStep
 
@@ -99,3 +99,11 @@ def test_step_counts_and_stamps_lists_rows_and_arrow() -> None:
     assert step(pa.table({"a": pa.array([], pa.int64())})).num_rows == 0
     assert step(None) is None
     assert found.rows["t"] == 6
+
+
+def test_stamp_overwrites_no_field_of_the_api() -> None:
+    step = PageStep(monitor(), "t", {"id": "7"})
+    assert step([{"id": 7, "a": 1}, {"a": 2}]) == [{"id": "7", "a": 1}, {"a": 2, "id": "7"}]
+    for item in ([{"id": "7"}, {"id": "8"}], {"id": None}, pa.table({"id": ["7"]})):
+        with pytest.raises(SchemaError, match="`id` of their own"):
+            step(item)

@@ -18,6 +18,7 @@ import sqlglot
 from sqlglot import exp
 
 from etl.settings import SecretStr, Target
+from etl.targets.mssql import tables
 from etl.targets.mssql.columns import Column, map_columns
 from etl.targets.mssql.session import MssqlSession
 from etl.targets.mssql.statements import Statements
@@ -75,6 +76,14 @@ def test_statements_of_a_change(name: str, key: tuple[str, ...]) -> None:
     else:
         listed.append(sql.missing)
     compare(name, listed)
+
+
+def test_statements_that_count_what_was_written() -> None:
+    recorder = Recorder()
+    stamp = tables.read_stamp(recorder)
+    for version in ("etl_version", None):
+        tables.count_fresh(recorder, Table("dbo", "Prices"), version, stamp)
+    compare("written", recorder.statements)
 
 
 class Rows:

@@ -17,6 +17,7 @@ from etl.errors import (
     ResourcesError,
     UnreachableError,
 )
+from etl.targets.server.refusals import CORRECT
 
 if TYPE_CHECKING:
     import pyodbc
@@ -110,4 +111,4 @@ def classify(error: pyodbc.Error, target: str, doing: str) -> EtlError:
     for prefix, kind, hint in _STATES:
         if state.startswith(prefix):
             return kind(message, subject=target, hint=hint)
-    return LoadError(message, subject=target)
+    return LoadError(message, subject=target, hint=CORRECT)

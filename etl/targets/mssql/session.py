@@ -37,21 +37,27 @@ class MssqlSession:
         self._connection, self._target = connection, target
         self._columns: dict[Table, tuple[Column, ...]] = {}
         self._versions: dict[Table, str | None] = {}
+        # Of each table that was found: the next row's stamp, and how many rows it had.
+        self._stamps: dict[Table, int] = {}
+        self._rows: dict[Table, int] = {}
+        self._has_changed = False
 
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; its writers wait from the first look at its versions on."""
         self._columns[table] = columns
         present = tables.find(self._connection, table, self._target)
-        stamp = tables.read_stamp(self._connection)
+        self._stamps[table] = tables.read_stamp(self._connection)
         if present is None:
-            return Found(is_new=True, is_narrow=True, stamp=stamp)
+            return Found(is_new=True, is_narrow=True)
         version = self._versions[table] = tables.version_column(present)
         is_narrow = version is None or bool(tables.lacking(present, columns))
-        return Found(is_new=False, is_narrow=is_narrow, stamp=stamp)
+        return Found(is_new=False, is_narrow=is_narrow)
 
-    def read_versions(self, table: Table, stamp: int | None = None) -> Versions:
+    def read_versions(self, table: Table) -> Versions:
         """Rows and the sum of their `rowversion`."""
-        return tables.read_versions(self._connection, table, self._versions[table], stamp)
+        found = tables.read_versions(self._connection, table, self._versions[table])
+        self._rows.setdefault(table, found.rows)
+        return found
 
     def fill(
         self,
@@ -104,12 +110,25 @@ class MssqlSession:
             with suppress(pyodbc.Error):  # the server may have taken back all of it already
                 self._connection.execute(f"ROLLBACK TRANSACTION {savepoint}")
             raise refused_row(self._connection, error, change, present, self._target) from error
+        self._has_changed |= changes != Changes()
         return changes
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
         """Primary key and indexes."""
         columns = self._columns[table]
         tables.add_indexes(self._connection, table, publication, columns, self._target)
+
+    def end_changes(self) -> None:
+        """Nothing is left for the commit."""
+
+    def did_more(self, table: Table, changes: Changes) -> bool:
+        """By the rows that were stamped since the table was found, and their number."""
+        if not self._has_changed:
+            return False
+        version = self._versions[table]
+        rows, fresh = tables.count_fresh(self._connection, table, version, self._stamps[table])
+        told = self._rows.get(table, 0) + changes.inserted - changes.deleted
+        return (rows, fresh) != (told, changes.inserted + changes.updated)
 
     def reconcile(self, change: Change[Column], mart_rows: int, rows: int) -> None:
         """Compare table and staged rows."""

@@ -194,19 +194,26 @@ def read_stamp(connection: pyodbc.Connection) -> int:
     return int(fetch_one(connection, "SELECT CAST(@@DBTS AS bigint) + 1")[0])
 
 
-def read_versions(
-    connection: pyodbc.Connection, table: Table, version: str | None, stamp: int | None
-) -> Versions:
+def read_versions(connection: pyodbc.Connection, table: Table, version: str | None) -> Versions:
     """The table's rows and their versions; writers wait from now on, readers do not."""
-    number = f"CAST({quote(version)} AS bigint)" if version else "CAST(NULL AS bigint)"
-    is_fresh = f"{number} >= {stamp}" if stamp is not None else "1 = 0"
-    found = fetch_one(
-        connection,
-        f"SELECT COUNT_BIG(*), SUM(CAST({number} AS decimal(38,0))), "
-        f"SUM(CASE WHEN {is_fresh} THEN CAST(1 AS bigint) ELSE 0 END) "
-        f"FROM {table.sql} WITH (TABLOCK, HOLDLOCK)",
+    total = f"SUM(CAST(CAST({quote(version)} AS bigint) AS decimal(38,0)))" if version else "NULL"
+    rows, found = fetch_one(
+        connection, f"SELECT COUNT_BIG(*), {total} FROM {table.sql} WITH (TABLOCK, HOLDLOCK)"
     )
-    return Versions(*(int(value or 0) for value in found))
+    return Versions(int(rows), int(found or 0))
+
+
+def count_fresh(
+    connection: pyodbc.Connection, table: Table, version: str | None, stamp: int
+) -> tuple[int, int]:
+    """The table's rows, and those of them that were written since a stamp was read."""
+    is_fresh = f"CAST({quote(version)} AS bigint) >= {stamp}" if version else "1 = 0"
+    rows, fresh = fetch_one(
+        connection,
+        f"SELECT COUNT_BIG(*), SUM(CASE WHEN {is_fresh} THEN CAST(1 AS bigint) ELSE 0 END) "
+        f"FROM {table.sql}",
+    )
+    return int(rows), int(fresh or 0)
 
 
 def count(connection: pyodbc.Connection, table: Table, target: str) -> int:

@@ -77,18 +77,27 @@ class Column(session.Column):
 def map_columns(
     cursor: duckdb.DuckDBPyConnection, mart: Relation, publication: Publication, target: str
 ) -> tuple[Column, ...]:
-    """The columns at the target. Raises ConfigError for a name that PostgreSQL would cut."""
+    """The columns at the target. Raises ConfigError for a name that PostgreSQL would cut.
+
+    Two tables whose names begin alike would be one.
+    """
+    for name in publication.table.split(".", 1):
+        _refuse_long(f"the name {name}", name, target, "say another `table`")
     described = cursor.execute(f"SELECT * FROM {mart.sql} LIMIT 0").description or []
     columns = tuple(Column(str(d[0]), _map_type(d[1]), d[1].id == "uhugeint") for d in described)
     for column in columns:
-        if len(column.name.encode()) > MAX_NAME_BYTES:
-            raise ConfigError(
-                f"column {column.name} is longer than the {MAX_NAME_BYTES} bytes of a name at "
-                f"target {target}",
-                subject=target,
-                hint="give it a shorter name in the model",
-            )
+        named = f"column {column.name}"
+        _refuse_long(named, column.name, target, "give it a shorter name in the model")
     return columns
+
+
+def _refuse_long(named: str, name: str, target: str, hint: str) -> None:
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise ConfigError(
+            f"{named} is longer than the {MAX_NAME_BYTES} bytes of a name at target {target}",
+            subject=target,
+            hint=hint,
+        )
 
 
 def _map_type(kind: DuckDBPyType) -> str:

@@ -17,6 +17,7 @@ from etl.errors import (
     ResourcesError,
     UnreachableError,
 )
+from etl.targets.server.refusals import CORRECT
 
 if TYPE_CHECKING:
     import psycopg
@@ -107,9 +108,7 @@ def fetch_one(connection: psycopg.Connection[Any], sql: str, *values: Any) -> tu
     return row
 
 
-def classify(
-    error: psycopg.Error, target: str, doing: str, state: str | None = None, hint: str = ""
-) -> EtlError:
+def classify(error: psycopg.Error, target: str, doing: str, state: str | None = None) -> EtlError:
     """Our error for one of the server's; the state is given when the error itself has none."""
     state = state or error.sqlstate
     said = error.diag.message_primary or str(error).strip().partition("\n")[0]
@@ -120,7 +119,7 @@ def classify(
     for prefix, kind, advice in _CLASSES:
         if state.startswith(prefix):
             return kind(f"{message} ({state})", subject=target, hint=advice)
-    return LoadError(f"{message} ({state})", subject=target, hint=hint)
+    return LoadError(f"{message} ({state})", subject=target, hint=CORRECT)
 
 
 def _refused(error: psycopg.Error, conninfo: str, target: str) -> EtlError:

@@ -34,16 +34,14 @@ class PostgresSession:
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; it is locked against writers."""
         present = tables.find(self._connection, table, self._target)
-        stamp = tables.read_stamp(self._connection)
         if present is None:
-            return Found(is_new=True, is_narrow=True, stamp=stamp)
+            return Found(is_new=True, is_narrow=True)
         tables.lock(self._connection, table)
-        is_narrow = any(c.name not in present for c in columns)
-        return Found(is_new=False, is_narrow=is_narrow, stamp=stamp)
+        return Found(is_new=False, is_narrow=any(c.name not in present for c in columns))
 
-    def read_versions(self, table: Table, stamp: int | None = None) -> Versions:
+    def read_versions(self, table: Table) -> Versions:
         """Rows and the sum of their xmin."""
-        return tables.read_versions(self._connection, table, stamp)
+        return tables.read_versions(self._connection, table)
 
     def fill(
         self,
@@ -109,6 +107,15 @@ class PostgresSession:
     def add_indexes(self, table: Table, publication: Publication) -> None:
         """Primary key and indexes."""
         tables.add_indexes(self._connection, table, publication)
+
+    def end_changes(self) -> None:
+        """Run the constraints and triggers that were deferred."""
+        self._write("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def did_more(self, table: Table, changes: Changes) -> bool:
+        """As the server counts what the transaction did."""
+        told = changes.inserted + changes.updated + changes.deleted
+        return tables.count_writes(self._connection, table) != told
 
     def reconcile(self, change: Change[Column], mart_rows: int, rows: int) -> None:
         """Compare table and staged rows."""

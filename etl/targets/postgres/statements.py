@@ -18,12 +18,12 @@ class Statements(applying.Statements[Column]):
         return f"t.{column.sql} = {other}.{column.sql}"
 
     def theirs(self, column: Column) -> tuple[str, ...]:
-        """The value itself."""
-        return (f"t.{column.sql}",)
+        """The value itself, a text by its characters."""
+        return (_exact(f"t.{column.sql}", column),)
 
     def ours(self, column: Column) -> tuple[str, ...]:
         """The staged value in its final type."""
-        return (column.unstaged,)
+        return (_exact(column.unstaged, column),)
 
     @property
     def differs(self) -> str:
@@ -46,3 +46,8 @@ class Statements(applying.Statements[Column]):
             f"UPDATE {self.table} AS t SET {', '.join(self.assignments)} "
             f"FROM {self.staged.sql} AS s WHERE {where} AND {self.same_key()} AND {self.differs}"
         )
+
+
+def _exact(value: str, column: Column) -> str:
+    """A collation, or citext, may take texts for equal that differ in case."""
+    return f'{value}::text COLLATE "C"' if column.type == "text" else value

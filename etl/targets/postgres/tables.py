@@ -27,8 +27,6 @@ VERSIONS = "coalesce(sum(xmin::text::bigint), 0)"
 _VERSIONS_ALONE = "coalesce((age('3'::xid)::bigint + 3) * count(*) - sum(age(xmin)), 0)"
 # Transactions are counted, and distances told, modulo this: sums are the same modulo this only.
 _STAMPS = 1 << 32
-# More than these do not begin while a load lasts; a row may be older than the half of the former.
-_NEW_STAMPS = 1 << 24
 
 
 def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
@@ -121,29 +119,32 @@ def _has_index(connection: psycopg.Connection[Any], table: Table, columns: Itera
     return bool(found)
 
 
-def read_stamp(connection: psycopg.Connection[Any]) -> int:
-    """The number of a transaction; those that write to a table from now on have no lower ones."""
-    (number,) = fetch_one(connection, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text")
-    return int(number) % _STAMPS
+def read_versions(connection: psycopg.Connection[Any], table: Table) -> Versions:
+    """The table's rows and their versions, in one pass that reads no column."""
+    return sum_up(*fetch_one(connection, f"SELECT count(*), {_VERSIONS_ALONE} FROM {table.sql}"))
 
 
-def read_versions(
-    connection: psycopg.Connection[Any], table: Table, stamp: int | None = None
-) -> Versions:
-    """The table's rows and their versions, in one pass that reads no column.
-
-    To count the fresh ones, those since `stamp`, costs half as much again.
-    """
-    since = f"age('{stamp}'::xid)"
-    is_fresh = f"age(xmin) BETWEEN {since} - {_NEW_STAMPS} AND {since}"
-    fresh = "0" if stamp is None else f"count(*) FILTER (WHERE {is_fresh})"
-    found = fetch_one(connection, f"SELECT count(*), {_VERSIONS_ALONE}, {fresh} FROM {table.sql}")
-    return sum_up(*found)
-
-
-def sum_up(rows: int, total: int, fresh: int = 0) -> Versions:
+def sum_up(rows: int, total: int) -> Versions:
     """Versions as they are compared."""
-    return Versions(int(rows), int(total) % _STAMPS, int(fresh))
+    return Versions(int(rows), int(total) % _STAMPS)
+
+
+def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
+    """Rows of a table and its partitions that this transaction inserted, updated and deleted.
+
+    0 where the server has `track_counts` off.
+    """
+    counted = " + ".join(
+        f"pg_stat_get_xact_tuples_{done}(oid)" for done in ("inserted", "updated", "deleted")
+    )
+    (writes,) = fetch_one(
+        connection,
+        f"SELECT sum({counted}) FROM (SELECT %s::regclass::oid AS oid "
+        "UNION SELECT relid FROM pg_partition_tree(%s::regclass)) AS t",
+        table.sql,
+        table.sql,
+    )
+    return int(writes)
 
 
 def plan_with_pages_at_hand(connection: psycopg.Connection[Any], table: Table) -> None:

@@ -7,7 +7,8 @@ it remembers, and sends the table whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic
 
@@ -17,7 +18,7 @@ from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.publication import Order, Publication, fold, take_order
-from etl.targets.server.loading import publish_staged, read_mart, stage
+from etl.targets.server.loading import apply_staged, read_mart, settle, stage
 from etl.targets.server.session import C, Server, locate
 from etl.warehouse import limited_memory
 
@@ -51,11 +52,12 @@ class PublishTo(Generic[C]):
             translating(cursor, target_name, "publishing marts", warehouse_folder(cursor), "*.wal"),
         ):
             try:
-                with limited_memory(cursor, MEGABYTES_PER_THREAD):
+                with limited_memory(cursor, MEGABYTES_PER_THREAD), _at_one_moment(cursor):
                     return self._publish(cursor, target_name, target, order, dry_run=dry_run)
             except duckdb.OutOfMemoryException:
                 # A mart that is a large query's result. What was committed is not sent again.
-                return self._publish(cursor, target_name, target, order, dry_run=dry_run)
+                with _at_one_moment(cursor):
+                    return self._publish(cursor, target_name, target, order, dry_run=dry_run)
 
     def _publish(
         self,
@@ -73,7 +75,10 @@ class PublishTo(Generic[C]):
             marks = session.create_marks(target.schema_name)
             # All are staged before the first changes: who reads a table may have to wait then.
             staged = [stage(session, cursor, mart, marks) for mart in marts]
-            done = [publish_staged(session, cursor, s, marks, target_name) for s in staged]
+            applied = [apply_staged(session, s) for s in staged]
+            session.end_changes()
+            # Not before: what changes one table may have an effect on another.
+            done = [settle(session, cursor, a, marks, target_name) for a in applied]
             held = {fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold}
             if dry_run:
                 session.rollback()
@@ -86,3 +91,19 @@ class PublishTo(Generic[C]):
         for mart, loaded in zip(marts, done, strict=True):
             loaded.remember(cursor, mart)
         return [d.run for d in done] + order.held_runs(held)
+
+
+@contextmanager
+def _at_one_moment(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """One transaction, in which now() and current_date stay the same.
+
+    A mart is read several times. What is remembered of it must be what was sent.
+    """
+    cursor.execute("BEGIN")
+    try:
+        yield
+        cursor.execute("COMMIT")
+    except BaseException:
+        with suppress(duckdb.Error):  # ended by what failed
+            cursor.execute("ROLLBACK")
+        raise

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic
 
 import duckdb
@@ -99,14 +99,17 @@ def read_mart(
 
 
 def _shape(publication: Publication, relation: Relation) -> str:
-    """Of what the remembered hashes are made; DuckDB's hash may change with its version."""
+    """Of what the remembered hashes are made; DuckDB's hash may change with its version.
+
+    And what they say of the target: only replaced, it has all of the remembered rows, and no other.
+    """
     columns = [(c.name, c.type) for c in relation.columns]
-    return json.dumps([duckdb.__version__, publication.key, columns])
+    return json.dumps([duckdb.__version__, publication.strategy, publication.key, columns])
 
 
 @dataclass(frozen=True)
 class Prepared(Generic[C]):
-    """One table before anything that others see of it is changed.
+    """One table before anything that others see of it is changed; then with its `changes`.
 
     `filled` is what a new table has now. Without that and without `change` it is as the mart is.
     """
@@ -117,6 +120,7 @@ class Prepared(Generic[C]):
     change: Change[C] | None = None
     filled: Versions | None = None
     whole: bool = False
+    changes: Changes = field(default_factory=Changes)
     seconds: float = 0.0
 
 
@@ -165,38 +169,49 @@ def _stage(
     return Prepared(mart, found, rows, change, whole=difference is None)
 
 
-def publish_staged(
+def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:
+    """Change one table to what was staged of its mart. Raises EtlError."""
+    started = time.perf_counter()
+    mart, change = prepared.mart, prepared.change
+    changes = Changes(inserted=prepared.filled.rows if prepared.filled else 0)
+    if change is not None:
+        session.prepare(mart.publication, mart.table, mart.columns, mart.comments)
+        changes = session.apply(change, is_new=prepared.found.is_new)
+    elif prepared.filled is None:
+        session.add_indexes(mart.table, mart.publication)
+    seconds = prepared.seconds + time.perf_counter() - started
+    return dataclasses.replace(prepared, changes=changes, seconds=seconds)
+
+
+def settle(
     session: Session[C],
     cursor: duckdb.DuckDBPyConnection,
     prepared: Prepared[C],
     marks: Table,
     target: str,
 ) -> Loaded:
-    """Change one table to what was staged of its mart, compare the two, and mark it."""
+    """Compare a table with its mart, and mark it, when all tables have been changed.
+
+    Raises ReconciliationError.
+    """
     started = time.perf_counter() - prepared.seconds
-    mart, change, after = prepared.mart, prepared.change, prepared.filled
-    publication, table = mart.publication, mart.table
-    if after is not None:
-        check_rows(table, mart.rows, after.rows, target)
-        changes = Changes(inserted=after.rows)
-    elif change is not None:
-        session.prepare(publication, table, mart.columns, mart.comments)
-        changes = session.apply(change, is_new=prepared.found.is_new)
-        after = session.read_versions(table, prepared.found.stamp)
-        if change.difference is not None and after.fresh != changes.inserted + changes.updated:
-            # A trigger wrote to more rows than were sent. So all of them have to be compared.
-            rows, key = mart.relation.sql, publication.key
-            change = Change(
-                table, publication, session.stage(cursor, mart.columns, rows, table, key)
-            )
+    mart, change, after, whole = prepared.mart, prepared.change, prepared.filled, prepared.whole
+    table, changes = mart.table, prepared.changes
+    if (change is None or change.difference is not None) and session.did_more(table, changes):
+        # Others were written to than were sent. So all of them have to be compared.
+        rows, key = mart.relation.sql, mart.publication.key
+        staged = session.stage(cursor, mart.columns, rows, table, key)
+        whole, change = whole or change is None, Change(table, mart.publication, staged)
+    if change is not None:
+        after = session.read_versions(table)
         session.reconcile(change, mart.rows, after.rows)
+    elif after is not None:
+        check_rows(table, mart.rows, after.rows, target)
     else:
-        session.add_indexes(table, publication)
-        return Loaded(_record(mart, target, Changes(), prepared.rows, started))
+        return Loaded(_record(mart, target, changes, prepared.rows, started))
     publication_id = uuid.uuid4().hex
-    session.write_mark(marks, table, publication.model, Mark(publication_id, after))
-    run = _record(mart, target, changes, after.rows, started)
-    return Loaded(run, publication_id, prepared.whole)
+    session.write_mark(marks, table, mart.publication.model, Mark(publication_id, after))
+    return Loaded(_record(mart, target, changes, after.rows, started), publication_id, whole)
 
 
 def _record(mart: Mart[C], target: str, changes: Changes, rows: int, started: float) -> LoadRun:

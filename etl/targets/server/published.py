@@ -63,34 +63,28 @@ class Published:
         *,
         whole: bool,
     ) -> None:
-        """Remember the mart's rows, or what changed of them; all of it or nothing."""
+        """Remember the mart's rows, or what changed of them; in the caller's transaction."""
         keys = ", ".join(quote(k) for k in key)
-        cursor.execute("BEGIN")
-        try:
-            cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        cursor.execute(
+            f"CREATE TABLE IF NOT EXISTS {STATES} (target VARCHAR, table_name VARCHAR, "
+            "shape VARCHAR, publication_id VARCHAR, PRIMARY KEY (target, table_name))"
+        )
+        if whole:
+            cursor.execute(f"CREATE OR REPLACE TABLE {self.rows} AS {_state(mart, key)}")
+        else:
+            same = " AND ".join(f"p.{quote(k)} = d.{quote(k)}" for k in key)
             cursor.execute(
-                f"CREATE TABLE IF NOT EXISTS {STATES} (target VARCHAR, table_name VARCHAR, "
-                "shape VARCHAR, publication_id VARCHAR, PRIMARY KEY (target, table_name))"
+                f"DELETE FROM {self.rows} AS p USING {self.difference} AS d WHERE {same}"
             )
-            if whole:
-                cursor.execute(f"CREATE OR REPLACE TABLE {self.rows} AS {_state(mart, key)}")
-            else:
-                same = " AND ".join(f"p.{quote(k)} = d.{quote(k)}" for k in key)
-                cursor.execute(
-                    f"DELETE FROM {self.rows} AS p USING {self.difference} AS d WHERE {same}"
-                )
-                cursor.execute(
-                    f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {self.difference} "
-                    f"WHERE {HASH} IS NOT NULL"
-                )
             cursor.execute(
-                f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4)",
-                [self.target, self.table, shape, publication_id],
+                f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {self.difference} "
+                f"WHERE {HASH} IS NOT NULL"
             )
-            cursor.execute("COMMIT")
-        except BaseException:
-            cursor.execute("ROLLBACK")
-            raise
+        cursor.execute(
+            f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4)",
+            [self.target, self.table, shape, publication_id],
+        )
 
     def compare(
         self,

@@ -8,6 +8,7 @@ from typing import TypeVar
 from etl.errors import LoadError
 
 E = TypeVar("E", bound=Exception)
+CORRECT = "correct the model, or the table at the target"
 _MAX_VALUE = 100
 
 
@@ -50,7 +51,7 @@ def refusal(
     return LoadError(
         f"table {table} at target {target}{where}: refused: {said}",
         subject=target,
-        hint="correct the model, or the table at the target",
+        hint=CORRECT,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 import duckdb
@@ -41,14 +41,10 @@ C = TypeVar("C", bound=Column)
 
 @dataclass(frozen=True)
 class Versions:
-    """How many rows a table has, and the sum of what the server stamps on each that is written.
-
-    `fresh` rows of them were written since the session found the table, if that was asked for.
-    """
+    """How many rows a table has, and the sum of what the server stamps on each that is written."""
 
     rows: int = 0
     total: int = 0
-    fresh: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -79,11 +75,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """Whether a table has to be made, or columns of it; `stamp` is the least of later versions."""
+    """Whether a table has to be made, or columns of it."""
 
     is_new: bool
     is_narrow: bool
-    stamp: int
 
 
 @dataclass(frozen=True)
@@ -116,8 +111,8 @@ class Session(Protocol[C]):
     def find(self, table: Table, columns: tuple[C, ...]) -> Found:
         """Look at a table and keep its writers out until the end; ConfigError for a view."""
 
-    def read_versions(self, table: Table, stamp: int | None = None) -> Versions:
-        """A table's rows and their versions; with the stamp of `find` the fresh ones, too."""
+    def read_versions(self, table: Table) -> Versions:
+        """A table's rows and their versions."""
 
     def fill(
         self,
@@ -153,6 +148,15 @@ class Session(Protocol[C]):
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
         """Make the primary key and the indexes that the configuration names and a table lacks."""
+
+    def end_changes(self) -> None:
+        """All tables were changed: let happen what the server would do at the commit."""
+
+    def did_more(self, table: Table, changes: Changes) -> bool:
+        """True when more rows of a table were written or deleted in this transaction than these.
+
+        That is the work of triggers and foreign keys, of this table or another.
+        """
 
     def reconcile(self, change: Change[C], mart_rows: int, rows: int) -> None:
         """Compare the table with what was staged; see `applying.reconcile`."""

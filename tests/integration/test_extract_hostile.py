@@ -1,0 +1,277 @@
+"""APIs that answer 200 with what nobody expects: nothing is lost, changed or poisoned silently."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import DataQualityError, ExtractError, SchemaError
+from etl.raw.pipeline import Raw
+from etl.settings import Settings
+from tests.integration.extracting import (
+    Api,
+    context,
+    count,
+    extract_once,
+    failures_of,
+    pending,
+    query,
+    serving,
+    settings_of,
+)
+
+MERGE = {"write_disposition": "merge", "primary_key": "id"}
+
+
+def plain(folder: Path, api: Api, resource: dict[str, Any] | None = None, **more: Any) -> Settings:
+    """One resource `rows` of an API, one page unless a paginator is named."""
+    client = {"base_url": api.url} | more.pop("client", {})
+    resources = [{"name": "rows", "endpoint": {"path": "rows"}} | (resource or {})]
+    return settings_of(folder, {"api": {"client": client, "resources": resources} | more})
+
+
+# -- values that no file of a package can hold -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resource", "rows"),
+    [
+        (MERGE, [{"id": None, "a": 1}, {"id": 1}]),
+        (MERGE, [{"a": 1}, {"id": 1}]),
+        (MERGE | {"write_disposition": {"disposition": "merge", "strategy": "upsert"}}, [{"a": 1}]),
+        ({}, [{"id": 10**35}]),
+        ({}, [{"": 1, " ": 2}]),
+    ],
+    ids=["null key", "row without key", "upsert without key", "beyond 38 digits", "blank names"],
+)
+def test_row_that_cannot_be_normalised_breaks_the_schema_and_poisons_nothing(
+    tmp_path: Path, resource: dict[str, Any], rows: list[dict[str, Any]]
+) -> None:
+    answer = {"rows": rows}
+    with serving(lambda *_: answer["rows"]) as api:
+        settings = plain(tmp_path, api, resource)
+        [failure] = failures_of(settings)
+        assert type(failure) is SchemaError
+        assert "api" in str(failure)
+        assert pending(settings, "api") == []
+        assert len(list((settings.data / "quarantine" / "api").iterdir())) == 1
+        answer["rows"] = [{"id": 1}]
+        extract_once(settings)
+        assert count(settings, "api_raw.rows") == 1
+
+
+@pytest.mark.parametrize("kind", [None, "text"])
+def test_integer_beyond_64_bits_keeps_every_digit(tmp_path: Path, kind: str | None) -> None:
+    ids = [12345678901234567890123456789, 12345678901234567890123456788, -(2**64), 2**63]
+    hints = {"columns": {"id": {"data_type": kind}}} if kind else {}
+    with serving(lambda *_: [{"id": n} for n in ids]) as api:
+        settings = plain(tmp_path, api, MERGE | hints)
+        extract_once(settings)
+    found = query(settings, "SELECT id FROM api_raw.rows")
+    assert sorted(int(row[0]) for row in found) == sorted(ids)
+
+
+# -- answers and pages -----------------------------------------------------------------------------
+
+CURSOR = {"paginator": {"type": "cursor", "cursor_path": "next", "cursor_param": "cursor"}}
+GUESSED = {"endpoint": {"path": "rows"}}
+SELECTED = {"endpoint": {"path": "rows", "data_selector": "items"}}
+ITEMS = [{"id": n} for n in range(5)]
+INCREMENTAL = {
+    "endpoint": {
+        "path": "rows",
+        "data_selector": "items",
+        "params": {"since": {"type": "incremental", "cursor_path": "at", "initial_value": 0}},
+    }
+}
+
+
+@pytest.mark.parametrize("resource", [GUESSED, SELECTED], ids=["guessed", "selected"])
+@pytest.mark.parametrize("second", [{"error": "x"}, None, {"items": None}, {"items": {"error": 1}}])
+def test_later_page_without_its_list_is_refused(
+    tmp_path: Path, resource: dict[str, Any], second: Any
+) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return second if "cursor" in asked else {"items": ITEMS, "next": "b"}
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, resource, client=CURSOR)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert "page 2" in str(failure)
+    assert count(settings, "api_raw.rows") == 0
+
+
+def test_error_in_place_of_the_rows_of_the_last_run_is_refused(tmp_path: Path) -> None:
+    answers: list[Any] = [{"items": ITEMS}, {"items": []}, {"error": "quota"}, {"items": ITEMS[:2]}]
+    with serving(lambda *_: answers[0]) as api:
+        replaced = GUESSED | {"write_disposition": "replace"}
+        settings = plain(tmp_path, api, replaced, required=False)
+        extract_once(settings)
+        answers.pop(0)
+        extract_once(settings)
+        answers.pop(0)
+        [failure] = failures_of(settings)
+        assert type(failure) is ExtractError
+        assert "data_selector" in failure.hint
+        answers.pop(0)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 2
+
+
+def test_one_thing_may_have_lists_without_being_one(tmp_path: Path) -> None:
+    things: dict[str, Any] = {"1": {"id": 1, "tags": [1, 2]}, "2": {"id": 2}}
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return things.get(path.rpartition("/")[2]) or [{"id": 1}, {"id": 2}]
+
+    child = {"name": "things", "endpoint": {"path": "things/{resources.rows.id}"}}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api)
+        source = settings.sources["api"]
+        both = source.model_copy(update={"resources": (*source.resources, child)})
+        settings = settings.model_copy(update={"sources": {"api": both}})
+        extract_once(settings)
+    assert query(settings, "SELECT id FROM api_raw.things ORDER BY 1") == [(1,), (2,)]
+
+
+def test_page_that_repeats_is_refused(tmp_path: Path) -> None:
+    paginator = {"type": "offset", "limit": 5, "total_path": "total"}
+    with serving(lambda *_: {"items": ITEMS, "total": 20}) as api:
+        settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert "page 2: the page is the same as the one before" in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("paginator", "more"),
+    [
+        ({"type": "offset", "limit": 2, "total_path": "total"}, {"total": "abc"}),
+        ({"type": "offset", "limit": 2, "total_path": "total"}, {}),
+        ({"type": "page_number", "total_path": "pages"}, {"pages": None}),
+        ({"type": "json_link", "next_url_path": "next"}, {"next": 5}),
+        ({"type": "json_link", "next_url_path": "next"}, {"next": {"href": "x"}}),
+        ({"type": "json_link", "next_url_path": "next"}, {"next": "ftp://x/y"}),
+    ],
+)
+def test_pagination_that_is_unreadable_is_the_fault_of_the_api(
+    tmp_path: Path, paginator: dict[str, Any], more: dict[str, Any]
+) -> None:
+    with serving(lambda *_: {"items": ITEMS} | more) as api:
+        settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert "'id'" not in str(failure)
+
+
+@pytest.mark.parametrize("rows", [[{"id": 1, "at": None}], [{"id": 1}]])
+def test_row_without_the_incremental_cursor_is_the_fault_of_the_api(
+    tmp_path: Path, rows: list[dict[str, Any]]
+) -> None:
+    with serving(lambda *_: {"items": rows}) as api:
+        [failure] = failures_of(plain(tmp_path, api, INCREMENTAL))
+    assert type(failure) is ExtractError
+
+
+def test_body_that_is_not_encoded_as_it_says_is_the_fault_of_the_api(tmp_path: Path) -> None:
+    with serving(lambda *_: (200, b"[]", {"Content-Encoding": "gzip"})) as api:
+        [failure] = failures_of(plain(tmp_path, api))
+    assert type(failure) is ExtractError
+
+
+# -- a warehouse and a working directory of different days -----------------------------------------
+
+
+class News:
+    """An API that gives what is new since a number, to a table that only grows."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows = 0
+        self.folder = folder
+
+    def answer(self, path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        since = int(asked["since"])
+        return {"items": [{"id": n, "at": n} for n in range(1, self.rows + 1) if n >= since]}
+
+    def extract(self, settings: Settings, rows: int, **options: Any) -> None:
+        self.rows = rows
+        extract_once(settings, context(settings, **options))
+
+    def ids(self, settings: Settings) -> list[int]:
+        return [r[0] for r in query(settings, "SELECT id FROM api_raw.rows ORDER BY 1")]
+
+
+@pytest.fixture
+def news(tmp_path: Path) -> Iterator[tuple[News, Settings]]:
+    source = News(tmp_path)
+    with serving(source.answer) as api:
+        keyed = INCREMENTAL | {"write_disposition": "append", "primary_key": "id"}
+        yield source, plain(tmp_path, api, keyed)
+
+
+def test_deleted_warehouse_gets_all_rows_again(news: tuple[News, Settings]) -> None:
+    source, settings = news
+    source.extract(settings, 3)
+    settings.warehouse.unlink()
+    source.extract(settings, 4)
+    assert source.ids(settings) == [1, 2, 3, 4]
+
+
+def test_restored_warehouse_gets_what_it_lacks(
+    news: tuple[News, Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, settings = news
+    source.extract(settings, 3)
+    shutil.copy(settings.warehouse, tmp_path / "backup")
+    source.extract(settings, 4)
+    # A run that is killed after its package was accepted: its rows are not in the warehouse.
+    with monkeypatch.context() as patch:
+        patch.setattr(Raw, "commit", lambda self: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            source.extract(settings, 5)
+    shutil.copy(tmp_path / "backup", settings.warehouse)
+    source.extract(settings, 6)
+    assert source.ids(settings) == [1, 2, 3, 4, 5, 6]
+    source.extract(settings, 7)
+    assert source.ids(settings) == [1, 2, 3, 4, 5, 6, 7]
+    assert pending(settings, "api") == []
+
+
+def test_restored_working_directory_brings_no_row_twice(
+    news: tuple[News, Settings], tmp_path: Path
+) -> None:
+    source, settings = news
+    source.extract(settings, 3)
+    shutil.copytree(settings.dlt_dir, tmp_path / "backup")
+    source.extract(settings, 4)
+    shutil.rmtree(settings.dlt_dir)
+    shutil.copytree(tmp_path / "backup", settings.dlt_dir)
+    source.extract(settings, 5)
+    assert source.ids(settings) == [1, 2, 3, 4, 5]
+
+
+def test_nothing_new_is_good_after_the_working_directory_was_lost(
+    news: tuple[News, Settings],
+) -> None:
+    source, settings = news
+    source.extract(settings, 3)
+    shutil.rmtree(settings.dlt_dir)
+    source.extract(settings, 3)
+    source.extract(settings, 4)
+    assert source.ids(settings) == [1, 2, 3, 4]
+
+
+def test_nothing_in_place_of_all_rows_is_refused(news: tuple[News, Settings]) -> None:
+    source, settings = news
+    source.extract(settings, 3)
+    source.rows = 0
+    [failure] = failures_of(settings, context(settings, full_refresh=True))
+    assert type(failure) is DataQualityError
+    assert source.ids(settings) == [1, 2, 3]
+    source.extract(settings, 4)
+    assert source.ids(settings) == [1, 2, 3, 4]

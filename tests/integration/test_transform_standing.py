@@ -1,0 +1,263 @@
+"""The warehouse and SQLMesh's state are two files: what of one the other knows nothing of."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmesh.core.snapshot import Snapshot
+
+from etl.errors import ExitCode, StageError
+from etl.planning import apply_plan, show_plan
+from etl.project.engine import _Evaluator
+from etl.stages.transform import transform_models
+from tests.integration.projects import Shop
+
+INCREMENTAL = """
+MODEL (
+  name marts.sales, kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at), grain id
+);
+SELECT id, amount, _loaded_at FROM staging.stg_shop__orders
+WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz
+"""
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+@pytest.fixture
+def sales(tmp_path: Path, aged_template: Shop) -> Shop:
+    """Orders of two days ago, and a published mart that is incremental."""
+    shop = aged_template.copy(tmp_path / "shop")
+    shop.write("sqlmesh/models/sales.sql", INCREMENTAL)
+    publish(shop, "marts.sales")
+    assert shop.go_on().exit_code == 0
+    return shop
+
+
+def publish(shop: Shop, model: str) -> None:
+    shop.edit("config/etl.yaml", "loads:\n", f"loads:\n  - {{model: {model}, target: marts}}\n")
+
+
+def without_state(shop: Shop) -> Shop:
+    """What the refusal advises."""
+    (shop.data / "state.duckdb").rename(shop.data / "state.old")
+    return shop
+
+
+def test_warehouse_from_before_a_change_is_not_published_as_the_new_version(shop: Shop) -> None:
+    backup = shutil.copy(shop.warehouse, shop.folder / "backup")
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "SUM(amount * 10)")
+    assert shop.go_on().exit_code == 0
+    assert shop.published("totals") == [("ann", 500), ("bob", 2000)]
+    shutil.copy(backup, shop.warehouse)
+    for orders in ((3, "eve", 5),), ():
+        record = shop.go_on(*orders)
+        assert (record.exit_code, record.loads) == (ExitCode.TRANSFORM, ())
+        assert "marts.customers, marts.totals" in record.failures[0].message
+        assert "move state.duckdb away" in record.failures[0].hint
+    record = without_state(shop).go_on()
+    assert record.exit_code == 0, record.failures
+    assert shop.published("totals") == [("ann", 500), ("bob", 2000), ("eve", 50)]
+
+
+def test_lost_table_is_not_made_again_without_its_history(sales: Shop) -> None:
+    sales.query(f"DROP TABLE {sales.physical('marts.sales')}")
+    record = sales.go_on((3, "eve", 5))
+    assert (record.exit_code, record.failures[0].subject) == (ExitCode.TRANSFORM, "marts.sales")
+    assert [i for i, *_ in sales.published("sales")] == [1, 2]
+    record = sales.go_on(full_refresh=True, select=["marts.sales"])
+    assert record.exit_code == 0, "built anew it is whole"
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
+
+
+def test_lost_warehouse_is_told_and_built_anew_without_its_state(shop: Shop) -> None:
+    shop.warehouse.unlink()
+    shop.sell((3, "eve", 5))
+    record = shop.run()
+    assert record.exit_code == ExitCode.TRANSFORM
+    assert "the warehouse does not fit state.duckdb" in record.failures[0].message
+    assert without_state(shop).run().exit_code == 0
+    assert shop.published("totals") == [("eve", 5)]
+
+
+@pytest.mark.parametrize("model", ["staging.stg_shop__orders", "marts.totals"])
+def test_lost_view_is_told_whether_anything_is_new_or_not(shop: Shop, model: str) -> None:
+    shop.query(f"DROP VIEW {model}")
+    for orders in (), ((3, "eve", 5),):
+        record = shop.go_on(*orders)
+        assert (record.exit_code, record.loads) == (ExitCode.TRANSFORM, ())
+        assert f"their views are gone or show another version: {model}" in (
+            record.failures[0].message
+        )
+    assert without_state(shop).go_on().exit_code == 0
+    assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 5)]
+
+
+def test_lost_state_is_made_again(sales: Shop) -> None:
+    record = without_state(sales).go_on((3, "eve", 5))
+    assert record.exit_code == 0, record.failures
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
+
+
+def test_mart_that_says_nothing_of_partial_days_has_todays_rows(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/items.sql", "allow_partials TRUE, ", "")
+    for i, n in ((3, 3), (4, 4)):
+        assert shop.go_on((i, "eve", 5)).exit_code == 0
+        assert shop.published("items") == [("cup", 2), ("tea", n)]
+
+
+def test_midnight_that_passes_meanwhile_is_still_to_come(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class JustBefore(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            return today - timedelta(seconds=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("etl.stages.transform.datetime", JustBefore)
+        assert shop.go_on((3, "eve", 5)).models
+    assert shop.go_on().models, "it is the first run after midnight"
+    assert not shop.go_on().models
+
+
+@pytest.mark.parametrize("how", ["added", "edited"])
+def test_new_audit_judges_old_rows_too(sales: Shop, how: str) -> None:
+    sales.write("sqlmesh/audits/small.sql", "AUDIT (name small); SELECT * FROM @this_model")
+    if how == "edited":
+        sales.edit("sqlmesh/audits/small.sql", "@this_model", "@this_model WHERE amount > 1000")
+        sales.edit("sqlmesh/models/sales.sql", "grain id", "grain id, audits (small)")
+        assert sales.go_on().exit_code == 0
+        sales.edit("sqlmesh/audits/small.sql", "1000", "100")
+    else:
+        sales.edit("sqlmesh/audits/small.sql", "@this_model", "@this_model WHERE amount > 100")
+        sales.edit("sqlmesh/models/sales.sql", "grain id", "grain id, audits (small)")
+    for i in (3, 4):
+        record = sales.go_on((i, "eve", 5))
+        assert record.exit_code == ExitCode.DATA_QUALITY, "bob's 200 are two days old"
+        assert record.failures[0].message == "audit small failed on marts.sales: 1 row"
+        assert [i for i, *_ in sales.published("sales")] == [1, 2]
+    sales.edit("sqlmesh/audits/small.sql", "> 100", "> 1000")
+    assert sales.go_on().exit_code == 0
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3, 4]
+
+
+def test_model_that_is_gone_leaves_nothing_behind(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/items.sql", "grain name", "audits (forall(criteria := (n < 0)))")
+    assert shop.go_on().exit_code == ExitCode.DATA_QUALITY
+    (shop.folder / "sqlmesh/models/items.sql").unlink()
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert "marts.items was not published: it was never built" in record.failures[0].message
+    assert {x.model: x.status for x in record.loads} == {
+        "marts.totals": "published", "marts.customers": "published", "marts.items": "held_back"
+    }  # fmt: skip
+    shop.edit("config/etl.yaml", "  - {model: marts.items, target: marts}\n", "")
+    assert shop.go_on().exit_code == 0
+    assert not shop.go_on().models, "nothing is new"
+
+
+def test_project_in_a_linked_folder_is_looked_into(shop: Shop) -> None:
+    (shop.folder / "sqlmesh/models").rename(shop.folder / "shared")
+    (shop.folder / "sqlmesh/models").symlink_to(shop.folder / "shared")
+    assert shop.go_on().exit_code == 0
+    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 3), ("tea", 3)]
+
+
+def test_model_that_waits_for_a_signal_is_asked_in_every_run(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/signals/__init__.py",
+        "from pathlib import Path\nfrom sqlmesh import signal\n\n\n@signal()\ndef ready(batch):\n"
+        f"    return Path({str(shop.folder / 'ready')!r}).exists()\n",
+    )
+    shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, signals (ready())")
+    assert shop.go_on((3, "eve", 5)).exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
+    shop.write("ready", "")
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 3)]
+
+
+def test_approval_does_not_pass_a_package_that_is_partly_in_raw(shop: Shop) -> None:
+    folder = shop.data / "dlt/shop/load/normalized/1.5/started_jobs"
+    folder.mkdir(parents=True)
+    (folder / "orders.parquet").touch()
+    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
+    with pytest.raises(StageError, match="only partly in raw"):
+        apply_plan(shop.settings, "prod", 0)
+    assert shop.run("load").exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
+
+
+def test_killed_rebuilding_is_finished_by_the_next_run(
+    sales: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Nothing is tidied up, as after a SIGKILL."""
+
+    def kill(self: _Evaluator, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
+        if "stg_shop__orders__items" in snapshot.name or "sales" in snapshot.name:
+            raise Killed
+        return audit(self, snapshot, **kwargs)
+
+    audit = _Evaluator.audit
+    small = "grain id, audits (forall(criteria := (amount < 1000)))"
+    sales.edit("sqlmesh/models/sales.sql", "grain id", small)
+    assert sales.go_on().exit_code == 0
+    sales.query("UPDATE shop_raw.orders SET amount = 5000 WHERE id = 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(_Evaluator, "audit", kill)
+        with pytest.raises(Killed):
+            sales.go_on(full_refresh=True)
+    record = sales.go_on()
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert [amount for _, amount, _ in sales.published("sales")] == [50, 200]
+    sales.query("UPDATE shop_raw.orders SET amount = 500 WHERE id = 2")
+    assert sales.go_on(full_refresh=True).exit_code == 0
+    assert [amount for _, amount, _ in sales.published("sales")] == [50, 500]
+
+
+def test_file_that_is_edited_meanwhile_is_new_to_the_next_run(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit(*arguments: Any) -> Any:
+        shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
+        return transform_models(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("etl.stages.transform.transform_models", edit)
+        assert shop.go_on((3, "eve", 5)).exit_code == 0
+    assert "transform: breaking marts.items" in show_plan(shop.settings, "prod", 0)
+    assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 3), ("tea", 4)]
+
+
+def test_failure_that_passed_is_not_told_when_the_stage_is_tried_again(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.edit("config/etl.yaml", "attempts: 1", "attempts: 2")
+    extra = shop.folder / "extra.csv"
+    shop.edit(
+        "sqlmesh/models/items.sql",
+        "GROUP BY name",
+        f"WHERE name IN (SELECT x.name FROM READ_CSV('{extra}', header := TRUE) AS x) "
+        "GROUP BY name",
+    )
+    extra.write_text("name,n\ntea,1\n")
+    assert shop.go_on().exit_code == 0
+    extra.unlink()
+    monkeypatch.setattr(
+        "etl.stop.Stop.wait", lambda self, seconds: extra.write_text("name,n\ntea,1\n")
+    )
+    record = shop.go_on((3, "eve", 5))
+    assert (record.exit_code, record.stages[0].attempts) == (0, 2), record.failures
+    assert shop.published("items") == [("tea", 3)]
