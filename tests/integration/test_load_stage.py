@@ -163,7 +163,7 @@ def test_view_of_raw_waits_for_its_audits_after_an_extraction(shop: Shop) -> Non
     shop.bring((3, "eve", -5))
     record = shop.run("load")
     assert record.exit_code == ExitCode.DATA_QUALITY
-    assert "raw has changed since its audits" in record.failures[0].message
+    assert "a view of raw, which has changed since its audits" in record.failures[0].message
     assert shop.published("totals") == GOOD
 
 
