@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
+from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.plan import Plan
@@ -115,8 +116,20 @@ class Project:
         here = {name: s.fingerprint for name, s in self.context.snapshots.items()}
         return built != here
 
+    def foreign(self, datasets: set[str]) -> set[str]:
+        """What models and audits read that is no model and no raw table of ours."""
+        audits = self.context.standalone_audits.values()
+        names = {bare_name(d) for a in audits for d in a.depends_on}
+        for model in self.context.models.values():
+            for audit in model.audit_definitions.values():
+                names |= {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table) if t.db}
+        outside = {n for n in names - self.graph.names if n.partition(".")[0] not in datasets}
+        return outside | self.graph.foreign(datasets)
+
     def note_built(self) -> None:
         """Note that the environment was built from the files that were read."""
+        if self.graph.has_seeds_outside(self.settings.sqlmesh_dir):
+            return  # nobody compares them
         built = {n: m._path for n, m in self.context.models.items() if not m.kind.is_external}
         places = {name: path for name, path in built.items() if path is not None}
         note_built(self.settings, self.environment, self.plan_id(), self._digests, places)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from sqlglot import exp
-from sqlmesh.core.model import Model, ModelKindName, SqlModel
+from sqlmesh.core.model import Model, ModelKindName, SeedModel, SqlModel
 from sqlmesh.utils.dag import DAG
 
 from etl.project.listener import bare_name
@@ -121,6 +122,14 @@ class Graph:
             if node not in self._by_fqn or self._by_fqn[node].kind.is_external
         }
         return {node for node in outside if node.partition(".")[0] not in datasets}
+
+    def has_seeds_outside(self, folder: Path) -> bool:
+        """True when a seed is no file of this folder."""
+        models = (self._by_fqn[fqn] for fqn in self._names.values())
+        return any(
+            isinstance(m, SeedModel) and not m.seed_path.resolve().is_relative_to(folder.resolve())
+            for m in models
+        )
 
     def reads_elsewhere(self, functions: re.Pattern[str]) -> bool:
         """True when a model is Python, waits for a signal, or has what the pattern names."""

@@ -92,10 +92,13 @@ def note_transformation(
 
 
 def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
-    """True when models read nothing but raw tables of dlt, seeds and each other."""
-    return not project.graph.foreign(
-        set(raw_datasets(connection))
-    ) and not project.graph.reads_elsewhere(FILES)
+    """True when models and audits read nothing but raw tables of dlt, seeds and each other."""
+    graph = project.graph
+    return not (
+        project.foreign(set(raw_datasets(connection)))
+        or graph.reads_elsewhere(FILES)
+        or graph.has_seeds_outside(project.settings.sqlmesh_dir)
+    )
 
 
 def fingerprint_project(settings: Settings) -> str:

@@ -261,3 +261,50 @@ def test_failure_that_passed_is_not_told_when_the_stage_is_tried_again(
     record = shop.go_on((3, "eve", 5))
     assert (record.exit_code, record.stages[0].attempts) == (0, 2), record.failures
     assert shop.published("items") == [("tea", 3)]
+
+
+def test_seed_outside_of_the_project_is_looked_into(shop: Shop) -> None:
+    shop.write("outside.csv", "name,n\ntea,1\n")
+    shop.write(
+        "sqlmesh/models/seeded.sql",
+        "MODEL (name marts.seeded, kind SEED (path '../../outside.csv'), "
+        "columns (name TEXT, n BIGINT), grain name);",
+    )
+    publish(shop, "marts.seeded")
+    assert shop.go_on().exit_code == 0
+    shop.write("outside.csv", "name,n\ntea,2\n")
+    assert "transform: 6 models" not in " ".join(show_plan(shop.settings, "prod", 0))
+    assert shop.go_on().exit_code == 0
+    assert shop.published("seeded") == [("tea", 2)]
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["standalone", "of a model"])
+def test_audit_that_reads_another_table_runs_in_every_run(shop: Shop, alone: bool) -> None:
+    shop.query("CREATE SCHEMA ref; CREATE TABLE ref.budget AS SELECT 1000 AS budget")
+    name, table = (
+        ("budget, standalone TRUE", "marts.totals") if alone else ("budget", "@this_model")
+    )
+    shop.write(
+        "sqlmesh/audits/budget.sql",
+        f"AUDIT (name {name}); SELECT t.* FROM {table} AS t CROSS JOIN ref.budget AS b "
+        "WHERE t.amount > b.budget",
+    )
+    if not alone:
+        shop.edit("sqlmesh/models/totals.sql", "audits (", "audits (budget,")
+    assert shop.go_on().exit_code == 0
+    shop.query("UPDATE ref.budget SET budget = 10")
+    assert shop.go_on().exit_code == ExitCode.DATA_QUALITY
+
+
+def test_package_from_the_future_is_told_as_such(shop: Shop) -> None:
+    load_id = shop.bring((3, "eve", 5))
+    move = (
+        "UPDATE shop_raw._dlt_loads SET inserted_at = inserted_at {} INTERVAL 1 HOUR "
+        f"WHERE load_id = '{load_id}'"
+    )
+    shop.query(move.format("+"))
+    record = shop.go_on()
+    assert record.exit_code == ExitCode.RECONCILIATION
+    assert "the clock was ahead" in record.failures[0].hint
+    shop.query(move.format("-"))
+    assert shop.go_on().exit_code == 0
