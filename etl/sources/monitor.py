@@ -22,7 +22,7 @@ class Monitor:
 
     `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
     pages of a resource's longest chain, `incremental` the resources that read only what is new
-    (all of it when `is_refresh`),
+    (all of it when `is_refresh`), `cursors` the fields by which they tell, as far as declared,
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves.
     """
@@ -40,6 +40,7 @@ class Monitor:
     longest: Counter[str] = field(default_factory=Counter)
     tables: dict[str, str] = field(default_factory=dict)
     incremental: set[str] = field(default_factory=set)
+    cursors: dict[str, str] = field(default_factory=dict)
     keys: dict[str, MergeKeys | None] = field(default_factory=dict)
     fields: dict[str, FieldPaths] = field(default_factory=dict)
     bases: dict[str, str] = field(default_factory=dict)

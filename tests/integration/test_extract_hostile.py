@@ -275,3 +275,32 @@ def test_nothing_in_place_of_all_rows_is_refused(news: tuple[News, Settings]) ->
     assert source.ids(settings) == [1, 2, 3]
     source.extract(settings, 4)
     assert source.ids(settings) == [1, 2, 3, 4]
+
+
+# -- rows that move while their pages are read -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({}, "new"),
+        ({"columns": {"id": {"data_type": "bigint"}, "rank": {"dedup_sort": "asc"}}}, "old"),
+    ],
+    ids=["by the cursor", "as told"],
+)
+def test_newest_version_of_a_row_stays(tmp_path: Path, more: dict[str, Any], kept: str) -> None:
+    rows = 300
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        at = 5 if asked.get("cursor") == "b" else 1
+        items = [
+            {"id": n, "at": at, "rank": at, "text": "new" if at == 5 else "old"}
+            for n in range(rows)
+        ]
+        return {"items": items, "next": "" if at == 5 else "b"}
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, INCREMENTAL | MERGE | more, client=CURSOR)
+        extract_once(settings)
+    found = query(settings, "SELECT text, count(*) FROM api_raw.rows GROUP BY 1")
+    assert found == [(kept, rows)]
