@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlt.extract.items import TableNameMeta
 from dlt.extract.items_transform import ItemTransform
 
 from etl.api_fields import FieldPaths
@@ -169,39 +170,62 @@ class PageStep(ItemTransform[Any, Any]):
         self._stamp = dict(stamp)
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
-        """A page: a list of rows, one row, or an Arrow table."""
+        """A page: a list of rows, one row, an Arrow table or a pandas frame."""
         if item is None:
             return None
+        # Rows that name their table themselves, by `dlt.mark.with_table_name`.
+        table = str(meta.table_name) if isinstance(meta, TableNameMeta) else self._table
+        if type(item).__module__.partition(".")[0] == "pandas":
+            from dlt.common.libs.pandas import pandas_to_arrow
+
+            item = pandas_to_arrow(item)  # as dlt itself does after this step
         if hasattr(item, "num_rows"):
-            self._monitor.count_rows(self._table, item.num_rows)
+            self._monitor.count_rows(table, item.num_rows)
             self._fields.note_names(item.schema.names)
             if self._stamp:
-                import pyarrow as pa
-
-                if taken := sorted(self._stamp.keys() & set(item.schema.names)):
-                    raise self._overwritten(taken[0])
-                for name, value in self._stamp.items():
-                    item = item.append_column(name, pa.array([value] * item.num_rows))
+                item = self._stamp_table(item)
             if self._keys is not None:
                 self._keys.add_table(item)
             return item
         rows = item if isinstance(item, list) else [item]
         self._fields.note(rows)
         if self._stamp:
-            for row in rows:
-                if not self._stamp.keys().isdisjoint(row):
-                    self._check_stamped(row)
-                row.update(self._stamp)
+            self._stamp_rows(rows)
         if self._keys is not None:
             self._keys.add_rows(rows)
-        self._monitor.count_rows(self._table, len(rows))
+        self._monitor.count_rows(table, len(rows))
         return item
+
+    def _stamp_table(self, table: Any) -> Any:
+        import pyarrow as pa
+
+        if taken := sorted(self._stamp.keys() & set(table.schema.names)):
+            raise self._overwritten(taken[0])
+        for name, value in self._stamp.items():
+            table = table.append_column(name, pa.array([value] * table.num_rows))
+        return table
+
+    def _stamp_rows(self, rows: list[Any]) -> None:
+        for row in rows:
+            if not isinstance(row, dict):
+                raise self._unstampable(row)
+            if not self._stamp.keys().isdisjoint(row):
+                self._check_stamped(row)
+            row.update(self._stamp)
 
     def _check_stamped(self, row: Mapping[str, Any]) -> None:
         """A row may have a stamped field already, if its value says the same."""
         for name, value in self._stamp.items():
             if str(row.get(name, value)) != str(value):
                 raise self._overwritten(name)
+
+    def _unstampable(self, row: Any) -> SchemaError:
+        return SchemaError(
+            f"{self._monitor.source}: rows of {self._table} are no objects "
+            f"({type(row).__name__}): `for_each` and `stamp` have no place in them",
+            subject=self._monitor.source,
+            hint="name a `data_selector` that finds objects, or make them in the factory",
+        )
 
     def _overwritten(self, name: str) -> SchemaError:
         return SchemaError(

@@ -156,7 +156,9 @@ def _guard(
         configured = SinglePagePaginator()
     inner = create_paginator(configured if configured is not None else client.get("paginator"))
     params = default_endpoint.get("params", {}) | endpoint.get("params", {})
-    found = [p for p in params.values() if isinstance(p, dict) and p.get("type") == "incremental"]
+    found: list[Any] = [
+        p for p in params.values() if isinstance(p, dict) and p.get("type") == "incremental"
+    ]
     if whole := endpoint.get("incremental", default_endpoint.get("incremental")):
         found.append(whole)
     if found:
