@@ -96,9 +96,11 @@ class Monitor:
 
         Raises:
             DataQualityError: a required source is empty, the volume is out of bounds, or a
-                resource ended after one page where the last run had many.
+                resource ended after one page where the last run had many, or rows to be upserted
+                share a key.
         """
         self._check_short()
+        self._check_upserts()
         total = sum(self.rows.values())
         volume = self.settings.volume
         # Nothing new is no failure once there was something, unless it is to take its place.
@@ -128,6 +130,21 @@ class Monitor:
                     f"fall of more than {volume.max_drop:.0%}",
                     subject=self.source,
                     hint="look at the API; when the fall is real, raise volume.max_drop once",
+                )
+
+    def _check_upserts(self) -> None:
+        """dlt's upsert inserts every row of a key that is new: it would stand there twice."""
+        for table, keys in sorted(self.keys.items()):
+            if keys is None or not keys.is_upsert or keys.kept is None:
+                continue
+            distinct = keys.kept + len(keys.deleted)
+            if self.rows[table] > distinct:
+                raise DataQualityError(
+                    f"{self.source}.{table}: {self.rows[table]} rows with {distinct} keys came, "
+                    "and `upsert` takes each key once",
+                    subject=self.source,
+                    hint="run again if rows moved between pages meanwhile; the strategy "
+                    "delete-insert keeps one row of each key",
                 )
 
     def _check_short(self) -> None:

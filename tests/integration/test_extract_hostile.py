@@ -304,3 +304,16 @@ def test_newest_version_of_a_row_stays(tmp_path: Path, more: dict[str, Any], kep
         extract_once(settings)
     found = query(settings, "SELECT text, count(*) FROM api_raw.rows GROUP BY 1")
     assert found == [(kept, rows)]
+
+
+def test_key_that_comes_twice_is_not_upserted_twice(tmp_path: Path) -> None:
+    answers = [[{"id": 1, "v": "a"}, {"id": 1, "v": "b"}], [{"id": 2, "v": "c"}]]
+    strategy = {"write_disposition": {"disposition": "merge", "strategy": "upsert"}}
+    with serving(lambda *_: answers[0]) as api:
+        settings = plain(tmp_path, api, MERGE | strategy)
+        [failure] = failures_of(settings)
+        assert type(failure) is DataQualityError
+        assert "2 rows with 1 keys" in str(failure)
+        answers.pop(0)
+        extract_once(settings)
+    assert query(settings, "SELECT id, v FROM api_raw.rows") == [(2, "c")]
