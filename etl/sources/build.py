@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -67,6 +68,8 @@ def build_source(
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
         for resource in built.resources.values():
             _reach_nested(resource)
+            if resource.name in monitor.cursors:
+                _keep_newest(resource, monitor.cursors[resource.name])
     except Exception as e:
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
@@ -109,6 +112,22 @@ def _reach_nested(resource: DltResource) -> None:
                 for path, hints in given.items()
             }
         )
+
+
+def _keep_newest(resource: DltResource, cursor: str) -> None:
+    """Of the versions of a row that one extraction brings keep the one with the highest cursor.
+
+    A row that is changed while its pages are read may come twice. dlt keeps any of a key's rows,
+    and an older one would stay: the cursor has passed the newer one.
+    """
+    table = resource.compute_table_schema()
+    columns = table.get("columns", {})
+    if (
+        table.get("write_disposition") == "merge"
+        and re.fullmatch(r"\w+", cursor)
+        and not any(c.get("dedup_sort") for c in columns.values())
+    ):
+        resource.apply_hints(columns={cursor: {"name": cursor, "dedup_sort": "desc"}})
 
 
 def _hold_contract(built: DltSource, source: Source, first: bool) -> None:

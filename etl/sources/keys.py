@@ -19,8 +19,16 @@ class MergeKeys:
     its column, a key that comes both to be kept and to be deleted (which one wins is dlt's choice).
     """
 
-    def __init__(self, columns: Sequence[str], mark: str = "", *, is_bool: bool = False) -> None:
+    def __init__(
+        self,
+        columns: Sequence[str],
+        mark: str = "",
+        *,
+        is_bool: bool = False,
+        is_upsert: bool = False,
+    ) -> None:
         self.columns = tuple(columns)
+        self.is_upsert = is_upsert
         self._mark = mark
         self._is_bool = is_bool
         self._kept: set[int] = set()
@@ -98,4 +106,9 @@ def merge_keys(resource: DltResource) -> MergeKeys | None:
     mark, hint = next(
         ((n, c) for n, c in columns.items() if c.get("hard_delete")), ("", {"data_type": "text"})
     )
-    return MergeKeys(keys, mark, is_bool=hint.get("data_type") == "bool")
+    return MergeKeys(
+        keys,
+        mark,
+        is_bool=hint.get("data_type") == "bool",
+        is_upsert=table.get("x-merge-strategy") == "upsert",
+    )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlt.extract.items import TableNameMeta
 from dlt.extract.items_transform import ItemTransform
 
 from etl.api_fields import FieldPaths
@@ -22,7 +23,7 @@ class Monitor:
 
     `rows` by table (after dlt's own steps: what goes to raw), `pages` by resource, `longest` the
     pages of a resource's longest chain, `incremental` the resources that read only what is new
-    (all of it when `is_refresh`),
+    (all of it when `is_refresh`), `cursors` the fields by which they tell, as far as declared,
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves.
     """
@@ -40,6 +41,7 @@ class Monitor:
     longest: Counter[str] = field(default_factory=Counter)
     tables: dict[str, str] = field(default_factory=dict)
     incremental: set[str] = field(default_factory=set)
+    cursors: dict[str, str] = field(default_factory=dict)
     keys: dict[str, MergeKeys | None] = field(default_factory=dict)
     fields: dict[str, FieldPaths] = field(default_factory=dict)
     bases: dict[str, str] = field(default_factory=dict)
@@ -94,9 +96,11 @@ class Monitor:
 
         Raises:
             DataQualityError: a required source is empty, the volume is out of bounds, or a
-                resource ended after one page where the last run had many.
+                resource ended after one page where the last run had many, or rows to be upserted
+                share a key.
         """
         self._check_short()
+        self._check_upserts()
         total = sum(self.rows.values())
         volume = self.settings.volume
         # Nothing new is no failure once there was something, unless it is to take its place.
@@ -126,6 +130,21 @@ class Monitor:
                     f"fall of more than {volume.max_drop:.0%}",
                     subject=self.source,
                     hint="look at the API; when the fall is real, raise volume.max_drop once",
+                )
+
+    def _check_upserts(self) -> None:
+        """dlt's upsert inserts every row of a key that is new: it would stand there twice."""
+        for table, keys in sorted(self.keys.items()):
+            if keys is None or not keys.is_upsert or keys.kept is None:
+                continue
+            distinct = keys.kept + len(keys.deleted)
+            if self.rows[table] > distinct:
+                raise DataQualityError(
+                    f"{self.source}.{table}: {self.rows[table]} rows with {distinct} keys came, "
+                    "and `upsert` takes each key once",
+                    subject=self.source,
+                    hint="run again if rows moved between pages meanwhile; the strategy "
+                    "delete-insert keeps one row of each key",
                 )
 
     def _check_short(self) -> None:
@@ -168,39 +187,62 @@ class PageStep(ItemTransform[Any, Any]):
         self._stamp = dict(stamp)
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
-        """A page: a list of rows, one row, or an Arrow table."""
+        """A page: a list of rows, one row, an Arrow table or a pandas frame."""
         if item is None:
             return None
+        # Rows that name their table themselves, by `dlt.mark.with_table_name`.
+        table = str(meta.table_name) if isinstance(meta, TableNameMeta) else self._table
+        if type(item).__module__.partition(".")[0] == "pandas":
+            from dlt.common.libs.pandas import pandas_to_arrow
+
+            item = pandas_to_arrow(item)  # as dlt itself does after this step
         if hasattr(item, "num_rows"):
-            self._monitor.count_rows(self._table, item.num_rows)
+            self._monitor.count_rows(table, item.num_rows)
             self._fields.note_names(item.schema.names)
             if self._stamp:
-                import pyarrow as pa
-
-                if taken := sorted(self._stamp.keys() & set(item.schema.names)):
-                    raise self._overwritten(taken[0])
-                for name, value in self._stamp.items():
-                    item = item.append_column(name, pa.array([value] * item.num_rows))
+                item = self._stamp_table(item)
             if self._keys is not None:
                 self._keys.add_table(item)
             return item
         rows = item if isinstance(item, list) else [item]
         self._fields.note(rows)
         if self._stamp:
-            for row in rows:
-                if not self._stamp.keys().isdisjoint(row):
-                    self._check_stamped(row)
-                row.update(self._stamp)
+            self._stamp_rows(rows)
         if self._keys is not None:
             self._keys.add_rows(rows)
-        self._monitor.count_rows(self._table, len(rows))
+        self._monitor.count_rows(table, len(rows))
         return item
+
+    def _stamp_table(self, table: Any) -> Any:
+        import pyarrow as pa
+
+        if taken := sorted(self._stamp.keys() & set(table.schema.names)):
+            raise self._overwritten(taken[0])
+        for name, value in self._stamp.items():
+            table = table.append_column(name, pa.array([value] * table.num_rows))
+        return table
+
+    def _stamp_rows(self, rows: list[Any]) -> None:
+        for row in rows:
+            if not isinstance(row, dict):
+                raise self._unstampable(row)
+            if not self._stamp.keys().isdisjoint(row):
+                self._check_stamped(row)
+            row.update(self._stamp)
 
     def _check_stamped(self, row: Mapping[str, Any]) -> None:
         """A row may have a stamped field already, if its value says the same."""
         for name, value in self._stamp.items():
             if str(row.get(name, value)) != str(value):
                 raise self._overwritten(name)
+
+    def _unstampable(self, row: Any) -> SchemaError:
+        return SchemaError(
+            f"{self._monitor.source}: rows of {self._table} are no objects "
+            f"({type(row).__name__}): `for_each` and `stamp` have no place in them",
+            subject=self._monitor.source,
+            hint="name a `data_selector` that finds objects, or make them in the factory",
+        )
 
     def _overwritten(self, name: str) -> SchemaError:
         return SchemaError(

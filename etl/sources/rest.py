@@ -156,10 +156,15 @@ def _guard(
         configured = SinglePagePaginator()
     inner = create_paginator(configured if configured is not None else client.get("paginator"))
     params = default_endpoint.get("params", {}) | endpoint.get("params", {})
-    if endpoint.get("incremental", default_endpoint.get("incremental")) or any(
-        isinstance(p, dict) and p.get("type") == "incremental" for p in params.values()
-    ):
+    found: list[Any] = [
+        p for p in params.values() if isinstance(p, dict) and p.get("type") == "incremental"
+    ]
+    if whole := endpoint.get("incremental", default_endpoint.get("incremental")):
+        found.append(whole)
+    if found:
         monitor.incremental.add(str(resource.get("name")))
+        if isinstance(found[-1], dict) and not found[-1].get("last_value_func"):
+            monitor.cursors[str(resource.get("name"))] = str(found[-1].get("cursor_path"))
     endpoint["paginator"] = GuardedPaginator(
         inner, monitor, str(resource.get("name")), selector, _detect
     )

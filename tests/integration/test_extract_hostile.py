@@ -275,3 +275,45 @@ def test_nothing_in_place_of_all_rows_is_refused(news: tuple[News, Settings]) ->
     assert source.ids(settings) == [1, 2, 3]
     source.extract(settings, 4)
     assert source.ids(settings) == [1, 2, 3, 4]
+
+
+# -- rows that move while their pages are read -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        ({}, "new"),
+        ({"columns": {"id": {"data_type": "bigint"}, "rank": {"dedup_sort": "asc"}}}, "old"),
+    ],
+    ids=["by the cursor", "as told"],
+)
+def test_newest_version_of_a_row_stays(tmp_path: Path, more: dict[str, Any], kept: str) -> None:
+    rows = 300
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        at = 5 if asked.get("cursor") == "b" else 1
+        items = [
+            {"id": n, "at": at, "rank": at, "text": "new" if at == 5 else "old"}
+            for n in range(rows)
+        ]
+        return {"items": items, "next": "" if at == 5 else "b"}
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, INCREMENTAL | MERGE | more, client=CURSOR)
+        extract_once(settings)
+    found = query(settings, "SELECT text, count(*) FROM api_raw.rows GROUP BY 1")
+    assert found == [(kept, rows)]
+
+
+def test_key_that_comes_twice_is_not_upserted_twice(tmp_path: Path) -> None:
+    answers = [[{"id": 1, "v": "a"}, {"id": 1, "v": "b"}], [{"id": 2, "v": "c"}]]
+    strategy = {"write_disposition": {"disposition": "merge", "strategy": "upsert"}}
+    with serving(lambda *_: answers[0]) as api:
+        settings = plain(tmp_path, api, MERGE | strategy)
+        [failure] = failures_of(settings)
+        assert type(failure) is DataQualityError
+        assert "2 rows with 1 keys" in str(failure)
+        answers.pop(0)
+        extract_once(settings)
+    assert query(settings, "SELECT id, v FROM api_raw.rows") == [(2, "c")]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from dlt.extract.items import TableNameMeta
 
 from etl.errors import DataQualityError, SchemaError
 from etl.settings import Source
@@ -107,3 +108,23 @@ def test_stamp_overwrites_no_field_of_the_api() -> None:
     for item in ([{"id": "7"}, {"id": "8"}], {"id": None}, pa.table({"id": ["7"]})):
         with pytest.raises(SchemaError, match="`id` of their own"):
             step(item)
+
+
+def test_frames_and_rows_that_name_their_table_are_counted() -> None:
+    import pandas as pd
+
+    found = monitor()
+    step = PageStep(found, "t", {"day": "d"})
+    assert step(pd.DataFrame({"a": [1, 2]})).to_pylist() == [
+        {"a": 1, "day": "d"},
+        {"a": 2, "day": "d"},
+    ]
+    step([{"a": 3}], TableNameMeta("other"))
+    assert found.rows == {"t": 2, "other": 1}
+
+
+@pytest.mark.parametrize("row", [7, None, [1], "x"])
+def test_row_that_is_no_object_cannot_be_stamped(row: Any) -> None:
+    assert PageStep(monitor(), "t", {})([row]) == [row]
+    with pytest.raises(SchemaError, match="no objects"):
+        PageStep(monitor(), "t", {"day": "d"})([row])
