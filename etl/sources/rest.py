@@ -156,11 +156,22 @@ def _guard(
         configured = SinglePagePaginator()
     inner = create_paginator(configured if configured is not None else client.get("paginator"))
     params = default_endpoint.get("params", {}) | endpoint.get("params", {})
-    found: list[Any] = [
-        p for p in params.values() if isinstance(p, dict) and p.get("type") == "incremental"
-    ]
-    if whole := endpoint.get("incremental", default_endpoint.get("incremental")):
-        found.append(whole)
+    cursors: dict[str, Any] = {
+        n: p for n, p in params.items() if isinstance(p, dict) and p.get("type") == "incremental"
+    }
+    whole = endpoint.get("incremental", default_endpoint.get("incremental"))
+    disposition = resource.get("write_disposition", defaults.get("write_disposition"))
+    if isinstance(disposition, dict):
+        disposition = disposition.get("disposition")
+    if disposition == "merge":
+        # A changed row whose cursor value stayed (a date, say) has the key of one that was read
+        # before. dlt would leave it out for that: by all of its fields it is another.
+        if cursors:
+            cursors = {n: {"primary_key": tuple, **p} for n, p in cursors.items()}
+            endpoint["params"] = params | cursors
+        if isinstance(whole, dict):
+            whole = endpoint["incremental"] = {"primary_key": tuple, **whole}
+    found = [*cursors.values(), *([whole] if whole else [])]
     if found:
         monitor.incremental.add(str(resource.get("name")))
         if isinstance(found[-1], dict) and not found[-1].get("last_value_func"):
