@@ -114,9 +114,15 @@ def fold(table: str) -> str:
 
 
 def take_order(
-    target: str, publications: Iterable[Publication], held_back: Iterable[Publication]
+    target: str,
+    publications: Iterable[Publication],
+    held_back: Iterable[Publication],
+    default_schema: str = DEFAULT_SCHEMA,
 ) -> Order:
-    """Sort out what to publish and what to hold back. Raises ConfigError on a bad table name."""
+    """Sort out what to publish and what to hold back. Raises ConfigError on a bad table name.
+
+    `default_schema` is where the target has tables that name none.
+    """
     hold = tuple(held_back)
     held = {(p.model, fold(p.table)) for p in hold}
     # A mart named in both lists failed its audit: holding it back is the safe reading.
@@ -124,7 +130,8 @@ def take_order(
     result = Order(target, ready, hold)
     seen: dict[str, Publication] = {}
     for p in (*result.publish, *result.hold):
-        other = seen.setdefault(fold(p.table), p)
+        place = p.table if "." in p.table else f"{default_schema}.{p.table}"
+        other = seen.setdefault(place.casefold(), p)
         if other is not p:
             raise ConfigError(
                 f"{other.model} and {p.model} both go to table {p.table} of target {target}",

@@ -49,6 +49,14 @@ def test_only_the_difference_is_written(place: Place) -> None:
     assert counts(place.publish(A, B)["a"]) == ("unchanged", 0, 0, 0, 11, True)
 
 
+def test_two_marts_for_one_table_are_refused(place: Place) -> None:
+    """Named with the default schema and without it; the second would take the first one's place."""
+    other = Publication("marts.b", f"{place.schema}.a")
+    with pytest.raises(ConfigError, match="both go to table"):
+        place.publish(A, other)
+    assert not place.exists("a")
+
+
 def test_each_table_remembers_its_own_difference(place: Place) -> None:
     place.change("""
         CREATE OR REPLACE TABLE base.b AS SELECT 'k' || i AS id, i AS n FROM range(6) AS r(i);

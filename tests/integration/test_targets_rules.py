@@ -17,7 +17,7 @@ import pytest
 from etl.errors import ConfigError, LoadError, ReconciliationError, ResourcesError
 from etl.records import LoadRun
 from etl.targets import FILE_TARGETS, Publication, catalog, duckdb_file, parquet_files
-from etl.targets.publication import quote
+from etl.targets.publication import quote, take_order
 from etl.targets.relation import Fingerprint, Relation, fingerprint
 from etl.warehouse import literal
 
@@ -189,6 +189,14 @@ def test_table_of_a_held_back_mart_is_not_taken_for_another_mart(target: Target)
     """Nothing would be published, and the run end with 0."""
     with pytest.raises(ConfigError, match=r"both go to table x"):
         target.publish(Publication("marts.b", "main.x"), held_back=[Publication("marts.a", "x")])
+
+
+def test_table_of_the_default_schema_is_one_with_and_without_it() -> None:
+    """A server's table would hold the second mart only, and the run end with 0."""
+    both = [Publication("marts.a", "public.x"), Publication("marts.b", "x")]
+    with pytest.raises(ConfigError, match="both go to table x"):
+        take_order("t", both, (), "public")
+    assert take_order("t", both, (), "reports").publish == tuple(both)
 
 
 def test_table_that_changed_its_case_leaves_no_earlier_version(target: Target) -> None:

@@ -44,7 +44,7 @@ class PublishTo(Generic[C]):
         dry_run: bool = False,
     ) -> list[LoadRun]:
         """A dry run does all of it, to the comparison, and rolls it back."""
-        order = take_order(target_name, publications, held_back)
+        order = take_order(target_name, publications, held_back, target.schema_name)
         if not order.tables:
             return []
         with (
