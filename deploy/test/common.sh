@@ -25,7 +25,7 @@ skip() { printf 'SKIPPED: %s\n' "$*"; }
 # need COMMAND [PACKAGE]: the command is there, or Debian's package that brings it is installed.
 need() {
   local command=$1 package=${2:-$1}
-  command -v "$command" >/dev/null && return
+  type -P "$command" >/dev/null && return # not a function of that name, such as podman above
   if ! command -v apt-get >/dev/null || [[ $(id -u) != 0 ]]; then
     skip "$command is missing and cannot be installed here (Debian's package is $package)"
     return 1
