@@ -155,6 +155,20 @@ def _guard(
         # As dlt does: a path to one thing has one page, whatever the client's paginator.
         configured = SinglePagePaginator()
     inner = create_paginator(configured if configured is not None else client.get("paginator"))
+    _note_cursors(resource, defaults, endpoint, default_endpoint, monitor)
+    endpoint["paginator"] = GuardedPaginator(
+        inner, monitor, str(resource.get("name")), selector, _detect
+    )
+
+
+def _note_cursors(
+    resource: dict[str, Any],
+    defaults: dict[str, Any],
+    endpoint: dict[str, Any],
+    default_endpoint: dict[str, Any],
+    monitor: Monitor,
+) -> None:
+    """Tell the monitor of incremental cursors; those of a merge look at rows as wholes."""
     params = default_endpoint.get("params", {}) | endpoint.get("params", {})
     cursors: dict[str, Any] = {
         n: p for n, p in params.items() if isinstance(p, dict) and p.get("type") == "incremental"
@@ -176,9 +190,6 @@ def _guard(
         monitor.incremental.add(str(resource.get("name")))
         if isinstance(found[-1], dict) and not found[-1].get("last_value_func"):
             monitor.cursors[str(resource.get("name"))] = str(found[-1].get("cursor_path"))
-    endpoint["paginator"] = GuardedPaginator(
-        inner, monitor, str(resource.get("name")), selector, _detect
-    )
 
 
 def _detect(response: Response) -> BasePaginator:

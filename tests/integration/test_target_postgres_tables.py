@@ -116,7 +116,7 @@ def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
 
 
 def test_versions_are_the_same_sum_however_and_whenever_they_are_read(pg: Postgres) -> None:
-    """As a filled table is summed, and by groups."""
+    """As a filled table is summed, and by the distance from the transaction that reads."""
     pg.publish(A)
     pg.change("UPDATE base.a SET v = 'x' WHERE id < 4")
     pg.publish(A)
