@@ -108,13 +108,15 @@ def _where_to_look(record: RunRecord, settings: Settings) -> Iterator[str]:
     yield f"record     {folder / 'run.json'}"
     yield f"log        {folder / 'log.jsonl'}"
     for name, target in settings.targets.items():
-        yield f"target     {name}: {settings.target_path(target) or target.kind}"
-    tables = {
-        t: [x.target_table for x in settings.loads if x.target == t] for t in settings.targets
-    }
+        if _tables_at(name, settings):
+            yield f"target     {name}: {settings.target_path(target) or target.kind}"
     for name, target in settings.targets.items():
-        path = settings.target_path(target)
-        if path and target.kind == "duckdb" and tables[name] and path.exists():
-            python = f"import duckdb; duckdb.connect('{path}').table('{tables[name][0]}').show()"
+        path, tables = settings.target_path(target), _tables_at(name, settings)
+        if path and target.kind == "duckdb" and tables and path.exists():
+            python = f"import duckdb; duckdb.connect('{path}').table('{tables[0]}').show()"
             yield f'look       {sys.executable} -c "{python}"'
             break
+
+
+def _tables_at(target: str, settings: Settings) -> list[str]:
+    return [load.target_table for load in settings.loads if load.target == target]

@@ -49,6 +49,15 @@ def test_a_failed_run_is_listed_with_its_code_and_failure(tmp_path: Path) -> Non
     assert str(run.folder / "run.json") in summary
 
 
+def test_only_targets_of_loads_are_named_as_the_place_to_look(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.targets["other"] = settings.targets["out"].model_copy(update={"path": "other.duckdb"})
+    record = open_run(settings, Options(), str, NOW).save(NOW)
+    summary = summarize(record, settings)
+    assert f"target     out: {tmp_path / 'data/out.duckdb'}" in summary
+    assert "target     other" not in summary
+
+
 def test_a_run_that_never_ended_was_killed(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     open_run(settings, Options(), str, NOW).save()

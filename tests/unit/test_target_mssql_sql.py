@@ -10,16 +10,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pytest
 import sqlglot
 from sqlglot import exp
 
+from etl.errors import LoadError
 from etl.settings import SecretStr, Target
 from etl.targets.mssql import tables
 from etl.targets.mssql.columns import Column, map_columns
+from etl.targets.mssql.refusals import refused_row
 from etl.targets.mssql.session import MssqlSession
 from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
@@ -84,6 +86,24 @@ def test_statements_that_count_what_was_written() -> None:
     for version in ("etl_version", None):
         tables.count_fresh(recorder, Table("dbo", "Prices"), version, stamp)
     compare("written", recorder.statements)
+
+
+def test_error_that_ended_the_transaction_is_told_in_the_servers_words() -> None:
+    """As one in a trigger does. The staged rows are gone, and no savepoint can be set."""
+
+    class Ended:
+        def execute(self, sql: str, *_: Any) -> Rows:
+            assert sql == "SELECT XACT_STATE()"
+            return Rows([(0,)])
+
+    said = "Cannot insert the value NULL into column 'n', table 'log'. (515) (SQLExecDirectW)"
+    error: Any = ValueError("23000", f"[23000] [Microsoft]{said}")
+    found = refused_row(cast("Any", Ended()), error, change(("day",)), {}, "there")
+    assert isinstance(found, LoadError)
+    assert str(found) == (
+        "table dbo.Prices at target there: refused: Cannot insert the value NULL into column 'n', "
+        "table 'log'. (515)"
+    )
 
 
 class Rows:

@@ -41,6 +41,9 @@ def refused_row(
         return mismatch(table, target, wrong, words_of(error))
     if not is_of_rows(error):
         return classify(error, target, f"publishing {table}")
+    if fetch_one(connection, "SELECT XACT_STATE()")[0] != 1:
+        # What fails in a trigger ends the transaction, and what was staged went with it.
+        return refusal(words_of(error), table, target, column=None, key={})
     sql = Statements(change)
 
     def attempt(low: int, high: int) -> pyodbc.Error | None:
