@@ -209,10 +209,7 @@ class SqlServer(Place):
         )
 
     def add_trigger(self, event: str, sql: str) -> None:
-        self.query(
-            f"CREATE TRIGGER disturb ON a AFTER {event} AS "
-            f"IF TRIGGER_NESTLEVEL(OBJECT_ID('disturb')) = 1 {sql}"
-        )
+        self.query(f"CREATE TRIGGER disturb ON a AFTER {event} AS IF TRIGGER_NESTLEVEL() = 1 {sql}")
 
 
 def counts(run: LoadRun) -> tuple[str, int, int, int, int, bool]:

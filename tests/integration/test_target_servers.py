@@ -376,6 +376,16 @@ def test_trigger_that_keeps_a_column_of_its_own_is_no_failure(place: Place) -> N
     assert place.query("SELECT count(*) FROM a WHERE noted = 'seen'") == [(10,)]
 
 
+def test_trigger_that_fails_is_told_as_it_was(place: Place) -> None:
+    """SQL Server ends the transaction then, and so every attempt to name a row."""
+    place.publish(A)
+    place.add_trigger("UPDATE", "UPDATE a SET id = NULL WHERE id = 5")
+    place.change("UPDATE base.a SET v = 'changed' WHERE id = 1")
+    with pytest.raises(LoadError, match=r"\.a at target \w+.*: refused: .*id"):
+        place.publish(A)
+    assert place.rows() == [(i, f"v{i}") for i in range(10)]
+
+
 def test_mart_that_tells_the_time_is_read_at_one_moment(place: Place) -> None:
     """Else what is remembered would be of a later one: at midnight, tomorrow's mart."""
     place.change("CREATE OR REPLACE VIEW marts.a AS SELECT id, epoch_us(now()) AS v FROM base.a")

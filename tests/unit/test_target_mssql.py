@@ -211,6 +211,7 @@ def error(state: str, *messages: tuple[str, int]) -> PyodbcError:
     [
         ("28000", [18456], AuthError), ("42000", [229], AuthError), ("42000", [262], AuthError),
         ("42000", [2760], AuthError), ("28000", [18456, 4060], ConfigError),
+        ("08001", [911], ConfigError),
         ("HYT00", [0], UnreachableError), ("08001", [-1], UnreachableError),
         ("08S01", [10054], UnreachableError), ("40001", [1205], UnreachableError),
         ("42000", [1222], UnreachableError), ("HY000", [40613], UnreachableError),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pytest
@@ -90,20 +90,16 @@ def test_statements_that_count_what_was_written() -> None:
 
 def test_error_that_ended_the_transaction_is_told_in_the_servers_words() -> None:
     """As one in a trigger does. The staged rows are gone, and no savepoint can be set."""
-
-    class Ended:
-        def execute(self, sql: str, *_: Any) -> Rows:
-            assert sql == "SELECT XACT_STATE()"
-            return Rows([(0,)])
-
+    recorder = Recorder()
     said = "Cannot insert the value NULL into column 'n', table 'log'. (515) (SQLExecDirectW)"
     error: Any = ValueError("23000", f"[23000] [Microsoft]{said}")
-    found = refused_row(cast("Any", Ended()), error, change(("day",)), {}, "there")
+    found = refused_row(recorder, error, change(("day",)), {}, "there", is_open=False)
     assert isinstance(found, LoadError)
     assert str(found) == (
         "table dbo.Prices at target there: refused: Cannot insert the value NULL into column 'n', "
         "table 'log'. (515)"
     )
+    assert recorder.statements == []
 
 
 class Rows:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"\((-?\d+)\) \(SQL\w+\)")
 _SOURCE = re.compile(r"^(\[[^\]]*\]\s*)+")
 _LOG_IN = "check user and password in the target's `dsn`, and that the log-in is enabled"
+_DATABASE = "create the database and let the log-in in, or correct the `dsn`"
 _GRANT = "grant the log-in what docs/sqlserver.md lists"
 _AGAIN = "another session was in the way: run again"
 _BUSY = "the server has no resources left for this: run again later"
@@ -37,7 +38,7 @@ _ADDRESS = (
 # learn.microsoft.com/sql/relational-databases/errors-events/database-engine-events-and-errors
 # The first that is among an error's numbers decides: a failed log-in may have a reason beside it.
 _NUMBERS: dict[int, tuple[type[EtlError], str]] = {
-    4060: (ConfigError, "create the database and let the log-in in, or correct the `dsn`"),
+    **dict.fromkeys((4060, 911), (ConfigError, _DATABASE)),
     **dict.fromkeys((18452, 18456, 18470, 18486, 18487, 18488), (AuthError, _LOG_IN)),
     **dict.fromkeys(
         (229, 230, 262, 297, 300, 916, 1088, 2760, 4902, 15151, 15247), (AuthError, _GRANT)

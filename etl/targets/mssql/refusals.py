@@ -25,10 +25,13 @@ def refused_row(
     change: Change[Column],
     present: dict[str, Present],
     target: str,
+    *,
+    is_open: bool,
 ) -> EtlError:
     """The error of a change that failed, with the first staged row that fails by itself.
 
-    `present` is what the table's columns are there.
+    `present` is what the table's columns are there. Once the server has ended the transaction, it
+    `is_open` no more: what was staged is gone, and nothing can be tried.
     """
     table = change.table.plain
     if is_of_types(error):
@@ -41,8 +44,7 @@ def refused_row(
         return mismatch(table, target, wrong, words_of(error))
     if not is_of_rows(error):
         return classify(error, target, f"publishing {table}")
-    if fetch_one(connection, "SELECT XACT_STATE()")[0] != 1:
-        # What fails in a trigger ends the transaction, and what was staged went with it.
+    if not is_open:
         return refusal(words_of(error), table, target, column=None, key={})
     sql = Statements(change)
 

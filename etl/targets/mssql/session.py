@@ -107,9 +107,14 @@ class MssqlSession:
             changes = apply(Statements(change), self._write, self._fetch_one, is_new=is_new)
             self.add_indexes(change.table, change.publication)
         except pyodbc.Error as error:
-            with suppress(pyodbc.Error):  # the server may have taken back all of it already
+            try:
                 self._connection.execute(f"ROLLBACK TRANSACTION {savepoint}")
-            raise refused_row(self._connection, error, change, present, self._target) from error
+                is_open = True
+            except pyodbc.Error:  # what fails in a trigger ends the whole transaction, for one
+                is_open = False
+            raise refused_row(
+                self._connection, error, change, present, self._target, is_open=is_open
+            ) from error
         self._has_changed |= changes != Changes()
         return changes
 
