@@ -5,8 +5,10 @@ What a test says in SQL is the same everywhere but for what stands here.
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,10 @@ class SqlServer(Place):
         super().__init__(warehouse)
         self._dsn = dsn
         self._connection = self.connect()
+        self.empty()
+
+    def empty(self) -> None:
+        """Drop what the tests made."""
         for type_, name in self.query(
             "SELECT CASE o.type WHEN 'V' THEN 'VIEW' WHEN 'U' THEN 'TABLE' WHEN 'TR' THEN "
             "'TRIGGER' ELSE 'FUNCTION' END, n.name + '.' + o.name FROM sys.objects o "
@@ -187,6 +193,25 @@ class SqlServer(Place):
 
     def close(self) -> None:
         self._connection.close()
+
+    @contextmanager
+    def publishing_as(self, user: str) -> Iterator[None]:
+        """Publish as somebody who has no rights yet; both log-in and user are gone afterwards."""
+        from etl.targets.mssql.address import read_address, write_address
+
+        password, ours = f"Aa1-{uuid.uuid4()}", self._dsn
+        parts = read_address(ours, "test")
+        named = {k: v for k, v in parts.items() if k.casefold() not in {"uid", "pwd"}}
+        self.query(f"CREATE LOGIN {user} WITH PASSWORD = '{password}'")
+        try:
+            self.query(f"CREATE USER {user} FOR LOGIN {user}")
+            self._dsn = write_address(named | {"UID": user, "PWD": password})
+            yield
+        finally:
+            self._dsn = ours
+            self.empty()  # not every server drops a user who has rights
+            self.query(f"DROP USER IF EXISTS {user}")
+            self.query(f"DROP LOGIN {user}")
 
     @property
     def dsn(self) -> str:
