@@ -55,9 +55,10 @@ NOTHING = Committed()
 class Raw:
     """One source's raw tables and its dlt pipeline.
 
-    Order of a run: `finish_pending`, `extract`, accept or reject its packages, `commit`. A package
-    that was extracted but not accepted when the process died was never checked by the guards: it is
-    dropped, its rows come again with the next extraction. An accepted one is finished first.
+    Order of a run: `finish_pending`, `extract`, accept or reject its packages, `commit`, and, once
+    raw was counted, forget what was accepted. A package that was extracted but not accepted when
+    the process died was never checked by the guards: it is dropped, its rows come again with the
+    next extraction. An accepted one is finished first.
     """
 
     def __init__(self, settings: Settings, source: str) -> None:
@@ -66,7 +67,6 @@ class Raw:
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
         self._pii = settings.transform.pii
-        self._refused: tuple[Discarded, ...] = ()
         self._last = settings.dlt_dir / source / "last.json"
         if "'" in str(settings.data):
             raise ConfigError(
@@ -137,11 +137,14 @@ class Raw:
         self.pipeline.activate()
         self.pipeline.sync_destination()
 
-    def extract(self, source: DltSource, *, workers: int, refresh: bool) -> list[str]:
+    def extract(
+        self, source: DltSource, *, workers: int, refresh: bool
+    ) -> tuple[list[str], tuple[Discarded, ...]]:
         """Read the source into a package on disk; nothing reaches the warehouse.
 
         Returns:
-            Load ids of the new package; empty when the source gave nothing at all.
+            Load ids of the new package, none when the source gave nothing at all; and what a
+            schema contract left out of it.
         """
         with self._translated("extract"), count_discards() as discards:
             info = self.pipeline.extract(
@@ -151,8 +154,7 @@ class Raw:
                 loader_file_format="parquet",
                 refresh="drop_data" if refresh else None,
             )
-        self._refused = discards.records()
-        return list(info.loads_ids)
+        return list(info.loads_ids), discards.records()
 
     def commit(self) -> Committed:
         """Normalise and load every pending package.
@@ -164,6 +166,7 @@ class Raw:
             SchemaError, LoadError, UnreachableError, ResourcesError
         """
         self.packages.drop_normalized_twice()
+        waited = self.packages.extracted
         try:
             with self._translated("normalize"), count_discards() as discards:
                 self.pipeline.normalize()
@@ -172,6 +175,7 @@ class Raw:
             if not e.code.retryable:
                 self.packages.put_in_quarantine(self.packages.extracted)
             raise
+        self.packages.note_discards(waited, discards.records())
         loaded = set(self._take_back())
         self._drop_placeholders()
         try:
@@ -183,10 +187,9 @@ class Raw:
             raise
         if info is not None:
             loaded |= set(info.loads_ids)
-        self.packages.forget_accepted()
         self.packages.drop_old()
-        refused, self._refused = self._refused, ()
-        return Committed(tuple(sorted(loaded)), refused + discards.records())
+        accepted = self.packages.accepted
+        return Committed(tuple(sorted(loaded)), (accepted and accepted.discarded) or ())
 
     def _drop_placeholders(self) -> None:
         if tables := self.packages.tables():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from etl.arrival import half_loaded, uncounted
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.history import Verdict, read_states, write_states
 from etl.logs import adopt_library_loggers
@@ -15,7 +16,6 @@ from etl.packages import (
     Package,
     active_packages,
     fingerprint_packages,
-    half_loaded,
     note_processed,
     note_shown,
 )
@@ -54,7 +54,7 @@ def transform(ctx: RunContext) -> None:
     run.models, run.audits = [], []
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
-    hold_back_half_loaded(settings, run)
+    hold_back_unfinished(settings, run)
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
@@ -76,19 +76,22 @@ def transform(ctx: RunContext) -> None:
         raise StageError(failures)
 
 
-def hold_back_half_loaded(settings: Settings, run: Run) -> list[EtlError]:
-    """A killed run may have left some files of a package in raw: rows that a merge or a replace
-    has taken out, and not yet their successors. Models would take that for the source's state.
+def hold_back_unfinished(settings: Settings, run: Run) -> list[EtlError]:
+    """Sources of which raw holds part of a package, or was not seen to hold the whole of one.
 
-    Counted as a failure of extract: that stage commits the package first, also in `etl retry`.
+    A killed run may have left some files of a package in raw: rows that a merge or a replace has
+    taken out, and not yet their successors. Models would take that for the source's state. Counted
+    as a failure of extract: that stage finishes the package first, also in `etl retry`.
     """
     found: list[EtlError] = []
     for source in sorted(settings.active_sources.keys() - run.failed_sources):
-        for load_id in half_loaded(settings, source):
+        packages = dict.fromkeys(half_loaded(settings, source), "is only partly in raw")
+        packages |= dict.fromkeys(uncounted(settings, source), "was not yet found whole in raw")
+        for load_id, state in packages.items():
             error = ReconciliationError(
-                f"{source}: load package {load_id} of a killed run is only partly in raw",
+                f"{source}: load package {load_id} of an earlier run {state}",
                 subject=source,
-                hint=f"etl run --stage extract --source {source} commits it first",
+                hint=f"etl run --stage extract --source {source} finishes and counts it first",
             )
             run.fail(error, "extract")
             logger.error(str(error))
