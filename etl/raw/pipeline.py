@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dlt
 import duckdb
@@ -17,6 +17,7 @@ from etl.drift import Count, Shape
 from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
+from etl.raw.dispositions import check_dispositions, find_changed
 from etl.raw.failures import classify
 from etl.raw.packages import Packages
 from etl.raw.shapes import (
@@ -152,7 +153,7 @@ class Raw:
                 workers=workers,
                 max_parallel_items=max(20, workers * 2),
                 loader_file_format="parquet",
-                refresh="drop_data" if refresh else None,
+                refresh=self._how_to_refresh(source) if refresh else None,
             )
         return list(info.loads_ids), discards.records()
 
@@ -245,6 +246,17 @@ class Raw:
                     return count_values(connection, *wanted, others=others)
             except duckdb.OutOfMemoryException:
                 return count_values(connection, *wanted, others=others)
+
+    def check_dispositions(self, source: DltSource) -> None:
+        """Refuse what the tables cannot change to where they stand. Raises ConfigError."""
+        if self.pipeline.schema_names:
+            check_dispositions(self.source, source, self.pipeline.default_schema)
+
+    def _how_to_refresh(self, source: DltSource) -> Literal["drop_resources", "drop_data"]:
+        # Emptied, a table keeps its columns, also those that models read and no row brings.
+        known = bool(self.pipeline.schema_names)
+        changed = known and any(find_changed(source, self.pipeline.default_schema))
+        return "drop_resources" if changed else "drop_data"
 
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""

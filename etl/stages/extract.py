@@ -131,6 +131,8 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             first=raw.is_new,
         )
         check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
+        if not refresh:
+            raw.check_dispositions(built)
         with ctx.warehouse_turn:
             created = raw.ensure_tables(built)
         if created:
