@@ -8,7 +8,7 @@ it, which then stay beside the new ones.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables
 
@@ -16,10 +16,23 @@ from etl.errors import ConfigError
 
 if TYPE_CHECKING:
     from dlt import Schema
-    from dlt.extract import DltSource
+    from dlt.extract import DltResource, DltSource
 
-# Where the id of a root row is made of its key; `delete-insert` finds rows with any.
+DEFAULT: Literal["delete-insert"] = "delete-insert"
+# Where the id of a root row is made of its key; the default finds rows with any.
 _BY_KEY = {"upsert", "insert-only"}
+
+
+def name_strategies(source: DltSource, recorded: Schema) -> None:
+    """Let a merge that names no strategy be the default one, whatever it was before.
+
+    dlt goes on with the strategy that it recorded.
+    """
+    for name, resource, asked in _asked(source, recorded):
+        known: dict[str, Any] = dict(recorded.tables.get(name) or {})
+        is_unnamed = asked.get("write_disposition") == "merge" and "x-merge-strategy" not in asked
+        if is_unnamed and known.get("x-merge-strategy", DEFAULT) != DEFAULT:
+            resource.apply_hints(write_disposition={"disposition": "merge", "strategy": DEFAULT})
 
 
 def check_dispositions(name: str, source: DltSource, recorded: Schema) -> None:
@@ -40,22 +53,26 @@ def check_dispositions(name: str, source: DltSource, recorded: Schema) -> None:
 
 def find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
     """Root tables whose nested rows a load would lose track of: each with what was, what is."""
+    for name, _, asked in _asked(source, recorded):
+        known: dict[str, Any] = dict(recorded.tables.get(name) or {})
+        if not any(t["name"] != name and t.get("columns") for t in _nested(recorded, name)):
+            continue
+        before, now = _strategy(known), _strategy(asked)
+        mends = now == DEFAULT and before in _BY_KEY
+        if now in _BY_KEY | {DEFAULT} and not (before == now or mends or {before, now} <= _BY_KEY):
+            yield f"{name} from {before} to {now}"
+
+
+def _asked(
+    source: DltSource, recorded: Schema
+) -> Iterator[tuple[str, DltResource, dict[str, Any]]]:
+    """Each resource with its table's name in raw and the hints that it has now."""
     for resource in source.selected_resources.values():
         try:
             asked = resource.compute_table_schema()
         except Exception:  # noqa: BLE001, S112  hints may be functions of a row, there is none yet
             continue
-        name = recorded.naming.normalize_tables_path(str(asked["name"]))
-        known: dict[str, Any] = dict(recorded.tables.get(name) or {})
-        if not any(t["name"] != name and t.get("columns") for t in _nested(recorded, name)):
-            continue
-        # dlt keeps a strategy that is named no longer.
-        before, now = _strategy(known), _strategy(known | dict(asked))
-        mends = now == "delete-insert" and before in _BY_KEY
-        if now in _BY_KEY | {"delete-insert"} and not (
-            before == now or mends or {before, now} <= _BY_KEY
-        ):
-            yield f"{name} from {before} to {now}"
+        yield recorded.naming.normalize_tables_path(str(asked["name"])), resource, dict(asked)
 
 
 def _nested(schema: Schema, table: str) -> list[Any]:
@@ -64,5 +81,5 @@ def _nested(schema: Schema, table: str) -> list[Any]:
 
 def _strategy(table: dict[str, Any]) -> str:
     disposition = str(table.get("write_disposition"))
-    strategy = table.get("x-merge-strategy") or "delete-insert"
+    strategy = table.get("x-merge-strategy") or DEFAULT
     return str(strategy) if disposition == "merge" else disposition

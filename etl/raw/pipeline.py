@@ -17,7 +17,7 @@ from etl.drift import Count, Shape
 from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
-from etl.raw.dispositions import check_dispositions, find_changed
+from etl.raw.dispositions import check_dispositions, find_changed, name_strategies
 from etl.raw.failures import classify
 from etl.raw.packages import Packages
 from etl.raw.shapes import (
@@ -247,10 +247,16 @@ class Raw:
             except duckdb.OutOfMemoryException:
                 return count_values(connection, *wanted, others=others)
 
-    def check_dispositions(self, source: DltSource) -> None:
-        """Refuse what the tables cannot change to where they stand. Raises ConfigError."""
+    def settle_dispositions(self, source: DltSource, *, refresh: bool) -> None:
+        """Refuse what tables cannot change to where they stand, unless they are made anew.
+
+        Raises:
+            ConfigError: nested rows would be lost track of.
+        """
         if self.pipeline.schema_names:
-            check_dispositions(self.source, source, self.pipeline.default_schema)
+            name_strategies(source, self.pipeline.default_schema)
+            if not refresh:
+                check_dispositions(self.source, source, self.pipeline.default_schema)
 
     def _how_to_refresh(self, source: DltSource) -> Literal["drop_resources", "drop_data"]:
         # Emptied, a table keeps its columns, also those that models read and no row brings.

@@ -131,8 +131,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             first=raw.is_new,
         )
         check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
-        if not refresh:
-            raw.check_dispositions(built)
+        raw.settle_dispositions(built, refresh=refresh)
         with ctx.warehouse_turn:
             created = raw.ensure_tables(built)
         if created:

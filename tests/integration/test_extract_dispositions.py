@@ -58,7 +58,12 @@ def source(tmp_path: Path) -> Iterator[Source]:
 
 @pytest.mark.parametrize(
     ("before", "after"),
-    [("append", "delete-insert"), ("delete-insert", "upsert"), ("scd2", "upsert")],
+    [
+        ("append", "delete-insert"),
+        ("delete-insert", "upsert"),
+        ("scd2", "upsert"),
+        ("scd2", "delete-insert"),
+    ],
 )
 def test_change_that_would_lose_track_of_nested_rows_is_refused_but_for_a_full_refresh(
     source: Source, before: str, after: str
@@ -101,6 +106,16 @@ def test_table_without_nested_rows_changes_where_it_stands(source: Source) -> No
     settings = source.settings("delete-insert")
     extract_once(settings)
     assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2), (2, 3)]
+
+
+def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:
+    """A merge that names none is one by the key; dlt would go on to keep versions."""
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings("scd2"))
+    source.rows[:] = [{"id": 1, "a": 2}]
+    settings = source.settings("delete-insert")
+    extract_once(settings)
+    assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
 
 
 class Killed(BaseException):
