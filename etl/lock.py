@@ -13,6 +13,9 @@ from etl.errors import LockedError, ResourcesError
 from etl.runs import utc_now, write_atomically
 from etl.settings import Settings
 
+# Who asks whether the lock is held takes it for a moment: so long a run tries at least.
+ASKED_SECONDS = 1.0
+
 
 @contextmanager
 def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]]:
@@ -21,7 +24,7 @@ def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]
     Yields a function that notes which run holds it, for those who find it held.
 
     Raises:
-        LockedError: another run holds it after `wait` seconds; says who, since when.
+        LockedError: another run holds it after `wait` seconds, one at least; says who, since when.
         ResourcesError: the lock file cannot be written.
     """
     import filelock
@@ -30,8 +33,8 @@ def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]
     holder = settings.data / "etl.lock.json"
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(path, timeout=wait)
-        lock.acquire(poll_interval=0.1)
+        lock = filelock.FileLock(path, timeout=max(wait, ASKED_SECONDS))
+        lock.acquire(poll_interval=0.05)
     except filelock.Timeout:
         who = lock_holder(settings)
         text = (
@@ -74,20 +77,20 @@ def lock_holder(settings: Settings) -> dict[str, Any]:
 
 
 def is_locked(settings: Settings) -> bool:
-    """True while a run holds the lock, by its holder's note and whether that process lives.
+    """True while a run holds the lock.
 
-    The lock itself is not tried: for a moment the question would hold it, and a run that starts
-    just then would find it taken.
+    The kernel is asked, by taking the lock for a moment: the note of a run that was killed stays,
+    and its process and host may be of a container that is gone, or of the one that asks.
     """
-    holder = lock_holder(settings)
-    if not holder:
+    import filelock
+
+    path = settings.data / "etl.lock"
+    if not path.exists():
         return False
-    if holder.get("host") != socket.gethostname():
-        return True
     try:
-        os.kill(int(holder["pid"]), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, KeyError, ValueError, OverflowError):
+        with filelock.FileLock(path, timeout=0):
+            return False
+    except filelock.Timeout:
         return True
-    return True
+    except OSError:  # it may not be written
+        return bool(lock_holder(settings))

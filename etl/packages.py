@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from etl.settings import Settings, dataset_name
+from etl.settings import dataset_name
 from etl.warehouse import exists, literal, quoted
 
 SUFFIX = dataset_name("")
@@ -35,16 +35,6 @@ def raw_datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
         [SUFFIX],
     ).fetchall()
     return [str(r[0]) for r in rows]
-
-
-def half_loaded(settings: Settings, source: str) -> list[str]:
-    """Load packages of which some files are in raw and others are not, as dlt's folders tell."""
-    folder = settings.dlt_dir / source / "load" / "normalized"
-    return sorted(
-        package.name
-        for package in folder.glob("*")
-        if any(any((package / s).glob("*")) for s in ("started_jobs", "completed_jobs"))
-    )
 
 
 def active_packages(connection: duckdb.DuckDBPyConnection, environment: str) -> list[Package]:

@@ -11,7 +11,7 @@ from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project
 from etl.stages.idle import fingerprint_project
 from etl.stages.tables import ensure_raw_tables
-from etl.stages.transform import hold_back_half_loaded, transform_models
+from etl.stages.transform import hold_back_unfinished, transform_models
 
 
 def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
@@ -64,7 +64,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
         try:
             changes = propose(project, "auto", None).changes
             run = Run(settings, options, "plan-apply", utc_now())
-            failures = hold_back_half_loaded(settings, run)
+            failures = hold_back_unfinished(settings, run)
             failures += transform_models(project, run, options, "auto")
         finally:
             project.close()

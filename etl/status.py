@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from etl.arrival import uncounted
 from etl.backlog import changed_at, last_commit, pending_packages, quarantined_packages
 from etl.lock import is_locked, lock_holder
 from etl.records import RunRecord
@@ -74,6 +75,7 @@ def _source(settings: Settings, name: str, records: list[RunRecord]) -> dict[str
         "max_age_hours": limit,
         "stale": limit is not None and (age is None or age > limit),
         "pending_packages": pending_packages(settings, name),
+        "uncounted_packages": uncounted(settings, name),
         "quarantined_packages": quarantined_packages(settings, name),
     }
 
@@ -102,6 +104,8 @@ def show_status(status: dict[str, Any]) -> str:
             line += f" (older than {s['max_age_hours']:g} hours)"
         if s["pending_packages"]:
             line += f", {len(s['pending_packages'])} pending packages"
+        if s["uncounted_packages"]:
+            line += f", {len(s['uncounted_packages'])} packages not found whole in raw"
         if s["quarantined_packages"]:
             line += f", {len(s['quarantined_packages'])} quarantined packages"
         lines.append(line)

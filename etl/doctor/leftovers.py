@@ -16,6 +16,7 @@ def check_packages(settings: Settings) -> Iterator[Finding]:
     for source in read_status(settings, runs=1)["sources"]:
         name = source["name"]
         pending, poison = source["pending_packages"], source["quarantined_packages"]
+        uncounted = source["uncounted_packages"]
         if poison:
             yield Finding(
                 "packages", name, "warning",
@@ -28,6 +29,12 @@ def check_packages(settings: Settings) -> Iterator[Finding]:
                 f"{len(pending)} wait for their commit: {', '.join(pending[:3])}",
                 "the next run commits them first",
             )  # fmt: skip
+        if uncounted:
+            yield Finding(
+                "packages", name, "warning",
+                f"{', '.join(uncounted)} was not found whole in raw; its models wait",
+                f"run `etl run --stage extract --source {name}`, which counts it again",
+            )  # fmt: skip
         if source["stale"] and source["last_extracted_at"]:
             yield Finding(
                 "packages", name, "warning",
@@ -35,7 +42,7 @@ def check_packages(settings: Settings) -> Iterator[Finding]:
                 f"{source['max_age_hours']:g}",
                 "run the extract stage",
             )  # fmt: skip
-        if not (pending or poison):
+        if not (pending or poison or uncounted):
             yield Finding("packages", name, "ok", "none left behind")
 
 

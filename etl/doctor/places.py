@@ -31,7 +31,7 @@ def check_data_dir(settings: Settings) -> Iterator[Finding]:
 
 
 def check_lock(settings: Settings) -> Iterator[Finding]:
-    """Is another run at work? The lock itself is not tried, so that none finds it taken."""
+    """Is another run at work?"""
     if not is_locked(settings):
         yield Finding("lock", "", "ok", "free")
         return

@@ -33,7 +33,7 @@ from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import EtlError, TransformError, causes
+from etl.errors import EtlError, ExitCode, TransformError, causes
 from etl.libraries import prepare_libraries
 from etl.project.listener import Listener
 from etl.settings import Settings
@@ -260,6 +260,9 @@ def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
             return cause
     for cause in chain:
         if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
+            # The warehouse is open by then: what a model cannot open is a file that it names.
+            if subject and type(cause) is duckdb.IOException and found.code is ExitCode.CONNECTION:
+                break
             return found
     root = chain[-1]
     known = isinstance(error, SQLMeshError | SqlglotError | duckdb.Error) or any(

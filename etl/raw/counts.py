@@ -37,6 +37,12 @@ class RawTable:
         return self._known.get("write_disposition") in ("append", "replace")
 
     @property
+    def may_discard_rows(self) -> bool:
+        """True when its contract leaves out rows without an error."""
+        contract = self._schema.resolve_contract_settings_for_table(self.name)
+        return "discard_row" in contract.values()
+
+    @property
     def is_replaced(self) -> bool:
         """True when each extraction replaces the table."""
         return self._known.get("write_disposition") == "replace"

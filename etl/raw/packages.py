@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.pipeline.abort import TAbortPlan
 
+from etl.arrival import Arrival, forget_arrival, read_arrival
 from etl.raw.repair import is_committed, newest_commit, take_back
-from etl.runs import write_atomically
+from etl.records import Discarded
 
 if TYPE_CHECKING:
     import dlt
@@ -30,7 +31,7 @@ class Packages:
 
     def __init__(self, pipeline: dlt.Pipeline, quarantine: Path) -> None:
         self._pipeline, self._quarantine = pipeline, quarantine
-        self._accepted = Path(pipeline.working_dir) / "accepted"
+        self._folder = Path(pipeline.working_dir)
 
     @property
     def extracted(self) -> list[str]:
@@ -72,22 +73,40 @@ class Packages:
             for path in normalized.list_new_jobs(load_id)
         }
 
-    def accept(self, load_ids: Iterable[str]) -> None:
-        """Note that the guards passed: from here on a crash loses nothing."""
-        for load_id in load_ids:
-            write_atomically(self._accepted / load_id, "")
+    def accept(self, arrival: Arrival) -> None:
+        """Note that the guards passed, and what raw is to hold: now a crash loses nothing."""
+        arrival.write(self._folder)
+
+    @property
+    def accepted(self) -> Arrival | None:
+        """The last accepted extraction, until raw was seen to hold it."""
+        return read_arrival(self._folder)
 
     def forget_accepted(self) -> None:
-        """All were loaded."""
-        for marker in self._accepted.glob("*"):
-            marker.unlink(missing_ok=True)
+        """Raw holds it."""
+        forget_arrival(self._folder)
 
     def reject_unaccepted(self) -> None:
         """Drop what a crashed run had extracted and the guards had not seen."""
+        accepted = self.accepted
         for load_id in self.extracted:
-            if not (self._accepted / load_id).exists():
+            if accepted is None or load_id not in accepted.load_ids:
                 self.reject(load_id)
                 return  # later packages went with it
+
+    def note_discards(self, waited: Iterable[str], discarded: tuple[Discarded, ...]) -> None:
+        """Note what the contract left out of the accepted packages when they were normalised.
+
+        Args:
+            waited: the packages that were not normalised before.
+            discarded: what was left out of those.
+        """
+        accepted = self.accepted
+        if accepted is None or accepted.is_normalized:
+            return
+        told = accepted.discarded if set(accepted.load_ids) <= set(waited) else None
+        noted = None if told is None else told + discarded
+        self.accept(accepted.model_copy(update={"discarded": noted, "is_normalized": True}))
 
     def reject(self, load_id: str) -> None:
         """Drop a package and all later ones, with the cursors and schemas that they moved on.
@@ -103,9 +122,9 @@ class Packages:
                 restore_from_load_id=load_id,
             )
         )
-        for marker in self._accepted.glob("*"):
-            if marker.name >= load_id:
-                marker.unlink(missing_ok=True)
+        accepted = self.accepted
+        if accepted is not None and max(accepted.load_ids) >= load_id:
+            self.forget_accepted()
 
     def put_in_quarantine(self, load_ids: Iterable[str]) -> None:
         """Keep a copy of what can never be loaded, and drop it and all later ones."""

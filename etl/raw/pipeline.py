@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dlt
 import duckdb
@@ -17,6 +17,7 @@ from etl.drift import Count, Shape
 from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
+from etl.raw.dispositions import check_dispositions, find_changed, name_strategies
 from etl.raw.failures import classify
 from etl.raw.packages import Packages
 from etl.raw.shapes import (
@@ -55,9 +56,10 @@ NOTHING = Committed()
 class Raw:
     """One source's raw tables and its dlt pipeline.
 
-    Order of a run: `finish_pending`, `extract`, accept or reject its packages, `commit`. A package
-    that was extracted but not accepted when the process died was never checked by the guards: it is
-    dropped, its rows come again with the next extraction. An accepted one is finished first.
+    Order of a run: `finish_pending`, `extract`, accept or reject its packages, `commit`, and, once
+    raw was counted, forget what was accepted. A package that was extracted but not accepted when
+    the process died was never checked by the guards: it is dropped, its rows come again with the
+    next extraction. An accepted one is finished first.
     """
 
     def __init__(self, settings: Settings, source: str) -> None:
@@ -66,7 +68,6 @@ class Raw:
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
         self._pii = settings.transform.pii
-        self._refused: tuple[Discarded, ...] = ()
         self._last = settings.dlt_dir / source / "last.json"
         if "'" in str(settings.data):
             raise ConfigError(
@@ -137,11 +138,14 @@ class Raw:
         self.pipeline.activate()
         self.pipeline.sync_destination()
 
-    def extract(self, source: DltSource, *, workers: int, refresh: bool) -> list[str]:
+    def extract(
+        self, source: DltSource, *, workers: int, refresh: bool
+    ) -> tuple[list[str], tuple[Discarded, ...]]:
         """Read the source into a package on disk; nothing reaches the warehouse.
 
         Returns:
-            Load ids of the new package; empty when the source gave nothing at all.
+            Load ids of the new package, none when the source gave nothing at all; and what a
+            schema contract left out of it.
         """
         with self._translated("extract"), count_discards() as discards:
             info = self.pipeline.extract(
@@ -149,10 +153,9 @@ class Raw:
                 workers=workers,
                 max_parallel_items=max(20, workers * 2),
                 loader_file_format="parquet",
-                refresh="drop_data" if refresh else None,
+                refresh=self._how_to_refresh(source) if refresh else None,
             )
-        self._refused = discards.records()
-        return list(info.loads_ids)
+        return list(info.loads_ids), discards.records()
 
     def commit(self) -> Committed:
         """Normalise and load every pending package.
@@ -164,6 +167,7 @@ class Raw:
             SchemaError, LoadError, UnreachableError, ResourcesError
         """
         self.packages.drop_normalized_twice()
+        waited = self.packages.extracted
         try:
             with self._translated("normalize"), count_discards() as discards:
                 self.pipeline.normalize()
@@ -172,6 +176,7 @@ class Raw:
             if not e.code.retryable:
                 self.packages.put_in_quarantine(self.packages.extracted)
             raise
+        self.packages.note_discards(waited, discards.records())
         loaded = set(self._take_back())
         self._drop_placeholders()
         try:
@@ -183,10 +188,9 @@ class Raw:
             raise
         if info is not None:
             loaded |= set(info.loads_ids)
-        self.packages.forget_accepted()
         self.packages.drop_old()
-        refused, self._refused = self._refused, ()
-        return Committed(tuple(sorted(loaded)), refused + discards.records())
+        accepted = self.packages.accepted
+        return Committed(tuple(sorted(loaded)), (accepted and accepted.discarded) or ())
 
     def _drop_placeholders(self) -> None:
         if tables := self.packages.tables():
@@ -242,6 +246,23 @@ class Raw:
                     return count_values(connection, *wanted, others=others)
             except duckdb.OutOfMemoryException:
                 return count_values(connection, *wanted, others=others)
+
+    def settle_dispositions(self, source: DltSource, *, refresh: bool) -> None:
+        """Refuse what tables cannot change to where they stand, unless they are made anew.
+
+        Raises:
+            ConfigError: nested rows would be lost track of.
+        """
+        if self.pipeline.schema_names:
+            name_strategies(source, self.pipeline.default_schema)
+            if not refresh:
+                check_dispositions(self.source, source, self.pipeline.default_schema)
+
+    def _how_to_refresh(self, source: DltSource) -> Literal["drop_resources", "drop_data"]:
+        # Emptied, a table keeps its columns, also those that models read and no row brings.
+        known = bool(self.pipeline.schema_names)
+        changed = known and any(find_changed(source, self.pipeline.default_schema))
+        return "drop_resources" if changed else "drop_data"
 
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,9 @@ from dlt.extract.items import TableNameMeta
 from dlt.extract.items_transform import ItemTransform
 
 from etl.api_fields import FieldPaths
+from etl.arrival import Arrival, TableArrival
 from etl.errors import DataQualityError, EtlError, SchemaError
+from etl.records import Discarded
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
 
@@ -77,6 +79,20 @@ class Monitor:
         if first is not None and (keys is None or keys.columns != first.columns):
             first.give_up()
         return first
+
+    def arrival(self, load_ids: Sequence[str], discarded: tuple[Discarded, ...]) -> Arrival:
+        """What raw is to hold once these load packages were committed."""
+        tables = {}
+        for table, rows in self.rows.items():
+            keys = self.keys.get(table)
+            tables[table] = (
+                TableArrival(rows=rows)
+                if keys is None
+                else TableArrival(
+                    rows=rows, columns=keys.columns, kept=keys.kept, deleted=tuple(keys.deleted)
+                )
+            )
+        return Arrival(load_ids=tuple(load_ids), tables=tables, discarded=discarded)
 
     def field_paths(self) -> list[FieldPaths]:
         """The key paths of every resource, each with the place of its rows in an answer."""

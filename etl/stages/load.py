@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from loguru import logger
 
+from etl.arrival import half_loaded
 from etl.errors import DataQualityError, EtlError, StageError
 from etl.history import ModelState, publishable, read_states
-from etl.packages import find_moved, half_loaded
+from etl.packages import find_moved
 from etl.records import LoadRun
 from etl.runs import utc_now
 from etl.settings import Load, dataset_name

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from etl.arrival import half_loaded, uncounted
 from etl.errors import EtlError, ReconciliationError, StageError
-from etl.history import Verdict, read_states, write_states
+from etl.history import read_states
 from etl.logs import adopt_library_loggers
 from etl.packages import (
     Package,
     active_packages,
     fingerprint_packages,
-    half_loaded,
     note_processed,
-    note_shown,
 )
 from etl.records import Options
 from etl.runs import Run
@@ -32,6 +31,7 @@ from etl.stages.idle import (
 from etl.stages.reconcile import raw_tables, reconcile
 from etl.stages.scope import models_in_scope, models_to_restate, wanted_models
 from etl.stages.tables import ensure_raw_tables
+from etl.stages.verdicts import held_back, mark, note_what_views_show, shown_outside, verdicts
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def transform(ctx: RunContext) -> None:
     run.models, run.audits = [], []
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
-    hold_back_half_loaded(settings, run)
+    hold_back_unfinished(settings, run)
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
@@ -76,19 +76,22 @@ def transform(ctx: RunContext) -> None:
         raise StageError(failures)
 
 
-def hold_back_half_loaded(settings: Settings, run: Run) -> list[EtlError]:
-    """A killed run may have left some files of a package in raw: rows that a merge or a replace
-    has taken out, and not yet their successors. Models would take that for the source's state.
+def hold_back_unfinished(settings: Settings, run: Run) -> list[EtlError]:
+    """Sources of which raw holds part of a package, or was not seen to hold the whole of one.
 
-    Counted as a failure of extract: that stage commits the package first, also in `etl retry`.
+    A killed run may have left some files of a package in raw: rows that a merge or a replace has
+    taken out, and not yet their successors. Models would take that for the source's state. Counted
+    as a failure of extract: that stage finishes the package first, also in `etl retry`.
     """
     found: list[EtlError] = []
     for source in sorted(settings.active_sources.keys() - run.failed_sources):
-        for load_id in half_loaded(settings, source):
+        packages = dict.fromkeys(half_loaded(settings, source), "is only partly in raw")
+        packages |= dict.fromkeys(uncounted(settings, source), "was not yet found whole in raw")
+        for load_id, state in packages.items():
             error = ReconciliationError(
-                f"{source}: load package {load_id} of a killed run is only partly in raw",
+                f"{source}: load package {load_id} of an earlier run {state}",
                 subject=source,
-                hint=f"etl run --stage extract --source {source} commits it first",
+                hint=f"etl run --stage extract --source {source} finishes and counts it first",
             )
             run.fail(error, "extract")
             logger.error(str(error))
@@ -132,10 +135,10 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
     doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
     audited_anew = find_audited_anew(proposal.plan) & touched if proposal.plan else set[str]()
-    shown = _shown_outside(project, touched) & before.keys()
+    shown = shown_outside(project, touched) & before.keys()
     # Killed in between, what was in doubt stays in doubt.
-    _mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
-    _mark(project, run, dict.fromkeys((audited_anew - doubtful) | shown, "held_back"))
+    mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
+    mark(project, run, dict.fromkeys((audited_anew - doubtful) | shown, "held_back"))
     outcome = evaluate(
         project,
         proposal.plan,
@@ -150,8 +153,8 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         project, run, outcome, touched, suspects | audited_anew
     )
     states = verdicts(project, touched, failed, doubtful)
-    _note_shown(project, states, packages)
-    _mark(project, run, states)
+    note_what_views_show(project, states, packages)
+    mark(project, run, states)
     _note_packages(project, run, waiting, built - failed)
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
@@ -173,7 +176,7 @@ def _examine(
     failures = list(outcome.failures)
     failed = set(outcome.failed)
     # What was held back lacks what raw has of late.
-    built = touched - failed - _held_back(project, failed)
+    built = touched - failed - held_back(project, failed)
     with connect(project.settings.warehouse) as connection:
         refuse_strange_views(project, connection, built)
     found, pairs = _reconcile(project, run, built)
@@ -185,26 +188,6 @@ def _examine(
     failures += found
     failed |= {e.subject for e in found}
     return failures, failed, built, pairs
-
-
-def _shown_outside(project: Project, models: set[str]) -> set[str]:
-    """Views that this run leaves out and that show what it builds: nobody audits what they show."""
-    return {v for v, read in project.graph.live().items() if read & models} - models
-
-
-def _note_shown(
-    project: Project, models: Collection[str], packages: Mapping[str, list[str]]
-) -> None:
-    """Note what of raw the views among these models show as it is."""
-    if project.environment != "prod":
-        return  # no other is published
-    shown = {
-        view: {d: packages[d] for t in read if (d := t.partition(".")[0]) in packages}
-        for view, read in project.graph.live().items()
-        if view in models
-    }
-    with connect(project.settings.warehouse) as connection:
-        note_shown(connection, project.environment, models, {v: p for v, p in shown.items() if p})
 
 
 def _note_packages(project: Project, run: Run, waiting: list[Package], models: set[str]) -> None:
@@ -229,53 +212,6 @@ def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
     """True when all that read the raw tables are among the models; False when nothing does."""
     readers = project.graph.readers(dataset)
     return bool(readers) and readers <= models
-
-
-def _mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
-    """Note the models' verdicts before and after: a run killed in between leaves `unfinished`."""
-    with connect(project.settings.warehouse) as connection:
-        write_states(
-            connection,
-            project.environment,
-            run.run_id,
-            states,
-            {m: project.graph.grain(m) for m in states},
-        )
-
-
-def verdicts(
-    project: Project, models: set[str], failed: set[str], doubtful: set[str]
-) -> dict[str, Verdict]:
-    """Failed models, what is below them, what a standalone audit has yet to see, and the rest.
-
-    A standalone audit that also reads what this run leaves as it was is not run in it. Models that
-    were in doubt before (`doubtful`) are held back until it was; the others need not wait for it.
-    """
-    from etl.project.audits import standalone_readers
-
-    unseen, waiting = set[str](), set[str]()
-    for read in standalone_readers(project).values():
-        if read <= models:
-            waiting |= read
-        else:
-            unseen |= read & doubtful
-    held = _held_back(project, failed) | unseen | project.graph.below(unseen)
-    waiting |= project.graph.below(waiting)
-
-    def verdict(model: str) -> Verdict:
-        if model in failed:
-            return "failed"
-        if model in held:
-            return "held_back"
-        return "unaudited" if model in waiting else "passed"
-
-    return {m: verdict(m) for m in models}
-
-
-def _held_back(project: Project, failed: set[str]) -> set[str]:
-    """What SQLMesh left out, and what is below that or below what failed."""
-    skipped = set(project.listener.skipped)
-    return skipped | project.graph.below(failed | skipped)
 
 
 def _reconcile(

@@ -23,6 +23,7 @@ from etl.targets.catalog import (
     read_version,
 )
 from etl.targets.choosing import choose
+from etl.targets.claims import claim, refuse_foreign
 from etl.targets.comparison import (
     check_count,
     check_key,
@@ -85,6 +86,7 @@ def _publish(
     marts: dict[str, Version] = {}
     runs: list[LoadRun] = []
     with open_published(cursor, path, order) as old:
+        refuse_foreign(cursor, order.target, path, old.unnamed)
         for publication in order.publish:
             run, mart = _compare(cursor, publication, old, order.target, dry_run=dry_run)
             runs.append(run)
@@ -93,6 +95,7 @@ def _publish(
         same = old.readable and not old.unnamed and all(r.status == "unchanged" for r in runs)
         if dry_run:
             return runs + held
+        claim(cursor, order.target, order.tables)
         if same:
             return [r.model_copy(update={"reconciled": True}) for r in runs] + held
         _warn_of_ambiguity(path, order)

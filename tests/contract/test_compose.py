@@ -12,6 +12,7 @@ import yaml
 
 from etl.configuration import load_settings
 from etl.options import parse
+from etl.stop import GRACE_SECONDS
 from tests.processes import ROOT
 
 FOLDER = ROOT / "deploy/compose"
@@ -73,3 +74,10 @@ def test_the_image_is_built_here_with_the_driver(services: dict[str, dict[str, A
     data = services["job"]["volumes"][0].partition(":")[2]
     assert f"ETL_DATA_DIR={data}\n" in DOCKERFILE
     assert f'VOLUME ["{data}"]' in DOCKERFILE
+
+
+def test_docker_waits_longer_than_the_job_may_take_to_stop(
+    services: dict[str, dict[str, Any]],
+) -> None:
+    # The run has GRACE_SECONDS, then it is ended. On a busy machine Docker's own ten are too few.
+    assert float(services["job"]["stop_grace_period"].removesuffix("s")) >= 2 * GRACE_SECONDS

@@ -700,7 +700,7 @@ def test_models_are_held_back_while_a_package_is_only_partly_in_raw(column: Made
     record = made.run("transform", "audit", "load")
     assert record.exit_code == 12
     assert [(f.subject, f.stage) for f in record.failures] == [("made", "extract")]
-    assert "package 1.5 of a killed run is only partly in raw" in record.failures[0].message
+    assert "package 1.5 of an earlier run is only partly in raw" in record.failures[0].message
     assert made.read("staging.stg_made__orders", "id") == [(1,)]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from etl.arrival import uncounted
 from etl.demo import Replay
 from tests.integration.extracting import bluesky, extract_once, query, settings_of
 
@@ -205,6 +206,9 @@ def test_killed_anywhere_every_row_stands_once(
             "uncommitted": 0,
             "packages": (packages, packages),
         }, point
+        # The killed package is counted as well; what was extracted is known by its note.
+        assert len(ctx.run.reconciliations) == 1 + survived, point
+        assert uncounted(settings, "bluesky") == [], point
         [found] = ctx.run.sources
         assert found.rows == 300, point
         finished_now = survived and point not in {"after the package moved", "after commit"}

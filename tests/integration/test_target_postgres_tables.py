@@ -115,19 +115,32 @@ def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
 
 
-def test_versions_are_the_same_sum_however_and_whenever_they_are_read(pg: Postgres) -> None:
-    """As a filled table is summed, and by the distance from the transaction that reads."""
+@pytest.mark.parametrize("version", [14_00_00, 18_00_00])
+def test_versions_tell_every_change_and_may_be_summed_by_several_processes(
+    pg: Postgres, version: int
+) -> None:
+    summed = f"SELECT count(*), {tables.sum_versions(version)} FROM a"
     pg.publish(A)
-    pg.change("UPDATE base.a SET v = 'x' WHERE id < 4")
-    pg.publish(A)
-    with pg.server.admin(pg.database) as connection, connection.transaction():
-        for i in (1, 2):
-            with connection.transaction():  # rows of one are stamped with a number of its own
-                connection.execute("UPDATE a SET v = v || 'x' WHERE id = %s", [i])
-            read = tables.read_versions(connection, Table("public", "a"))
-            summed = connection.execute(f"SELECT count(*), {tables.VERSIONS} FROM a".encode())
-            assert (read.rows, read.total) == summed.fetchone()
-            assert tables.count_writes(connection, Table("public", "a")) == i
+    with pg.server.admin(pg.database) as connection:
+        for setting in (
+            "parallel_setup_cost",
+            "parallel_tuple_cost",
+            "min_parallel_table_scan_size",
+        ):
+            connection.execute(f"SET {setting} = 0".encode())
+        plan = connection.execute(f"EXPLAIN {summed}".encode()).fetchall()
+        assert any("Parallel Seq Scan" in line for (line,) in plan)
+        seen = [connection.execute(summed.encode()).fetchone()]
+        with connection.transaction():
+            for i in (1, 2):
+                with connection.transaction():  # rows of one are stamped with a number of its own
+                    connection.execute("UPDATE a SET v = v || 'x' WHERE id = %s", [i])
+                seen.append(connection.execute(summed.encode()).fetchone())
+                assert tables.count_writes(connection, Table("public", "a")) == i
+        assert connection.execute(summed.encode()).fetchone() == seen[-1]
+        connection.execute("UPDATE a SET v = v WHERE id = 1")
+        seen.append(connection.execute(summed.encode()).fetchone())
+        assert len(set(seen)) == 4
         connection.execute("DELETE FROM a")
         assert tables.read_versions(connection, Table("public", "a")) == Versions()
 

@@ -221,6 +221,29 @@ def test_table_that_no_load_names_is_dropped(target: Target) -> None:
         target.read("marts.b")
 
 
+def test_file_with_tables_of_others_is_left_alone(
+    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    path = tmp_path / "shared.duckdb"
+    with duckdb.connect(str(path)) as others:
+        others.execute("CREATE TABLE theirs AS SELECT 1 AS n; CREATE VIEW seen AS FROM theirs")
+    target = Target("duckdb", warehouse, path)
+    before = path.read_bytes()
+    for dry_run in (True, False):
+        with pytest.raises(ConfigError, match=r"did not make: main\.seen, main\.theirs"):
+            target.publish(A, dry_run=dry_run)
+    assert path.read_bytes() == before
+    with duckdb.connect(str(path)) as others:
+        others.execute("DROP VIEW seen; DROP TABLE theirs")
+    target.publish(A, B)
+    # A second job, with a warehouse of its own, is told the same of the first one's tables.
+    with duckdb.connect(str(tmp_path / "second.duckdb")) as second:
+        second.execute("CREATE SCHEMA marts; CREATE VIEW marts.c AS SELECT 1")
+        with pytest.raises(ConfigError, match=r"marts\.a, marts\.b"):
+            Target("duckdb", second, path).publish(Publication("marts.c", "c"))
+    assert len(target.read("marts.a")) == 10
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

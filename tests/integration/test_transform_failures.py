@@ -99,6 +99,16 @@ def test_data_that_fails_an_audit_without_any_change_of_the_models(
     assert shop.published("totals")[-1] == ("c6", 4)
 
 
+def test_file_that_a_model_reads_and_that_is_not_there_is_the_models_failure(shop: Shop) -> None:
+    gone = "(SELECT * FROM read_csv('no/such/file.csv'))"
+    shop.edit("sqlmesh/models/totals.sql", "FROM staging.stg_shop__orders", f"FROM {gone}")
+    record = shop.go_on((3, "eve", 5))
+    assert (record.exit_code, record.partial) == (ExitCode.TRANSFORM, True)
+    [failure] = record.failures
+    assert failure.subject == "marts.totals"
+    assert "no/such/file.csv" in failure.message
+
+
 def test_model_that_does_not_parse_stops_the_transformation(shop: Shop) -> None:
     shop.edit("sqlmesh/models/totals.sql", "SELECT", "SELEC FROM FROM")
     record = shop.go_on((3, "eve", 5))

@@ -12,6 +12,7 @@ import pytest
 import requests
 import responses
 
+from etl.arrival import Arrival
 from etl.cli import main
 from etl.doctor import examine, places
 from etl.doctor.findings import Finding, as_json, as_table, verdict
@@ -190,10 +191,13 @@ def test_packages_left_behind_are_warnings(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     (settings.dlt_dir / "api/load/normalized/1.5").mkdir(parents=True)
     (settings.data / "quarantine/api/1.4").mkdir(parents=True)
-    poison, pending = found(settings, "packages")
+    (settings.dlt_dir / "api/load/loaded/1.3").mkdir(parents=True)
+    Arrival(load_ids=("1.3",), tables={}).write(settings.dlt_dir / "api")
+    poison, pending, uncounted = found(settings, "packages")
     assert "1 in quarantine: 1.4" in poison.message
     assert "1 wait for their commit: 1.5" in pending.message
-    assert {poison.status, pending.status} == {"warning"}
+    assert "1.3 was not found whole in raw" in uncounted.message
+    assert {poison.status, pending.status, uncounted.status} == {"warning"}
     assert verdict([poison, pending]) is ExitCode.OK
 
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import filelock
 import pytest
 from pydantic import SecretStr
 
@@ -168,12 +171,24 @@ def test_the_lock_of_a_killed_holder_is_free(settings: Settings) -> None:
         assert is_locked(settings)
 
 
-def test_asking_for_the_lock_never_takes_it(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_note_of_a_killed_run_of_another_container_is_no_lock(settings: Settings) -> None:
     with hold_lock(settings, 0):
-        monkeypatch.setattr("filelock.FileLock", None)
+        pass
+    for host in ("gone-pod", socket.gethostname()):  # PID 1 of a container is always alive
+        note = {"pid": os.getpid(), "host": host, "since": "2026-01-02T12:00:00+00:00"}
+        (settings.data / "etl.lock.json").write_text(json.dumps(note))
+        assert not is_locked(settings)
+
+
+def test_asking_for_the_lock_keeps_no_run_from_it(settings: Settings) -> None:
+    settings.data.mkdir(parents=True)
+    asking = filelock.FileLock(settings.data / "etl.lock", thread_local=False)
+    asking.acquire()
+    timer = threading.Timer(0.2, asking.release)
+    timer.start()
+    with hold_lock(settings, 0):
         assert is_locked(settings)
+    timer.join()
 
 
 def test_a_held_lock_is_told_even_when_the_note_is_broken(settings: Settings) -> None:

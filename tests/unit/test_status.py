@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+from etl.arrival import Arrival
 from etl.errors import UnreachableError
 from etl.records import Options, SourceRun
 from etl.runs import open_run
@@ -69,8 +70,13 @@ def test_waiting_and_quarantined_packages_are_counted(tmp_path: Path) -> None:
     (settings.dlt_dir / "api" / "load" / "normalized" / "1.5").mkdir(parents=True)
     (settings.dlt_dir / "api" / "normalize" / "extracted" / "2.5").mkdir(parents=True)
     (settings.data / "quarantine" / "api" / "0.5").mkdir(parents=True)
-    (source,) = read_status(settings)["sources"]
+    (settings.dlt_dir / "api" / "load" / "loaded" / "1.4").mkdir(parents=True)
+    Arrival(load_ids=("1.4",), tables={}).write(settings.dlt_dir / "api")
+    status = read_status(settings)
+    (source,) = status["sources"]
     assert source["pending_packages"] == ["1.5", "2.5"]
+    assert source["uncounted_packages"] == ["1.4"]
+    assert "1 packages not found whole in raw" in show_status(status)
     assert source["quarantined_packages"] == ["0.5"]
 
 

@@ -15,7 +15,7 @@ from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
-from etl.targets.postgres.tables import VERSIONS, sum_up
+from etl.targets.postgres.tables import sum_versions
 from etl.targets.publication import quote
 from etl.targets.server.session import ROW, Staged, Table, Versions
 
@@ -76,9 +76,10 @@ def fill(
     Raises as `stage` does.
     """
     sent = _copy(connection, cursor, table.sql, columns, rows_sql, target, table.plain, key)
-    rows, total, versions = _sum(connection, table.sql, columns, VERSIONS)
+    summed = sum_versions(connection.info.server_version)
+    rows, total, versions = _sum(connection, table.sql, columns, summed)
     _check_arrival(sent, Sum(rows, total), table.plain, target)
-    return sum_up(rows, versions)
+    return Versions(rows, versions)
 
 
 @dataclass(frozen=True)

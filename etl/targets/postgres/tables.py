@@ -1,7 +1,7 @@
 """A target's tables: made when missing, widened by new columns, never dropped; and our marks.
 
 A mark is a row in `etl_publications` at the target, changed in the same transaction as the table.
-It says which publication the table holds, and the sum of its rows' versions (xmin) at that time:
+It says which publication the table holds, and a sum of its rows' versions (xmin) at that time:
 whoever changes a row afterwards changes that sum or the number of rows.
 """
 
@@ -20,13 +20,19 @@ from etl.warehouse import literal
 if TYPE_CHECKING:
     import psycopg
 
-# SQL: the sum of the transactions that wrote a table's rows; it reads no column. The second form
-# tells them by their distance from the present one, which costs next to nothing beside the count,
-# but lets the server read the table by one process only: not for where more is asked of the rows.
-VERSIONS = "coalesce(sum(xmin::text::bigint), 0)"
-_VERSIONS_ALONE = "coalesce((age('3'::xid)::bigint + 3) * count(*) - sum(age(xmin)), 0)"
-# Transactions are counted, and distances told, modulo this: sums are the same modulo this only.
-_STAMPS = 1 << 32
+# The server version whose hash of a transaction's number is a function that can be called.
+_HASHES_NUMBERS = 18_00_00
+
+
+def sum_versions(server_version: int) -> str:
+    """SQL: the sum of the transactions that wrote a table's rows; it reads no column.
+
+    Of functions that let several of the server's processes share the table, which `age` does not;
+    and of those that need no text for each row where the server has one.
+    """
+    hashed = server_version >= _HASHES_NUMBERS
+    stamp = "hashxidextended(xmin, 0)" if hashed else "xmin::text::bigint"
+    return f"coalesce(sum({stamp}), 0)"
 
 
 def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
@@ -121,12 +127,9 @@ def _has_index(connection: psycopg.Connection[Any], table: Table, columns: Itera
 
 def read_versions(connection: psycopg.Connection[Any], table: Table) -> Versions:
     """The table's rows and their versions, in one pass that reads no column."""
-    return sum_up(*fetch_one(connection, f"SELECT count(*), {_VERSIONS_ALONE} FROM {table.sql}"))
-
-
-def sum_up(rows: int, total: int) -> Versions:
-    """Versions as they are compared."""
-    return Versions(int(rows), int(total) % _STAMPS)
+    summed = sum_versions(connection.info.server_version)
+    rows, total = fetch_one(connection, f"SELECT count(*), {summed} FROM {table.sql}")
+    return Versions(int(rows), int(total))
 
 
 def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
@@ -193,7 +196,7 @@ def read_mark(connection: psycopg.Connection[Any], marks: Table, table: Table) -
         f"SELECT publication_id, rows, versions FROM {marks.sql} WHERE table_name = %s",
         table.plain,
     ).fetchone()
-    return Mark(str(row[0]), sum_up(row[1], row[2])) if row else None
+    return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
 
 
 def write_mark(

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import duckdb
 
+from etl.targets.claims import SCHEMA
 from etl.targets.comparison import Changes
 from etl.targets.publication import quote
 from etl.targets.relation import Relation, fingerprint, query, row_hash, sum_hashes
 from etl.warehouse import exists
 
-SCHEMA = "etl_published"
 STATES = f"{SCHEMA}.publications"
 # Under names that no mart has: a row's hash, and whether the target has a row of that key.
 HASH = '"etl: hash"'

@@ -1,0 +1,81 @@
+"""The verdict on each model that a transformation touches: may it be published, and why not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+from etl.history import Verdict, write_states
+from etl.packages import note_shown
+from etl.runs import Run
+from etl.warehouse import connect
+
+if TYPE_CHECKING:
+    from etl.project.environment import Project
+
+
+def mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
+    """Note the models' verdicts before and after: a run killed in between leaves `unfinished`."""
+    with connect(project.settings.warehouse) as connection:
+        write_states(
+            connection,
+            project.environment,
+            run.run_id,
+            states,
+            {m: project.graph.grain(m) for m in states},
+        )
+
+
+def verdicts(
+    project: Project, models: set[str], failed: set[str], doubtful: set[str]
+) -> dict[str, Verdict]:
+    """Failed models, what is below them, what a standalone audit has yet to see, and the rest.
+
+    A standalone audit that also reads what this run leaves as it was is not run in it. Models that
+    were in doubt before (`doubtful`) are held back until it was; the others need not wait for it.
+    """
+    from etl.project.audits import standalone_readers
+
+    unseen, waiting = set[str](), set[str]()
+    for read in standalone_readers(project).values():
+        if read <= models:
+            waiting |= read
+        else:
+            unseen |= read & doubtful
+    held = held_back(project, failed) | unseen | project.graph.below(unseen)
+    waiting |= project.graph.below(waiting)
+
+    def verdict(model: str) -> Verdict:
+        if model in failed:
+            return "failed"
+        if model in held:
+            return "held_back"
+        return "unaudited" if model in waiting else "passed"
+
+    return {m: verdict(m) for m in models}
+
+
+def held_back(project: Project, failed: set[str]) -> set[str]:
+    """What SQLMesh left out, and what is below that or below what failed."""
+    skipped = set(project.listener.skipped)
+    return skipped | project.graph.below(failed | skipped)
+
+
+def shown_outside(project: Project, models: set[str]) -> set[str]:
+    """Views that this run leaves out and that show what it builds: nobody audits what they show."""
+    return {v for v, read in project.graph.live().items() if read & models} - models
+
+
+def note_what_views_show(
+    project: Project, models: Collection[str], packages: Mapping[str, list[str]]
+) -> None:
+    """Note what of raw the views among these models show as it is."""
+    if project.environment != "prod":
+        return  # no other is published
+    shown = {
+        view: {d: packages[d] for t in read if (d := t.partition(".")[0]) in packages}
+        for view, read in project.graph.live().items()
+        if view in models
+    }
+    with connect(project.settings.warehouse) as connection:
+        note_shown(connection, project.environment, models, {v: p for v, p in shown.items() if p})

@@ -1,0 +1,53 @@
+"""Which tables of a file this job has made, kept in the warehouse: others are not its to drop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import duckdb
+
+from etl.errors import ConfigError
+from etl.targets.publication import fold
+from etl.warehouse import exists
+
+SCHEMA = "etl_published"
+CLAIMS = f"{SCHEMA}.claims"
+
+
+def claim(cursor: duckdb.DuckDBPyConnection, target: str, tables: Iterable[str]) -> None:
+    """Note the tables, case-folded, that the target's file has now or is about to get."""
+    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    cursor.execute(
+        f"CREATE TABLE IF NOT EXISTS {CLAIMS} "
+        "(target VARCHAR, table_name VARCHAR, PRIMARY KEY (target, table_name))"
+    )
+    for table in tables:
+        insert = f"INSERT OR IGNORE INTO {CLAIMS} VALUES ($1, $2)"  # noqa: S608
+        cursor.execute(insert, [target, table])
+
+
+def refuse_foreign(
+    cursor: duckdb.DuckDBPyConnection, target: str, path: Path, unnamed: Collection[str]
+) -> None:
+    """Refuse to replace a file that has tables of others.
+
+    By the target's name, not its path: a project may be moved, or be mounted elsewhere.
+
+    Args:
+        unnamed: the tables of the file that no load names.
+
+    Raises:
+        ConfigError: this job has not made one of them.
+    """
+    made: set[str] = set()
+    if unnamed and exists(cursor, SCHEMA, "claims"):
+        known = f"SELECT table_name FROM {CLAIMS} WHERE target = $1"  # noqa: S608
+        made = {str(table) for (table,) in cursor.execute(known, [target]).fetchall()}
+    if foreign := [t for t in unnamed if fold(t) not in made]:
+        raise ConfigError(
+            f"{path} of target {target} is replaced as a whole, and has tables that this job did "
+            f"not make: {', '.join(foreign)}",
+            subject=target,
+            hint="give the target a path of its own; or drop the tables, if nobody needs them",
+        )

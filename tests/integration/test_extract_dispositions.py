@@ -1,0 +1,147 @@
+"""A write disposition that changes loses no nested row, and leaves none that is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from etl.errors import ConfigError
+from etl.raw.pipeline import Raw
+from etl.settings import Settings
+from tests.integration.extracting import (
+    Api,
+    context,
+    extract_once,
+    failures_of,
+    pending,
+    query,
+    serving,
+    settings_of,
+)
+
+KEY = {"primary_key": "id"}
+HINTS: dict[str, dict[str, Any]] = {
+    "append": {"write_disposition": "append"},
+    "delete-insert": {"write_disposition": "merge"} | KEY,
+    "upsert": {"write_disposition": {"disposition": "merge", "strategy": "upsert"}} | KEY,
+    "scd2": {"write_disposition": {"disposition": "merge", "strategy": "scd2"}},
+}
+BEFORE = [{"id": 1, "labels": [{"a": 1}, {"a": 2}]}, {"id": 2, "labels": [{"a": 3}]}]
+AFTER = [{"id": 1, "labels": [{"a": 1}, {"a": 9}]}, {"id": 2, "labels": [{"a": 3}]}]
+
+
+class Source:
+    """An API of rows with nested ones."""
+
+    def __init__(self, folder: Path, api: Api, rows: list[Any]) -> None:
+        self.folder, self.api, self.rows = folder, api, rows
+
+    def settings(self, hints: str) -> Settings:
+        resource = {"name": "rows", "endpoint": {"path": "rows"}} | HINTS[hints]
+        source = {"client": {"base_url": self.api.url}, "resources": [resource]}
+        return settings_of(self.folder, {"api": source})
+
+    def nested(self) -> list[int]:
+        found = query(self.settings("append"), "SELECT a FROM api_raw.rows__labels ORDER BY 1")
+        return [a for (a,) in found]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    rows = list(BEFORE)
+    with serving(lambda *_: rows) as api:
+        yield Source(tmp_path, api, rows)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("append", "delete-insert"),
+        ("delete-insert", "upsert"),
+        ("scd2", "upsert"),
+        ("scd2", "delete-insert"),
+    ],
+)
+def test_change_that_would_lose_track_of_nested_rows_is_refused_but_for_a_full_refresh(
+    source: Source, before: str, after: str
+) -> None:
+    extract_once(source.settings(before))
+    source.rows[:] = AFTER
+    settings = source.settings(after)
+    asked = len(source.api.asked)
+    for _ in range(2):
+        [failure] = failures_of(settings)
+        assert type(failure) is ConfigError
+        assert f"rows from {before} to {after}" in failure.message
+        assert "--full-refresh --source api" in failure.hint
+    assert len(source.api.asked) == asked
+    assert source.nested() == [1, 2, 3]
+    extract_once(settings, context(settings, full_refresh=True))
+    assert source.nested() == [1, 3, 9]
+    source.rows[:] = BEFORE
+    extract_once(settings)
+    assert source.nested() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "nested"),
+    [("upsert", "delete-insert", [1, 3, 9]), ("delete-insert", "append", [1, 1, 2, 3, 3, 9])],
+)
+def test_change_that_keeps_track_of_nested_rows_goes_on(
+    source: Source, before: str, after: str, nested: list[int]
+) -> None:
+    extract_once(source.settings(before))
+    source.rows[:] = AFTER
+    extract_once(source.settings(after))
+    assert source.nested() == nested
+
+
+def test_table_without_nested_rows_changes_where_it_stands(source: Source) -> None:
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings("append"))
+    source.rows[:] = [{"id": 1, "a": 2}, {"id": 2, "a": 3}]
+    settings = source.settings("delete-insert")
+    extract_once(settings)
+    assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2), (2, 3)]
+
+
+def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:
+    """A merge that names none is one by the key; dlt would go on to keep versions."""
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings("scd2"))
+    source.rows[:] = [{"id": 1, "a": 2}]
+    settings = source.settings("delete-insert")
+    extract_once(settings)
+    assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
+
+
+class Killed(BaseException):
+    """Nothing is tidied up, as after a SIGKILL."""
+
+
+def test_tables_that_a_killed_run_was_to_make_anew_are_made_by_the_next(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_once(source.settings("append"))
+    source.rows[:] = AFTER
+    settings = source.settings("delete-insert")
+    load = Raw._load
+
+    def die(*_: Any) -> Any:
+        raise Killed
+
+    def load_and_die(raw: Raw) -> Any:
+        load(raw)
+        raise Killed
+
+    for killer in (die, load_and_die):
+        with monkeypatch.context() as patch:
+            patch.setattr(Raw, "_load", killer)
+            with pytest.raises(Killed):
+                extract_once(settings, context(settings, full_refresh=True))
+        extract_once(settings)
+        assert source.nested() == [1, 3, 9]
+        assert pending(settings, "api") == []
