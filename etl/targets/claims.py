@@ -1,4 +1,4 @@
-"""Which tables of a file this job has made, kept in the warehouse: others are not its to drop."""
+"""Which tables of a file target this job has made, kept in the warehouse: it drops no others."""
 
 from __future__ import annotations
 
@@ -27,12 +27,21 @@ def claim(cursor: duckdb.DuckDBPyConnection, target: str, tables: Iterable[str])
         cursor.execute(insert, [target, table])
 
 
+def claimed(cursor: duckdb.DuckDBPyConnection, target: str) -> set[str]:
+    """The tables, case-folded, that this job has made at the target, there now or not.
+
+    By the target's name, not its path: a project may be moved, or be mounted elsewhere.
+    """
+    if not exists(cursor, SCHEMA, "claims"):
+        return set()
+    known = f"SELECT table_name FROM {CLAIMS} WHERE target = $1"  # noqa: S608
+    return {str(table) for (table,) in cursor.execute(known, [target]).fetchall()}
+
+
 def refuse_foreign(
     cursor: duckdb.DuckDBPyConnection, target: str, path: Path, unnamed: Collection[str]
 ) -> None:
     """Refuse to replace a file that has tables of others.
-
-    By the target's name, not its path: a project may be moved, or be mounted elsewhere.
 
     Args:
         unnamed: the tables of the file that no load names.
@@ -40,10 +49,7 @@ def refuse_foreign(
     Raises:
         ConfigError: this job has not made one of them.
     """
-    made: set[str] = set()
-    if unnamed and exists(cursor, SCHEMA, "claims"):
-        known = f"SELECT table_name FROM {CLAIMS} WHERE target = $1"  # noqa: S608
-        made = {str(table) for (table,) in cursor.execute(known, [target]).fetchall()}
+    made = claimed(cursor, target) if unnamed else set()
     if foreign := [t for t in unnamed if fold(t) not in made]:
         raise ConfigError(
             f"{path} of target {target} is replaced as a whole, and has tables that this job did "

@@ -25,6 +25,7 @@ from loguru import logger
 from etl.errors import ConfigError, LoadError
 from etl.records import LoadRun
 from etl.targets.choosing import choose
+from etl.targets.claims import claim, claimed
 from etl.targets.comparison import (
     check_count,
     check_key,
@@ -77,10 +78,11 @@ def publish(
             if (current := _current(path, p.table)) is not None
         }
         if not dry_run:
+            claim(cursor, target_name, order.tables)
             for run in runs:
                 if run.status == "published":
                     _swap(path, run.table, identity)
-            _drop_unnamed(path, order, target_name)
+            _drop_unnamed(cursor, path, order)
             runs = [_confirm(cursor, path, run) for run in runs]
         return runs + order.held_runs(held)
 
@@ -212,15 +214,16 @@ def _swap(path: Path, table: str, identity: str) -> None:
             shutil.rmtree(entry)
 
 
-def _drop_unnamed(path: Path, order: Order, target: str) -> None:
-    """Remove what no load names any more; only what we published."""
-    versions = path / VERSIONS
+def _drop_unnamed(cursor: duckdb.DuckDBPyConnection, path: Path, order: Order) -> None:
+    """Remove what no load names any more; only what this job published."""
+    versions, made = path / VERSIONS, claimed(cursor, order.target)
     named = {fold(p.table): versions / p.table for p in (*order.publish, *order.hold)}
     for directory in versions.iterdir() if versions.is_dir() else ():
         now = named.get(fold(directory.name))
         # A table that only changed its case has a directory beside the earlier one, on most disks.
-        if now is None or (now.is_dir() and not now.samefile(directory)):
-            logger.bind(target=target, table=directory.name).warning(
+        gone = now is None or (now.is_dir() and not now.samefile(directory))
+        if gone and fold(directory.name) in made:
+            logger.bind(target=order.target, table=directory.name).warning(
                 "dropped a table that no load names any more"
             )
             link = path / directory.name

@@ -244,6 +244,18 @@ def test_file_with_tables_of_others_is_left_alone(
     assert len(target.read("marts.a")) == 10
 
 
+def test_two_jobs_may_publish_into_one_folder(
+    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    target = Target("parquet", warehouse, tmp_path / "shared")
+    target.publish(A, B)
+    with duckdb.connect(str(tmp_path / "second.duckdb")) as second:
+        second.execute("CREATE SCHEMA marts; CREATE VIEW marts.c AS SELECT 1 AS n")
+        Target("parquet", second, target.path).publish(Publication("marts.c", "c"))
+    target.publish(A)  # B, which is its own, is dropped
+    assert sorted(p.name for p in target.path.glob("*") if p.is_symlink()) == ["c", "marts.a"]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
