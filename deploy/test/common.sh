@@ -62,6 +62,12 @@ make_base() {
   exec {lock}>&-
 }
 
+# need_extras: the image with all extras is there; who comes while `deploy/test/extras` makes it waits.
+need_extras() {
+  flock "${STORE[1]%/images}/extras.lock" true
+  podman image exists "$EXTRAS_IMAGE" || deploy/test/extras
+}
+
 # need_kubectl: a kubectl whose kustomize can read `patches` and `replacements`; older ones cannot.
 need_kubectl() {
   need kubectl kubernetes-client || return 1
