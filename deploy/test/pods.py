@@ -129,9 +129,9 @@ def judge_failures(cluster: Cluster, pods: Pods) -> None:
     expect(json.loads(tail)["level"], "INFO", "the end of the log in place of last words")
     say("  100 MiB of memory: code 137, OOMKilled, counted; the log's end in place of last words")
 
-    cluster.start("after")
+    cluster.start("after", container={"args": ["run", "--stage", "extract"]})
     expect(pods.outcome("after"), ("Complete", "CompletionsReached", [0]), "after")
-    say("  the next run on that volume: code 0")
+    say("  the next extraction into that volume: code 0")
 
 
 def judge_pod(cluster: Cluster, pods: Pods) -> None:
@@ -160,7 +160,7 @@ def judge_stops(cluster: Cluster, pods: Pods) -> None:
     cluster.ask("DELETE", f"{cluster.pods_at}/{pod}")
     reach(cluster, pods, "stopped", 3, '"stage": "extract"')
     expect(cluster.job("stopped")["status"]["failed"], 1, "failed by a deletion")
-    cluster.start("second", variables={"ETL_DEMO_DATE": "2026-01-02"})
+    cluster.start("second", container={"args": ["status"]})
     why = wait_for("a second pod waits", partial(waiting, pods, "second"))
     expect(pods.outcome("stopped"), ("Complete", "CompletionsReached", [143, 143, 0]), "stopped")
     evicted, deleted, last = pods.of("stopped")
@@ -175,7 +175,8 @@ def judge_stops(cluster: Cluster, pods: Pods) -> None:
 
 def judge_dead_database(cluster: Cluster, pods: Pods) -> None:
     """Counted as what a retry may help; `etl retry` has something to do then."""
-    cluster.start("dead-database", variables=DEAD_DATABASE, backoffLimit=0)
+    load = {"args": ["run", "--stage", "load"]}
+    cluster.start("dead-database", container=load, variables=DEAD_DATABASE, backoffLimit=0)
     expect(pods.outcome("dead-database"), ("Failed", "BackoffLimitExceeded", [4]), "dead-database")
     words = pods.last_words("dead-database")
     expect((words["code"], words["stage"], words["subject"]), (4, "load", "postgres"), "last words")
