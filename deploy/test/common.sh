@@ -46,12 +46,12 @@ can_build_images() {
   for command in buildah podman runc:runc unshare:util-linux ip:iproute2; do
     need "${command%:*}" "${command#*:}" || return 1
   done
+  mkdir -p "${STORE[1]%/images}"
 }
 
 # make_base: the local base image is there; who comes while another makes it waits.
 make_base() {
   local lock
-  mkdir -p "${STORE[1]%/images}"
   exec {lock}>"${STORE[1]%/images}/base.lock"
   flock "$lock"
   podman image exists "$BASE" && exec {lock}>&- && return
