@@ -2,7 +2,6 @@
 # A control plane on loopback, with keys that last as long as it does: etcd, kube-apiserver and kube-controller-manager.
 # Sourced, after common.sh, by the parts that need a cluster. Its programs are in ETL_TEST_KUBE, else in .cache/kubernetes.
 
-ROOT=$PWD
 PATH=$(realpath -m "${ETL_TEST_KUBE:-.cache/kubernetes}"):$PATH
 
 # can_control PART PROGRAM...: the programs of the control plane are there, and these.
