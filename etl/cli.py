@@ -129,14 +129,22 @@ def _finish(
 
 def _plan(arguments: argparse.Namespace) -> int:
     from etl.libraries import prepare_libraries
+    from etl.logs import start_logs
     from etl.planning import apply_plan, show_plan
+    from etl.secrets import redactor
     from etl.stop import Stop, stopping
 
     prepare_libraries()
     settings = _settings(arguments)
     act = apply_plan if arguments.apply else show_plan
-    with redirect_stdout(sys.stderr), stopping(Stop(), lambda code: None):
-        lines = act(settings, arguments.environment, arguments.wait_lock)
+    stop_logs = start_logs(
+        settings, folder=None, run_id="", redact=redactor(settings), quiet=settings.log.quiet
+    )
+    try:
+        with redirect_stdout(sys.stderr), stopping(Stop(), lambda code: None):
+            lines = act(settings, arguments.environment, arguments.wait_lock)
+    finally:
+        stop_logs()
     if arguments.json:
         _print_json({"changes": lines})
     else:

@@ -46,12 +46,12 @@ can_build_images() {
   for command in buildah podman runc:runc unshare:util-linux ip:iproute2; do
     need "${command%:*}" "${command#*:}" || return 1
   done
+  mkdir -p "${STORE[1]%/images}"
 }
 
 # make_base: the local base image is there; who comes while another makes it waits.
 make_base() {
   local lock
-  mkdir -p "${STORE[1]%/images}"
   exec {lock}>"${STORE[1]%/images}/base.lock"
   flock "$lock"
   podman image exists "$BASE" && exec {lock}>&- && return
@@ -60,6 +60,12 @@ make_base() {
   deploy/test/base "$BASE"
   say "base image of Debian's packages: $(since "$begun") s"
   exec {lock}>&-
+}
+
+# need_extras: the image with all extras is there; who comes while `deploy/test/extras` makes it waits.
+need_extras() {
+  flock "${STORE[1]%/images}/extras.lock" true
+  podman image exists "$EXTRAS_IMAGE" || deploy/test/extras
 }
 
 # need_kubectl: a kubectl whose kustomize can read `patches` and `replacements`; older ones cannot.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,6 @@ from typing import Any
 import requests
 import yaml
 
-NAMESPACE = "etl"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
-JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
-CRONJOB = f"/apis/batch/v1/namespaces/{NAMESPACE}/cronjobs/etl"
 # On a pod: the code that it ends with, or that its node refuses it. Others run until ended.
 ENDS_WITH, REFUSED = "test/exit-code", "refused"
 PATIENCE = 150.0
@@ -49,7 +44,11 @@ def wait_for(what: str, ask: Callable[[], Any]) -> Any:
 class Cluster:
     """The API server, and the Jobs and pods of one namespace in it."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, namespace: str = "etl") -> None:
+        self.pods_at = f"/api/v1/namespaces/{namespace}/pods"
+        self.jobs_at = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self.cronjob_at = f"/apis/batch/v1/namespaces/{namespace}/cronjobs/etl"
+        self.events_at = f"/api/v1/namespaces/{namespace}/events"
         access = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))
         self.server = access["clusters"][0]["cluster"]["server"]
         self.session = requests.Session()
@@ -75,22 +74,43 @@ class Cluster:
         found: dict[str, Any] = answer.json()
         return found
 
-    def start(self, name: str, ends_with: str | None = None, **changes: Any) -> None:
+    def watch(self, path: str) -> Iterator[dict[str, Any]]:
+        """What is there, and then whatever changes or goes, for as long as it takes."""
+        answer = self.session.get(self.server + path, params={"watch": "1"}, stream=True)
+        for line in answer.iter_lines(chunk_size=None):
+            yield json.loads(line)["object"]
+
+    def log(self, pod: str) -> str:
+        """What the pod has written so far."""
+        answer = self.session.get(f"{self.server}{self.pods_at}/{pod}/log", timeout=30)
+        return answer.text if answer.ok else ""
+
+    def start(
+        self,
+        name: str,
+        ends_with: str | None = None,
+        container: dict[str, Any] | None = None,
+        variables: dict[str, str] | None = None,
+        **changes: Any,
+    ) -> None:
         """The CronJob's Job, once, with other values of its spec; the CronJob does not own it."""
-        template = copy.deepcopy(self.ask("GET", CRONJOB)["spec"]["jobTemplate"])
+        spec = self.ask("GET", self.cronjob_at)["spec"]["jobTemplate"]["spec"] | changes
         if ends_with is not None:
-            template["spec"]["template"]["metadata"]["annotations"] = {ENDS_WITH: ends_with}
-        job = {"metadata": {"name": name}, "spec": template["spec"] | changes}
-        self.ask("POST", JOBS, {"apiVersion": "batch/v1", "kind": "Job", **job})
+            spec["template"]["metadata"]["annotations"] = {ENDS_WITH: ends_with}
+        (job,) = spec["template"]["spec"]["containers"]
+        job |= container or {}
+        job["env"] += [{"name": n, "value": v} for n, v in (variables or {}).items()]
+        body = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+        self.ask("POST", self.jobs_at, body)
 
     def job(self, name: str) -> dict[str, Any]:
         """The Job as it stands."""
-        return self.ask("GET", f"{JOBS}/{name}")
+        return self.ask("GET", f"{self.jobs_at}/{name}")
 
     def pods(self, job: str = "") -> list[dict[str, Any]]:
         """A Job's pods, or all, the oldest first."""
         selector = {"labelSelector": f"job-name={job}"} if job else {}
-        found: list[dict[str, Any]] = self.ask("GET", PODS, **selector)["items"]
+        found: list[dict[str, Any]] = self.ask("GET", self.pods_at, **selector)["items"]
         return sorted(found, key=lambda p: str(p["metadata"]["creationTimestamp"]))
 
     def running(self, job: str) -> dict[str, Any]:
@@ -120,7 +140,7 @@ class Cluster:
 
     def report(self, pod: dict[str, Any], status: dict[str, Any]) -> None:
         """Write a pod's status, as only its kubelet does."""
-        self.ask("PATCH", f"{PODS}/{pod['metadata']['name']}/status", {"status": status})
+        self.ask("PATCH", f"{self.pods_at}/{pod['metadata']['name']}/status", {"status": status})
 
     def outcome(self, job: str) -> dict[str, Any] | None:
         """The condition that ended the Job."""

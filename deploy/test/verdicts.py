@@ -15,18 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubelet import (
-    CRONJOB,
-    JOBS,
-    NAMESPACE,
-    PODS,
-    REFUSED,
-    Cluster,
-    end_pods,
-    expect,
-    say,
-    wait_for,
-)
+from kubelet import REFUSED, Cluster, end_pods, expect, say, wait_for
 
 # Neither is in the table: the kernel's kill for memory, and a code that nobody knows.
 OUT_OF_MEMORY, UNKNOWN = 137, 99
@@ -34,7 +23,7 @@ OUT_OF_MEMORY, UNKNOWN = 137, 99
 
 def judge_codes(cluster: Cluster, table: list[dict[str, Any]]) -> None:
     """Every code of the table, out of memory and an unknown one: what became of the Job."""
-    retries = cluster.ask("GET", CRONJOB)["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+    retries = cluster.ask("GET", cluster.cronjob_at)["spec"]["jobTemplate"]["spec"]["backoffLimit"]
     again = {c["code"] for c in table if c["retryable"]} | {OUT_OF_MEMORY}
     waits: list[tuple[float, ...]] = []
     for code in (*(c["code"] for c in table), OUT_OF_MEMORY, UNKNOWN):
@@ -80,7 +69,7 @@ def pauses(pods: list[dict[str, Any]]) -> tuple[float, ...]:
 
 def judge_evictions(cluster: Cluster) -> None:
     """An evicted pod is replaced once it ended, however often, and counts for nothing."""
-    retries = cluster.ask("GET", CRONJOB)["spec"]["jobTemplate"]["spec"]["backoffLimit"]
+    retries = cluster.ask("GET", cluster.cronjob_at)["spec"]["jobTemplate"]["spec"]["backoffLimit"]
     cluster.ask(
         "POST", "/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}
     )
@@ -88,7 +77,7 @@ def judge_evictions(cluster: Cluster) -> None:
     pod = cluster.running("evicted")
     waits = []
     for _ in range(retries + 1):
-        path = f"{PODS}/{pod['metadata']['name']}"
+        path = f"{cluster.pods_at}/{pod['metadata']['name']}"
         name = {"metadata": {"name": pod["metadata"]["name"]}}
         binding = {
             "apiVersion": "v1",
@@ -122,7 +111,7 @@ def judge_ends(cluster: Cluster) -> None:
     condition = wait_for("late", lambda: cluster.outcome("late"))
     expect((condition["type"], condition["reason"]), ("Failed", "DeadlineExceeded"), "late")
     wait_for("its pod goes", lambda: not cluster.pods("late"))
-    cluster.ask("PATCH", f"{JOBS}/late", {"spec": {"ttlSecondsAfterFinished": 0}})
+    cluster.ask("PATCH", f"{cluster.jobs_at}/late", {"spec": {"ttlSecondsAfterFinished": 0}})
     wait_for("the finished Job goes", lambda: not cluster.job("late"))
     say("  after activeDeadlineSeconds: DeadlineExceeded, its pod deleted")
     say("  after ttlSecondsAfterFinished: deleted")
@@ -131,19 +120,20 @@ def judge_ends(cluster: Cluster) -> None:
 def judge_schedule(cluster: Cluster) -> None:
     """The schedule makes a Job and a pod beside one-off Jobs, and no second one while it lasts."""
     (active,) = wait_for(
-        "the schedule", lambda: cluster.ask("GET", CRONJOB)["status"].get("active")
+        "the schedule", lambda: cluster.ask("GET", cluster.cronjob_at)["status"].get("active")
     )
     cluster.running(active["name"])
-    events = f"/api/v1/namespaces/{NAMESPACE}/events"
     wait_for(
         "Forbid",
         lambda: cluster.ask(
-            "GET", events, fieldSelector="involvedObject.kind=CronJob,reason=JobAlreadyActive"
+            "GET",
+            cluster.events_at,
+            fieldSelector="involvedObject.kind=CronJob,reason=JobAlreadyActive",
         )["items"],
     )
     owned = {
         j["metadata"]["name"]
-        for j in cluster.ask("GET", JOBS)["items"]
+        for j in cluster.ask("GET", cluster.jobs_at)["items"]
         if "ownerReferences" in j["metadata"] and cluster.outcome(j["metadata"]["name"]) is None
     }
     expect(owned, {active["name"], "by-hand"}, "Jobs of the CronJob")
@@ -160,7 +150,7 @@ def main() -> None:
     kubelet = threading.Thread(target=end_pods, args=(Cluster(Path(sys.argv[1])), stopped))
     kubelet.start()
     try:
-        cluster.ask("PATCH", CRONJOB, {"spec": {"schedule": "* * * * *"}})
+        cluster.ask("PATCH", cluster.cronjob_at, {"spec": {"schedule": "* * * * *"}})
         for code in (*(c["code"] for c in table), OUT_OF_MEMORY, UNKNOWN):
             cluster.start(f"code-{code}", ends_with=str(code))
         cluster.start(REFUSED, ends_with=REFUSED)

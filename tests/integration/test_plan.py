@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -106,7 +107,11 @@ def test_plan_lists_and_its_approval_lets_the_next_run_end_with_0(
     assert named in capsys.readouterr().out
     assert shop.published("totals") == [("ann", 50), ("bob", 200)], "listing changes nothing"
     assert main(["plan", "--apply", *here]) == 0
-    assert f"applied: {named}" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"applied: {named}" in said.out
+    lines = [json.loads(line) for line in said.err.splitlines()]
+    built = {n["model"] for n in lines if n["event"] == "model evaluated"}
+    assert "marts.totals" in built, "its log is a run's: JSON, with its fields"
     assert shop.go_on().exit_code == 0
     assert shop.published("totals") == [("ann", 100), ("bob", 400)]
     assert main(["plan", *here]) == 0
