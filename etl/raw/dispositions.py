@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables
+from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 
 from etl.errors import ConfigError
 
@@ -55,7 +56,7 @@ def find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
     """Root tables whose nested rows a load would lose track of: each with what was, what is."""
     for name, _, asked in _asked(source, recorded):
         known: dict[str, Any] = dict(recorded.tables.get(name) or {})
-        if not any(t["name"] != name and t.get("columns") for t in _nested(recorded, name)):
+        if not any(t.get("columns") for t in _nested(recorded, name)):
             continue
         before, now = _strategy(known), _strategy(asked)
         mends = now == DEFAULT and before in _BY_KEY
@@ -70,13 +71,15 @@ def _asked(
     for resource in source.selected_resources.values():
         try:
             asked = resource.compute_table_schema()
-        except Exception:  # noqa: BLE001, S112  hints may be functions of a row, there is none yet
+        except DataItemRequiredForDynamicTableHints:  # there is no row yet
             continue
         yield recorded.naming.normalize_tables_path(str(asked["name"])), resource, dict(asked)
 
 
 def _nested(schema: Schema, table: str) -> list[Any]:
-    return get_nested_tables(schema.tables, table) if table in schema.tables else []
+    if table not in schema.tables:
+        return []
+    return get_nested_tables(schema.tables, table, include_self=False)
 
 
 def _strategy(table: dict[str, Any]) -> str:

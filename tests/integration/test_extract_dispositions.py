@@ -145,3 +145,27 @@ def test_tables_that_a_killed_run_was_to_make_anew_are_made_by_the_next(
         extract_once(settings)
         assert source.nested() == [1, 3, 9]
         assert pending(settings, "api") == []
+
+
+def made(rows: int) -> Any:
+    """A source whose hints are functions of a row."""
+    import dlt
+
+    def disposition(row: Any) -> Any:
+        return "append"
+
+    @dlt.resource(name="rows", table_name=lambda row: "rows", write_disposition=disposition)
+    def resource() -> Any:
+        yield {"id": rows}
+
+    return resource
+
+
+def test_hints_that_are_functions_of_a_row_are_left_alone(tmp_path: Path) -> None:
+    def settings(rows: int) -> Settings:
+        factory = {"factory": f"{__name__}:made", "arguments": {"rows": rows}}
+        return settings_of(tmp_path, {"api": factory})
+
+    for rows in (1, 2):
+        extract_once(settings(rows))
+    assert query(settings(2), "SELECT id FROM api_raw.rows ORDER BY 1") == [(1,), (2,)]
