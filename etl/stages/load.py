@@ -36,6 +36,7 @@ def load(ctx: RunContext) -> None:
     failures: list[EtlError] = []
     with open_warehouse(settings.warehouse) as connection:
         states = read_states(connection, "prod", create=not dry)
+        evaluated = {m.name for m in ctx.run.models if m.intervals}
         held = publishable(states, [x.model for x in chosen])
         half = {dataset_name(s) for s in settings.active_sources if half_loaded(settings, s)}
         moved = find_moved(connection, "prod", half) & {x.model for x in chosen} - held.keys()
@@ -53,8 +54,8 @@ def load(ctx: RunContext) -> None:
                     settings,
                     connection,
                     name,
-                    [_publication(x, states) for x in ready],
-                    [_publication(x, states) for x in kept],
+                    [_publication(x, states, evaluated) for x in ready],
+                    [_publication(x, states, evaluated) for x in kept],
                     dry_run=dry,
                 )
             except EtlError as e:
@@ -99,12 +100,12 @@ def _chosen(ctx: RunContext) -> list[Load]:
     return [x for x in settings.loads if x.model in scope]
 
 
-def _publication(load: Load, states: dict[str, ModelState]) -> Publication:
+def _publication(load: Load, states: dict[str, ModelState], evaluated: set[str]) -> Publication:
     state = states.get(load.model)
     key = load.key or (state.grain if state else ())
     return Publication(
         load.model, load.target_table, key, load.strategy, load.columns, load.primary_key,
-        load.indexes,
+        load.indexes, load.model in evaluated,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,9 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
         self._connection, self._target = connection, target
+        # Of each table: all rows as they were found, and without those that a change is about.
+        self._found: dict[Table, Versions] = {}
+        self._untouched: dict[Table, Versions] = {}
 
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; it is locked against writers."""
@@ -39,9 +42,16 @@ class PostgresSession:
         tables.lock(self._connection, table)
         return Found(is_new=False, is_narrow=any(c.name not in present for c in columns))
 
-    def read_versions(self, table: Table) -> Versions:
-        """Rows and the sum of their xmin."""
-        return tables.read_versions(self._connection, table)
+    @contextmanager
+    def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:
+        """Rows and the sum of their xmin; the answer is not waited for before it is asked for."""
+        with tables.counting(self._connection, table) as counted:
+
+            def found() -> Versions:
+                self._found[table] = counted()
+                return self._found[table]
+
+            yield found
 
     def fill(
         self,
@@ -98,7 +108,11 @@ class PostgresSession:
         try:
             with self._connection.transaction():
                 tables.plan_with_pages_at_hand(self._connection, change.table)
-                changes = apply(Statements(change), self._write, self._fetch_one, is_new=is_new)
+                statements = Statements(change)
+                if change.difference is not None:
+                    touched = tables.read_staged_versions(self._connection, statements)
+                    self._untouched[change.table] = self._found[change.table] - touched
+                changes = apply(statements, self._write, self._fetch_one, is_new=is_new)
                 self.add_indexes(change.table, change.publication)
                 return changes
         except psycopg.Error as error:
@@ -117,9 +131,21 @@ class PostgresSession:
         told = changes.inserted + changes.updated + changes.deleted
         return tables.count_writes(self._connection, table) != told
 
-    def reconcile(self, change: Change[Column], mart_rows: int, rows: int) -> None:
-        """Compare table and staged rows."""
-        reconcile(Statements(change), self._fetch_one, mart_rows, rows, self._target)
+    def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
+        """Compare table and staged rows.
+
+        The table is not read from end to end for the second time where it is known what it had:
+        writers waited since then, and the server has counted no writes but those of the change.
+        """
+        statements = Statements(change)
+        if change.difference is not None:
+            staged = tables.read_staged_versions(self._connection, statements)
+            after = self._untouched[change.table] + staged
+        else:
+            with tables.counting(self._connection, change.table) as counted:
+                after = counted()
+        reconcile(statements, self._fetch_one, mart_rows, after.rows, self._target)
+        return after
 
     def create_marks(self, schema: str) -> Table:
         """The table of marks."""

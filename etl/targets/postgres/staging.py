@@ -104,7 +104,7 @@ def _sum(
     listed = "".join(f", {m}" for m in more)
     found = fetch_one(
         connection,
-        f"SELECT count(*), {found_sum(columns)}{listed} FROM {table}",
+        f"SELECT count(*), {found_sum(columns)}{listed} FROM {table} AS t",
     )
     return tuple(int(value) for value in found)
 
