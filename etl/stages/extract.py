@@ -23,6 +23,7 @@ from etl.sources.build import build_source, import_factories
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.arrival import count_arrival
+from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.drift import find_drift, tell_drift
 
@@ -67,10 +68,8 @@ def extract(ctx: RunContext) -> None:
         error = future.exception()
         if error is None:
             ctx.done_sources.add(name)
-        elif isinstance(error, EtlError):
-            if not error.subject:
-                error.subject = name
-            failures.append(error)
+        elif isinstance(error, Exception):
+            failures.append(contained(ctx, error, name))
         else:
             raise error
     tell_drift(ctx)
