@@ -11,6 +11,7 @@ from etl.packages import find_moved
 from etl.records import LoadRun
 from etl.runs import utc_now
 from etl.settings import Load, dataset_name
+from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
 from etl.stages.scope import models_in_scope
@@ -20,6 +21,8 @@ from etl.warehouse import connect, connect_read_only
 
 def load(ctx: RunContext) -> None:
     """Publish every load of the configuration that the options name and that may be published.
+
+    A target that fails, whatever the reason, holds back none of the others.
 
     Raises:
         StageError: targets that failed, and marts that may not be published.
@@ -58,10 +61,8 @@ def load(ctx: RunContext) -> None:
                     [_publication(x, states, evaluated) for x in kept],
                     dry_run=dry,
                 )
-            except EtlError as e:
-                if not e.subject:
-                    e.subject = name
-                failures.append(e)
+            except Exception as e:  # noqa: BLE001 - a bug at one target is none of the others'
+                failures.append(contained(ctx, e, name))
                 results = [
                     LoadRun(
                         model=x.model, target=name, table=x.target_table, strategy=x.strategy,
