@@ -30,13 +30,14 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
         self._connection, self._target = connection, target
+        self._columns: dict[Table, set[str] | None] = {}
         # Of each table: all rows as they were found, and without those that a change is about.
         self._found: dict[Table, Versions] = {}
         self._untouched: dict[Table, Versions] = {}
 
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; it is locked against writers."""
-        present = tables.find(self._connection, table, self._target)
+        present = self._columns[table] = tables.find(self._connection, table, self._target)
         if present is None:
             return Found(is_new=True, is_narrow=True)
         tables.lock(self._connection, table)
@@ -99,7 +100,8 @@ class PostgresSession:
         about: dict[str, str],
     ) -> None:
         """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
-        tables.prepare(self._connection, table, columns, about, self._target)
+        # Not looked for again: what somebody else has made meanwhile is not to be filled.
+        tables.prepare(self._connection, table, columns, about, self._columns[table])
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
         """Delete, update, insert; the row that is refused is named."""

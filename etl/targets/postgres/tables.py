@@ -72,10 +72,9 @@ def prepare(
     table: Table,
     columns: tuple[Column, ...],
     comments: dict[str, str],
-    target: str,
+    present: set[str] | None,
 ) -> None:
-    """Make the table, or add the columns that it lacks."""
-    present = find(connection, table, target)
+    """Make a table that was not `present` when it was looked for, or add the columns it lacks."""
     listed = [f"{c.sql} {c.type}" for c in columns]
     if present is None:
         _create_schema(connection, table.schema)
