@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,7 @@ def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         ResourcesError: it cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        connection = duckdb.connect(str(path))
-    except duckdb.Error as e:
-        raise classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
+    connection = _open(path, read_only=False)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -59,10 +56,16 @@ class KeptOpen:
         self._connection: duckdb.DuckDBPyConnection | None = None
 
     def open(self) -> None:
-        """Open it, if it is not; a file that cannot be opened is left to those who need it."""
+        """Open it, if it is not.
+
+        Here, because dlt's own words for a file that it cannot open name no class of failure.
+
+        Raises:
+            UnreachableError: another process holds the file, or it is no DuckDB file.
+            ResourcesError: it cannot be written.
+        """
         if self._connection is None:
-            with suppress(duckdb.Error):
-                self._connection = duckdb.connect(str(self._path))
+            self._connection = _open(self._path, read_only=False)
 
     def close(self) -> None:
         """Let go of it."""
@@ -78,15 +81,19 @@ def connect_read_only(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     Raises:
         UnreachableError: the file is missing, held by another process, or no DuckDB file.
     """
-    try:
-        connection = duckdb.connect(str(path), read_only=True)
-    except duckdb.Error as e:
-        raise classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
+    connection = _open(path, read_only=True)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
     finally:
         connection.close()
+
+
+def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(path), read_only=read_only)
+    except duckdb.Error as e:
+        raise classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
 
 
 @contextmanager
@@ -164,12 +171,27 @@ def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError |
                 hint="free disk space or make the folder writable, then run again",
             )
         if isinstance(error, duckdb.IOException):
+            if path is not None and _is_something_else(path):
+                return UnreachableError(
+                    f"{path} is no DuckDB database: it is damaged, or another program's",
+                    hint="restore the warehouse and state.duckdb from one backup; without one move "
+                    "both away, and the next run begins anew",
+                )
             return UnreachableError(
                 f"{path or 'the warehouse'} cannot be opened or read: another process holds it, "
                 "or it is damaged",
                 hint="close other programs that have the file open",
             )
     return classify_os_error(error)
+
+
+def _is_something_else(path: Path) -> bool:
+    """True when the file does not begin as DuckDB's do; one that cannot be read is not told."""
+    try:
+        with path.open("rb") as f:
+            return f.read(12)[8:] != b"DUCK"
+    except OSError:
+        return False
 
 
 def can_write(folder: Path) -> bool:

@@ -207,8 +207,22 @@ def open_context(
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)
     except Exception as e:
-        raise classify(e, "the project does not load") from e
+        raise _closed_state(settings) or classify(e, "the project does not load") from e
     return context
+
+
+def _closed_state(settings: Settings) -> EtlError | None:
+    """Why the state cannot be opened; None when it can. SQLMesh's error does not say which file."""
+    import duckdb
+
+    if settings.state.exists():
+        try:
+            duckdb.connect(str(settings.state), read_only=True).close()
+        except duckdb.IOException as e:
+            return classify_duckdb(e, settings.state)
+        except duckdb.Error:
+            return None  # it is open in this process
+    return None
 
 
 def _open_state(context: ProjectContext) -> None:

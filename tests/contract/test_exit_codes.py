@@ -257,6 +257,26 @@ def test_no_network_is_told_in_one_line_that_points_to_the_demo(job: Job) -> Non
     assert "--profile demo" in done.err
 
 
+@pytest.mark.parametrize("stage", ["extract", "transform", "load"])
+def test_a_warehouse_that_another_program_has_open_is_code_4(job: Job, stage: str) -> None:
+    job.data.mkdir(parents=True, exist_ok=True)
+    with opened(job.data / "warehouse.duckdb"):
+        done = job.run("--stage", stage, ETL_RETRY__ATTEMPTS="1")
+    assert done.code == ExitCode.CONNECTION
+    assert "warehouse.duckdb cannot be opened" in done.err
+    assert "close other programs" in done.err
+
+
+@pytest.mark.parametrize(("file", "stage"), [("warehouse", "extract"), ("state", "transform")])
+def test_a_damaged_file_is_named_with_what_to_do(job: Job, file: str, stage: str) -> None:
+    job.data.mkdir(parents=True, exist_ok=True)
+    (job.data / f"{file}.duckdb").write_text("no database\n")
+    done = job.run("--stage", stage, ETL_RETRY__ATTEMPTS="1")
+    assert done.code == ExitCode.CONNECTION
+    assert f"{file}.duckdb is no DuckDB database" in done.err
+    assert "from one backup" in done.err
+
+
 def test_the_holder_of_the_lock_is_named(job: Job) -> None:
     done = finish_while_locked(job)
     assert "pid" in done.err
