@@ -24,7 +24,8 @@ from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
 from etl.sources.monitor import Monitor, PageStep
-from etl.sources.rest import first_line, rest_config
+from etl.sources.refusals import first_line, refused
+from etl.sources.rest import rest_config
 
 
 def build_source(
@@ -73,11 +74,7 @@ def build_source(
     except Exception as e:
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
-        raise ConfigError(
-            f"sources.{name}: dlt does not accept it: {first_line(e)}",
-            subject=name,
-            hint="see dlt's documentation of the REST API source",
-        ) from e
+        raise refused(name, e, config) from e
     for resource in built.resources.values():
         found = fields.get(resource.name, FieldPaths("", ""))
         found.table = _table(resource)

@@ -20,6 +20,7 @@ from etl.settings import Source
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.sources.paginator import GuardedPaginator
+from etl.sources.refusals import first_line
 
 
 def rest_config(
@@ -62,11 +63,6 @@ def rest_config(
     if defaults:
         config["resource_defaults"] = defaults
     return config, stamps, fields
-
-
-def first_line(error: BaseException) -> str:
-    """What dlt or a factory says, cut to a line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:500]
 
 
 def _without_credentials(client: dict[str, Any]) -> dict[str, Any]:

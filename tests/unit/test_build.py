@@ -42,8 +42,58 @@ def build(**source: Any) -> tuple[Any, Monitor]:
     ],
 )
 def test_what_dlt_does_not_accept_is_a_configuration_error(source: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"^sources\.api: "):
+    with pytest.raises(ConfigError, match=r"^sources\.api(\.\S+)?: "):
         build(**source)
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (
+            {"client": {"auth": {"type": "baerer", "token": "hidden-t0ken"}}, "resources": ["a"]},
+            r"^sources\.api\.client\.auth: field `type=baerer` is not one of: .*'bearer'",
+        ),
+        (
+            {"client": {"headrs": {}}, "resources": ["a"]},
+            r"^sources\.api\.client: received unexpected fields `{'headrs'}`$",
+        ),
+        (
+            {"resources": ["a", {"name": "b", "endpoint": {"path": "b", "selector": "x"}}]},
+            r"^sources\.api\.resources\[b\]\.endpoint: received unexpected fields `{'selector'}`$",
+        ),
+        (
+            {"resources": [{"name": "b", "write_disposition": "apend"}]},
+            r"^sources\.api\.resources\[b\]: field `write_disposition=apend` is not one of: \[",
+        ),
+    ],
+)
+def test_the_setting_that_dlt_refuses_is_named_and_no_value_beside_it(
+    source: dict[str, Any], told: str
+) -> None:
+    client = {"base_url": "http://api.test/"} | source.pop("client", {})
+    with pytest.raises(ConfigError, match=told) as refused:
+        build(client=client, **source)
+    assert "t0ken" not in refused.value.message
+    assert "object at 0x" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("auth", "absent"),
+    [
+        ({"type": "bearer"}, ["TOKEN"]),
+        ("bearer", ["TOKEN"]),
+        ({"type": "bearer", "token": None}, ["TOKEN"]),
+        ({"type": "api_key", "name": "X-Key"}, ["API_KEY"]),
+        ({"type": "http_basic", "username": "ann"}, ["PASSWORD"]),
+        ({"type": "http_basic"}, ["USERNAME", "PASSWORD"]),
+    ],
+)
+def test_credentials_that_are_missing_are_named_with_their_variables(
+    auth: Any, absent: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"^sources\.api: client\.auth\.\S+ .*missing$") as e:
+        build(client={"base_url": "http://api.test/", "auth": auth}, resources=["a"])
+    assert all(f"ETL_SOURCES__API__CLIENT__AUTH__{key}" in e.value.hint for key in absent)
 
 
 def test_resources_of_a_placeholder_share_one_table() -> None:

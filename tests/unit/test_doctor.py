@@ -65,6 +65,18 @@ def test_source_that_is_not_reached_is_code_4(tmp_path: Path, api: responses.Req
     assert source.seconds is not None
 
 
+def test_source_that_dlt_would_not_accept_is_code_2_before_it_is_asked(
+    tmp_path: Path, api: responses.RequestsMock
+) -> None:
+    client = {"base_url": API, "auth": {"type": "bearer"}}
+    settings = settings_in(tmp_path, sources={"api": {"client": client, "resources": ["b"]}})
+    (source,) = found(settings, "source")
+    assert (source.status, source.code) == ("failed", ExitCode.CONFIG)
+    assert "client.auth.token is missing" in source.message
+    assert "ETL_SOURCES__API__CLIENT__AUTH__TOKEN" in source.hint
+    assert len(api.calls) == 0
+
+
 def test_source_that_is_switched_off_is_not_asked(tmp_path: Path) -> None:
     off = {"client": {"base_url": API}, "resources": ["b"], "enabled": False}
     assert found(settings_in(tmp_path, sources={"api": off}), "source") == []
