@@ -38,6 +38,8 @@ OWN_FILES = {
 }  # fmt: skip
 MAX_DEPTH = 40
 MAX_VALUES = 100_000
+# A project may have hundreds of models; a hint is a line.
+MAX_NAMES = 20
 
 
 def clean(tree: Any) -> tuple[Any, list[Finding]]:
@@ -303,9 +305,10 @@ def _check_traces(traces: dict[str, Any]) -> Iterator[Finding]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The nearest valid name as a hint, or the list of all."""
+    """The nearest valid name as a hint, or a list of them."""
     names = sorted(known)
     near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
     if near:
         return f"did you mean {near[0]}?"
-    return f"known: {', '.join(names)}" if names else ""
+    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
+    return f"known: {', '.join(names[:MAX_NAMES])}{more}" if names else ""

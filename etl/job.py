@@ -81,8 +81,13 @@ def check_options(settings: Settings, options: Options, now: datetime) -> None:
     """What can be known to be wrong before anything starts.
 
     Raises:
-        ConfigError: unknown source, an interval that is none.
+        ConfigError: unknown source, no folder of models, an interval that is none.
     """
+    if not settings.sqlmesh_dir.is_dir() and settings.loads and "transform" in options.stages:
+        raise ConfigError(
+            f"{settings.sqlmesh_dir}: no such folder, and `loads` names {settings.loads[0].model}",
+            hint="the models belong there: is it the right --project, and all of it?",
+        )
     for name in options.sources:
         if name not in settings.active_sources:
             known = ", ".join(sorted(settings.active_sources)) or "none"

@@ -12,6 +12,7 @@ from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.errors import SQLMeshError
 
+from etl.checks import nearest
 from etl.errors import ConfigError
 from etl.project.engine import ProjectContext, classify, open_context
 from etl.project.graph import Graph
@@ -77,7 +78,7 @@ class Project:
             if not found & self.local_names:
                 raise ConfigError(
                     f"--select {text}: picks no model",
-                    hint=f"models: {', '.join(sorted(self.local_names))}",
+                    hint=nearest(text.strip("+*"), self.local_names) or "the project has none",
                 )
             picked |= found & self.graph.names
         return picked

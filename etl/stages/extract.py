@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from datetime import datetime
 
 from loguru import logger
 
 from etl.arrival import read_arrival
-from etl.errors import EtlError, StageError
+from etl.errors import EtlError, StageError, TransformError
 from etl.logs import adopt_library_loggers, bound, stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
@@ -28,6 +29,7 @@ from etl.stages.arrival import count_arrival
 from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.drift import find_drift, tell_drift
+from etl.stages.scope import wanted_models
 
 
 def extract(ctx: RunContext) -> None:
@@ -44,6 +46,7 @@ def extract(ctx: RunContext) -> None:
         for name, source in ctx.sources.items():
             _plan_source(ctx, name, source)
         return
+    _refuse_unknown_selection(ctx)
     # Whole before the threads start: two that import it at once may each see half of it.
     import pyarrow  # noqa: F401
 
@@ -77,6 +80,21 @@ def extract(ctx: RunContext) -> None:
     tell_drift(ctx)
     if failures:
         raise StageError(failures)
+
+
+def _refuse_unknown_selection(ctx: RunContext) -> None:
+    """Tell of a selector that picks nothing before the sources are read, not hours after.
+
+    The project is let go of again: other threads work with the warehouse now, and this stage may
+    write models.
+    """
+    sources = ctx.sources.values()
+    if not ctx.options.select or any(s.on_new_column == "generate" for s in sources):
+        return
+    # One that does not load is the transformation's to tell of.
+    with suppress(TransformError), ctx.project() as project:
+        wanted_models(project, ctx.options)
+    ctx.close()
 
 
 def _import_ahead(ctx: RunContext) -> None:

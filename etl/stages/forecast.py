@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from etl.errors import StageError
 from etl.records import Options
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stages.idle import find_idle
-from etl.stages.scope import models_to_restate, wanted_models
+from etl.stages.scope import models_to_restate, unknown_loads, wanted_models
 from etl.warehouse import connect_read_only
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
     from etl.project.selection import plan_part
 
     with copied_project(settings, options.environment) as project:
+        if unknown := unknown_loads(project, options):
+            raise StageError(unknown)
         select = wanted_models(project, options)
         wanted = select if select is not None else project.graph.names
         again = models_to_restate(project, options, wanted)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from etl.checks import nearest
+from etl.errors import ConfigError, EtlError
 from etl.records import Options
 
 if TYPE_CHECKING:
@@ -35,6 +37,22 @@ def models_in_scope(
     wanted = (select if select is not None else project.graph.names) - held
     below = project.graph.below(models_to_restate(project, options, wanted)) - held
     return wanted | below | project.also
+
+
+def unknown_loads(project: Project, options: Options) -> list[EtlError]:
+    """Loads of models that the project does not have; a run of a part does not ask for them."""
+    if options.environment != "prod" or options.select or options.sources:
+        return []
+    known = project.local_names
+    absent = dict.fromkeys(x.model for x in project.settings.loads if x.model not in known)
+    return [
+        ConfigError(
+            f"loads: no model is called {model}",
+            subject=model,
+            hint=nearest(model, known) or f"no model is in {project.settings.sqlmesh_dir}",
+        )
+        for model in absent
+    ]
 
 
 def models_to_restate(project: Project, options: Options, wanted: set[str]) -> set[str]:

@@ -29,7 +29,12 @@ from etl.stages.idle import (
     note_transformation,
 )
 from etl.stages.reconcile import raw_tables, reconcile
-from etl.stages.scope import models_in_scope, models_to_restate, wanted_models
+from etl.stages.scope import (
+    models_in_scope,
+    models_to_restate,
+    unknown_loads,
+    wanted_models,
+)
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.verdicts import held_back, mark, note_what_views_show, shown_outside, verdicts
 from etl.warehouse import connect
@@ -69,7 +74,8 @@ def transform(ctx: RunContext) -> None:
         run.reconciliations = counted
     with ctx.project() as project:
         adopt_library_loggers()
-        failures = transform_models(project, run, ctx.options, settings.transform.approve)
+        unknown = unknown_loads(project, ctx.options)
+        failures = unknown + transform_models(project, run, ctx.options, settings.transform.approve)
     ctx.transformed = True
     failures = ungenerated + failures
     if failures:

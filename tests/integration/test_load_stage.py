@@ -11,7 +11,7 @@ from typing import Any, Never
 import pytest
 
 from etl import targets
-from etl.errors import ExitCode, Stopped, UnreachableError
+from etl.errors import ConfigError, ExitCode, Stopped, UnreachableError
 from etl.records import RunRecord
 from etl.settings import Settings
 from tests.integration.projects import Shop
@@ -77,6 +77,28 @@ def test_mart_that_was_never_built_is_told(shop: Shop) -> None:
     assert record.failures[0].message == (
         "marts.imets was not published: it was never built, or it is gone"
     )
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_load_of_a_model_that_is_nowhere_is_a_configuration_error(
+    shop: Shop, dry_run: bool
+) -> None:
+    shop.edit("config/etl.yaml", "marts.items", "marts.imets")
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "2 * SUM(amount)")
+    record = shop.run(dry_run=dry_run)
+    assert record.exit_code == ExitCode.CONFIG
+    assert [(f.message, f.hint) for f in record.failures] == [
+        ("loads: no model is called marts.imets", "did you mean marts.items?")
+    ]
+    rows = [("ann", 50), ("bob", 200)] if dry_run else [("ann", 100), ("bob", 400)]
+    assert shop.published("totals") == rows, "the others go on"
+
+
+def test_run_without_its_models_does_not_pass_for_one(shop: Shop) -> None:
+    """Green for ever, with marts of the day before."""
+    (shop.folder / "sqlmesh").rename(shop.folder / "elsewhere")
+    with pytest.raises(ConfigError, match=r"sqlmesh: no such folder, and `loads` names marts\."):
+        shop.run()
 
 
 def test_only_prod_is_published(shop: Shop) -> None:

@@ -103,6 +103,25 @@ def test_select_builds_these_models_and_what_they_read(shop: Shop) -> None:
     assert shop.published("customers")[-1] == ("eve", True)
 
 
+@pytest.mark.parametrize(
+    ("selector", "hint"),
+    [
+        ("marts.total", "did you mean marts.totals?"),
+        ("+marts.itemz", "did you mean marts.items?"),
+        ("tag:none", "known: marts."),
+    ],
+)
+def test_selector_that_picks_nothing_is_told_before_anything_is_read(
+    shop: Shop, selector: str, hint: str
+) -> None:
+    shop.sell((9, "eve", 30))
+    record = shop.run(select=[selector])
+    assert record.exit_code == ExitCode.CONFIG
+    assert record.failures[0].message == f"--select {selector}: picks no model"
+    assert record.failures[0].hint.startswith(hint)
+    assert (shop.folder / "rows.json").exists(), "nobody has read the source"
+
+
 def test_select_of_a_first_run_builds_and_publishes_only_that(
     tmp_path: Path, extracted_template: Shop
 ) -> None:
