@@ -43,8 +43,9 @@ def _seconds(record: RunRecord) -> float:
 def _sources(record: RunRecord) -> Iterator[str]:
     for s in record.sources:
         yield (
-            f"  extract    {s.source}.{s.resource}: {s.rows:,} rows, {s.pages} pages"
-            + (f", {s.retries} retries" if s.retries else "")
+            f"  extract    {s.source}.{s.resource}: {_count(s.rows, 'row')}, "
+            + _count(s.pages, "page")
+            + (f", retries: {s.retries}" if s.retries else "")
         )
         yield from (f"             schema: {change}" for change in s.schema_changes)
 
@@ -54,7 +55,7 @@ def _models(record: RunRecord) -> Iterator[str]:
         return
     by = {k: [m.name for m in record.models if m.status == k] for k in ("failed", "held_back")}
     ok = len(record.models) - len(by["failed"]) - len(by["held_back"])
-    yield f"  transform  {ok} models up to date" + "".join(
+    yield f"  transform  {_count(ok, 'model')} up to date" + "".join(
         f", {len(names)} {label}: {', '.join(names)}"
         for label, names in (("failed", by["failed"]), ("held back", by["held_back"]))
         if names
@@ -64,8 +65,8 @@ def _models(record: RunRecord) -> Iterator[str]:
 def _reconciliations(record: RunRecord) -> Iterator[str]:
     if record.reconciliations:
         wrong = [r for r in record.reconciliations if not r.agrees]
-        yield f"  reconcile  {len(record.reconciliations)} counts compared, " + (
-            f"{len(wrong)} differ" if wrong else "all agree"
+        yield f"  reconcile  {_count(len(record.reconciliations), 'count')} compared, " + (
+            f"{len(wrong)} {'differ' if len(wrong) > 1 else 'differs'}" if wrong else "all agree"
         )
 
 
@@ -75,7 +76,7 @@ def _audits(record: RunRecord) -> Iterator[str]:
         yield f"  audit      {len(record.audits) - len(failed)} passed, {len(failed)} failed"
         for a in failed:
             kind = "" if a.blocking else " (a warning: it does not block)"
-            yield f"             {a.name} on {a.model}: {a.failing_rows} rows{kind}"
+            yield f"             {a.name} on {a.model}: {_count(a.failing_rows, 'row')}{kind}"
 
 
 def _loads(record: RunRecord) -> Iterator[str]:
@@ -84,7 +85,7 @@ def _loads(record: RunRecord) -> Iterator[str]:
     for x in record.loads:
         yield (
             f"  load       {x.model} → {x.target}: {x.status.replace('_', ' ')}, "
-            f"{x.rows_at_target:,} rows (+{x.inserted} ~{x.updated} -{x.deleted})"
+            f"{_count(x.rows_at_target, 'row')} (+{x.inserted} ~{x.updated} -{x.deleted})"
         )
 
 
@@ -96,6 +97,10 @@ def _failures(record: RunRecord) -> Iterator[str]:
         yield from (f"             row: {_short(row)}" for row in f.sample)
         if f.hint:
             yield f"             → {f.hint}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _short(row: dict[str, Any]) -> str:
@@ -112,8 +117,12 @@ def _where_to_look(record: RunRecord, settings: Settings) -> Iterator[str]:
             yield f"target     {name}: {settings.target_path(target) or target.kind}"
     for name, target in settings.targets.items():
         path, tables = settings.target_path(target), _tables_at(name, settings)
+        if record.loads:  # else nobody has looked what stands there
+            tables = [x.table for x in record.loads if x.target == name and x.rows_at_target]
         if path and target.kind == "duckdb" and tables and path.exists():
-            python = f"import duckdb; duckdb.connect('{path}').table('{tables[0]}').show()"
+            # Only to read: a hand that slips leaves what is published as it is.
+            opened = f"duckdb.connect('{path}', read_only=True)"
+            python = f"import duckdb; {opened}.table('{tables[0]}').show()"
             yield f'look       {sys.executable} -c "{python}"'
             break
 

@@ -38,7 +38,7 @@ from etl.errors import (
 )
 from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach
-from etl.raw.places import UNREACHABLE, is_busy, place_of
+from etl.raw.places import NOT_REACHED, UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_duckdb
 
@@ -175,7 +175,7 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                 f"{subject}{f', page {page}' if page else ''}: {url or 'the API'} cannot be "
                 f"reached ({type(cause).__name__})",
                 subject=subject,
-                hint="no network? `etl run --profile demo` runs the same job without one",
+                hint=NOT_REACHED,
             )
         if isinstance(cause, RequestException):
             request = cause.request

@@ -8,6 +8,8 @@ from requests import PreparedRequest, Request
 from requests.exceptions import ChunkedEncodingError, Timeout
 from requests.exceptions import ConnectionError as RequestsConnectionError
 
+# The hint at a host that did not answer.
+NOT_REACHED = "is it the network, a proxy, the address? `etl doctor` asks each source once"
 UNREACHABLE = (RequestsConnectionError, Timeout, ChunkedEncodingError)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from etl.errors import AuthError, ConfigError, EtlError, ExtractError, UnreachableError
+from etl.raw.places import NOT_REACHED
 
 if TYPE_CHECKING:
     from yfinance.scrapers.history import PriceHistory
@@ -97,7 +98,7 @@ class Yahoo:
         except RequestException as e:
             raise UnreachableError(
                 f"{ticker}: Yahoo Finance cannot be reached ({type(e).__name__})",
-                hint="no network? `etl run --profile demo` runs the same job without one",
+                hint=NOT_REACHED,
             ) from e
         except Exception as e:
             # yfinance raises what its parsing meets, KeyError among it: the status decides.

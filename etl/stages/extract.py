@@ -19,6 +19,7 @@ from etl.raw.dispositions import settle_dispositions
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
 from etl.raw.pipeline import NOTHING, Committed, Raw
+from etl.raw.places import NOT_REACHED
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
 from etl.settings import Source
@@ -74,12 +75,25 @@ def extract(ctx: RunContext) -> None:
         if error is None:
             ctx.done_sources.add(name)
         elif isinstance(error, Exception):
-            failures.append(contained(ctx, error, name))
+            failures.append(_point_to_the_demo(ctx, contained(ctx, error, name)))
         else:
             raise error
     tell_drift(ctx)
     if failures:
         raise StageError(failures)
+
+
+def _point_to_the_demo(ctx: RunContext, error: EtlError) -> EtlError:
+    """Where there is a demo, say how to see the job run without a network.
+
+    In a folder of its own: what it makes up would stay in the job's history and in its marts.
+    """
+    settings = ctx.settings
+    if error.hint == NOT_REACHED and (settings.project / "config" / "demo.yaml").exists():
+        error.hint += (
+            "; `ETL_DATA_DIR=data-demo etl run --profile demo` shows the job without a network"
+        )
+    return error
 
 
 def _refuse_unknown_selection(ctx: RunContext) -> None:

@@ -254,7 +254,17 @@ def test_no_network_is_told_in_one_line_that_points_to_the_demo(job: Job) -> Non
     assert done.code == ExitCode.CONNECTION
     lines = [x for x in done.err.splitlines() if x.strip().startswith("CONNECTION (4)")]
     assert len(lines) == 1
-    assert "--profile demo" in done.err
+    # Never in the job's own folder: what the demo makes up would stay in its history.
+    assert "`etl doctor` asks" in done.err
+    assert "`ETL_DATA_DIR=data-demo etl run --profile demo`" in done.err
+
+
+def test_no_network_does_not_point_to_a_demo_that_is_not_there(job: Job) -> None:
+    (job.folder / "config/demo.yaml").unlink()
+    done = finish_with_dead_port(job)
+    assert done.code == ExitCode.CONNECTION
+    assert "`etl doctor` asks" in done.err
+    assert "demo" not in done.err.partition("etl doctor")[2].partition("\n")[0]
 
 
 @pytest.mark.parametrize("stage", ["extract", "transform", "load"])

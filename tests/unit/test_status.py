@@ -7,7 +7,7 @@ from pathlib import Path
 
 from etl.arrival import Arrival
 from etl.errors import UnreachableError
-from etl.records import Options, SourceRun
+from etl.records import LoadRun, Options, SourceRun
 from etl.runs import open_run
 from etl.settings import Settings
 from etl.status import read_status, show_status
@@ -57,6 +57,19 @@ def test_only_targets_of_loads_are_named_as_the_place_to_look(tmp_path: Path) ->
     summary = summarize(record, settings)
     assert f"target     out: {tmp_path / 'data/out.duckdb'}" in summary
     assert "target     other" not in summary
+
+
+def test_only_a_table_that_stands_at_its_target_is_shown_how_to_look_into(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    run = open_run(settings, Options(), str, NOW)
+    (settings.data / "out.duckdb").touch()
+    load = LoadRun(model="marts.b", target="out", table="b", strategy="replace", status="held_back")
+    run.loads = [load]
+    assert "look " not in summarize(run.save(NOW), settings)
+    run.loads = [load, load.model_copy(update={"table": "c", "rows_at_target": 1})]
+    shown = summarize(run.save(NOW), settings)
+    assert "read_only=True).table('c')" in shown
+    assert "held back, 1 row (" in shown
 
 
 def test_a_run_that_never_ended_was_killed(tmp_path: Path) -> None:
