@@ -149,7 +149,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     from etl.libraries import prepare_libraries
 
     prepare_libraries()
-    from etl.generate.generation import generate, refuse_changes
+    from etl.generate.generation import generate, refuse_changes, tell_unpublished
     from etl.lock import hold_lock
 
     # The libraries stay: the collector need not walk through them again for every few models.
@@ -169,7 +169,8 @@ def _generate(arguments: argparse.Namespace) -> int:
     else:
         told = [str(c) for c in changes if c.action != "unchanged"]
         same = len(changes) - len(told)
-        put_out("\n".join([*told, f"{same} unchanged"] if same else told) + "\n")
+        told += [f"{same} unchanged"] if same else []
+        put_out("\n".join(told + tell_unpublished(settings, changes)) + "\n")
     refuse_changes(changes, check=arguments.check)
     return int(ExitCode.OK)
 

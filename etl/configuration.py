@@ -186,10 +186,14 @@ def _cleaned_variables(layer: Layer) -> tuple[dict[str, Any], list[Finding]]:
 
 
 def _origin(layers: Iterable[Layer], path: tuple[Any, ...]) -> str:
-    """The last layer that sets the value, or the nearest enclosing group of it."""
+    """The last layer that sets the value, or the nearest enclosing group of it.
+
+    Of a group a file is named before a variable that sets something else in it.
+    """
     ordered = list(layers)
     for depth in range(len(path), 0, -1):
-        for layer in reversed(ordered):
+        beside = [x for x in ordered if depth < len(path) and not x.sets(path[:depth])]
+        for layer in [*reversed([x for x in ordered if x not in beside]), *reversed(beside)]:
             found = layer.origin(path[:depth])
             if found is not None:
                 return found

@@ -279,7 +279,7 @@ def write_transformation(
 def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict[str, str]:
     """Which of these models must not be published, and why: model to reason."""
     reasons = {
-        "failed": "its audits failed",
+        "failed": "it failed, or its audits did",
         "held_back": "a model above it failed or went on without it, or a standalone audit has "
         "still to pass",
         "unfinished": "its last transformation did not end",

@@ -49,7 +49,10 @@ def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]
             hint="wait for it, or let this one wait with --wait-lock SECONDS",
         ) from None
     except OSError as e:
-        raise ResourcesError(f"cannot lock {path}: {e.strerror}") from e
+        raise ResourcesError(
+            f"cannot lock {path}: {e.strerror}",
+            hint="free disk space, or make the folder writable: `data_dir` names it",
+        ) from e
     me: dict[str, Any] = {
         "pid": os.getpid(),
         "host": socket.gethostname(),

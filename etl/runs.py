@@ -147,7 +147,10 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(f.fileno())
         part.replace(path)
     except OSError as e:
-        raise ResourcesError(f"cannot write {path}: {e.strerror}") from e
+        raise ResourcesError(
+            f"cannot write {path}: {e.strerror}",
+            hint="free disk space or make the folder writable, then run again",
+        ) from e
 
 
 def open_run(

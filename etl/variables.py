@@ -54,6 +54,10 @@ class Layer:
         self.tree = tree
         self.names = names or {}
 
+    def sets(self, path: tuple[Any, ...]) -> bool:
+        """True when it may set the group at this path itself, not only a value within it."""
+        return not self.names or any(path[:d] in self.names for d in range(1, len(path) + 1))
+
     def origin(self, path: tuple[Any, ...]) -> str | None:
         """Where this layer sets the value at this path; None when it does not."""
         node: Any = self.tree
@@ -109,8 +113,13 @@ def variables_layer(
         top, nested, _ = short.lower().partition("__")
         if top not in fields:
             near = difflib.get_close_matches(top, fields, 1, 0.8)
-            foreign = not (near or nested) or _SERVICE.fullmatch(short)
-            if strict or not foreign:
+            option = difflib.get_close_matches(short, OPTION_VARIABLES, 1, 0.85)
+            foreign = not (near or nested or option) or _SERVICE.fullmatch(short)
+            if option and not (strict or near or foreign):
+                problems.append(
+                    Problem(name, "no option has this variable", f"did you mean ETL_{option[0]}?")
+                )
+            elif strict or not foreign:
                 known = near or difflib.get_close_matches(top, fields, 1, 0.6)
                 hint = f"did you mean {known[0]}?" if known else ""
                 problems.append(Problem(name, f"no setting is called `{top}`", hint))

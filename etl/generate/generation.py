@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from pathlib import PurePosixPath
 
 import yaml
 
@@ -85,6 +86,24 @@ def refuse_changes(changes: Iterable[FileChange], *, check: bool) -> None:
     )
 
 
+def tell_unpublished(settings: Settings, changes: Iterable[FileChange]) -> list[str]:
+    """A line that names the new marts which no load brings to a target; nothing when there is none.
+
+    A run that ends with 0 would otherwise leave those who made them looking for their rows.
+    """
+    published = {load.model for load in settings.loads}
+    new = [PurePosixPath(c.path) for c in changes if c.action == "new"]
+    marts = [f"marts.{p.stem}" for p in new if p.parent.name == "marts" and p.suffix == ".sql"]
+    lacking = [m for m in marts if m not in published]
+    if not lacking:
+        return []
+    target = next(iter(settings.targets), "…")
+    return [
+        f"not published yet: {', '.join(lacking)}",
+        f"  add to `loads` in config/etl.yaml: - {{model: {lacking[0]}, target: {target}}}",
+    ]
+
+
 def _schemas(settings: Settings, sources: Collection[str]) -> list[RawSchema]:
     for name in sources:
         if name not in settings.sources:
@@ -104,7 +123,10 @@ def _schemas(settings: Settings, sources: Collection[str]) -> list[RawSchema]:
             )
     if not found:
         raise ConfigError(
-            "dlt has recorded no schema of any source", hint="etl run --stage extract"
+            "dlt has recorded no schema of any source",
+            hint="etl run --stage extract"
+            if settings.active_sources
+            else "name a source in config/etl.yaml, then etl run --stage extract",
         )
     return found
 

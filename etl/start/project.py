@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -47,11 +48,12 @@ def create_project(
         lines.append(summarize(proposal).rstrip("\n"))
         lines.append("  look at the evidence in config/etl.yaml, and change what is not so")
     lines += hints
+    named = shlex.quote(str(folder))
     if proposal is not None:
-        lines.append(f"next: etl run --stage extract --project {folder}")
-        lines.append(f"then: etl generate --project {folder}")
+        lines.append(f"next: etl run --stage extract --project {named}")
+        lines.append(f"then: etl generate --project {named}")
     else:
-        lines.append(f"next: etl run --project {folder}")
+        lines.append(f"next: etl run --project {named}")
     return "\n".join(lines) + "\n"
 
 

@@ -110,9 +110,22 @@ def test_a_source_proposed_from_the_replay_is_read_whole_and_modelled(tmp_path: 
         assert len(replay.requests) == 2
         assert "cursor holds a cursor" in done.stdout
         assert etl("config", "show", "--project", "sky", cwd=tmp_path).returncode == 0
+        said = {}
         for command in (["run", "--stage", "extract"], ["generate"], ["run"]):
             done = etl(*command, "--project", "sky", cwd=tmp_path)
             assert done.returncode == 0, done.stderr
+            said[command[0]] = done.stdout
+    marts = ["marts.dim_bluesky__followers", "marts.dim_bluesky__follows"]
+    assert f"not published yet: {', '.join(marts)}\n" in said["generate"]
+    (line,) = [x for x in said["generate"].splitlines() if "add to `loads`" in x]
+    config = tmp_path / "sky" / "config" / "etl.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(f"{text}  {line.partition('etl.yaml: ')[2]}\n", encoding="utf-8")
+    assert etl("run", "--stage", "load", "--project", "sky", cwd=tmp_path).returncode == 0
+    with opened(tmp_path / "sky" / "data" / "marts.duckdb", read_only=True) as published:
+        assert published.execute("SELECT count(*) FROM dim_bluesky__followers").fetchall() == [
+            (300,)
+        ]
 
     expected = {"followers": 300, "follows": 300}
     with opened(tmp_path / "sky" / "data" / "warehouse.duckdb") as connection:

@@ -88,6 +88,24 @@ def load(folder: Path, profile: str = "default", **environ: str) -> Settings:
     return load_settings(folder, profile, {"ETL_SECRETS_DIR": str(folder / "none"), **environ})
 
 
+def test_what_a_file_lacks_is_not_told_of_a_variable_beside_it(project: Project) -> None:
+    folder = project("sources: {api: {client: {baseurl: 'http://a.test/'}, resources: [a]}}")
+    assert problems(folder, ETL_SOURCES__API__CLIENT__AUTH__TOKEN="x") == [
+        "config/etl.yaml: sources.api.client.base_url: is missing (is baseurl meant to be it?)"
+    ]
+    (told,) = problems(folder, ETL_SOURCES__API__CLIENT="{baseurl: 'http://b.test/'}")
+    assert told.startswith("ETL_SOURCES__API__CLIENT: sources.api.client.base_url: is missing (")
+
+
+def test_the_variable_of_an_option_that_is_misspelt_is_told(project: Project) -> None:
+    folder = project("{}")
+    assert problems(folder, ETL_PROFIL="prod", ETL_WAIT_LOC="9") == [
+        "ETL_PROFIL: no option has this variable (did you mean ETL_PROFILE?)",
+        "ETL_WAIT_LOC: no option has this variable (did you mean ETL_WAIT_LOCK?)",
+    ]
+    assert load(folder, ETL_HOME="/srv/etl", ETL_PORT="1", ETL_PROFILE="default").job == "etl"
+
+
 # -- every problem at once -------------------------------------------------------------------------
 
 

@@ -30,7 +30,8 @@ def test_a_new_or_empty_folder_becomes_a_project(exists: bool, tmp_path: Path) -
     folder = tmp_path / "my shop"
     if exists:
         folder.mkdir()
-    create_project(folder, None, [], {})
+    said = create_project(folder, None, [], {})
+    assert said.endswith(f"next: etl run --project '{folder}'\n"), "as a shell takes it"
     assert files_of(folder) >= FILES
     assert all((folder / f).is_dir() for f in FOLDERS)
     assert [p.name for p in tmp_path.iterdir()] == ["my shop"]
