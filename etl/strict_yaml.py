@@ -14,6 +14,15 @@ _MERGE_KEY = "tag:yaml.org,2002:merge"
 class _Loader(yaml.SafeLoader):
     """Safe YAML that refuses a key given twice: the second would win in silence."""
 
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError:
+            # Such as 2026-99-99: YAML takes it for a date, Python does not.
+            raise yaml.constructor.ConstructorError(
+                None, None, "a date or time that does not exist", node.start_mark
+            ) from None
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
@@ -30,6 +39,9 @@ class _Loader(yaml.SafeLoader):
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_timestamp)
 
 
 class UnreadableError(Exception):
@@ -60,8 +72,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise UnreadableError("is nested too deeply") from None
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, LookupError, AttributeError):
-        # Such as the date 2026-99-99: YAML takes it for a date, Python does not.
-        raise UnreadableError("holds a date, time or number that does not exist") from None
+        # Such as the number 0x: YAML takes it for one, Python does not.
+        raise UnreadableError("holds a number that does not exist") from None
     if tree is not None and not isinstance(tree, dict):
         raise UnreadableError("is not a mapping of settings")
     return tree or {}

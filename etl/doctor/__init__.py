@@ -9,6 +9,7 @@ from etl.doctor.findings import Finding
 from etl.settings import Settings
 
 CHECKS: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+    places.check_models,
     places.check_data_dir,
     places.check_lock,
     places.check_warehouse,

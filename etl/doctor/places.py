@@ -1,4 +1,4 @@
-"""The places that the job writes: its disk, its lock, the warehouse, SQLMesh's state, targets."""
+"""The job's places: its models, its disk, its lock, the warehouse, SQLMesh's state, targets."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from pathlib import Path
 from etl.doctor.findings import Finding, ask
 from etl.errors import ExitCode, ResourcesError
 from etl.lock import is_locked, lock_holder
+from etl.records import Options
+from etl.runs import utc_now
 from etl.settings import Settings
 
 # Below this much free space a run may still go well, and the next one may not.
 LOW_DISK_BYTES = 1 << 30
 _GIB = 1 << 30
+
+
+def check_models(settings: Settings) -> Iterator[Finding]:
+    """Is the folder of the models there, when loads name some?"""
+    from etl.job import check_options
+
+    def look() -> str:
+        check_options(settings, Options(), utc_now())
+        return f"{settings.sqlmesh_dir}"
+
+    if settings.loads:
+        yield ask("models", "", look)
 
 
 def check_data_dir(settings: Settings) -> Iterator[Finding]:
@@ -47,7 +61,14 @@ def check_lock(settings: Settings) -> Iterator[Finding]:
 def check_warehouse(settings: Settings) -> Iterator[Finding]:
     """Can the job's own database files be read?"""
     for area, path in (("warehouse", settings.warehouse), ("state", settings.state)):
-        if not path.exists():
+        if not path.exists() and area == "warehouse" and settings.state.exists():
+            yield Finding(
+                area, "", "failed", f"{path} is gone, and {settings.state.name} is not",
+                f"restore both from one backup, or move {settings.state.name} away: the next run "
+                "then reads and builds everything anew",
+                code=ExitCode.TRANSFORM,
+            )  # fmt: skip
+        elif not path.exists():
             yield Finding(area, "", "ok", f"{path} is not made yet")
         elif is_locked(settings):
             yield Finding(area, "", "ok", f"{path} is in use by the run that holds the lock")

@@ -33,7 +33,7 @@ from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import EtlError, ExitCode, TransformError, causes
+from etl.errors import ConfigError, EtlError, ExitCode, TransformError, causes
 from etl.libraries import prepare_libraries
 from etl.project.listener import Listener
 from etl.settings import Settings
@@ -113,10 +113,19 @@ def project_config(sqlmesh_dir: Path) -> Config:
     """What `sqlmesh/config.py` hands to the plain `sqlmesh` commands, from the same files.
 
     The profile comes from ETL_PROFILE, as for `etl`.
+
+    Raises:
+        ConfigError: with every problem in its text, for SQLMesh shows nothing else.
     """
     prepare_libraries()
     profile = os.environ.get("ETL_PROFILE", "default")
-    return build_config(load_settings(sqlmesh_dir.resolve().parent, profile))
+    try:
+        settings = load_settings(sqlmesh_dir.resolve().parent, profile)
+    except ConfigError as e:
+        raise ConfigError(
+            "\n  ".join([f"{e}:", *map(str, e.problems)]) if e.problems else str(e)
+        ) from e
+    return build_config(settings)
 
 
 class _Evaluator(SnapshotEvaluator):

@@ -42,6 +42,8 @@ def tell_outcome(settings: Settings, record: RunRecord, redact: Redact) -> list[
             if settings.metrics.pushgateway:
                 messages.append(_push(settings.metrics, record.job, text))
             if settings.textfile:
+                if not settings.textfile.parent.is_dir():  # nobody reads a folder that we make
+                    raise FileNotFoundError(f"{settings.textfile.parent}: no such folder")
                 write_atomically(settings.textfile, text)
         except (EtlError, OSError) as e:
             warnings.append(f"metrics: {e}")

@@ -78,6 +78,19 @@ def test_the_script_itself_finds_the_project(shop: Shop) -> None:
 
 
 @pytest.mark.slow
+def test_what_is_wrong_in_the_settings_is_told_by_sqlmesh_too(shop: Shop) -> None:
+    done = subprocess.run(
+        [SQLMESH, "-p", str(shop.folder / "sqlmesh"), "table_name", "marts.totals"],
+        env=shop.environment(ETL_TIMEOUT="soon", ETL_LOG__LEVEL="LOUD"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    for name in ("ETL_TIMEOUT: timeout: ", "ETL_LOG__LEVEL: log.level: "):
+        assert name in done.stdout + done.stderr
+
+
 def test_plan_sees_what_the_job_built(
     shop: Shop, sqlmesh: Callable[..., str], tmp_path: Path
 ) -> None:

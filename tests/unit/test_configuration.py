@@ -204,7 +204,7 @@ def test_a_source_is_named_as_its_raw_schema_will_be(
         ("\tjob: a\n", "config/etl.yaml:1: a tab: YAML indents with spaces"),
         ("- a\n", "config/etl.yaml: is not a mapping of settings"),
         ("just text", "config/etl.yaml: is not a mapping of settings"),
-        ("demo_date: 2026-99-99\n", "config/etl.yaml: holds a date, time or number"),
+        ("job: a\ndemo_date: 2026-99-99\n", "config/etl.yaml:2: a date or time that does not"),
         ("job: &a [*a]\n", "config/etl.yaml: is nested more than 40 levels deep"),
         ("1: x\n", "config/etl.yaml: 1: a key must be text (write it in quotes)"),
         ('job: "a\\0b"\n', "config/etl.yaml: job: holds a character that no text may hold"),

@@ -32,6 +32,7 @@ def settings_in(folder: Path, **more: Any) -> Settings:
         "targets": {"out": {"kind": "duckdb", "path": "out.duckdb"}},
         "loads": [{"model": "marts.orders", "target": "out"}],
     }
+    (folder / "sqlmesh").mkdir(exist_ok=True)
     return Settings.model_validate(tree | more)
 
 
@@ -50,7 +51,7 @@ def test_all_is_well_before_the_first_run_and_nothing_is_made(tmp_path: Path) ->
     findings = examine(settings_in(tmp_path))
     assert verdict(findings) is ExitCode.OK
     assert {f.status for f in findings} == {"ok"}
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["sqlmesh"]
     shown = as_table(findings)
     assert "source api  " in shown
     assert "answers with 404" in shown
@@ -75,6 +76,23 @@ def test_source_that_dlt_would_not_accept_is_code_2_before_it_is_asked(
     assert "client.auth.token is missing" in source.message
     assert "ETL_SOURCES__API__CLIENT__AUTH__TOKEN" in source.hint
     assert len(api.calls) == 0
+
+
+def test_models_that_are_not_there_are_code_2(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    (tmp_path / "sqlmesh").rmdir()
+    (models,) = found(settings, "models")
+    assert (models.status, models.code) == ("failed", ExitCode.CONFIG)
+    assert "no such folder, and `loads` names marts.orders" in models.message
+
+
+def test_a_warehouse_that_was_deleted_alone_is_code_6_as_in_a_run(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    settings.data.mkdir()
+    duckdb.connect(str(settings.state)).close()
+    (warehouse,) = found(settings, "warehouse")
+    assert (warehouse.status, warehouse.code) == ("failed", ExitCode.TRANSFORM)
+    assert "move state.duckdb away" in warehouse.hint
 
 
 def test_source_that_is_switched_off_is_not_asked(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_the_textfile_is_replaced_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["etl.prom"]
 
 
+def test_a_folder_that_node_exporter_does_not_read_is_not_made(tmp_path: Path) -> None:
+    given = settings(tmp_path, metrics={"textfile": str(tmp_path / "typo" / "etl.prom")})
+    assert tell(given) == [f"metrics: {tmp_path / 'typo'}: no such folder"]
+    assert not (tmp_path / "typo").exists()
+
+
 def test_labels_carry_no_secret(tmp_path: Path) -> None:
     source = {"source": "api", "resource": "orders-s3cret", "rows": 1, "pages": 1, "requests": 1}
     told = record(versions={"etl-job": "1"}, sources=[source | {"retries": 0}])
@@ -86,7 +92,8 @@ def test_what_cannot_be_told_is_a_warning_without_the_address(
     (tmp_path / "no").write_text("a file where a folder should be")
     traces = {"endpoint": COLLECTOR}
     found = tell(settings(tmp_path, metrics=metrics, traces=traces, notify={"webhook": HOOK}))
-    assert found[0].startswith("metrics: cannot write ")
+    assert found[0].startswith("metrics: ")
+    assert found[0].endswith("folder: no such folder")
     assert found[1:] == [
         f"metrics: the Pushgateway {said}",
         f"traces: the collector {said}",
