@@ -123,6 +123,12 @@ class Graph:
         }
         return {node for node in outside if node.partition(".")[0] not in datasets}
 
+    def unmade(self, name: str) -> set[str]:
+        """What the model reads that no model makes and no file describes."""
+        model = self.model(name)
+        read = model.depends_on if model is not None else set[str]()
+        return {bare_name(fqn) for fqn in read if fqn not in self._by_fqn}
+
     def has_seeds_outside(self, folder: Path) -> bool:
         """True when a seed is no file of this folder."""
         models = (self._by_fqn[fqn] for fqn in self._names.values())

@@ -10,7 +10,7 @@ from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import DeployabilityIndex
 from sqlmesh.utils.errors import PlanError
 
-from etl.errors import EtlError
+from etl.errors import EtlError, TransformError
 from etl.project.audits import audit_failure
 from etl.project.engine import classify
 from etl.project.environment import Project
@@ -214,5 +214,11 @@ def _failures(project: Project) -> tuple[list[EtlError], set[str]]:
             found = classify(error, "failed", name)
             found.subject = found.subject or name
             found.__cause__ = error
+            lacking = [t for t in project.graph.unmade(name) if t.startswith("staging.")]
+            if lacking and isinstance(found, TransformError):
+                found.hint = (
+                    f"no model makes {', '.join(sorted(lacking))}: `etl generate` writes staging "
+                    "models of what was extracted; or mend the model, then `etl retry`"
+                )
             failures.append(found)
     return failures, set(project.listener.errors)

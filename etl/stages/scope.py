@@ -40,10 +40,15 @@ def models_in_scope(
 
 
 def unknown_loads(project: Project, options: Options) -> list[EtlError]:
-    """Loads of models that the project does not have; a run of a part does not ask for them."""
+    """Loads of models that the project does not have; a run of a part does not ask for them.
+
+    A model whose removal the policy holds back stands still, and is published.
+    """
     if options.environment != "prod" or options.select or options.sources:
         return []
     known = project.local_names
+    if project.settings.transform.approve != "auto":
+        known = known | project.built_names()
     absent = dict.fromkeys(x.model for x in project.settings.loads if x.model not in known)
     return [
         ConfigError(

@@ -74,8 +74,8 @@ def transform(ctx: RunContext) -> None:
         run.reconciliations = counted
     with ctx.project() as project:
         adopt_library_loggers()
-        unknown = unknown_loads(project, ctx.options)
-        failures = unknown + transform_models(project, run, ctx.options, settings.transform.approve)
+        failures = transform_models(project, run, ctx.options, settings.transform.approve)
+        failures += unknown_loads(project, ctx.options)
     ctx.transformed = True
     failures = ungenerated + failures
     if failures:

@@ -339,7 +339,7 @@ def test_a_failed_run_keeps_its_code_whoever_listens(tmp_path: Path, streams: st
     )
     reader, left = os.pipe()
     os.close(reader)
-    command = f"exec '{sys.executable}' -m etl run --json {streams.format(left=left)}"
+    command = f"exec '{sys.executable}' -m etl run --stage load --json {streams.format(left=left)}"
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, env=without_settings(ETL_LOG__FORMAT="text"),
         pass_fds=(left,), check=False,

@@ -38,6 +38,14 @@ def shop(tmp_path: Path, template: Shop) -> Shop:
     return template.copy(tmp_path / "shop")
 
 
+def test_staging_that_nobody_has_generated_yet_is_named(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/totals.sql", "stg_shop__orders", "stg_shop__order")
+    record = shop.go_on()
+    assert record.exit_code == ExitCode.TRANSFORM
+    (failure,) = [f for f in record.failures if f.subject == "marts.totals"]
+    assert failure.hint.startswith("no model makes staging.stg_shop__order: `etl generate` writes")
+
+
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("first", [True, False], ids=["first plan", "later plan"])
 def test_failing_model_holds_back_only_what_reads_it(
