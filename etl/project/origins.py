@@ -122,7 +122,7 @@ class _Query:
         found: set[Column] = set()
         for column in find_all_in_scope(part, exp.Column):
             source = _source_of(column, scope)
-            if isinstance(source, exp.Table):
+            if isinstance(source, exp.Table) and not _is_made_up(source):
                 found.add((_table_name(source), column.name))
             elif isinstance(source, Scope):
                 found |= self._follow(column.name, source)[0]
@@ -155,6 +155,8 @@ class _Query:
 
     def _leaf(self, step: Step) -> set[Column]:
         if isinstance(step.expression, exp.Table):
+            if _is_made_up(step.expression):
+                return set()
             table = _table_name(step.expression)
             if step.name == "*":
                 return {(table, UNKNOWN)}
@@ -186,7 +188,7 @@ class _Query:
             for source in here.sources.values():
                 if isinstance(source, Scope):
                     todo.append(source)
-                else:
+                elif not _is_made_up(source):
                     found.add((_table_name(source), ROWS))
         return found
 
@@ -244,6 +246,12 @@ def _source_of(column: exp.Column, scope: Scope | None) -> Scope | exp.Expr | No
             return scope.sources[column.table]
         scope = scope.parent
     return None
+
+
+def _is_made_up(table: exp.Expr) -> bool:
+    """True for rows that the SQL counts up by itself, a calendar's days: they are no table's."""
+    made = table.this
+    return isinstance(made, exp.GenerateSeries) and made.find(exp.Column, exp.Select) is None
 
 
 def _table_name(table: exp.Table) -> str:

@@ -309,6 +309,13 @@ HARD = {
         ),
         {"a": "t.a u.a", "b": "t.? t.b u.?"},
     ),
+    "series_only": (
+        (
+            "SELECT d.day::DATE AS day, YEAR(d.day)::INT AS year FROM GENERATE_SERIES("
+            "DATE '2020-01-01', DATE '2020-12-31', INTERVAL '1' DAY) AS d(day)"
+        ),
+        {"day": "", "year": "", "*": ""},
+    ),
     "values_only": ("SELECT v.x::INT AS x FROM (VALUES (1), (2)) AS v(x)", {"x": ""}),
 }
 PYTHON = """
