@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,7 +94,20 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as e:
-        raise classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
+        refused = _refused(path, os.R_OK if read_only else os.R_OK | os.W_OK)
+        raise refused or classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
+
+
+def _refused(path: Path, mode: int) -> EtlError | None:
+    """The failure of a file that is somebody else's: DuckDB tells it as one that is in use."""
+    for file in (path, path.with_name(f"{path.name}.wal")):
+        if file.exists() and not os.access(file, mode):
+            return ResourcesError(
+                f"{file}: this user may not {'write' if mode & os.W_OK else 'read'} it",
+                hint=f"it belongs to user {file.stat().st_uid}: did another user run the job once? "
+                "`chown -R` the data directory",
+            )
+    return None
 
 
 @contextmanager

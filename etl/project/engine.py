@@ -33,11 +33,18 @@ from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import ConfigError, EtlError, ExitCode, TransformError, causes
+from etl.errors import (
+    ConfigError,
+    EtlError,
+    ExitCode,
+    TransformError,
+    causes,
+    classify_os_error,
+)
 from etl.libraries import prepare_libraries
 from etl.project.listener import Listener
 from etl.settings import Settings
-from etl.warehouse import classify_duckdb
+from etl.warehouse import classify_duckdb, connect
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -226,11 +233,11 @@ def _closed_state(settings: Settings) -> EtlError | None:
 
     if settings.state.exists():
         try:
-            duckdb.connect(str(settings.state), read_only=True).close()
-        except duckdb.IOException as e:
-            return classify_duckdb(e, settings.state)
-        except duckdb.Error:
-            return None  # it is open in this process
+            with connect(settings.state):
+                return None
+        except EtlError as e:
+            # One that this process has open with other settings is no file's fault.
+            return e if isinstance(e.__cause__, duckdb.IOException) else None
     return None
 
 
@@ -287,6 +294,8 @@ def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
             if subject and type(cause) is duckdb.IOException and found.code is ExitCode.CONNECTION:
                 break
             return found
+    if not subject and (refused := classify_os_error(error)) is not None:
+        return refused  # SQLMesh's cache and its folder in the home directory, too
     root = chain[-1]
     known = isinstance(error, SQLMeshError | SqlglotError | duckdb.Error) or any(
         isinstance(c, SQLMeshError | SqlglotError | duckdb.Error) for c in chain

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, Never
 
 import pytest
 
@@ -36,6 +38,19 @@ BROKEN = {
 @pytest.fixture
 def shop(tmp_path: Path, template: Shop) -> Shop:
     return template.copy(tmp_path / "shop")
+
+
+def test_cache_that_may_not_be_written_is_no_models_fault(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Never:
+        raise PermissionError(errno.EACCES, "Permission denied", "cache")
+
+    monkeypatch.setattr("etl.project.engine.ProjectContext.load", refuse)
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "2 * SUM(amount)")
+    record = shop.go_on()
+    assert record.exit_code == ExitCode.RESOURCES
+    assert record.failures[0].message == "Permission denied: cache"
 
 
 def test_staging_that_nobody_has_generated_yet_is_named(shop: Shop) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import duckdb
 import pytest
 
 import etl.warehouse
-from etl.errors import ResourcesError
-from etl.warehouse import classify_duckdb, limited_memory
+from etl.errors import ResourcesError, UnreachableError
+from etl.warehouse import classify_duckdb, connect, connect_read_only, limited_memory
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:
@@ -32,6 +33,22 @@ def test_memory_is_little_for_a_while_and_then_as_it_was(usual: str, little: str
                 assert read_limit(connection) == little
                 raise KeyError
             assert read_limit(connection) == before
+
+
+@pytest.mark.parametrize("file", ["w.duckdb", "w.duckdb.wal"])
+def test_a_file_of_another_user_is_not_told_as_one_that_is_in_use(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody ran the job as root once."""
+    (tmp_path / "w.duckdb").write_text("what cannot be opened")
+    (tmp_path / file).touch()
+    monkeypatch.setattr(
+        "etl.warehouse.os.access", lambda path, mode: path.name != file or not mode & os.W_OK
+    )
+    with pytest.raises(ResourcesError, match=rf"{file}: this user may not write it"):
+        connect(tmp_path / "w.duckdb").__enter__()
+    with pytest.raises(UnreachableError), connect_read_only(tmp_path / "w.duckdb"):
+        pass  # it may be read
 
 
 @pytest.mark.parametrize("kind", [duckdb.IOException, duckdb.TransactionException])
