@@ -94,12 +94,15 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     try:
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as e:
-        refused = _refused(path, os.R_OK if read_only else os.R_OK | os.W_OK)
+        refused = refuse_foreign(path, os.R_OK if read_only else os.R_OK | os.W_OK)
         raise refused or classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
 
 
-def _refused(path: Path, mode: int) -> EtlError | None:
-    """The failure of a file that is somebody else's: DuckDB tells it as one that is in use."""
+def refuse_foreign(path: Path, mode: int) -> EtlError | None:
+    """The failure of a file that is somebody else's: DuckDB tells it as one that is in use.
+
+    None when this user may read or write it, as `mode` of os.access says.
+    """
     for file in (path, path.with_name(f"{path.name}.wal")):
         if file.exists() and not os.access(file, mode):
             return ResourcesError(

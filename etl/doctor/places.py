@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from functools import partial
@@ -92,8 +93,10 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
 
 
 def _open(path: Path) -> str:
-    from etl.warehouse import connect_read_only
+    from etl.warehouse import connect_read_only, refuse_foreign
 
+    if (foreign := refuse_foreign(path, os.R_OK | os.W_OK)) is not None:
+        raise foreign
     with connect_read_only(path) as connection:
         connection.execute("SELECT 1").fetchall()
     return f"{path}, {path.stat().st_size / (1 << 20):,.1f} MiB"

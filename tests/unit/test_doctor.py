@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,18 @@ def test_a_warehouse_that_was_deleted_alone_is_code_6_as_in_a_run(tmp_path: Path
     (warehouse,) = found(settings, "warehouse")
     assert (warehouse.status, warehouse.code) == ("failed", ExitCode.TRANSFORM)
     assert "move state.duckdb away" in warehouse.hint
+
+
+def test_a_warehouse_that_may_only_be_read_is_code_14(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path)
+    settings.data.mkdir()
+    duckdb.connect(str(settings.warehouse)).close()
+    monkeypatch.setattr("etl.warehouse.os.access", lambda _, mode: not mode & os.W_OK)
+    (warehouse,) = found(settings, "warehouse")
+    assert (warehouse.status, warehouse.code) == ("failed", ExitCode.RESOURCES)
+    assert "did another user run the job once?" in warehouse.hint
 
 
 def test_source_that_is_switched_off_is_not_asked(tmp_path: Path) -> None:
