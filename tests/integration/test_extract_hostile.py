@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +182,79 @@ def test_body_that_is_not_encoded_as_it_says_is_the_fault_of_the_api(tmp_path: P
     with serving(lambda *_: (200, b"[]", {"Content-Encoding": "gzip"})) as api:
         [failure] = failures_of(plain(tmp_path, api))
     assert type(failure) is ExtractError
+
+
+# -- links to another host -------------------------------------------------------------------------
+
+LINKED = {"paginator": {"type": "json_link", "next_url_path": "next"}}
+BEARER = {"auth": {"type": "bearer", "token": "s3cret"}}
+CREDENTIALS = [
+    BEARER,
+    {"auth": {"type": "api_key", "name": "key", "api_key": "s3cret", "location": "query"}},
+    {"auth": {"type": "api_key", "name": "X-Key", "api_key": "s3cret", "location": "header"}},
+    {"headers": {"X-Api-Key": "s3cret"}},
+]
+
+
+def leading_to(there: Api) -> Callable[..., Any]:
+    """An API whose second page and whose rows' own addresses are of another."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        link = f"{there.url}rows?page=2"
+        if path == "/linked":
+            return 200, [{"id": 1}], {"Link": f'<{link}>; rel="next"'}
+        return {"items": [{"id": 1, "url": f"{there.url}things/1"}], "next": link}
+
+    return answer
+
+
+def last_page(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+    return [{"id": 2}] if path.startswith("/things") else {"items": [{"id": 2}], "next": None}
+
+
+@pytest.mark.parametrize("credentials", CREDENTIALS, ids=["bearer", "query", "header", "headers"])
+@pytest.mark.parametrize("kind", ["body", "header"])
+def test_credentials_follow_no_link_to_another_host(
+    tmp_path: Path, credentials: dict[str, Any], kind: str
+) -> None:
+    with serving(last_page) as there, serving(leading_to(there)) as api:
+        resource = SELECTED if kind == "body" else {"endpoint": {"path": "linked"}}
+        client = (LINKED if kind == "body" else {"paginator": "header_link"}) | credentials
+        settings = plain(tmp_path, api, resource, client=client)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert failure.subject == "api.rows"
+    assert there.url.rstrip("/") in str(failure)
+    assert api.url.rstrip("/") in str(failure)
+    assert "api.rows, page 2" in str(failure)
+    assert there.asked == []
+    assert count(settings, "api_raw.rows") == 0
+
+
+def test_link_to_another_host_is_followed_without_credentials(tmp_path: Path) -> None:
+    with serving(last_page) as there, serving(leading_to(there)) as api:
+        settings = plain(tmp_path, api, SELECTED, client=LINKED)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 2
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_host_that_the_settings_name_gets_the_credentials(tmp_path: Path, is_named: bool) -> None:
+    """An address in a row is the API's, one that is written in the settings the user's."""
+    with serving(last_page) as there, serving(leading_to(there)) as api:
+        path = f"{there.url}things/{{resources.rows.id}}" if is_named else "{resources.rows.url}"
+        settings = plain(tmp_path, api, SELECTED, client=BEARER | {"paginator": "single_page"})
+        source = settings.sources["api"]
+        child = {"name": "things", "endpoint": {"path": path}}
+        both = source.model_copy(update={"resources": (*source.resources, child)})
+        settings = settings.model_copy(update={"sources": {"api": both}})
+        if is_named:
+            extract_once(settings)
+            assert [h["authorization"] for _, _, h in there.asked] == ["Bearer s3cret"]
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert there.asked == []
 
 
 # -- a warehouse and a working directory of different days -----------------------------------------
