@@ -24,6 +24,7 @@ from tests.integration.extracting import (
     settings_of,
 )
 
+SELECTED = {"endpoint": {"path": "rows", "data_selector": "items"}}
 MERGE = {"write_disposition": "merge", "primary_key": "id"}
 
 
@@ -75,11 +76,55 @@ def test_integer_beyond_64_bits_keeps_every_digit(tmp_path: Path, kind: str | No
     assert sorted(int(row[0]) for row in found) == sorted(ids)
 
 
+def nested(depth: int, kind: str) -> bytes:
+    before, after = {"objects": (b'{"a":', b"}"), "lists": (b"[", b"]")}[kind]
+    return b'{"items": [{"id": 1, "v": ' + before * depth + b"1" + after * depth + b"}]}"
+
+
+# orjson writes 254 levels, Python recurses about 1000 deep, orjson reads 1024 levels.
+@pytest.mark.parametrize("kind", ["objects", "lists"])
+@pytest.mark.parametrize("depth", [300, 600, 1100])
+def test_row_that_is_nested_too_deep_is_the_fault_of_the_api(
+    tmp_path: Path, depth: int, kind: str
+) -> None:
+    answers = [nested(depth, kind), b'{"items": [{"id": 1}]}']
+    with serving(lambda *_: answers[0]) as api:
+        settings = plain(tmp_path, api, SELECTED)
+        [failure] = failures_of(settings)
+        assert type(failure) is ExtractError
+        assert "api" in str(failure)
+        assert pending(settings, "api") == []
+        answers.pop(0)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 1
+
+
+def test_value_that_json_has_not_is_the_fault_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "import dlt\n\n@dlt.resource\ndef rows():\n    yield {'id': 1, 'v': object()}\n"
+    (tmp_path / "objects.py").write_text(module, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    [failure] = failures_of(settings_of(tmp_path, {"api": {"factory": "objects:rows"}}))
+    assert type(failure) is ExtractError
+    assert "is not JSON serializable" in str(failure)
+
+
+def test_tables_nested_too_deep_for_names_of_files_break_the_schema(tmp_path: Path) -> None:
+    with serving(lambda *_: nested(60, "lists")) as api:
+        settings = plain(tmp_path, api, SELECTED)
+        [failure] = failures_of(settings)
+        assert type(failure) is SchemaError
+        assert "rows__v__list" in str(failure)
+        assert pending(settings, "api") == []
+        extract_once(plain(tmp_path, api, SELECTED | {"max_table_nesting": 2}))
+    assert count(settings, "api_raw.rows") == 1
+
+
 # -- answers and pages -----------------------------------------------------------------------------
 
 CURSOR = {"paginator": {"type": "cursor", "cursor_path": "next", "cursor_param": "cursor"}}
 GUESSED = {"endpoint": {"path": "rows"}}
-SELECTED = {"endpoint": {"path": "rows", "data_selector": "items"}}
 ITEMS = [{"id": n} for n in range(5)]
 INCREMENTAL = {
     "endpoint": {
