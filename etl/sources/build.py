@@ -153,7 +153,7 @@ def _watch(
     monitor.tables[resource.name] = fields.table
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
-    keys = monitor.watch_keys(fields.table, merge_keys(resource))
+    keys = monitor.watch_keys(fields.table, merge_keys(monitor.source, resource))
     resource.add_step(PageStep(monitor, fields.table, stamp, fields, keys))
 
 
