@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from etl.backlog import last_commit, last_read
 from etl.errors import DataQualityError, ExtractError, SchemaError
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
@@ -382,6 +383,22 @@ def test_nothing_new_is_good_after_the_working_directory_was_lost(
     source.extract(settings, 3)
     source.extract(settings, 4)
     assert source.ids(settings) == [1, 2, 3, 4]
+
+
+def test_status_tells_a_look_without_news_from_the_newest_rows(
+    news: tuple[News, Settings],
+) -> None:
+    source, settings = news
+    commits, reads = [], []
+    for rows in (3, 3, 4):
+        source.extract(settings, rows)
+        commit, read = last_commit(settings, "api"), last_read(settings, "api")
+        assert commit is not None
+        assert read is not None
+        commits.append(commit)
+        reads.append(read)
+    assert commits[0] == commits[1] < commits[2]
+    assert reads[0] < reads[1] < reads[2]
 
 
 def test_nothing_in_place_of_all_rows_is_refused(news: tuple[News, Settings]) -> None:
