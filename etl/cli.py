@@ -129,22 +129,12 @@ def _finish(
 
 def _plan(arguments: argparse.Namespace) -> int:
     from etl.libraries import prepare_libraries
-    from etl.logs import start_logs
-    from etl.planning import apply_plan, show_plan
-    from etl.secrets import redactor
-    from etl.stop import Stop, stopping
+    from etl.planning import plan
 
     prepare_libraries()
     settings = _settings(arguments)
-    act = apply_plan if arguments.apply else show_plan
-    stop_logs = start_logs(
-        settings, folder=None, run_id="", redact=redactor(settings), quiet=settings.log.quiet
-    )
-    try:
-        with redirect_stdout(sys.stderr), stopping(Stop(), lambda code: None):
-            lines = act(settings, arguments.environment, arguments.wait_lock)
-    finally:
-        stop_logs()
+    with redirect_stdout(sys.stderr):
+        lines = plan(settings, arguments.environment, arguments.wait_lock, apply=arguments.apply)
     if arguments.json:
         _print_json({"changes": lines})
     else:

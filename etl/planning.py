@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
 from etl.errors import StageError
 from etl.lock import hold_lock
+from etl.logs import start_logs
 from etl.records import Options, SchemaChange
 from etl.runs import Run, utc_now
+from etl.secrets import redactor
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project
 from etl.stages.idle import fingerprint_project
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.transform import hold_back_unfinished, transform_models
+from etl.stop import Stop, stopping
+
+if TYPE_CHECKING:
+    from etl.project.changes import Change
+
+
+def plan(settings: Settings, environment: str, wait_lock: float, *, apply: bool) -> list[str]:
+    """Show the plan or apply it, with the log and the answer to signals that a run has.
+
+    Raises:
+        StageError: models or audits that failed.
+        Stopped: a signal came.
+    """
+    stop_logs = start_logs(
+        settings, folder=None, run_id="", redact=redactor(settings), quiet=settings.log.quiet
+    )
+    try:
+        with stopping(Stop(), lambda code: None):
+            act = apply_plan if apply else show_plan
+            return act(settings, environment, wait_lock)
+    finally:
+        stop_logs()
 
 
 def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
@@ -70,4 +97,12 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
             project.close()
     if failures:
         raise StageError(failures)
-    return [f"applied: {change}" for change in changes]
+    return _applied(changes, len(run.models))
+
+
+def _applied(changes: Collection[Change], models: int) -> list[str]:
+    """What was applied, then how much was evaluated: what is new in raw is, with or without it."""
+    evaluated = f"{models} model{'s' if models != 1 else ''} evaluated"
+    if not changes:
+        return [f"transform: no model changed; {evaluated} for what is new in raw"]
+    return [*(f"applied: {change}" for change in changes), f"transform: {evaluated}"]

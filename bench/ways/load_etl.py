@@ -1,7 +1,8 @@
 """This project's load of one mart into PostgreSQL, by the function that the load stage calls.
 
 Arguments: the warehouse, the server's address, a folder, to which it writes the wall and CPU
-seconds of the load without the start of the process.
+seconds of the load without the start of the process, and `evaluated` when the run has made the mart
+anew.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydantic import SecretStr
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 
-warehouse, dsn, folder = sys.argv[1:]
+warehouse, dsn, folder, *more = sys.argv[1:]
 # What every run has imported before it loads: DuckDB asks for pandas at the first parameter.
 for library in ("pandas", "psycopg", "pyarrow"):
     import_module(library)
@@ -28,7 +29,8 @@ name = conninfo_to_dict(dsn)["dbname"]  # the warehouse remembers what each targ
 with duckdb.connect(warehouse) as connection:
     connection.execute("SET TimeZone = 'UTC'")
     publish = SERVER_TARGETS["postgres"]
-    (run,) = publish(connection, str(name), target, [Publication("marts.wide", "wide", ("id",))])
+    mart = Publication("marts.wide", "wide", ("id",), evaluated="evaluated" in more)
+    (run,) = publish(connection, str(name), target, [mart])
 seconds = f"{time.perf_counter() - started} {time.process_time() - worked}"
 (Path(folder) / "seconds").write_text(seconds, encoding="ascii")
 print(f"+{run.inserted} ~{run.updated} -{run.deleted} {run.reconciled}")

@@ -1,4 +1,4 @@
-"""Write dispositions that nested raw tables cannot change to where they stand.
+"""Write dispositions that change: which of them raw tables cannot take on where they stand.
 
 A merge finds the rows of nested tables by `_dlt_root_id`, and what that is depends on how the root
 table was written: dlt 1.31 adds the column, which DuckDB refuses, or finds none of the old rows by
@@ -24,7 +24,32 @@ DEFAULT: Literal["delete-insert"] = "delete-insert"
 _BY_KEY = {"upsert", "insert-only"}
 
 
-def name_strategies(source: DltSource, recorded: Schema) -> None:
+def settle_dispositions(
+    name: str, source: DltSource, recorded: Schema | None, *, refresh: bool
+) -> None:
+    """Refuse what tables cannot change to where they stand, unless they are made anew.
+
+    Raises:
+        ConfigError: nested rows would be lost track of.
+    """
+    if recorded is not None:
+        _name_strategies(source, recorded)
+        if not refresh:
+            _check(name, source, recorded)
+
+
+def how_to_refresh(
+    source: DltSource, recorded: Schema | None
+) -> Literal["drop_resources", "drop_data"]:
+    """Whether a full refresh makes the tables anew, or empties them.
+
+    Emptied, a table keeps its columns, also those that models read and no row brings.
+    """
+    changed = recorded is not None and any(_find_changed(source, recorded))
+    return "drop_resources" if changed else "drop_data"
+
+
+def _name_strategies(source: DltSource, recorded: Schema) -> None:
     """Let a merge that names no strategy be the default one, whatever it was before.
 
     dlt goes on with the strategy that it recorded.
@@ -36,13 +61,13 @@ def name_strategies(source: DltSource, recorded: Schema) -> None:
             resource.apply_hints(write_disposition={"disposition": "merge", "strategy": DEFAULT})
 
 
-def check_dispositions(name: str, source: DltSource, recorded: Schema) -> None:
+def _check(name: str, source: DltSource, recorded: Schema) -> None:
     """Refuse to go on with tables whose nested rows would be lost track of.
 
     Raises:
         ConfigError: names the tables, and what was asked for and is.
     """
-    if changed := list(find_changed(source, recorded)):
+    if changed := list(_find_changed(source, recorded)):
         raise ConfigError(
             f"{name}: the write disposition changed of {', '.join(changed)}: rows that stand in "
             "their nested tables would be lost track of",
@@ -52,7 +77,7 @@ def check_dispositions(name: str, source: DltSource, recorded: Schema) -> None:
         )
 
 
-def find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
+def _find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
     """Root tables whose nested rows a load would lose track of: each with what was, what is."""
     for name, _, asked in _asked(source, recorded):
         known: dict[str, Any] = dict(recorded.tables.get(name) or {})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
@@ -17,7 +16,7 @@ from etl.drift import Count, Shape
 from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
-from etl.raw.dispositions import check_dispositions, find_changed, name_strategies
+from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
 from etl.raw.packages import Packages
 from etl.raw.shapes import (
@@ -28,11 +27,11 @@ from etl.raw.shapes import (
     read_shape,
 )
 from etl.records import Discarded
-from etl.runs import write_atomically
 from etl.settings import Settings, dataset_name
 from etl.warehouse import ensure_tables, limited_memory, read_types
 
 if TYPE_CHECKING:
+    from dlt import Schema
     from dlt.common.pipeline import LoadInfo
     from dlt.extract import DltSource
 
@@ -68,7 +67,6 @@ class Raw:
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
         self._pii = settings.transform.pii
-        self._last = settings.dlt_dir / source / "last.json"
         if "'" in str(settings.data):
             raise ConfigError(
                 f"data_dir {settings.data}: dlt cannot load from a path with an apostrophe in it",
@@ -91,30 +89,11 @@ class Raw:
             # The working directory was lost, the warehouse was not: schema and cursors come back.
             self.pipeline.sync_destination()
 
-    # -- what the last committed extraction looked like -----------------------------------
-
-    def last_extraction(self) -> dict[str, Any]:
-        """`{"rows": int, "pages": {resource: int}, "bases": {resource: str}}`, or empty.
-
-        Of the last committed one; `pages` is the length of the resource's longest chain, `bases`
-        where its rows are in an answer.
-        """
-        try:
-            found = json.loads(self._last.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
     @property
     def is_new(self) -> bool:
         """True when no extraction of this source has ever been normalised."""
         schemas = self.pipeline.schemas
         return not any(schemas[name].data_tables(seen_data_only=True) for name in schemas)
-
-    def remember_extraction(self, rows: int, pages: dict[str, int], bases: dict[str, str]) -> None:
-        """Keep what the guards of the next run ask for."""
-        found = {"rows": rows, "pages": pages, "bases": bases}
-        write_atomically(self._last, json.dumps(found))
 
     # -- packages ------------------------------------------------------------------------
 
@@ -153,7 +132,7 @@ class Raw:
                 workers=workers,
                 max_parallel_items=max(20, workers * 2),
                 loader_file_format="parquet",
-                refresh=self._how_to_refresh(source) if refresh else None,
+                refresh=how_to_refresh(source, self.recorded) if refresh else None,
             )
         return list(info.loads_ids), discards.records()
 
@@ -228,9 +207,14 @@ class Raw:
 
     # -- the schema ------------------------------------------------------------------------
 
+    @property
+    def recorded(self) -> Schema | None:
+        """The schema as dlt recorded it; None before the first extraction."""
+        return self.pipeline.default_schema if self.pipeline.schema_names else None
+
     def shape(self) -> Shape:
         """The tables that were loaded so far, as dlt records them."""
-        return read_shape(self.pipeline.default_schema) if self.pipeline.schema_names else {}
+        return read_shape(self.recorded) if self.recorded is not None else {}
 
     def count_values(
         self, shape: Shape, load_ids: Iterable[str], *, others: bool = False
@@ -247,26 +231,9 @@ class Raw:
             except duckdb.OutOfMemoryException:
                 return count_values(connection, *wanted, others=others)
 
-    def settle_dispositions(self, source: DltSource, *, refresh: bool) -> None:
-        """Refuse what tables cannot change to where they stand, unless they are made anew.
-
-        Raises:
-            ConfigError: nested rows would be lost track of.
-        """
-        if self.pipeline.schema_names:
-            name_strategies(source, self.pipeline.default_schema)
-            if not refresh:
-                check_dispositions(self.source, source, self.pipeline.default_schema)
-
-    def _how_to_refresh(self, source: DltSource) -> Literal["drop_resources", "drop_data"]:
-        # Emptied, a table keeps its columns, also those that models read and no row brings.
-        known = bool(self.pipeline.schema_names)
-        changed = known and any(find_changed(source, self.pipeline.default_schema))
-        return "drop_resources" if changed else "drop_data"
-
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""
-        schema = self.pipeline.default_schema if self.pipeline.schema_names else source.schema
+        schema = self.recorded if self.recorded is not None else source.schema
         with self.pipeline.destination_client() as client:
             types = client.capabilities.get_type_mapper()
             tables = declared_tables(source, schema, types, self.dataset)

@@ -14,7 +14,9 @@ from etl.errors import EtlError, StageError
 from etl.logs import adopt_library_loggers, bound, stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
+from etl.raw.dispositions import settle_dispositions
 from etl.raw.fields import remember_fields
+from etl.raw.last import last_extraction, remember_extraction
 from etl.raw.pipeline import NOTHING, Committed, Raw
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
@@ -23,6 +25,7 @@ from etl.sources.build import build_source, import_factories
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.arrival import count_arrival
+from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.drift import find_drift, tell_drift
 
@@ -67,10 +70,8 @@ def extract(ctx: RunContext) -> None:
         error = future.exception()
         if error is None:
             ctx.done_sources.add(name)
-        elif isinstance(error, EtlError):
-            if not error.subject:
-                error.subject = name
-            failures.append(error)
+        elif isinstance(error, Exception):
+            failures.append(contained(ctx, error, name))
         else:
             raise error
     tell_drift(ctx)
@@ -108,7 +109,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             logger.bind(load_ids=list(pending.load_ids)).warning(
                 "load packages of an earlier run were committed first"
             )
-        last = raw.last_extraction()
+        last = last_extraction(raw)
         refresh = ctx.refresh
         monitor = Monitor(
             name,
@@ -131,7 +132,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             first=raw.is_new,
         )
         check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
-        raw.settle_dispositions(built, refresh=refresh)
+        settle_dispositions(name, built, raw.recorded, refresh=refresh)
         with ctx.warehouse_turn:
             created = raw.ensure_tables(built)
         if created:
@@ -165,7 +166,8 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             )
         if load_ids:
             remember_fields(raw, monitor.field_paths())
-        raw.remember_extraction(
+        remember_extraction(
+            raw,
             sum(monitor.rows.values()),
             dict(monitor.longest),
             {**monitor.earlier_bases, **monitor.bases},

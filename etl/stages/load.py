@@ -11,6 +11,7 @@ from etl.packages import find_moved
 from etl.records import LoadRun
 from etl.runs import utc_now
 from etl.settings import Load, dataset_name
+from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
 from etl.stages.scope import models_in_scope
@@ -20,6 +21,8 @@ from etl.warehouse import connect, connect_read_only
 
 def load(ctx: RunContext) -> None:
     """Publish every load of the configuration that the options name and that may be published.
+
+    A target that fails, whatever the reason, holds back none of the others.
 
     Raises:
         StageError: targets that failed, and marts that may not be published.
@@ -36,6 +39,7 @@ def load(ctx: RunContext) -> None:
     failures: list[EtlError] = []
     with open_warehouse(settings.warehouse) as connection:
         states = read_states(connection, "prod", create=not dry)
+        evaluated = {m.name for m in ctx.run.models if m.intervals}
         held = publishable(states, [x.model for x in chosen])
         half = {dataset_name(s) for s in settings.active_sources if half_loaded(settings, s)}
         moved = find_moved(connection, "prod", half) & {x.model for x in chosen} - held.keys()
@@ -53,14 +57,12 @@ def load(ctx: RunContext) -> None:
                     settings,
                     connection,
                     name,
-                    [_publication(x, states) for x in ready],
-                    [_publication(x, states) for x in kept],
+                    [_publication(x, states, evaluated) for x in ready],
+                    [_publication(x, states, evaluated) for x in kept],
                     dry_run=dry,
                 )
-            except EtlError as e:
-                if not e.subject:
-                    e.subject = name
-                failures.append(e)
+            except Exception as e:  # noqa: BLE001 - a bug at one target is none of the others'
+                failures.append(contained(ctx, e, name))
                 results = [
                     LoadRun(
                         model=x.model, target=name, table=x.target_table, strategy=x.strategy,
@@ -99,12 +101,12 @@ def _chosen(ctx: RunContext) -> list[Load]:
     return [x for x in settings.loads if x.model in scope]
 
 
-def _publication(load: Load, states: dict[str, ModelState]) -> Publication:
+def _publication(load: Load, states: dict[str, ModelState], evaluated: set[str]) -> Publication:
     state = states.get(load.model)
     key = load.key or (state.grain if state else ())
     return Publication(
         load.model, load.target_table, key, load.strategy, load.columns, load.primary_key,
-        load.indexes,
+        load.indexes, load.model in evaluated,
     )  # fmt: skip
 
 

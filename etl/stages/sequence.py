@@ -10,10 +10,11 @@ from importlib import import_module
 import tenacity
 from loguru import logger
 
-from etl.errors import EtlError, StageError, Stopped, classify_os_error
+from etl.errors import EtlError, StageError, Stopped
 from etl.logs import stage_context
 from etl.records import STAGE_NAMES, Failure, Stage, StageName
 from etl.runs import utc_now
+from etl.stages.containment import contained
 from etl.stages.context import RunContext
 
 StageFunction = Callable[[RunContext], None]
@@ -119,19 +120,12 @@ def tell_failures(failures: list[Failure]) -> None:
 def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[str, bool]:
     """Record what a stage raised; returns its status and whether it blocks what follows."""
     if isinstance(error, StageError):
-        for contained in error.failures:
-            ctx.run.fail(contained, name)
+        for failure in error.failures:
+            ctx.run.fail(failure, name)
         blocked = name == "extract" and not ctx.done_sources
         return ("failed" if blocked else "partial"), blocked
     if not isinstance(error, EtlError):
-        logger.opt(exception=error).debug("unexpected")
-        known = classify_os_error(error) or EtlError(
-            f"{type(error).__name__}: {error}"[:1000],
-            subject=name,
-            hint=f"a failure without a class is a bug: please report it with {ctx.run.folder}",
-        )
-        known.__cause__ = error
-        error = known
+        error = contained(ctx, error, name)
     ctx.run.fail(error, name)
     return "failed", True
 

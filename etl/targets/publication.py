@@ -41,7 +41,8 @@ class Publication:
     `model` is the mart's name in the warehouse and `table` its name at the target, both
     `schema.table`; `key` names the columns that identify a row, empty when there are none, and
     `columns` those that are published, empty for all. Whether the key is the table's primary key,
-    and its indexes, are for servers only.
+    and its indexes, are for servers only. `evaluated` says that this run has made the mart anew,
+    so that it is likely to have changed.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Publication:
     columns: tuple[str, ...] = ()
     primary_key: bool = True
     indexes: tuple[tuple[str, ...], ...] = ()
+    evaluated: bool = False
 
 
 class Publish(Protocol[Place_contra]):

@@ -12,9 +12,9 @@ import pytest
 import requests
 
 from etl.demo import Fault, Replay
-from etl.errors import ExtractError, LoadError, ReconciliationError
+from etl.errors import EtlError, ExtractError, LoadError, ReconciliationError
 from etl.records import Options
-from etl.sources.monitor import PageStep
+from etl.sources.monitor import Monitor, PageStep
 from tests.integration.extracting import (
     bluesky,
     context,
@@ -146,6 +146,32 @@ def test_source_that_fails_holds_back_none_of_the_others(tmp_path: Path, replay:
     assert {r.actor for r in replay.requests[before:]} == {"bulk-301.test"}
     assert [count(settings, f"{n}_raw.followers") for n in names] == [300, 301, 302]
     assert sorted(s.source for s in ctx.run.sources) == ["a", "b", "c"]
+
+
+def test_bug_at_one_source_holds_back_none_of_the_others(
+    tmp_path: Path, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Monitor.check_source
+
+    def check_source(self: Monitor) -> None:
+        if self.source == "a":
+            raise KeyError("what")
+        real(self)
+
+    monkeypatch.setattr(Monitor, "check_source", check_source)
+    replay.faults = [Fault("missing_field", actor="bulk-301.test")]
+    names = {"a": "bulk-300.test", "b": "bulk-301.test", "c": "bulk-302.test"}
+    settings = settings_of(
+        tmp_path, {n: bluesky(replay.base_url, actor) for n, actor in names.items()}
+    )
+    ctx = context(settings)
+    failures = failures_of(settings, ctx)
+    assert {(f.subject, type(f)) for f in failures} == {
+        ("a", EtlError),
+        ("b.followers[bulk-301.test]", ExtractError),
+    }
+    assert ctx.done_sources == {"c"}
+    assert [count(settings, f"{n}_raw.followers") for n in names] == [0, 0, 302]
 
 
 def test_package_that_the_warehouse_refuses_leaves_no_row_and_no_poison(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
 from etl import targets
-from etl.errors import ExitCode, UnreachableError
+from etl.errors import ExitCode, Stopped, UnreachableError
+from etl.records import RunRecord
 from etl.settings import Settings
 from tests.integration.projects import Shop
 from tests.processes import Process
@@ -130,6 +133,58 @@ def test_load_that_is_tried_again_is_told_once(shop: Shop, monkeypatch: pytest.M
         ("marts", "marts.totals", "published", 2),
         ("other", "marts.items", "published", 2),
     ]
+
+
+def add_target_before(shop: Shop) -> None:
+    """Let `marts.items` go to a target of its own, which comes first."""
+    shop.edit("config/etl.yaml", TWO, "  other: {kind: parquet, path: other}\n" + TWO)
+    shop.edit("config/etl.yaml", "marts.items, target: marts", "marts.items, target: other")
+    (shop.data / "published.duckdb").unlink()
+
+
+def break_parquet() -> None:
+    """Put a bug into a kind of target."""
+
+    def publish(*_: object, **__: object) -> Never:
+        raise KeyError("what")
+
+    targets.FILE_TARGETS["parquet"] = publish
+
+
+def test_bug_at_one_target_holds_back_none_of_the_others(shop: Shop) -> None:
+    add_target_before(shop)
+    variables = shop.environment(ETL_LOG__LEVEL="DEBUG")
+    process = Process(["run", "--stage", "load"], shop.folder, variables, break_parquet)
+    process.communicate()
+    assert process.returncode == ExitCode.UNEXPECTED
+    record = RunRecord.model_validate_json(shop.text("data/runs/latest/run.json"))
+    assert [(f.exit_code, f.subject, f.message) for f in record.failures] == [
+        (ExitCode.UNEXPECTED, "other", "KeyError: 'what'")
+    ]
+    assert {(x.target, x.model, x.status) for x in record.loads} == {
+        ("other", "marts.items", "failed"),
+        ("marts", "marts.totals", "published"),
+        ("marts", "marts.customers", "published"),
+    }
+    assert shop.published("totals") == GOOD
+    assert "Traceback" in shop.text("data/runs/latest/log.jsonl"), "as of any other bug"
+
+
+def test_stop_at_one_target_stops_whatever_duckdb_makes_of_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_target_before(shop)
+    asked = []
+
+    def publish(settings: Settings, connection: Any, name: str, *_: Any, **__: Any) -> Never:
+        asked.append(name)
+        with suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr("etl.stages.load.publish", publish)
+    assert shop.run("load").exit_code == ExitCode.TERMINATED
+    assert asked == ["other"]
 
 
 @pytest.mark.parametrize("table", ["staging.stg_shop__orders", "shop_raw.orders"])

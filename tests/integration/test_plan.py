@@ -118,6 +118,21 @@ def test_plan_lists_and_its_approval_lets_the_next_run_end_with_0(
     assert named not in capsys.readouterr().out
 
 
+def test_apply_without_a_change_says_what_it_evaluated(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop.bring((3, "eve", 7))
+    assert main(["plan", "--apply", "--project", str(shop.folder)]) == 0
+    assert capsys.readouterr().out == (
+        "transform: no model changed; 5 models evaluated for what is new in raw\n"
+    )
+    change(shop, "metadata")
+    assert main(["plan", "--apply", "--project", str(shop.folder)]) == 0
+    assert capsys.readouterr().out == (
+        "applied: metadata staging.stg_shop__orders__items\ntransform: 5 models evaluated\n"
+    )
+
+
 def test_first_plan_under_manual_waits_for_approval(
     tmp_path: Path, extracted_template: Shop
 ) -> None:

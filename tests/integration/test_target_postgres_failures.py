@@ -20,10 +20,15 @@ from etl.errors import (
 )
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
+from etl.targets.postgres import tables
+from etl.targets.postgres.server import execute
 from etl.targets.server import loading
-from tests.integration.servers import A, Postgres, pg, warehouse
+from etl.targets.server.published import Published
+from tests.integration.servers import A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
 
 
 def publish_to(pg: Postgres, dsn: str) -> EtlError:
@@ -173,17 +178,54 @@ def test_change_of_a_writer_that_was_waited_for_is_seen_whatever_the_roles_isola
              "= 'repeatable read'")  # fmt: skip
     pg.publish(A)
     pg.change("UPDATE base.a SET v = 'ours' WHERE id = 1")
-    waiting = (
-        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
-    )
     with ThreadPoolExecutor(1) as job, pg.server.admin(pg.database) as writer:
         with writer.transaction():
             writer.execute("UPDATE a SET v = 'theirs' WHERE id = 2")
             published = job.submit(pg.publish, A)
-            while not published.done() and pg.query(waiting) == [(0,)]:
+            while not published.done() and pg.query(WAITING) == [(0,)]:
                 time.sleep(0.01)
         assert published.result()["a"].updated == 2
     assert pg.rows() == pg.mart()
+
+
+# What each publication makes first at an empty database, beside the table of marks.
+MADE = pytest.mark.parametrize(
+    ("made", "publication"),
+    [('CREATE TABLE "public"."a"', A), ('CREATE SCHEMA "reports"', B)],
+)
+
+
+@MADE
+def test_table_or_schema_that_another_session_is_making_is_class_4(
+    pg: Postgres, made: str, publication: Publication
+) -> None:
+    """The server calls it a key that is there twice: one of its catalog's."""
+    with ThreadPoolExecutor(1) as job, pg.server.admin(pg.database) as other:
+        with other.transaction():
+            other.execute(f"{made} {'(id bigint)' if 'TABLE' in made else ''}".encode())
+            published = job.submit(pg.publish, publication)
+            while not published.done() and pg.query(WAITING) == [(0,)]:
+                time.sleep(0.01)
+        with pytest.raises(UnreachableError, match="23505") as caught:
+            published.result()
+        assert "run again" in caught.value.hint
+
+
+@MADE
+def test_table_or_schema_that_another_session_has_made_since_it_was_looked_for_is_class_4(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch, made: str, publication: Publication
+) -> None:
+    """Its rows are not ours, and nobody has locked it."""
+
+    def execute_late(connection: Any, sql: str, *values: Any) -> Any:
+        if sql.startswith(made):
+            pg.query(f"{made} {'(id bigint)' if 'TABLE' in made else ''}")
+        return execute(connection, sql, *values)
+
+    monkeypatch.setattr(tables, "execute", execute_late)
+    with pytest.raises(UnreachableError, match="already exists") as caught:
+        pg.publish(publication)
+    assert "run again" in caught.value.hint
 
 
 def test_wait_for_the_warehouse_does_not_end_the_transaction(
@@ -274,3 +316,31 @@ def test_column_that_nobody_may_write_is_told_with_what_to_do(pg: Postgres) -> N
     with pytest.raises(LoadError, match="428C9") as caught:
         pg.publish(A)
     assert "the table at the target" in caught.value.hint
+
+
+def test_connection_that_is_lost_while_the_warehouse_compares_is_class_4(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pg.publish(A)
+    compare = Published.compare
+
+    def cut(*arguments: Any, **options: Any) -> Any:
+        pg.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'etl'")
+        return compare(*arguments, **options)
+
+    monkeypatch.setattr(Published, "compare", cut)
+    pg.change("UPDATE base.a SET v = 'ours' WHERE id = 1")
+    with pytest.raises(UnreachableError, match="publishing at target pg"):
+        pg.publish(A)
+    monkeypatch.undo()
+    assert pg.publish(A)["a"].updated == 1
+
+
+def test_mart_that_fails_while_the_server_counts_is_told(pg: Postgres) -> None:
+    pg.publish(A)
+    pg.change("""CREATE OR REPLACE VIEW marts.a AS
+        SELECT id, CASE WHEN id < 9 THEN v ELSE error('bad row') END AS v FROM base.a""")
+    with pytest.raises(LoadError, match="bad row"):
+        pg.publish(A)
+    pg.change("CREATE OR REPLACE VIEW marts.a AS FROM base.a")
+    assert pg.publish(A)["a"].status == "unchanged"

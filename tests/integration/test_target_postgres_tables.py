@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from etl.errors import LoadError, ReconciliationError
 from etl.targets import Publication, server
-from etl.targets.postgres import session, staging, tables
+from etl.targets.postgres import session, staging, tables, versions
 from etl.targets.server.loading import read_mart
 from etl.targets.server.session import Table, Versions
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
@@ -119,7 +120,7 @@ def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
 def test_versions_tell_every_change_and_may_be_summed_by_several_processes(
     pg: Postgres, version: int
 ) -> None:
-    summed = f"SELECT count(*), {tables.sum_versions(version)} FROM a"
+    summed = f"SELECT count(*), {versions.sum_versions(version)} FROM a AS t"
     pg.publish(A)
     with pg.server.admin(pg.database) as connection:
         for setting in (
@@ -136,13 +137,46 @@ def test_versions_tell_every_change_and_may_be_summed_by_several_processes(
                 with connection.transaction():  # rows of one are stamped with a number of its own
                     connection.execute("UPDATE a SET v = v || 'x' WHERE id = %s", [i])
                 seen.append(connection.execute(summed.encode()).fetchone())
-                assert tables.count_writes(connection, Table("public", "a")) == i
+                assert versions.count_writes(connection, Table("public", "a")) == i
         assert connection.execute(summed.encode()).fetchone() == seen[-1]
         connection.execute("UPDATE a SET v = v WHERE id = 1")
         seen.append(connection.execute(summed.encode()).fetchone())
         assert len(set(seen)) == 4
         connection.execute("DELETE FROM a")
-        assert tables.read_versions(connection, Table("public", "a")) == Versions()
+        with versions.counting(connection, Table("public", "a")) as counted:
+            assert counted() == Versions()
+
+
+@pytest.mark.parametrize("evaluated", [True, False])
+@pytest.mark.parametrize("publication", [A, MERGE, APPEND])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE base.a SET v = 'changed' WHERE id = 1",
+        "DELETE FROM base.a WHERE id = 2",
+        "INSERT INTO base.a VALUES (10, 'new')",
+        CHANGE,
+        "SELECT 1",
+    ],
+)
+def test_mark_of_a_small_change_is_what_the_table_has(
+    pg: Postgres, publication: Publication, change: str, *, evaluated: bool
+) -> None:
+    """Though the table was counted before the change alone; so the next difference is known."""
+    publication = replace(publication, evaluated=evaluated)
+    pg.publish(publication)
+    pg.query("UPDATE a SET v = 'theirs' WHERE id = 3")
+    for i in range(2):
+        pg.publish(publication)
+        pg.change(change if i == 0 else "DELETE FROM base.a WHERE id IN (5, 10)")
+        done = pg.publish(publication)["a"]
+        assert done.rows_at_target == pg.count("a")
+        summed = versions.sum_versions(18_00_00)
+        assert pg.query("SELECT rows, versions FROM etl_publications") == pg.query(
+            f"SELECT count(*), {summed} FROM a AS t"
+        )
+        if publication.strategy == "replace":
+            assert pg.rows() == pg.mart()
 
 
 @pytest.mark.parametrize(("cache", "cost"), [("4GB", "1"), ("8kB", "4")])

@@ -215,6 +215,8 @@ def error(state: str, *messages: tuple[str, int]) -> PyodbcError:
         ("HYT00", [0], UnreachableError), ("08001", [-1], UnreachableError),
         ("08S01", [10054], UnreachableError), ("40001", [1205], UnreachableError),
         ("42000", [1222], UnreachableError), ("HY000", [40613], UnreachableError),
+        # What is not there is made: another session's first load was faster.
+        ("42S01", [2714], UnreachableError), ("42S01", [2714, 2759], UnreachableError),
         ("42000", [9002], ResourcesError), ("42000", [1105], ResourcesError),
         ("42S02", [208], LoadError), ("42000", [102], LoadError),
     ],

@@ -43,7 +43,8 @@ _NUMBERS: dict[int, tuple[type[EtlError], str]] = {
     **dict.fromkeys(
         (229, 230, 262, 297, 300, 916, 1088, 2760, 4902, 15151, 15247), (AuthError, _GRANT)
     ),
-    **dict.fromkeys((1205, 1222, 3960, 3961), (UnreachableError, _AGAIN)),
+    # 2714: a table or schema is made where there was none; two first loads at once.
+    **dict.fromkeys((1205, 1222, 2714, 3960, 3961), (UnreachableError, _AGAIN)),
     **dict.fromkeys(
         (8645, 8651, 10928, 10929, 40197, 40501, 40613, 49918, 49919, 49920, 596, 6005, 17809),
         (UnreachableError, _BUSY),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -53,11 +53,12 @@ class MssqlSession:
         is_narrow = version is None or bool(tables.lacking(present, columns))
         return Found(is_new=False, is_narrow=is_narrow)
 
-    def read_versions(self, table: Table) -> Versions:
-        """Rows and the sum of their `rowversion`."""
-        found = tables.read_versions(self._connection, table, self._versions[table])
-        self._rows.setdefault(table, found.rows)
-        return found
+    @contextmanager
+    def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:
+        """Rows and the sum of their `rowversion`; the driver waits for the server's answer."""
+        found = self._read_versions(table)
+        self._rows[table] = found.rows
+        yield lambda: found
 
     def fill(
         self,
@@ -135,9 +136,11 @@ class MssqlSession:
         told = self._rows.get(table, 0) + changes.inserted - changes.deleted
         return (rows, fresh) != (told, changes.inserted + changes.updated)
 
-    def reconcile(self, change: Change[Column], mart_rows: int, rows: int) -> None:
-        """Compare table and staged rows."""
-        reconcile(Statements(change), self._fetch_one, mart_rows, rows, self._target)
+    def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
+        """Compare table and staged rows; all of the table's rows are counted again."""
+        after = self._read_versions(change.table)
+        reconcile(Statements(change), self._fetch_one, mart_rows, after.rows, self._target)
+        return after
 
     def create_marks(self, schema: str) -> Table:
         """The table of marks."""
@@ -162,6 +165,9 @@ class MssqlSession:
     def rollback(self) -> None:
         """ROLLBACK."""
         self._connection.rollback()
+
+    def _read_versions(self, table: Table) -> Versions:
+        return tables.read_versions(self._connection, table, self._versions[table])
 
     def _present(self, table: Table) -> dict[str, tables.Present]:
         return tables.find(self._connection, table, self._target) or {}

@@ -26,6 +26,7 @@ CONNECT_SECONDS = 10
 LOCK_SECONDS = 60
 INSTALL = "pip install 'etl-job[postgres]'"
 
+_MADE = "another session has just made the same schema or table: run again"
 # The first of these that a SQLSTATE starts with decides; anything else is refused data.
 _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("28", AuthError, "check user and password in the target's `dsn`, and pg_hba.conf"),
@@ -36,6 +37,8 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("55P03", UnreachableError, "another session holds a lock on the table: run again"),
     ("57014", UnreachableError, "somebody cancelled it, or the role's statement_timeout is short"),
     ("57", UnreachableError, "the server stopped the work: run again"),
+    ("42P06", UnreachableError, _MADE),
+    ("42P07", UnreachableError, _MADE),
     ("25006", UnreachableError, "a standby, or a role with default_transaction_read_only"),
     ("25P03", UnreachableError, "the role's idle_in_transaction_session_timeout is short"),
     ("25P04", UnreachableError, "the role's transaction_timeout is short"),
@@ -116,6 +119,9 @@ def classify(error: psycopg.Error, target: str, doing: str, state: str | None = 
     if state is None:
         # The connection was lost, or never there: the server sent no state.
         return UnreachableError(message, subject=target, hint="is the server up? then run again")
+    if error.diag.schema_name == "pg_catalog":
+        # Two sessions that make one table or schema meet in an index of the catalog (23505).
+        return UnreachableError(f"{message} ({state})", subject=target, hint=_MADE)
     for prefix, kind, advice in _CLASSES:
         if state.startswith(prefix):
             return kind(f"{message} ({state})", subject=target, hint=advice)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import duckdb
 
 from etl.settings import Target
 from etl.targets.comparison import Changes
-from etl.targets.postgres import tables
+from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_row, refused_table
 from etl.targets.postgres.server import connected, execute, fetch_one
@@ -30,18 +30,29 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
         self._connection, self._target = connection, target
+        self._columns: dict[Table, set[str] | None] = {}
+        # Of each table: all rows as they were found, and without those that a change is about.
+        self._found: dict[Table, Versions] = {}
+        self._untouched: dict[Table, Versions] = {}
 
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; it is locked against writers."""
-        present = tables.find(self._connection, table, self._target)
+        present = self._columns[table] = tables.find(self._connection, table, self._target)
         if present is None:
             return Found(is_new=True, is_narrow=True)
         tables.lock(self._connection, table)
         return Found(is_new=False, is_narrow=any(c.name not in present for c in columns))
 
-    def read_versions(self, table: Table) -> Versions:
-        """Rows and the sum of their xmin."""
-        return tables.read_versions(self._connection, table)
+    @contextmanager
+    def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:
+        """Rows and the sum of their xmin; the answer is not waited for before it is asked for."""
+        with versions.counting(self._connection, table) as counted:
+
+            def found() -> Versions:
+                self._found[table] = counted()
+                return self._found[table]
+
+            yield found
 
     def fill(
         self,
@@ -89,7 +100,8 @@ class PostgresSession:
         about: dict[str, str],
     ) -> None:
         """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
-        tables.prepare(self._connection, table, columns, about, self._target)
+        # Not looked for again: what somebody else has made meanwhile is not to be filled.
+        tables.prepare(self._connection, table, columns, about, self._columns[table])
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
         """Delete, update, insert; the row that is refused is named."""
@@ -98,7 +110,11 @@ class PostgresSession:
         try:
             with self._connection.transaction():
                 tables.plan_with_pages_at_hand(self._connection, change.table)
-                changes = apply(Statements(change), self._write, self._fetch_one, is_new=is_new)
+                statements = Statements(change)
+                if change.difference is not None:
+                    touched = versions.read_staged_versions(self._connection, statements)
+                    self._untouched[change.table] = self._found[change.table] - touched
+                changes = apply(statements, self._write, self._fetch_one, is_new=is_new)
                 self.add_indexes(change.table, change.publication)
                 return changes
         except psycopg.Error as error:
@@ -115,11 +131,23 @@ class PostgresSession:
     def did_more(self, table: Table, changes: Changes) -> bool:
         """As the server counts what the transaction did."""
         told = changes.inserted + changes.updated + changes.deleted
-        return tables.count_writes(self._connection, table) != told
+        return versions.count_writes(self._connection, table) != told
 
-    def reconcile(self, change: Change[Column], mart_rows: int, rows: int) -> None:
-        """Compare table and staged rows."""
-        reconcile(Statements(change), self._fetch_one, mart_rows, rows, self._target)
+    def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
+        """Compare table and staged rows.
+
+        The table is not read from end to end for the second time where it is known what it had:
+        writers waited since then, and the server has counted no writes but those of the change.
+        """
+        statements = Statements(change)
+        if change.difference is not None:
+            staged = versions.read_staged_versions(self._connection, statements)
+            after = self._untouched[change.table] + staged
+        else:
+            with versions.counting(self._connection, change.table) as counted:
+                after = counted()
+        reconcile(statements, self._fetch_one, mart_rows, after.rows, self._target)
+        return after
 
     def create_marks(self, schema: str) -> Table:
         """The table of marks."""

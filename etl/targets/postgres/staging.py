@@ -15,7 +15,7 @@ from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
-from etl.targets.postgres.tables import sum_versions
+from etl.targets.postgres.versions import sum_versions
 from etl.targets.publication import quote
 from etl.targets.server.session import ROW, Staged, Table, Versions
 
@@ -104,7 +104,7 @@ def _sum(
     listed = "".join(f", {m}" for m in more)
     found = fetch_one(
         connection,
-        f"SELECT count(*), {found_sum(columns)}{listed} FROM {table}",
+        f"SELECT count(*), {found_sum(columns)}{listed} FROM {table} AS t",
     )
     return tuple(int(value) for value in found)
 

@@ -20,20 +20,6 @@ from etl.warehouse import literal
 if TYPE_CHECKING:
     import psycopg
 
-# The server version whose hash of a transaction's number is a function that can be called.
-_HASHES_NUMBERS = 18_00_00
-
-
-def sum_versions(server_version: int) -> str:
-    """SQL: the sum of the transactions that wrote a table's rows; it reads no column.
-
-    Of functions that let several of the server's processes share the table, which `age` does not;
-    and of those that need no text for each row where the server has one.
-    """
-    hashed = server_version >= _HASHES_NUMBERS
-    stamp = "hashxidextended(xmin, 0)" if hashed else "xmin::text::bigint"
-    return f"coalesce(sum({stamp}), 0)"
-
 
 def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
     """The columns of a table, None when there is none. Raises ConfigError for a view."""
@@ -70,10 +56,9 @@ def prepare(
     table: Table,
     columns: tuple[Column, ...],
     comments: dict[str, str],
-    target: str,
+    present: set[str] | None,
 ) -> None:
-    """Make the table, or add the columns that it lacks."""
-    present = find(connection, table, target)
+    """Make a table that was not `present` when it was looked for, or add the columns it lacks."""
     listed = [f"{c.sql} {c.type}" for c in columns]
     if present is None:
         _create_schema(connection, table.schema)
@@ -123,31 +108,6 @@ def _has_index(connection: psycopg.Connection[Any], table: Table, columns: Itera
         list(columns),
     )
     return bool(found)
-
-
-def read_versions(connection: psycopg.Connection[Any], table: Table) -> Versions:
-    """The table's rows and their versions, in one pass that reads no column."""
-    summed = sum_versions(connection.info.server_version)
-    rows, total = fetch_one(connection, f"SELECT count(*), {summed} FROM {table.sql}")
-    return Versions(int(rows), int(total))
-
-
-def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
-    """Rows of a table and its partitions that this transaction inserted, updated and deleted.
-
-    0 where the server has `track_counts` off.
-    """
-    counted = " + ".join(
-        f"pg_stat_get_xact_tuples_{done}(oid)" for done in ("inserted", "updated", "deleted")
-    )
-    (writes,) = fetch_one(
-        connection,
-        f"SELECT sum({counted}) FROM (SELECT %s::regclass::oid AS oid "
-        "UNION SELECT relid FROM pg_partition_tree(%s::regclass)) AS t",
-        table.sql,
-        table.sql,
-    )
-    return int(writes)
 
 
 def plan_with_pages_at_hand(connection: psycopg.Connection[Any], table: Table) -> None:

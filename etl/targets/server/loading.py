@@ -35,17 +35,15 @@ from etl.targets.server.session import (
 
 @dataclass(frozen=True)
 class Mart(Generic[C]):
-    """One mart on its way to its table; `difference` is what `Published.compare` found."""
+    """One mart on its way to its table."""
 
     publication: Publication
     table: Table
     relation: Relation
     columns: tuple[C, ...]
-    comments: dict[str, str]
     rows: int
     memory: Published
     shape: str
-    difference: Changes | None
     seconds: float
 
     @property
@@ -79,22 +77,17 @@ def read_mart(
     target: Target,
     name: str,
 ) -> Mart[C]:
-    """Look at a mart and check its key. Raises ConfigError, LoadError."""
+    """Look at a mart. Raises ConfigError, LoadError."""
     started, table = time.perf_counter(), locate(publication, target.schema_name)
     with reading(publication, name):
         (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
         whole = describe(cursor, qualify(str(warehouse), publication.model))
         publication, relation = choose(cursor, whole, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
-        memory, shape = Published(name, table.plain), _shape(publication, relation)
-        difference = memory.compare(cursor, relation, publication.key, shape, rows)
-        if difference is None:  # else its key is as good as it was then
-            check_key(cursor, relation, publication, name)
-        comments = read_comments(cursor, str(warehouse), publication.model)
     columns = server.map_columns(cursor, relation, publication, name)
     return Mart(
-        publication, table, relation, columns, comments, rows, memory, shape, difference,
-        time.perf_counter() - started,
+        publication, table, relation, columns, rows, Published(name, table.plain),
+        _shape(publication, relation), time.perf_counter() - started,
     )  # fmt: skip
 
 
@@ -111,11 +104,13 @@ def _shape(publication: Publication, relation: Relation) -> str:
 class Prepared(Generic[C]):
     """One table before anything that others see of it is changed; then with its `changes`.
 
-    `filled` is what a new table has now. Without that and without `change` it is as the mart is.
+    `about` is what the mart says of a table or column that has to be made. `filled` is what a new
+    table has now. Without that and without `change` it is as the mart is.
     """
 
     mart: Mart[C]
     found: Found
+    about: dict[str, str]
     rows: int
     change: Change[C] | None = None
     filled: Versions | None = None
@@ -139,34 +134,64 @@ def stage(
 def _stage(
     session: Session[C], cursor: duckdb.DuckDBPyConnection, mart: Mart[C], marks: Table
 ) -> Prepared[C]:
-    key, table, sent, gone = mart.publication.key, mart.table, mart.relation.sql, None
+    publication, table, sent, gone = mart.publication, mart.table, mart.relation.sql, None
+    key = publication.key
     found = session.find(table, mart.columns)
-    mark = None if found.is_new or found.is_narrow else session.read_mark(marks, table)
+    about = _read_about(cursor, publication) if found.is_narrow else {}
+    rows, difference = 0, None
+    if not found.is_new:
+        rows, difference = _compare(session, cursor, mart, marks, found)
+    if difference == Changes():
+        return Prepared(mart, found, about, rows)
+    if difference is None:  # else its key is as good as it was then
+        with reading(publication, mart.memory.target):
+            check_key(cursor, mart.relation, publication, mart.memory.target)
     if found.is_new:
         # As long as its rows are the only ones, there is nothing to be compared with.
-        filled = session.fill(cursor, mart.publication, table, mart.columns, mart.comments, sent)
+        filled = session.fill(cursor, publication, table, mart.columns, about, sent)
         if filled is not None:
-            return Prepared(mart, found, filled.rows, filled=filled, whole=True)
-    rows, known = 0, False
-    if not found.is_new:
-        present = session.read_versions(table)
-        rows = present.rows
-        # Row by row what this job remembers of its last publication.
-        remembered = mart.memory.read_id(cursor, mart.shape)
-        known = mark is not None and mark == Mark(remembered or "", present)
-    difference = mart.difference if known else None
-    if difference == Changes():
-        return Prepared(mart, found, rows)
+            return Prepared(mart, found, about, filled.rows, filled=filled, whole=True)
     if difference is not None:
         listed = mart.memory.difference
         same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
         sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
-        if difference.deleted and mart.publication.strategy == "replace":
+        if difference.deleted and publication.strategy == "replace":
             keys = f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
             gone = session.stage(cursor, mart.keys, keys, table, key)
     staged = session.stage(cursor, mart.columns, sent, table, key)
-    change = Change(table, mart.publication, staged, difference, gone)
-    return Prepared(mart, found, rows, change, whole=difference is None)
+    change = Change(table, publication, staged, difference, gone)
+    return Prepared(mart, found, about, rows, change, whole=difference is None)
+
+
+def _compare(
+    session: Session[C],
+    cursor: duckdb.DuckDBPyConnection,
+    mart: Mart[C],
+    marks: Table,
+    found: Found,
+) -> tuple[int, Changes | None]:
+    """The table's rows, and how the mart differs from it; None when that is not known row by row.
+
+    It is known by what this job remembers of its last publication, if the mark is of that one and
+    nobody has written to the table since.
+    """
+    publication, table, memory = mart.publication, mart.table, mart.memory
+    mark = None if found.is_narrow else session.read_mark(marks, table)
+    difference = None
+    with session.counting(table) as counted:
+        if mark is not None and mark.publication_id == memory.read_id(cursor, mart.shape):
+            with reading(publication, memory.target):
+                difference = memory.compare(
+                    cursor, mart.relation, publication.key, mart.rows, likely=publication.evaluated
+                )
+        present = counted()
+    is_known = mark is not None and mark.versions == present
+    return present.rows, difference if is_known else None
+
+
+def _read_about(cursor: duckdb.DuckDBPyConnection, publication: Publication) -> dict[str, str]:
+    (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
+    return read_comments(cursor, str(warehouse), publication.model)
 
 
 def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:
@@ -175,7 +200,8 @@ def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:
     mart, change = prepared.mart, prepared.change
     changes = Changes(inserted=prepared.filled.rows if prepared.filled else 0)
     if change is not None:
-        session.prepare(mart.publication, mart.table, mart.columns, mart.comments)
+        if prepared.found.is_narrow:
+            session.prepare(mart.publication, mart.table, mart.columns, prepared.about)
         changes = session.apply(change, is_new=prepared.found.is_new)
     elif prepared.filled is None:
         session.add_indexes(mart.table, mart.publication)
@@ -203,8 +229,7 @@ def settle(
         staged = session.stage(cursor, mart.columns, rows, table, key)
         whole, change = whole or change is None, Change(table, mart.publication, staged)
     if change is not None:
-        after = session.read_versions(table)
-        session.reconcile(change, mart.rows, after.rows)
+        after = session.reconcile(change, mart.rows)
     elif after is not None:
         check_rows(table, mart.rows, after.rows, target)
     else:

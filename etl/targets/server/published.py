@@ -91,17 +91,17 @@ class Published:
         cursor: duckdb.DuckDBPyConnection,
         mart: Relation,
         key: tuple[str, ...],
-        shape: str,
         rows: int,
+        *,
+        likely: bool,
     ) -> Changes | None:
         """How many of the mart's `rows` came or changed, and how many went, since last time.
 
-        Their keys are in `difference`. None when it cannot be told row by row: nothing is
-        remembered, or what changed has no key, or not one that tells every row from every other.
+        Their keys are in `difference`. None when it cannot be told row by row: what changed has no
+        key, or not one that tells every row from every other. Where a change is `likely`, it is not
+        asked first whether there is one at all.
         """
-        if self.read_id(cursor, shape) is None:
-            return None
-        if self._is_same(cursor, mart, key, rows):
+        if not (likely and key) and self._is_same(cursor, mart, key, rows):
             return Changes()
         if not key:
             return None

@@ -46,6 +46,12 @@ class Versions:
     rows: int = 0
     total: int = 0
 
+    def __add__(self, other: Versions) -> Versions:
+        return Versions(self.rows + other.rows, self.total + other.total)
+
+    def __sub__(self, other: Versions) -> Versions:
+        return Versions(self.rows - other.rows, self.total - other.total)
+
 
 @dataclass(frozen=True)
 class Mark:
@@ -111,8 +117,8 @@ class Session(Protocol[C]):
     def find(self, table: Table, columns: tuple[C, ...]) -> Found:
         """Look at a table and keep its writers out until the end; ConfigError for a view."""
 
-    def read_versions(self, table: Table) -> Versions:
-        """A table's rows and their versions."""
+    def counting(self, table: Table) -> AbstractContextManager[Callable[[], Versions]]:
+        """What tells a table's rows and their versions, which the server may count meanwhile."""
 
     def fill(
         self,
@@ -158,8 +164,8 @@ class Session(Protocol[C]):
         That is the work of triggers and foreign keys, of this table or another.
         """
 
-    def reconcile(self, change: Change[C], mart_rows: int, rows: int) -> None:
-        """Compare the table with what was staged; see `applying.reconcile`."""
+    def reconcile(self, change: Change[C], mart_rows: int) -> Versions:
+        """Compare the table with what was staged; see `applying.reconcile`. Its rows now."""
 
     def create_marks(self, schema: str) -> Table:
         """The table of marks, made when it is missing."""

@@ -1,0 +1,38 @@
+"""What a source's last committed extraction looked like, kept on disk for the next one's guards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from etl.runs import write_atomically
+
+if TYPE_CHECKING:
+    from etl.raw.pipeline import Raw
+
+
+def last_extraction(raw: Raw) -> dict[str, Any]:
+    """`{"rows": int, "pages": {resource: int}, "bases": {resource: str}}`, or empty.
+
+    `pages` is the length of the resource's longest chain, `bases` where its rows are in an answer.
+    """
+    try:
+        found = json.loads(_path(raw).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def remember_extraction(raw: Raw, rows: int, pages: dict[str, int], bases: dict[str, str]) -> None:
+    """Keep what the guards of the next run ask for.
+
+    Raises:
+        ResourcesError: the disk is full or the folder is not writable.
+    """
+    found = {"rows": rows, "pages": pages, "bases": bases}
+    write_atomically(_path(raw), json.dumps(found))
+
+
+def _path(raw: Raw) -> Path:
+    return raw.settings.dlt_dir / raw.source / "last.json"
