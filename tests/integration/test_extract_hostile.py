@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from etl.backlog import last_commit, last_read
-from etl.errors import DataQualityError, ExtractError, SchemaError
+from etl.errors import DataQualityError, ExtractError, SchemaError, StageError
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
@@ -351,7 +351,7 @@ def test_restored_warehouse_gets_what_it_lacks(
     # A run that is killed after its package was accepted: its rows are not in the warehouse.
     with monkeypatch.context() as patch:
         patch.setattr(Raw, "commit", lambda self: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(StageError, match="ZeroDivisionError"):
             source.extract(settings, 5)
     shutil.copy(tmp_path / "backup", settings.warehouse)
     source.extract(settings, 6)
