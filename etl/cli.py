@@ -276,7 +276,10 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
     project = Path(arguments.project).resolve()
     if not project.is_dir():
-        raise ConfigError(f"--project {arguments.project}: no such folder")
+        raise ConfigError(
+            f"--project {arguments.project}: no such folder",
+            hint="name the folder with config/ and sqlmesh/; `etl init` makes one",
+        )
     return load_settings(project, arguments.profile)
 
 

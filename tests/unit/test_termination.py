@@ -107,6 +107,7 @@ def test_an_error_without_a_run_is_described_masked(
     told = json.loads(file.read_bytes())
     assert (told["code"], told["class"]) == (2, "CONFIG")
     assert "no such folder" in told["message"]
+    assert "`etl init` makes one" in told["hint"]
     assert "hunter2" not in file.read_text()
 
 
