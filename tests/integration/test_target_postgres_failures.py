@@ -92,6 +92,21 @@ def test_foreign_key_without_its_row_is_refused(pg: Postgres) -> None:
         pg.publish(A)
 
 
+def test_row_that_only_one_that_left_stands_against_is_not_named(pg: Postgres) -> None:
+    """It is refused no more when that one is gone, as it is when a table is changed."""
+    pg.query("""
+        CREATE TABLE a (id bigint PRIMARY KEY, v text UNIQUE CHECK (v <> 'bad'));
+        ALTER TABLE a OWNER TO etl
+    """)
+    pg.publish(A)
+    # Another row has the text of one that left, and one more is bad.
+    pg.change("UPDATE base.a SET id = 20 WHERE id = 3; INSERT INTO base.a VALUES (30, 'bad')")
+    for _ in range(2):
+        with pytest.raises(LoadError, match=r"row id = 30, .*23514"):
+            pg.publish(A)
+        pg.change("DROP SCHEMA IF EXISTS etl_published CASCADE")  # sent whole
+
+
 def test_deferred_constraint_fails_at_the_commit_and_nothing_is_there(pg: Postgres) -> None:
     pg.query("""
         CREATE TABLE names (v text PRIMARY KEY);

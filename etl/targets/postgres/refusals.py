@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
+T = TypeVar("T")
 # Classes of SQLSTATE that one row's values cause: data exceptions and integrity constraints.
 _OF_ROWS = ("22", "23")
 # Datatype mismatch, undefined function (no such comparison), cannot coerce.
@@ -82,7 +83,9 @@ def refused_row(
         update = sql.update(where) if change.publication.strategy != "append_once" else None
         return _try(connection, *([update] if update else []), sql.insert(where))
 
-    found = first_refused(change.staged.rows, attempt)
+    found = _without_what_leaves(
+        connection, sql, lambda: first_refused(change.staged.rows, attempt)
+    )
     if found is None:
         return _refusal(error, table, target, error.diag.column_name, {})
     place, error = found
@@ -150,6 +153,26 @@ def _column(connection: psycopg.Connection[Any], change: Change[Column], row: in
         if _try(connection, statement) is not None:
             return column.name
     return None
+
+
+def _without_what_leaves(
+    connection: psycopg.Connection[Any], sql: Statements, search: Callable[[], T | None]
+) -> T | None:
+    """Search while the rows that left the mart are gone: none of them stands against another.
+
+    None when they may not go.
+    """
+    import psycopg
+
+    with connection.transaction(force_rollback=True):
+        if (leaving := sql.leaving) is not None:
+            try:
+                execute(connection, leaving)
+            except psycopg.Error as error:
+                if not is_of_rows(error):
+                    raise
+                return None
+        return search()
 
 
 def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error | None:
