@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from loguru import logger
 
 from etl.arrival import half_loaded
-from etl.errors import DataQualityError, EtlError, StageError
+from etl.checks import nearest
+from etl.errors import ConfigError, DataQualityError, EtlError, StageError
 from etl.history import ModelState, publishable, read_states
 from etl.packages import find_moved
 from etl.records import LoadRun
@@ -75,7 +78,7 @@ def load(ctx: RunContext) -> None:
             results = [r.model_copy(update=times) for r in results if r.model in models]
             ctx.run.loads = _tell_again(ctx.run.loads, results)
             _tell(ctx, results)
-    failures += _unexplained(ctx, held)
+    failures += _unexplained(ctx, held, states)
     if failures:
         raise StageError(failures)
 
@@ -121,12 +124,18 @@ def _tell(ctx: RunContext, results: list[LoadRun]) -> None:
         )
 
 
-def _unexplained(ctx: RunContext, held: dict[str, str]) -> list[EtlError]:
+def _unexplained(ctx: RunContext, held: dict[str, str], built: Collection[str]) -> list[EtlError]:
     """Marts held back for what an earlier run left: this run must not end with 0 either."""
-    if ctx.run.failures or ctx.options.dry_run:
+    if not held or ctx.run.failures or ctx.options.dry_run:
         return []
+    missing, known = held.keys() - set(built), set[str]()
+    if missing:
+        with ctx.project() as project:
+            known = project.graph.names
     return [
-        DataQualityError(
+        ConfigError(f"loads: {model}: no such model", subject=model, hint=nearest(model, known))
+        if model in missing - known
+        else DataQualityError(
             f"{model} was not published: {reason}",
             subject=model,
             hint="etl run --stage transform --stage audit --stage load",

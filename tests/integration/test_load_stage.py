@@ -71,12 +71,27 @@ def test_after_a_failed_audit_stage_nothing_of_it_is_published(shop: Shop) -> No
 
 
 def test_mart_that_was_never_built_is_told(shop: Shop) -> None:
-    shop.edit("config/etl.yaml", "marts.items", "marts.imets")
+    text = shop.text("sqlmesh/models/items.sql")
+    shop.write("sqlmesh/models/names.sql", text.replace("marts.items", "marts.names"))
+    shop.edit("config/etl.yaml", "marts.items", "marts.names")
     record = shop.run("load")
     assert record.exit_code == ExitCode.DATA_QUALITY
-    assert record.failures[0].message == (
-        "marts.imets was not published: it was never built, or it is gone"
-    )
+    assert record.failures[0].message == "marts.names was not published: it was never built"
+    assert "--stage transform" in record.failures[0].hint
+    assert shop.run("transform", "audit", "load").exit_code == 0
+
+
+@pytest.mark.parametrize("stages", [("load",), ("transform", "audit", "load")])
+def test_load_of_a_model_that_the_project_does_not_have_is_wrong_configuration(
+    shop: Shop, stages: tuple[str, ...]
+) -> None:
+    shop.edit("config/etl.yaml", "marts.items", "marts.imets")
+    record = shop.run(*stages)
+    assert record.exit_code == ExitCode.CONFIG
+    (failure,) = record.failures
+    assert failure.message == "loads: marts.imets: no such model"
+    assert failure.hint == "did you mean marts.items?"
+    assert {x.model: x.status for x in record.loads}["marts.totals"] == "unchanged"
 
 
 def test_only_prod_is_published(shop: Shop) -> None:
