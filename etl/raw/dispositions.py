@@ -2,7 +2,8 @@
 
 A merge finds the rows of nested tables by `_dlt_root_id`, and what that is depends on how the root
 table was written: dlt 1.31 adds the column, which DuckDB refuses, or finds none of the old rows by
-it, which then stay beside the new ones.
+it, which then stay beside the new ones. Versions (scd2) are kept of rows with a time from which
+they hold: rows that stand have none, and nobody knows it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlt.common.schema.utils import get_nested_tables
+from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 
 from etl.errors import ConfigError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 DEFAULT: Literal["delete-insert"] = "delete-insert"
 # Where the id of a root row is made of its key; the default finds rows with any.
 _BY_KEY = {"upsert", "insert-only"}
+_VERSIONS = "scd2"
 
 
 def settle_dispositions(
@@ -30,7 +32,7 @@ def settle_dispositions(
     """Refuse what tables cannot change to where they stand, unless they are made anew.
 
     Raises:
-        ConfigError: nested rows would be lost track of.
+        ConfigError: rows that stand would be lost track of, or be versions without a beginning.
     """
     if recorded is not None:
         _name_strategies(source, recorded)
@@ -62,15 +64,14 @@ def _name_strategies(source: DltSource, recorded: Schema) -> None:
 
 
 def _check(name: str, source: DltSource, recorded: Schema) -> None:
-    """Refuse to go on with tables whose nested rows would be lost track of.
+    """Refuse to go on with tables whose rows do not bear the change.
 
     Raises:
         ConfigError: names the tables, and what was asked for and is.
     """
     if changed := list(_find_changed(source, recorded)):
         raise ConfigError(
-            f"{name}: the write disposition changed of {', '.join(changed)}: rows that stand in "
-            "their nested tables would be lost track of",
+            f"{name}: the write disposition changed of {', '.join(changed)}",
             subject=name,
             hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
             "reads everything again; or put the disposition back",
@@ -78,15 +79,20 @@ def _check(name: str, source: DltSource, recorded: Schema) -> None:
 
 
 def _find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
-    """Root tables whose nested rows a load would lose track of: each with what was, what is."""
+    """Root tables whose rows do not bear the change: each with what was, what is, and why."""
     for name, _, asked in _asked(source, recorded):
-        known: dict[str, Any] = dict(recorded.tables.get(name) or {})
+        table = recorded.tables.get(name)
+        if table is None:
+            continue
+        before, now = _strategy(dict(table)), _strategy(asked)
+        change = f"{name} from {before} to {now}"
+        if now == _VERSIONS and before != now and has_table_seen_data(table):
+            yield f"{change}, and nobody knows since when the rows hold that stand there"
         if not any(t.get("columns") for t in _nested(recorded, name)):
             continue
-        before, now = _strategy(known), _strategy(asked)
         mends = now == DEFAULT and before in _BY_KEY
         if now in _BY_KEY | {DEFAULT} and not (before == now or mends or {before, now} <= _BY_KEY):
-            yield f"{name} from {before} to {now}"
+            yield f"{change}, and rows that stand in its nested tables would be lost track of"
 
 
 def _asked(
@@ -102,8 +108,6 @@ def _asked(
 
 
 def _nested(schema: Schema, table: str) -> list[Any]:
-    if table not in schema.tables:
-        return []
     return get_nested_tables(schema.tables, table, include_self=False)
 
 

@@ -41,7 +41,8 @@ class Source:
 
     def settings(self, hints: str) -> Settings:
         resource = {"name": "rows", "endpoint": {"path": "rows"}} | HINTS[hints]
-        source = {"client": {"base_url": self.api.url}, "resources": [resource]}
+        client = {"base_url": self.api.url}
+        source = {"client": client, "resources": [resource], "required": False}
         return settings_of(self.folder, {"api": source})
 
     def nested(self) -> list[int]:
@@ -116,6 +117,31 @@ def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:
     settings = source.settings("delete-insert")
     extract_once(settings)
     assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
+
+
+@pytest.mark.parametrize("before", ["append", "delete-insert"])
+def test_rows_that_stand_get_no_versions_but_by_a_full_refresh(source: Source, before: str) -> None:
+    """Nobody knows from when on they held: dlt leaves that empty, for good."""
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings(before))
+    settings = source.settings("scd2")
+    [failure] = failures_of(settings)
+    assert type(failure) is ConfigError
+    assert f"rows from {before} to scd2" in failure.message
+    assert "--full-refresh --source api" in failure.hint
+    extract_once(settings, context(settings, full_refresh=True))
+    source.rows[:] = [{"id": 1, "a": 2}]
+    extract_once(settings)
+    found = query(settings, "SELECT a, _dlt_valid_from IS NULL FROM api_raw.rows ORDER BY 1")
+    assert found == [(1, False), (2, False)]
+
+
+def test_table_that_had_no_row_yet_takes_on_versions(source: Source) -> None:
+    source.rows[:] = []
+    extract_once(source.settings("append"))
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings("scd2"))
+    assert query(source.settings("scd2"), "SELECT id FROM api_raw.rows") == [(1,)]
 
 
 class Killed(BaseException):
