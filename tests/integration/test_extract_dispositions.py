@@ -27,6 +27,7 @@ HINTS: dict[str, dict[str, Any]] = {
     "append": {"write_disposition": "append"},
     "delete-insert": {"write_disposition": "merge"} | KEY,
     "upsert": {"write_disposition": {"disposition": "merge", "strategy": "upsert"}} | KEY,
+    "by a": {"write_disposition": "merge", "primary_key": "a"},
     "scd2": {"write_disposition": {"disposition": "merge", "strategy": "scd2"}},
 }
 BEFORE = [{"id": 1, "labels": [{"a": 1}, {"a": 2}]}, {"id": 2, "labels": [{"a": 3}]}]
@@ -107,6 +108,31 @@ def test_table_without_nested_rows_changes_where_it_stands(source: Source) -> No
     settings = source.settings("delete-insert")
     extract_once(settings)
     assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2), (2, 3)]
+
+
+@pytest.mark.parametrize("after", ["delete-insert", "upsert"])
+def test_keys_that_stand_several_times_are_merged_by_a_full_refresh_only(
+    source: Source, after: str
+) -> None:
+    """One that the source brings no more would stand so for good."""
+    source.rows[:] = [{"id": 1, "a": 1}, {"id": 2, "a": 1}]
+    for _ in range(2):
+        extract_once(source.settings("append"))
+    source.rows[:] = [{"id": 1, "a": 2}]
+    settings = source.settings(after)
+    [failure] = failures_of(settings)
+    assert type(failure) is ConfigError
+    assert f"rows from append to {after} by id, of which rows stand" in failure.message
+    extract_once(settings, context(settings, full_refresh=True))
+    assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
+
+
+def test_another_key_that_stands_several_times_is_refused(source: Source) -> None:
+    source.rows[:] = [{"id": 1, "a": 1}, {"id": 2, "a": 1}]
+    extract_once(source.settings("delete-insert"))
+    [failure] = failures_of(source.settings("by a"))
+    assert type(failure) is ConfigError
+    assert "by a, of which rows stand there several times" in failure.message
 
 
 def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:

@@ -747,8 +747,7 @@ def test_a_run_brings_new_columns_and_tables_into_the_models_by_itself(generatin
 
 
 @pytest.mark.parametrize(
-    ("disposition", "rows"),
-    [("replace", [(1, 3)]), ("merge", [(1, 3)]), ("append", [(1, 1), (1, 2), (1, 3)])],
+    ("disposition", "rows"), [("replace", [(1, 3)]), ("append", [(1, 1), (1, 2), (1, 3)])]
 )
 def test_a_table_that_keeps_no_versions_any_more_has_no_validity(
     made: Made, disposition: str, rows: list[tuple[int, int]]
