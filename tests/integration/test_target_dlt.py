@@ -228,6 +228,18 @@ def test_columns_come_and_go(place: Place) -> None:
     assert place.read("a_table", "id, w") == [(i, 7) for i in range(10)]
 
 
+def test_column_that_dlt_made_of_another_type_is_found_again(place: Place) -> None:
+    """Raw's `w__v_double` is no `w_v_double`: dlt takes the underscores for a path."""
+    place.warehouse.execute("""
+        ALTER TABLE marts.a ADD COLUMN w__v_double DOUBLE DEFAULT 1.5;
+        ALTER TABLE marts.a RENAME "Id" TO id__v_text
+    """)
+    for _ in range(2):
+        run = place.publish(Publication("marts.a", "a", ("id__v_text",)))["a"]
+    assert counts(run) == ("published", 0, 10, 0, 10, True)
+    assert place.read("a", "id__v_text, w__v_double") == [(i, 1.5) for i in range(10)]
+
+
 def test_files_without_the_key_that_a_mart_has_now_are_replaced(
     tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
 ) -> None:

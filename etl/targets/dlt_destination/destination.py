@@ -109,7 +109,7 @@ class Destination:
 
     def column_of(self, column: str) -> str:
         """A column as dlt writes it there."""
-        return self.schema.naming.normalize_identifier(column)
+        return self.schema.naming.normalize_path(column)
 
     def disposition(self, publication: Publication) -> Any:
         """What dlt is told; ConfigError when the destination cannot do the strategy."""
