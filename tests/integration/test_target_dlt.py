@@ -234,9 +234,9 @@ def test_column_that_dlt_made_of_another_type_is_found_again(place: Place) -> No
         ALTER TABLE marts.a ADD COLUMN w__v_double DOUBLE DEFAULT 1.5;
         ALTER TABLE marts.a RENAME "Id" TO id__v_text
     """)
-    for _ in range(2):
-        run = place.publish(Publication("marts.a", "a", ("id__v_text",)))["a"]
-    assert counts(run) == ("published", 0, 10, 0, 10, True)
+    keyed = Publication("marts.a", "a", ("id__v_text",))
+    place.publish(keyed)
+    assert counts(place.publish(keyed)["a"]) == ("published", 0, 10, 0, 10, True)
     assert place.read("a", "id__v_text, w__v_double") == [(i, 1.5) for i in range(10)]
 
 

@@ -107,6 +107,19 @@ def test_row_that_only_one_that_left_stands_against_is_not_named(pg: Postgres) -
         pg.change("DROP SCHEMA IF EXISTS etl_published CASCADE")  # sent whole
 
 
+@pytest.mark.parametrize("now", [("id", "v"), ()])
+def test_primary_key_of_an_earlier_key_is_told_with_what_helps(
+    pg: Postgres, now: tuple[str, ...]
+) -> None:
+    pg.publish(A)
+    pg.change("INSERT INTO base.a VALUES (3, 'once more')")
+    with pytest.raises(LoadError, match="a_pkey") as caught:
+        pg.publish(Publication("marts.a", "a", now))
+    assert "the primary key there is (id)" in caught.value.hint
+    pg.query("DROP TABLE a")
+    assert pg.publish(Publication("marts.a", "a", now))["a"].inserted == 11
+
+
 def test_deferred_constraint_fails_at_the_commit_and_nothing_is_there(pg: Postgres) -> None:
     pg.query("""
         CREATE TABLE names (v text PRIMARY KEY);

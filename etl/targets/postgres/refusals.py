@@ -11,7 +11,7 @@ from etl.targets.postgres.rows import Rows, write_rows
 from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import quote
-from etl.targets.server.refusals import first_refused, mismatch, refusal
+from etl.targets.server.refusals import CORRECT, first_refused, mismatch, refusal
 from etl.targets.server.session import ROW, Change
 
 if TYPE_CHECKING:
@@ -86,10 +86,11 @@ def refused_row(
     found = _without_what_leaves(
         connection, sql, lambda: first_refused(change.staged.rows, attempt)
     )
-    if found is None:
-        return _refusal(error, table, target, error.diag.column_name, {})
-    place, error = found
     key = change.publication.key
+    hint = _hint_of_key(connection, table=change.table.sql, key=key)
+    if found is None:
+        return _refusal(error, table, target, error.diag.column_name, {}, hint)
+    place, error = found
     values: dict[str, str] = {}
     if key:
         listed = ", ".join(f"{quote(k)}::text" for k in key)
@@ -100,7 +101,7 @@ def refused_row(
         values = dict(zip(key, map(str, row or ()), strict=False))
     return _refusal(
         error, table, target, error.diag.column_name or _column(connection, change, place + 1),
-        values,
+        values, hint,
     )  # fmt: skip
 
 
@@ -153,6 +154,25 @@ def _column(connection: psycopg.Connection[Any], change: Change[Column], row: in
         if _try(connection, statement) is not None:
             return column.name
     return None
+
+
+def _hint_of_key(connection: psycopg.Connection[Any], table: str, key: tuple[str, ...]) -> str:
+    """What helps: the table may still have the primary key of an earlier key of the load."""
+    there = execute(
+        connection,
+        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = %s::regclass "
+        "ORDER BY 1",
+        table,
+    ).fetchall()
+    names = [str(name) for (name,) in there]
+    if not names or names == sorted(key):
+        return CORRECT
+    ours = f"the load's key is ({', '.join(key)})" if key else "the load has no key"
+    return (
+        f"the primary key there is ({', '.join(names)}), {ours}: change it, or drop the table: the "
+        "next run makes it anew"
+    )
 
 
 def _without_what_leaves(
@@ -209,11 +229,16 @@ def _try_copy(
 
 
 def _refusal(
-    error: psycopg.Error, table: str, target: str, column: str | None, key: dict[str, str]
+    error: psycopg.Error,
+    table: str,
+    target: str,
+    column: str | None,
+    key: dict[str, str],
+    hint: str = CORRECT,
 ) -> LoadError:
     # Only the primary message: the detail quotes the whole row.
     said = error.diag.message_primary or type(error).__name__
     return refusal(
         f"{said} ({error.sqlstate})", table, target, column=column, key=key,
-        constraint=error.diag.constraint_name,
+        constraint=error.diag.constraint_name, hint=hint,
     )  # fmt: skip
