@@ -16,6 +16,7 @@ from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 
 from etl.errors import ConfigError
+from etl.raw.schemas import ACCEPTED, REFERENCES
 
 if TYPE_CHECKING:
     from dlt import Schema
@@ -25,6 +26,7 @@ DEFAULT: Literal["delete-insert"] = "delete-insert"
 # Where the id of a root row is made of its key; the default finds rows with any.
 _BY_KEY = {"upsert", "insert-only"}
 _VERSIONS = "scd2"
+_DEMANDS = ("primary_key", "merge_key", "unique", "hard_delete", ACCEPTED, REFERENCES)
 # Whether a table has rows that share their values in these columns.
 HasDoubled = Callable[[str, Collection[str]], bool]
 
@@ -53,10 +55,31 @@ def how_to_refresh(
 ) -> Literal["drop_resources", "drop_data"]:
     """Whether a full refresh makes the tables anew, or empties them.
 
-    Emptied, a table keeps its columns, also those that models read and no row brings.
+    Emptied, a table keeps its columns, also those that models read and no row brings; and all that
+    the settings ever said of them, a key that is none any more among it.
     """
-    changed = recorded is not None and any(_find_changed(source, recorded))
+    if recorded is None:
+        return "drop_data"
+    changed = any(_find_changed(source, recorded)) or _has_earlier_hints(source, recorded)
     return "drop_resources" if changed else "drop_data"
+
+
+def _has_earlier_hints(source: DltSource, recorded: Schema) -> bool:
+    """True when dlt has recorded of a column what the settings do not say any more."""
+    for name, _, asked in _asked(source, recorded):
+        columns = asked["columns"] if isinstance(asked["columns"], dict) else {}
+        now = {recorded.naming.normalize_path(n): _hints(c) for n, c in columns.items()}
+        table = recorded.tables.get(name)
+        for column, known in (table["columns"] if table else {}).items():
+            if not column.startswith("_dlt") and _hints(known) - now.get(column, set()):
+                return True
+    return False
+
+
+def _hints(column: Any) -> set[str]:
+    """What a column has to be, beside its type."""
+    said = {hint for hint in _DEMANDS if column.get(hint)}
+    return said | ({"nullable"} if column.get("nullable") is False else set())
 
 
 def _name_strategies(source: DltSource, recorded: Schema) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from etl.errors import ConfigError
+from etl.errors import ConfigError, SchemaError
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
@@ -133,6 +133,21 @@ def test_another_key_that_stands_several_times_is_refused(source: Source) -> Non
     [failure] = failures_of(source.settings("by a"))
     assert type(failure) is ConfigError
     assert "by a, of which rows stand there several times" in failure.message
+
+
+def test_key_that_the_source_calls_otherwise_is_given_up_by_a_full_refresh(source: Source) -> None:
+    """dlt keeps what a column was told to be, also when the settings say it no more."""
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings("delete-insert"))
+    source.rows[:] = [{"number": 1, "a": 2}]
+    settings = source.settings("by a")
+    [failure] = failures_of(settings)
+    assert type(failure) is SchemaError
+    assert "`etl run --full-refresh --source api`" in failure.hint
+    extract_once(settings, context(settings, full_refresh=True))
+    source.rows[:] = [{"number": 3, "a": 2}]
+    extract_once(settings)
+    assert query(settings, "SELECT number, a FROM api_raw.rows") == [(3, 2)]
 
 
 def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:
