@@ -1,4 +1,4 @@
-"""What a source has on disk: packages that wait or are in quarantine, and when it was committed."""
+"""What a source has on disk: packages that wait or are in quarantine, when it was read last."""
 
 from __future__ import annotations
 
@@ -27,7 +27,16 @@ def quarantined_packages(settings: Settings, source: str) -> list[str]:
 
 
 def last_commit(settings: Settings, source: str) -> datetime | None:
-    """When a load package of the source was committed last; None before the first."""
+    """When a load package of the source was committed last; None before the first.
+
+    dlt keeps the last few that it has loaded. An extraction that finds nothing new makes none.
+    """
+    loaded = (settings.dlt_dir / source / "load" / "loaded").glob("*")
+    return max(filter(None, map(changed_at, loaded)), default=None)
+
+
+def last_read(settings: Settings, source: str) -> datetime | None:
+    """When an extraction of the source came to its end last, with rows or without."""
     return changed_at(settings.dlt_dir / source / "last.json")
 
 

@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from etl.arrival import uncounted
-from etl.backlog import changed_at, last_commit, pending_packages, quarantined_packages
+from etl.backlog import (
+    changed_at,
+    last_commit,
+    last_read,
+    pending_packages,
+    quarantined_packages,
+)
 from etl.lock import is_locked, lock_holder
 from etl.records import RunRecord
 from etl.runs import past_runs
@@ -65,11 +71,22 @@ def _target(name: str, kind: str, path: Path | None) -> dict[str, Any]:
 
 
 def _source(settings: Settings, name: str, records: list[RunRecord]) -> dict[str, Any]:
+    """Its age is that of its newest rows, as the audit of its freshness sees it."""
     limit = settings.sources[name].freshness
-    last = _last_extracted(settings, name, records)
+    # What the working directory knows; without one, what the listed runs tell.
+    runs = [
+        (r.finished_at, [s for s in r.sources if s.source == name])
+        for r in records
+        if r.finished_at
+    ]
+    last = last_commit(settings, name) or next(
+        (end for end, found in runs if any(s.load_ids for s in found)), None
+    )
+    read = last_read(settings, name) or next((end for end, found in runs if found), None)
     age = (datetime.now(UTC) - last).total_seconds() / 3600 if last else None
     return {
         "name": name,
+        "last_read_at": read.isoformat(timespec="seconds") if read else None,
         "last_extracted_at": last.isoformat(timespec="seconds") if last else None,
         "age_hours": round(age, 2) if age is not None else None,
         "max_age_hours": limit,
@@ -78,14 +95,6 @@ def _source(settings: Settings, name: str, records: list[RunRecord]) -> dict[str
         "uncounted_packages": uncounted(settings, name),
         "quarantined_packages": quarantined_packages(settings, name),
     }
-
-
-def _last_extracted(settings: Settings, name: str, records: list[RunRecord]) -> datetime | None:
-    """When a load package of the source was committed last, in a listed run or before them."""
-    for record in records:
-        if record.finished_at and any(s.source == name and s.load_ids for s in record.sources):
-            return record.finished_at
-    return last_commit(settings, name)
 
 
 def show_status(status: dict[str, Any]) -> str:
@@ -99,7 +108,8 @@ def show_status(status: dict[str, Any]) -> str:
         else "lock: free"
     )
     for s in status["sources"]:
-        line = f"source {s['name']}: last extracted {s['last_extracted_at'] or 'never'}"
+        line = f"source {s['name']}: last read {s['last_read_at'] or 'never'}"
+        line += f", newest package committed {s['last_extracted_at'] or 'never'}"
         if s["stale"]:
             line += f" (older than {s['max_age_hours']:g} hours)"
         if s["pending_packages"]:

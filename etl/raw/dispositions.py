@@ -13,9 +13,9 @@ from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
-from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
 
 from etl.errors import ConfigError
+from etl.raw.hints import root_hints
 from etl.raw.schemas import ACCEPTED, REFERENCES
 
 if TYPE_CHECKING:
@@ -153,11 +153,9 @@ def _asked(
 ) -> Iterator[tuple[str, DltResource, dict[str, Any]]]:
     """Each resource with its table's name in raw and the hints that it has now."""
     for resource in source.selected_resources.values():
-        try:
-            asked = resource.compute_table_schema()
-        except DataItemRequiredForDynamicTableHints:  # there is no row yet
-            continue
-        yield recorded.naming.normalize_tables_path(str(asked["name"])), resource, dict(asked)
+        asked = root_hints(source.name, resource)
+        if asked is not None:
+            yield recorded.naming.normalize_tables_path(str(asked["name"])), resource, asked
 
 
 def _nested(schema: Schema, table: str) -> list[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
+from pathlib import Path
+from traceback import walk_tb
 
 import duckdb
 from dlt.common.configuration.exceptions import ConfigurationException
@@ -12,6 +15,7 @@ from dlt.common.destination.exceptions import (
     UnknownDestinationModule,
 )
 from dlt.common.exceptions import DictValidationException, MissingDependencyException
+from dlt.common.json import _orjson
 from dlt.common.schema.exceptions import DataValidationError, SchemaException
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
@@ -71,7 +75,7 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
             isinstance(cause, SchemaException) and step == "normalize"
         ):
             return describe_breach(cause, subject, step, pii)
-    for rule in (_http, _config, _machine):
+    for rule in (_http, _config, _machine, _depth):
         if (found := rule(chain, subject, step)) is not None:
             return found
     root = chain[-1]
@@ -197,6 +201,38 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                 hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
             )
     return None
+
+
+def _depth(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
+    """Rows that are nested too deep: for Python, for orjson, for the names of files."""
+    root = chain[-1]
+    if step == "normalize" and isinstance(root, OSError) and root.errno == errno.ENAMETOOLONG:
+        table = Path(str(root.filename)).name
+        return SchemaError(
+            f"{subject}: nested so deep that the name of its table is too long for a file: "
+            f"{table[:60]}…",
+            subject=subject,
+            hint="`max_table_nesting` of the resource says from which depth on raw keeps JSON; the "
+            "package is kept in data/quarantine",
+        )
+    if step == "extract" and any(isinstance(c, RecursionError) or _is_of_orjson(c) for c in chain):
+        return ExtractError(
+            f"{subject}: a row cannot be written down: {type(root).__name__}: {_text(root)}",
+            subject=subject,
+            hint="it is nested more than 250 levels deep, or holds a value that JSON has not: look "
+            "at the source's answer; a `factory` can leave the field out",
+        )
+    return None
+
+
+def _is_of_orjson(error: BaseException) -> bool:
+    """True for what orjson cannot write: it raises a mere TypeError, and only dlt's module asks it.
+
+    So the place where it was raised tells it from a mistake in a program.
+    """
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    where = frames[-1].f_globals["__name__"] if frames else ""
+    return isinstance(error, TypeError) and where == _orjson.__name__
 
 
 def _config(chain: list[BaseException], subject: str, step: str) -> EtlError | None:

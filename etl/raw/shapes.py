@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
-from dlt.common.schema.utils import is_complete_column, normalize_table_identifiers
+from dlt.common.schema.utils import is_complete_column
 
 from etl.drift import Column, Count, Shape, Table
+from etl.raw.hints import all_hints
 from etl.warehouse import quoted, read_types
 
 if TYPE_CHECKING:
@@ -92,10 +93,18 @@ def declared_tables(
     """The tables that a source declares or has recorded, for `ensure_tables`: name and columns.
 
     Columns whose type nobody has told are not among them: dlt adds them with the first rows.
+
+    Raises:
+        ConfigError: dlt does not accept a resource's hints.
     """
     tables: dict[str, dict[str, Any]] = {LOADS: dict(schema.tables[LOADS]["columns"])}
     nested: set[str] = set()
-    for table in [*schema.data_tables(), *_declared(source, schema)]:
+    declared: list[Any] = [
+        table
+        for resource in source.selected_resources.values()
+        for table in all_hints(source.name, resource, schema.naming)
+    ]
+    for table in [*schema.data_tables(), *declared]:
         tables.setdefault(table["name"], {}).update(table.get("columns", {}))
         if table.get("parent"):
             nested.add(table["name"])
@@ -111,17 +120,6 @@ def declared_tables(
         }
         for name, columns in tables.items()
     ]
-
-
-def _declared(source: DltSource, schema: Schema) -> Iterator[Any]:
-    for resource in source.selected_resources.values():
-        try:
-            root = resource.compute_table_schema()
-            nested = resource.compute_nested_table_schemas(str(root["name"]), schema.naming)
-        except Exception:  # noqa: BLE001, S112  hints may be functions of a row, there is none yet
-            continue
-        for table in (root, *nested):
-            yield normalize_table_identifiers(table, schema.naming)
 
 
 def _own_columns(name: str, is_nested: bool) -> dict[str, str]:

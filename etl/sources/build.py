@@ -17,7 +17,8 @@ from dlt.extract.hints import make_nested_hints
 from dlt.sources.rest_api import rest_api_source
 
 from etl.api_fields import FieldPaths
-from etl.errors import ConfigError
+from etl.errors import ConfigError, EtlError
+from etl.raw.failures import classify
 from etl.secrets import reveal
 from etl.settings import Source
 from etl.sources.http import ApiSession
@@ -43,6 +44,7 @@ def build_source(
 
     Raises:
         ConfigError: the settings name no importable factory, or dlt does not accept them.
+        EtlError: a factory fails when it is called.
     """
     stamp = dict.fromkeys(source.stamp, snapshot_date)
     if source.factory is not None:
@@ -153,7 +155,7 @@ def _watch(
     monitor.tables[resource.name] = fields.table
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
-    keys = monitor.watch_keys(fields.table, merge_keys(resource))
+    keys = monitor.watch_keys(fields.table, merge_keys(monitor.source, resource))
     resource.add_step(PageStep(monitor, fields.table, stamp, fields, keys))
 
 
@@ -166,6 +168,10 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
 
     One that has a parameter `monitor` is given this extraction's, to count pages, to name resources
     that read only what is new, and to contain the failure of a part.
+
+    Raises:
+        ConfigError: it does not take the arguments, or returns no source.
+        EtlError: it fails, with the class of an extraction that fails so.
     """
     function = find_factory(name, source, project)
     try:
@@ -178,6 +184,10 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
             f"sources.{name}.arguments: {source.factory} does not accept them: {first_line(e)}",
             subject=name,
         ) from e
+    except EtlError:
+        raise
+    except Exception as e:
+        raise classify(e, name, "extract") from e
     if isinstance(built, DltResource):
         from dlt.common.schema import Schema
 

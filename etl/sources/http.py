@@ -22,14 +22,11 @@ from requests.adapters import HTTPAdapter
 from etl.errors import ExtractError
 from etl.raw.places import NOWHERE, UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
+from etl.sources.homes import PUBLIC_HEADERS, has_credentials, is_same_origin, keep_at_home
 from etl.sources.limiter import RateLimiter, seconds_of
 
 # A server that wants us to wait longer than this is unavailable for this run.
 LONGEST_WAIT_SECONDS = 300.0
-# What a request says of itself and its body, not of who sends it.
-PUBLIC_HEADERS = {
-    "accept", "accept-encoding", "connection", "content-length", "content-type", "user-agent",
-}  # fmt: skip
 
 # Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
 DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
@@ -41,7 +38,7 @@ class ApiSession(Session):
 
     A request is tried `attempts` times while the API is busy (429, 5xx), waiting as it asks with
     Retry-After or else exponentially. An API that cannot be reached at all is tried three times:
-    the stage's own retry goes on from there.
+    the stage's own retry goes on from there. `homes` are the addresses that may see credentials.
     """
 
     def __init__(
@@ -56,6 +53,7 @@ class ApiSession(Session):
         super().__init__(timeout=timeout, raise_for_status=False)
         self.limiter = limiter
         self.attempts = attempts
+        self.homes: tuple[str, ...] = ()
         self.requests: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
         self._counting = threading.Lock()
@@ -66,9 +64,15 @@ class ApiSession(Session):
         self.mount("https://", adapter)
 
     def prepare_request(self, request: Request) -> PreparedRequest:
-        """As requests does, and the page's place goes along (see `mark_place`)."""
+        """As requests does, and the page's place goes along (see `mark_place`).
+
+        Raises:
+            ExtractError: it has credentials, and goes to another host than theirs.
+        """
         prepared = super().prepare_request(request)
         vars(prepared)["place"] = vars(request).get("place", NOWHERE)
+        if has_credentials(request):
+            keep_at_home(prepared, self.homes)
         return prepared
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
@@ -78,8 +82,7 @@ class ApiSession(Session):
         """
         super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
         vars(prepared_request)["place"] = place_of(response.request)
-        before, after = response.request.url, prepared_request.url
-        if self.should_strip_auth(before, after):  # type: ignore[no-untyped-call]
+        if not is_same_origin(response.request.url or "", prepared_request.url or ""):
             for name in list(prepared_request.headers):
                 if name.lower() not in PUBLIC_HEADERS:
                     del prepared_request.headers[name]

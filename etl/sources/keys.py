@@ -8,6 +8,8 @@ from typing import Any
 
 from dlt.extract import DltResource
 
+from etl.raw.hints import root_hints
+
 Key = tuple[str, ...]
 
 
@@ -93,11 +95,14 @@ class MergeKeys:
                     self._deleted[hash(key)] = key
 
 
-def merge_keys(resource: DltResource) -> MergeKeys | None:
-    """A counter for a resource that is merged by a primary key; None for any other one."""
-    try:
-        table = resource.compute_table_schema()
-    except Exception:  # noqa: BLE001  hints may be functions of a row, there is none yet
+def merge_keys(source: str, resource: DltResource) -> MergeKeys | None:
+    """A counter for a resource that is merged by a primary key; None for any other one.
+
+    Raises:
+        ConfigError: dlt does not accept the resource's hints.
+    """
+    table = root_hints(source, resource)
+    if table is None:
         return None
     columns = table.get("columns", {})
     keys = [n for n, c in columns.items() if c.get("primary_key")]

@@ -17,6 +17,7 @@ from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
 from etl.settings import Source
+from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.sources.paginator import GuardedPaginator
@@ -26,6 +27,8 @@ def rest_config(
     name: str, source: Source, monitor: Monitor, session: ApiSession
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]], dict[str, FieldPaths]]:
     """dlt's configuration with our parts in it; per resource its stamped columns and its fields.
+
+    The session learns which addresses the settings name: they get the credentials.
 
     Raises:
         ConfigError: dlt cannot make a paginator or a selector of what a resource names.
@@ -48,6 +51,8 @@ def rest_config(
     try:
         for resource in resources:
             _guard(resource, defaults, client, monitor)
+        paths = [str(r["endpoint"].get("path", "")) for r in resources]
+        session.homes = find_homes(str(client.get("base_url", "")), paths)
     except Exception as e:
         raise ConfigError(
             f"sources.{name}: {first_line(e)}",

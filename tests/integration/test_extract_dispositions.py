@@ -236,3 +236,43 @@ def test_hints_that_are_functions_of_a_row_are_left_alone(tmp_path: Path) -> Non
     for rows in (1, 2):
         extract_once(settings(rows))
     assert query(settings(2), "SELECT id FROM api_raw.rows ORDER BY 1") == [(1,), (2,)]
+
+
+def hinted(**hints: Any) -> Any:
+    """A source with these hints."""
+    import dlt
+
+    def rows() -> Any:
+        yield {"id": 1, "labels": [{"a": 1}]}
+
+    return dlt.resource(rows, name="rows", **hints)
+
+
+@pytest.mark.parametrize(
+    "hints",
+    [
+        {"write_disposition": "nosuch"},
+        {"columns": {"id": {"data_type": "nosuch"}}},
+        {"nested_hints": {"labels": {"write_disposition": "nosuch"}}},
+        {"write_disposition": {"disposition": "merge", "strategy": "scd2",
+                               "validity_column_names": ["a"]}},
+    ],
+    ids=["disposition", "type", "nested", "scd2"],
+)  # fmt: skip
+@pytest.mark.parametrize("is_first", [True, False])
+def test_hints_that_dlt_does_not_accept_are_the_configurations_fault(
+    tmp_path: Path, hints: dict[str, Any], is_first: bool
+) -> None:
+    """And of that source alone, whether it has been read before or not."""
+
+    def settings(**arguments: Any) -> Settings:
+        factory = {"factory": f"{__name__}:hinted"}
+        return settings_of(tmp_path, {"api": factory | {"arguments": arguments}, "other": factory})
+
+    if not is_first:
+        extract_once(settings())
+    [failure] = failures_of(settings(**hints))
+    assert type(failure) is ConfigError
+    assert failure.subject == "api"
+    assert "api.rows: dlt does not accept its hints" in str(failure)
+    assert query(settings(), "SELECT count(*) FROM other_raw.rows") == [(2 - is_first,)]

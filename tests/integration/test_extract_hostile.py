@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from etl.errors import DataQualityError, ExtractError, SchemaError
+from etl.backlog import last_commit, last_read
+from etl.errors import DataQualityError, ExtractError, SchemaError, StageError
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
@@ -24,6 +25,7 @@ from tests.integration.extracting import (
     settings_of,
 )
 
+SELECTED = {"endpoint": {"path": "rows", "data_selector": "items"}}
 MERGE = {"write_disposition": "merge", "primary_key": "id"}
 
 
@@ -75,11 +77,55 @@ def test_integer_beyond_64_bits_keeps_every_digit(tmp_path: Path, kind: str | No
     assert sorted(int(row[0]) for row in found) == sorted(ids)
 
 
+def nested(depth: int, kind: str) -> bytes:
+    before, after = {"objects": (b'{"a":', b"}"), "lists": (b"[", b"]")}[kind]
+    return b'{"items": [{"id": 1, "v": ' + before * depth + b"1" + after * depth + b"}]}"
+
+
+# orjson writes 254 levels, Python recurses about 1000 deep, orjson reads 1024 levels.
+@pytest.mark.parametrize("kind", ["objects", "lists"])
+@pytest.mark.parametrize("depth", [300, 600, 1100])
+def test_row_that_is_nested_too_deep_is_the_fault_of_the_api(
+    tmp_path: Path, depth: int, kind: str
+) -> None:
+    answers = [nested(depth, kind), b'{"items": [{"id": 1}]}']
+    with serving(lambda *_: answers[0]) as api:
+        settings = plain(tmp_path, api, SELECTED)
+        [failure] = failures_of(settings)
+        assert type(failure) is ExtractError
+        assert "api" in str(failure)
+        assert pending(settings, "api") == []
+        answers.pop(0)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 1
+
+
+def test_value_that_json_has_not_is_the_fault_of_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "import dlt\n\n@dlt.resource\ndef rows():\n    yield {'id': 1, 'v': object()}\n"
+    (tmp_path / "objects.py").write_text(module, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    [failure] = failures_of(settings_of(tmp_path, {"api": {"factory": "objects:rows"}}))
+    assert type(failure) is ExtractError
+    assert "is not JSON serializable" in str(failure)
+
+
+def test_tables_nested_too_deep_for_names_of_files_break_the_schema(tmp_path: Path) -> None:
+    with serving(lambda *_: nested(60, "lists")) as api:
+        settings = plain(tmp_path, api, SELECTED)
+        [failure] = failures_of(settings)
+        assert type(failure) is SchemaError
+        assert "rows__v__list" in str(failure)
+        assert pending(settings, "api") == []
+        extract_once(plain(tmp_path, api, SELECTED | {"max_table_nesting": 2}))
+    assert count(settings, "api_raw.rows") == 1
+
+
 # -- answers and pages -----------------------------------------------------------------------------
 
 CURSOR = {"paginator": {"type": "cursor", "cursor_path": "next", "cursor_param": "cursor"}}
 GUESSED = {"endpoint": {"path": "rows"}}
-SELECTED = {"endpoint": {"path": "rows", "data_selector": "items"}}
 ITEMS = [{"id": n} for n in range(5)]
 INCREMENTAL = {
     "endpoint": {
@@ -184,6 +230,79 @@ def test_body_that_is_not_encoded_as_it_says_is_the_fault_of_the_api(tmp_path: P
     assert type(failure) is ExtractError
 
 
+# -- links to another host -------------------------------------------------------------------------
+
+LINKED = {"paginator": {"type": "json_link", "next_url_path": "next"}}
+BEARER = {"auth": {"type": "bearer", "token": "s3cret"}}
+CREDENTIALS = [
+    BEARER,
+    {"auth": {"type": "api_key", "name": "key", "api_key": "s3cret", "location": "query"}},
+    {"auth": {"type": "api_key", "name": "X-Key", "api_key": "s3cret", "location": "header"}},
+    {"headers": {"X-Api-Key": "s3cret"}},
+]
+
+
+def leading_to(there: Api) -> Callable[..., Any]:
+    """An API whose second page and whose rows' own addresses are of another."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        link = f"{there.url}rows?page=2"
+        if path == "/linked":
+            return 200, [{"id": 1}], {"Link": f'<{link}>; rel="next"'}
+        return {"items": [{"id": 1, "url": f"{there.url}things/1"}], "next": link}
+
+    return answer
+
+
+def last_page(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+    return [{"id": 2}] if path.startswith("/things") else {"items": [{"id": 2}], "next": None}
+
+
+@pytest.mark.parametrize("credentials", CREDENTIALS, ids=["bearer", "query", "header", "headers"])
+@pytest.mark.parametrize("kind", ["body", "header"])
+def test_credentials_follow_no_link_to_another_host(
+    tmp_path: Path, credentials: dict[str, Any], kind: str
+) -> None:
+    with serving(last_page) as there, serving(leading_to(there)) as api:
+        resource = SELECTED if kind == "body" else {"endpoint": {"path": "linked"}}
+        client = (LINKED if kind == "body" else {"paginator": "header_link"}) | credentials
+        settings = plain(tmp_path, api, resource, client=client)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert failure.subject == "api.rows"
+    assert there.url.rstrip("/") in str(failure)
+    assert api.url.rstrip("/") in str(failure)
+    assert "api.rows, page 2" in str(failure)
+    assert there.asked == []
+    assert count(settings, "api_raw.rows") == 0
+
+
+def test_link_to_another_host_is_followed_without_credentials(tmp_path: Path) -> None:
+    with serving(last_page) as there, serving(leading_to(there)) as api:
+        settings = plain(tmp_path, api, SELECTED, client=LINKED)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 2
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_host_that_the_settings_name_gets_the_credentials(tmp_path: Path, is_named: bool) -> None:
+    """An address in a row is the API's, one that is written in the settings the user's."""
+    with serving(last_page) as there, serving(leading_to(there)) as api:
+        path = f"{there.url}things/{{resources.rows.id}}" if is_named else "{resources.rows.url}"
+        settings = plain(tmp_path, api, SELECTED, client=BEARER | {"paginator": "single_page"})
+        source = settings.sources["api"]
+        child = {"name": "things", "endpoint": {"path": path}}
+        both = source.model_copy(update={"resources": (*source.resources, child)})
+        settings = settings.model_copy(update={"sources": {"api": both}})
+        if is_named:
+            extract_once(settings)
+            assert [h["authorization"] for _, _, h in there.asked] == ["Bearer s3cret"]
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert there.asked == []
+
+
 # -- a warehouse and a working directory of different days -----------------------------------------
 
 
@@ -232,7 +351,7 @@ def test_restored_warehouse_gets_what_it_lacks(
     # A run that is killed after its package was accepted: its rows are not in the warehouse.
     with monkeypatch.context() as patch:
         patch.setattr(Raw, "commit", lambda self: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(StageError, match="ZeroDivisionError"):
             source.extract(settings, 5)
     shutil.copy(tmp_path / "backup", settings.warehouse)
     source.extract(settings, 6)
@@ -264,6 +383,22 @@ def test_nothing_new_is_good_after_the_working_directory_was_lost(
     source.extract(settings, 3)
     source.extract(settings, 4)
     assert source.ids(settings) == [1, 2, 3, 4]
+
+
+def test_status_tells_a_look_without_news_from_the_newest_rows(
+    news: tuple[News, Settings],
+) -> None:
+    source, settings = news
+    commits, reads = [], []
+    for rows in (3, 3, 4):
+        source.extract(settings, rows)
+        commit, read = last_commit(settings, "api"), last_read(settings, "api")
+        assert commit is not None
+        assert read is not None
+        commits.append(commit)
+        reads.append(read)
+    assert commits[0] == commits[1] < commits[2]
+    assert reads[0] < reads[1] < reads[2]
 
 
 def test_nothing_in_place_of_all_rows_is_refused(news: tuple[News, Settings]) -> None:

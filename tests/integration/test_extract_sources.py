@@ -12,7 +12,7 @@ import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
 
-from etl.errors import ConfigError
+from etl.errors import ConfigError, EtlError, UnreachableError
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from tests.integration.extracting import (
@@ -330,6 +330,7 @@ def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) ->
 
 FACTORY = """
 import dlt
+import requests
 import pyarrow as pa
 
 @dlt.source
@@ -360,6 +361,12 @@ def alone(cursor=dlt.sources.incremental("id", initial_value=0)):
 
 def nothing():
     return 3
+
+def unreachable():
+    raise requests.ConnectionError()
+
+def mistaken():
+    return 1 // 0
 """
 
 
@@ -420,6 +427,17 @@ def test_factory_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, fa
         (failure,) = [f for f in failures if f.message.startswith(f"sources.{name}.")]
         assert type(failure) is ConfigError, name
         assert message in failure.message, name
+
+
+def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
+    tmp_path: Path, factory: str
+) -> None:
+    names = {"away": "unreachable", "wrong": "mistaken", "well": "alone"}
+    sources = {name: {"factory": f"{factory}:{function}"} for name, function in names.items()}
+    settings = settings_of(tmp_path, sources)
+    found = {f.subject: type(f) for f in failures_of(settings)}
+    assert found == {"away": UnreachableError, "wrong": EtlError}
+    assert count(settings, "well_raw.alone") == 5
 
 
 def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:

@@ -126,6 +126,24 @@ def test_two_targets_at_one_place_are_refused(shop: Shop) -> None:
     assert shop.published("totals") == GOOD
 
 
+def test_targets_are_told_which_marts_the_run_evaluated(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Servers look for the rows that changed at once then, and do not ask whether any did."""
+    told: list[dict[str, bool]] = []
+
+    def publish(*arguments: Any, **options: Any) -> Any:
+        told.append({p.model: p.evaluated for p in arguments[3]})
+        return targets.publish(*arguments, **options)
+
+    monkeypatch.setattr("etl.stages.load.publish", publish)
+    shop.bring((5, "ann", 5))
+    assert shop.run("transform", "audit", "load").exit_code == 0
+    assert shop.run("load").exit_code == 0
+    assert any(told[0].values())
+    assert not any(told[1].values())
+
+
 def test_load_that_is_tried_again_is_told_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twice the same labels make the metrics unreadable for Prometheus."""
     shop.edit("config/etl.yaml", "{attempts: 1}", "{attempts: 2, first_wait_seconds: 0.01}")

@@ -23,6 +23,7 @@ from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.postgres import tables
 from etl.targets.postgres.server import execute
 from etl.targets.server import loading
+from etl.targets.server.published import Published
 from tests.integration.servers import A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -343,3 +344,31 @@ def test_column_that_nobody_may_write_is_told_with_what_to_do(pg: Postgres) -> N
     with pytest.raises(LoadError, match="428C9") as caught:
         pg.publish(A)
     assert "the table at the target" in caught.value.hint
+
+
+def test_connection_that_is_lost_while_the_warehouse_compares_is_class_4(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pg.publish(A)
+    compare = Published.compare
+
+    def cut(*arguments: Any, **options: Any) -> Any:
+        pg.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'etl'")
+        return compare(*arguments, **options)
+
+    monkeypatch.setattr(Published, "compare", cut)
+    pg.change("UPDATE base.a SET v = 'ours' WHERE id = 1")
+    with pytest.raises(UnreachableError, match="publishing at target pg"):
+        pg.publish(A)
+    monkeypatch.undo()
+    assert pg.publish(A)["a"].updated == 1
+
+
+def test_mart_that_fails_while_the_server_counts_is_told(pg: Postgres) -> None:
+    pg.publish(A)
+    pg.change("""CREATE OR REPLACE VIEW marts.a AS
+        SELECT id, CASE WHEN id < 9 THEN v ELSE error('bad row') END AS v FROM base.a""")
+    with pytest.raises(LoadError, match="bad row"):
+        pg.publish(A)
+    pg.change("CREATE OR REPLACE VIEW marts.a AS FROM base.a")
+    assert pg.publish(A)["a"].status == "unchanged"

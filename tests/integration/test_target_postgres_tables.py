@@ -9,7 +9,7 @@ import pytest
 
 from etl.errors import LoadError, ReconciliationError
 from etl.targets import Publication, server
-from etl.targets.postgres import session, staging, tables
+from etl.targets.postgres import session, staging, tables, versions
 from etl.targets.server.loading import read_mart
 from etl.targets.server.session import Table, Versions
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
@@ -120,7 +120,7 @@ def test_new_table_that_does_not_hold_what_was_sent_is_not_committed(
 def test_versions_tell_every_change_and_may_be_summed_by_several_processes(
     pg: Postgres, version: int
 ) -> None:
-    summed = f"SELECT count(*), {tables.sum_versions(version)} FROM a AS t"
+    summed = f"SELECT count(*), {versions.sum_versions(version)} FROM a AS t"
     pg.publish(A)
     with pg.server.admin(pg.database) as connection:
         for setting in (
@@ -137,13 +137,13 @@ def test_versions_tell_every_change_and_may_be_summed_by_several_processes(
                 with connection.transaction():  # rows of one are stamped with a number of its own
                     connection.execute("UPDATE a SET v = v || 'x' WHERE id = %s", [i])
                 seen.append(connection.execute(summed.encode()).fetchone())
-                assert tables.count_writes(connection, Table("public", "a")) == i
+                assert versions.count_writes(connection, Table("public", "a")) == i
         assert connection.execute(summed.encode()).fetchone() == seen[-1]
         connection.execute("UPDATE a SET v = v WHERE id = 1")
         seen.append(connection.execute(summed.encode()).fetchone())
         assert len(set(seen)) == 4
         connection.execute("DELETE FROM a")
-        with tables.counting(connection, Table("public", "a")) as counted:
+        with versions.counting(connection, Table("public", "a")) as counted:
             assert counted() == Versions()
 
 
@@ -171,7 +171,7 @@ def test_mark_of_a_small_change_is_what_the_table_has(
         pg.change(change if i == 0 else "DELETE FROM base.a WHERE id IN (5, 10)")
         done = pg.publish(publication)["a"]
         assert done.rows_at_target == pg.count("a")
-        summed = tables.sum_versions(18_00_00)
+        summed = versions.sum_versions(18_00_00)
         assert pg.query("SELECT rows, versions FROM etl_publications") == pg.query(
             f"SELECT count(*), {summed} FROM a AS t"
         )

@@ -404,7 +404,7 @@ def test_mart_that_tells_the_time_is_read_at_one_moment(place: Place) -> None:
         told = place.query("SELECT id, v FROM a")
         [(table,)] = place.warehouse.execute(
             "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'etl_published' "
-            "AND table_name <> 'publications'"
+            "AND table_name <> 'states'"
         ).fetchall()
         for i, moment in told:
             remembered = place.warehouse.execute(

@@ -38,6 +38,7 @@ class Waiting:
         self.session = ApiSession(
             limiter, attempts=attempts, timeout=3, wait=self.wait, wall_clock=lambda: NOW
         )
+        self.session.homes = (URL,)
 
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -182,6 +183,53 @@ def test_headers_of_ours_go_to_no_other_host(
     sent = api.calls[1].request.headers
     assert (sent.get(header) == "s3cret") is (goes_along and header != "Cookie")
     assert sent["User-Agent"].startswith("dlt")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"auth": ("user", "s3cret")},
+        {"headers": {"X-Api-Key": "s3cret"}},
+        {"params": {"api_key": "s3cret"}},
+        {"json": {"token": "s3cret"}},
+        {"data": {"password": "s3cret"}},
+    ],
+    ids=lambda given: next(iter(given)),
+)
+@pytest.mark.parametrize(
+    ("url", "sent_to"),
+    [
+        ("https://api.test:443/b", "https://api.test:443/b"),
+        ("http://api.test/b", "https://api.test/b"),
+        ("https://API.test/b", "https://api.test/b"),
+        ("https://else.test/b", None),
+        ("https://api.test.else.test/b", None),
+        ("https://api.test@else.test/b", None),
+        ("https://else.test\\@api.test/b", None),
+        ("https://api.test:8443/b", None),
+        ("http://api.test:8080/b", None),
+    ],
+)
+def test_credentials_go_to_their_host_alone(
+    api: responses.RequestsMock, given: dict[str, Any], url: str, sent_to: str | None
+) -> None:
+    session = Waiting().session
+    request = Request("GET", url, **given)
+    mark_place(request, Place("things", 2))
+    if sent_to is None:
+        with pytest.raises(ExtractError, match=r"things, page 2: .*https://api\.test") as caught:
+            session.prepare_request(request)
+        assert "s3cret" not in str(caught.value)
+        return
+    api.get(sent_to, json=[1])
+    assert session.send(session.prepare_request(request)).json() == [1]
+
+
+def test_request_without_credentials_may_go_anywhere(api: responses.RequestsMock) -> None:
+    api.get("http://else.test/b", json=[1])
+    session = Waiting().session
+    request = Request("GET", "http://else.test/b", headers={"Accept": "*/*"}, params={"page": 2})
+    assert session.send(session.prepare_request(request)).json() == [1]
 
 
 @pytest.mark.parametrize(

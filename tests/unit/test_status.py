@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import os
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from etl.arrival import Arrival
 from etl.errors import UnreachableError
 from etl.records import Options, SourceRun
+from etl.report.metrics import as_text, measure
 from etl.runs import open_run
 from etl.settings import Settings
 from etl.status import read_status, show_status
 from etl.summary import summarize
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+EARLIER = NOW - timedelta(days=3)
 
 
 def settings_in(folder: Path, freshness: float | None = None) -> Settings:
@@ -92,6 +96,55 @@ def test_a_source_older_than_its_freshness_is_stale(tmp_path: Path) -> None:
     status = read_status(settings)
     assert status["sources"][0]["stale"]
     assert "(older than 24 hours)" in show_status(status)
+
+
+def touch(path: Path, at: datetime, *, is_folder: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir() if is_folder else path.touch()
+    os.utime(path, (at.timestamp(), at.timestamp()))
+
+
+def test_a_source_that_had_nothing_new_was_read_and_stays_as_old_as_its_rows(
+    tmp_path: Path,
+) -> None:
+    settings = settings_in(tmp_path, freshness=24)
+    working = settings.dlt_dir / "api"
+    for load_id, at in {"1.5": EARLIER, "1.4": EARLIER - timedelta(days=1)}.items():
+        touch(working / "load" / "loaded" / load_id, at, is_folder=True)
+    touch(working / "last.json", NOW)
+    run = open_run(settings, Options(), str, NOW)
+    run.sources.append(
+        SourceRun(source="api", resource="b", rows=0, pages=1, requests=1, retries=0)
+    )
+    record = run.save(NOW)
+    status = read_status(settings)
+    (source,) = status["sources"]
+    assert source["last_read_at"] == NOW.isoformat()
+    assert source["last_extracted_at"] == EARLIER.isoformat()
+    assert source["stale"]
+    assert (
+        f"source api: last read {NOW.isoformat()}, newest package committed {EARLIER.isoformat()} "
+        "(older than 24 hours)"
+    ) in show_status(status)
+    text = as_text(measure(settings, record), str)
+    (line,) = re.findall(r"^etl_source_last_commit_timestamp_seconds.*", text, re.MULTILINE)
+    assert float(line.split()[-1]) == EARLIER.timestamp()
+
+
+def test_without_a_working_directory_the_listed_runs_tell(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    for load_ids, at in ((("1",), EARLIER), ((), NOW)):
+        run = open_run(settings, Options(), str, at)
+        run.sources.append(
+            SourceRun(
+                source="api", resource="b", rows=0, pages=1, requests=1, retries=0,
+                load_ids=load_ids,
+            )
+        )  # fmt: skip
+        run.save(at)
+    (source,) = read_status(settings)["sources"]
+    assert source["last_read_at"] == NOW.isoformat()
+    assert source["last_extracted_at"] == EARLIER.isoformat()
 
 
 def test_a_load_goes_to_the_models_bare_name_or_the_table_given() -> None:

@@ -11,7 +11,7 @@ import duckdb
 
 from etl.settings import Target
 from etl.targets.comparison import Changes
-from etl.targets.postgres import tables
+from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_row, refused_table
 from etl.targets.postgres.server import connected, execute, fetch_one
@@ -46,7 +46,7 @@ class PostgresSession:
     @contextmanager
     def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:
         """Rows and the sum of their xmin; the answer is not waited for before it is asked for."""
-        with tables.counting(self._connection, table) as counted:
+        with versions.counting(self._connection, table) as counted:
 
             def found() -> Versions:
                 self._found[table] = counted()
@@ -112,7 +112,7 @@ class PostgresSession:
                 tables.plan_with_pages_at_hand(self._connection, change.table)
                 statements = Statements(change)
                 if change.difference is not None:
-                    touched = tables.read_staged_versions(self._connection, statements)
+                    touched = versions.read_staged_versions(self._connection, statements)
                     self._untouched[change.table] = self._found[change.table] - touched
                 changes = apply(statements, self._write, self._fetch_one, is_new=is_new)
                 self.add_indexes(change.table, change.publication)
@@ -131,7 +131,7 @@ class PostgresSession:
     def did_more(self, table: Table, changes: Changes) -> bool:
         """As the server counts what the transaction did."""
         told = changes.inserted + changes.updated + changes.deleted
-        return tables.count_writes(self._connection, table) != told
+        return versions.count_writes(self._connection, table) != told
 
     def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
         """Compare table and staged rows.
@@ -141,10 +141,10 @@ class PostgresSession:
         """
         statements = Statements(change)
         if change.difference is not None:
-            staged = tables.read_staged_versions(self._connection, statements)
+            staged = versions.read_staged_versions(self._connection, statements)
             after = self._untouched[change.table] + staged
         else:
-            with tables.counting(self._connection, change.table) as counted:
+            with versions.counting(self._connection, change.table) as counted:
                 after = counted()
         reconcile(statements, self._fetch_one, mart_rows, after.rows, self._target)
         return after

@@ -15,7 +15,7 @@ from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
-from etl.targets.postgres.tables import sum_versions
+from etl.targets.postgres.versions import sum_versions
 from etl.targets.publication import quote
 from etl.targets.server.session import ROW, Staged, Table, Versions
 

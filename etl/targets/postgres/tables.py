@@ -7,34 +7,18 @@ whoever changes a row afterwards changes that sum or the number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
-from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication, quote
 from etl.targets.server.session import MARKS, Mark, Table, Versions
 from etl.warehouse import literal
 
 if TYPE_CHECKING:
     import psycopg
-
-# The server version whose hash of a transaction's number is a function that can be called.
-_HASHES_NUMBERS = 18_00_00
-
-
-def sum_versions(server_version: int) -> str:
-    """SQL: the sum of the transactions that wrote the rows of table `t`; it reads no column.
-
-    Of functions that let several of the server's processes share the table, which `age` does not;
-    and of those that need no text for each row where the server has one.
-    """
-    hashed = server_version >= _HASHES_NUMBERS
-    stamp = "hashxidextended(t.xmin, 0)" if hashed else "t.xmin::text::bigint"
-    return f"coalesce(sum({stamp}), 0)"
 
 
 def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
@@ -124,58 +108,6 @@ def _has_index(connection: psycopg.Connection[Any], table: Table, columns: Itera
         list(columns),
     )
     return bool(found)
-
-
-@contextmanager
-def counting(connection: psycopg.Connection[Any], table: Table) -> Iterator[Callable[[], Versions]]:
-    """The table's rows and their versions, in one pass that reads no column.
-
-    The server starts at once, and what is yielded waits for its answer.
-    """
-    summed = sum_versions(connection.info.server_version)
-    with connection.pipeline():
-        counted = execute(connection, f"SELECT count(*), {summed} FROM {table.sql} AS t")
-
-        def read() -> Versions:
-            [(rows, total)] = counted.fetchall()
-            return Versions(int(rows), int(total))
-
-        yield read
-
-
-def read_staged_versions(connection: psycopg.Connection[Any], statements: Statements) -> Versions:
-    """Those of the table's rows that a change is about: whose keys were staged."""
-    summed = sum_versions(connection.info.server_version)
-    staged = [(statements.staged, "s")]
-    if statements.change.gone is not None:
-        staged.append((statements.change.gone, "g"))
-    found = Versions()
-    for part, alias in staged:
-        rows, total = fetch_one(
-            connection,
-            f"SELECT count(*), {summed} FROM {part.sql} AS {alias} "
-            f"JOIN {statements.table} AS t ON {statements.same_key(alias)}",
-        )
-        found += Versions(int(rows), int(total))
-    return found
-
-
-def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
-    """Rows of a table and its partitions that this transaction inserted, updated and deleted.
-
-    0 where the server has `track_counts` off.
-    """
-    counted = " + ".join(
-        f"pg_stat_get_xact_tuples_{done}(oid)" for done in ("inserted", "updated", "deleted")
-    )
-    (writes,) = fetch_one(
-        connection,
-        f"SELECT sum({counted}) FROM (SELECT %s::regclass::oid AS oid "
-        "UNION SELECT relid FROM pg_partition_tree(%s::regclass)) AS t",
-        table.sql,
-        table.sql,
-    )
-    return int(writes)
 
 
 def plan_with_pages_at_hand(connection: psycopg.Connection[Any], table: Table) -> None:

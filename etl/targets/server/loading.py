@@ -177,13 +177,14 @@ def _compare(
     """
     publication, table, memory = mart.publication, mart.table, mart.memory
     mark = None if found.is_narrow else session.read_mark(marks, table)
-    difference = None
+    last, difference = memory.read(cursor, mart.shape), None
     with session.counting(table) as counted:
-        if mark is not None and mark.publication_id == memory.read_id(cursor, mart.shape):
+        if mark is not None and last is not None and mark.publication_id == last.publication_id:
             with reading(publication, memory.target):
                 difference = memory.compare(
-                    cursor, mart.relation, publication.key, mart.rows, likely=publication.evaluated
-                )
+                    cursor, mart.relation, publication.key, mart.rows, last.content,
+                    likely=publication.evaluated,
+                )  # fmt: skip
         present = counted()
     is_known = mark is not None and mark.versions == present
     return present.rows, difference if is_known else None

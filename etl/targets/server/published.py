@@ -1,4 +1,4 @@
-"""What was published last at each target: each row's key and hash, kept in the warehouse.
+"""What was published last at each target, kept in the warehouse: a checksum, and each row's hash.
 
 It is written after the target's commit. When it is lost or older than the target's mark, the next
 load sends the table whole, and the target works out what that changes.
@@ -13,13 +13,21 @@ import duckdb
 from etl.targets.claims import SCHEMA
 from etl.targets.comparison import Changes
 from etl.targets.publication import quote
-from etl.targets.relation import Relation, fingerprint, query, row_hash, sum_hashes
+from etl.targets.relation import Fingerprint, Relation, fingerprint, query, row_hash, sum_hashes
 from etl.warehouse import exists
 
-STATES = f"{SCHEMA}.publications"
+STATES = f"{SCHEMA}.states"
 # Under names that no mart has: a row's hash, and whether the target has a row of that key.
 HASH = '"etl: hash"'
 KNOWN = '"etl: known"'
+
+
+@dataclass(frozen=True)
+class State:
+    """A publication: its id, which the target's mark has too, and what it held."""
+
+    publication_id: str
+    content: Fingerprint
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Published:
 
     @property
     def rows(self) -> str:
-        """SQL: the table of keys and hashes."""
+        """SQL: the table of keys and hashes; there is none without a key."""
         return f"{SCHEMA}.{quote(f'{self.target}: {self.table}')}"
 
     @property
@@ -42,16 +50,16 @@ class Published:
         """SQL: the table of keys that differ, one for each table until the commit."""
         return f"temp.main.{quote(f'etl difference: {self.target}: {self.table}')}"
 
-    def read_id(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> str | None:
-        """The id of the last publication, None when there is none or it had another shape."""
-        if not exists(cursor, SCHEMA, "publications"):
+    def read(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> State | None:
+        """The last publication, None when there is none or it had another shape."""
+        if not exists(cursor, SCHEMA, "states"):
             return None
         row = cursor.execute(
-            f"SELECT publication_id FROM {STATES} WHERE target = $1 AND table_name = $2 "
-            "AND shape = $3",
+            f"SELECT publication_id, rows, total, parity FROM {STATES} "
+            "WHERE target = $1 AND table_name = $2 AND shape = $3",
             [self.target, self.table, shape],
         ).fetchone()
-        return str(row[0]) if row else None
+        return State(str(row[0]), Fingerprint(*map(int, row[1:]))) if row else None
 
     def write(
         self,
@@ -68,9 +76,12 @@ class Published:
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {STATES} (target VARCHAR, table_name VARCHAR, "
-            "shape VARCHAR, publication_id VARCHAR, PRIMARY KEY (target, table_name))"
+            "shape VARCHAR, publication_id VARCHAR, rows BIGINT, total HUGEINT, parity UBIGINT, "
+            "PRIMARY KEY (target, table_name))"
         )
-        if whole:
+        if not key:
+            cursor.execute(f"DROP TABLE IF EXISTS {self.rows}")
+        elif whole:
             cursor.execute(f"CREATE OR REPLACE TABLE {self.rows} AS {_state(mart, key)}")
         else:
             same = " AND ".join(f"p.{quote(k)} = d.{quote(k)}" for k in key)
@@ -81,9 +92,10 @@ class Published:
                 f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {self.difference} "
                 f"WHERE {HASH} IS NOT NULL"
             )
+        held = sum_hashes(cursor, HASH, self.rows) if key else fingerprint(cursor, mart)
         cursor.execute(
-            f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4)",
-            [self.target, self.table, shape, publication_id],
+            f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            [self.target, self.table, shape, publication_id, held.rows, held.total, held.parity],
         )
 
     def compare(
@@ -92,26 +104,26 @@ class Published:
         mart: Relation,
         key: tuple[str, ...],
         rows: int,
+        last: Fingerprint,
         *,
         likely: bool,
     ) -> Changes | None:
-        """How many of the mart's `rows` came or changed, and how many went, since last time.
+        """How many of the mart's `rows` came or changed, and how many went, since the `last` time.
 
         Their keys are in `difference`. None when it cannot be told row by row: what changed has no
         key, or not one that tells every row from every other. Where a change is `likely`, it is not
         asked first whether there is one at all.
         """
-        if not (likely and key) and self._is_same(cursor, mart, key, rows):
+        if not (likely and key) and rows == last.rows and fingerprint(cursor, mart) == last:
             return Changes()
         if not key:
             return None
         self._find_difference(cursor, mart, key)
         keys = ", ".join(map(quote, key))
         some_null = " OR ".join(f"{quote(k)} IS NULL" for k in key)
-        remembered_rows, came, changed, gone, keyless, distinct = query(
+        came, changed, gone, keyless, distinct = query(
             cursor,
-            f"SELECT (SELECT count(*) FROM {self.rows}), "
-            f"count(*) FILTER ({HASH} IS NOT NULL AND NOT {KNOWN}), "
+            f"SELECT count(*) FILTER ({HASH} IS NOT NULL AND NOT {KNOWN}), "
             f"count(*) FILTER ({HASH} IS NOT NULL AND {KNOWN}), "
             f"count(*) FILTER ({HASH} IS NULL), count(*) FILTER ({some_null}), "
             f"count(DISTINCT ({keys})) FROM {self.difference}",
@@ -119,21 +131,9 @@ class Published:
         # Remembered keys are all different. So a key is in the mart twice only if it is twice in
         # the difference, or more rows of the mart were found again than are remembered and stayed.
         is_unique = distinct == came + changed + gone
-        if keyless or not is_unique or rows - came != remembered_rows - gone:
+        if keyless or not is_unique or rows - came != last.rows - gone:
             return None
         return Changes(came, changed, gone)
-
-    def _is_same(
-        self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...], rows: int
-    ) -> bool:
-        """True when the mart is what is remembered, as bags of rows: half the work of a join."""
-        if not key:
-            remembered = cursor.execute(f"SELECT * FROM {self.rows}").fetchone()
-            found = fingerprint(cursor, mart)
-            return remembered == (found.rows, str(found.total), found.parity)
-        if query(cursor, f"SELECT count(*) FROM {self.rows}") != (rows,):
-            return False
-        return sum_hashes(cursor, HASH, self.rows) == fingerprint(cursor, mart)
 
     def _find_difference(
         self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
@@ -154,11 +154,5 @@ class Published:
 
 
 def _state(mart: Relation, key: tuple[str, ...]) -> str:
-    """SQL: what is remembered of a mart."""
-    if not key:
-        return (
-            "SELECT count(*) AS n, coalesce(sum(h::HUGEINT), 0)::VARCHAR AS total, "
-            f"coalesce(bit_xor(h), 0) AS parity FROM (SELECT {row_hash(mart)} AS h FROM {mart.sql})"
-        )
-    keys = ", ".join(quote(k) for k in key)
-    return f"SELECT {keys}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"
+    """SQL: keys and hashes of a mart's rows."""
+    return f"SELECT {', '.join(map(quote, key))}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"
