@@ -289,7 +289,7 @@ def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict
     for model in models:
         state = states.get(model)
         if state is None:
-            held[model] = "it was never built, or it is gone"
+            held[model] = "it was never built"
         elif state.verdict != "passed":
             held[model] = reasons[state.verdict]
     return held

@@ -159,7 +159,8 @@ def _describe(schema: RawSchema, table: RawTable) -> str:
 
 def _bookkeeping(table: RawTable) -> list[str]:
     """The columns that follow the data: ours, then dlt's, the row's own identifier last."""
-    kept = [c.name for c in table.columns if c.is_bookkeeping]
+    kept = [c.name for c in table.columns
+            if c.is_bookkeeping and (table.validity or not c.is_validity)]  # fmt: skip
     rest = sorted(c for c in kept if c not in ("_dlt_load_id", "_dlt_id"))
     return [LOADED_AT, "_dlt_load_id", *rest, "_dlt_id"]
 

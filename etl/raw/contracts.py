@@ -16,6 +16,12 @@ MAX_TEXT = 200
 _NAMING = NamingConvention()
 
 
+def earlier_hints(subject: str) -> str:
+    """What helps when settings were mended and dlt goes on with what they said before."""
+    source = subject.partition(".")[0]
+    return f"hints that are gone are given up by `etl run --full-refresh --source {source}`"
+
+
 def describe_breach(
     error: SchemaException, subject: str, step: str, pii: Iterable[str]
 ) -> SchemaError:
@@ -29,7 +35,8 @@ def describe_breach(
         return SchemaError(
             f"{subject}: the data does not fit its table: {text}",
             subject=subject,
-            hint=f"mend the source, or the column's hints in its settings{kept}",
+            hint=f"mend the source, or the column's hints in its settings{kept}; "
+            + earlier_hints(subject),
         )
     row = _first_row(error.data_item)
     place = error.table_name + (f".{error.column_name}" if error.column_name else "")

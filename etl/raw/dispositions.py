@@ -2,18 +2,21 @@
 
 A merge finds the rows of nested tables by `_dlt_root_id`, and what that is depends on how the root
 table was written: dlt 1.31 adds the column, which DuckDB refuses, or finds none of the old rows by
-it, which then stay beside the new ones.
+it, which then stay beside the new ones. Versions (scd2) are kept of rows with a time from which
+they hold: rows that stand have none, and nobody knows it. And rows of one key that stand several
+times stay so until the source brings that key again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from dlt.common.schema.utils import get_nested_tables
+from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
 
 from etl.errors import ConfigError
 from etl.raw.hints import root_hints
+from etl.raw.schemas import ACCEPTED, REFERENCES
 
 if TYPE_CHECKING:
     from dlt import Schema
@@ -22,20 +25,29 @@ if TYPE_CHECKING:
 DEFAULT: Literal["delete-insert"] = "delete-insert"
 # Where the id of a root row is made of its key; the default finds rows with any.
 _BY_KEY = {"upsert", "insert-only"}
+_VERSIONS = "scd2"
+_DEMANDS = ("primary_key", "merge_key", "unique", "hard_delete", ACCEPTED, REFERENCES)
+# Whether a table has rows that share their values in these columns.
+HasDoubled = Callable[[str, Collection[str]], bool]
 
 
 def settle_dispositions(
-    name: str, source: DltSource, recorded: Schema | None, *, refresh: bool
+    name: str,
+    source: DltSource,
+    recorded: Schema | None,
+    has_doubled: HasDoubled,
+    *,
+    refresh: bool,
 ) -> None:
-    """Refuse what tables cannot change to where they stand, unless they are made anew.
+    """Refuse what tables cannot change to where they stand, unless they are read anew.
 
     Raises:
-        ConfigError: nested rows would be lost track of.
+        ConfigError: rows that stand would be lost track of, or be versions without a beginning.
     """
     if recorded is not None:
         _name_strategies(source, recorded)
         if not refresh:
-            _check(name, source, recorded)
+            _check(name, source, recorded, has_doubled)
 
 
 def how_to_refresh(
@@ -43,10 +55,31 @@ def how_to_refresh(
 ) -> Literal["drop_resources", "drop_data"]:
     """Whether a full refresh makes the tables anew, or empties them.
 
-    Emptied, a table keeps its columns, also those that models read and no row brings.
+    Emptied, a table keeps its columns, also those that models read and no row brings; and all that
+    the settings ever said of them, a key that is none any more among it.
     """
-    changed = recorded is not None and any(_find_changed(source, recorded))
+    if recorded is None:
+        return "drop_data"
+    changed = any(_find_changed(source, recorded)) or _has_earlier_hints(source, recorded)
     return "drop_resources" if changed else "drop_data"
+
+
+def _has_earlier_hints(source: DltSource, recorded: Schema) -> bool:
+    """True when dlt has recorded of a column what the settings do not say any more."""
+    for name, _, asked in _asked(source, recorded):
+        columns = asked["columns"] if isinstance(asked["columns"], dict) else {}
+        now = {recorded.naming.normalize_path(n): _hints(c) for n, c in columns.items()}
+        table = recorded.tables.get(name)
+        for column, known in (table["columns"] if table else {}).items():
+            if not column.startswith("_dlt") and _hints(known) - now.get(column, set()):
+                return True
+    return False
+
+
+def _hints(column: Any) -> set[str]:
+    """What a column has to be, beside its type."""
+    said = {hint for hint in _DEMANDS if column.get(hint)}
+    return said | ({"nullable"} if column.get("nullable") is False else set())
 
 
 def _name_strategies(source: DltSource, recorded: Schema) -> None:
@@ -61,32 +94,58 @@ def _name_strategies(source: DltSource, recorded: Schema) -> None:
             resource.apply_hints(write_disposition={"disposition": "merge", "strategy": DEFAULT})
 
 
-def _check(name: str, source: DltSource, recorded: Schema) -> None:
-    """Refuse to go on with tables whose nested rows would be lost track of.
+def _check(name: str, source: DltSource, recorded: Schema, has_doubled: HasDoubled) -> None:
+    """Refuse to go on with tables whose rows do not bear the change.
 
     Raises:
         ConfigError: names the tables, and what was asked for and is.
     """
-    if changed := list(_find_changed(source, recorded)):
+    changed = [*_find_changed(source, recorded), *_find_doubled(source, recorded, has_doubled)]
+    if changed:
         raise ConfigError(
-            f"{name}: the write disposition changed of {', '.join(changed)}: rows that stand in "
-            "their nested tables would be lost track of",
+            f"{name}: the write disposition or key changed of {', '.join(changed)}",
             subject=name,
             hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
-            "reads everything again; or put the disposition back",
+            "reads everything again; or put back what was there",
         )
 
 
 def _find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
-    """Root tables whose nested rows a load would lose track of: each with what was, what is."""
+    """Root tables whose rows do not bear the change: each with what was, what is, and why."""
     for name, _, asked in _asked(source, recorded):
-        known: dict[str, Any] = dict(recorded.tables.get(name) or {})
+        table = recorded.tables.get(name)
+        if table is None:
+            continue
+        before, now = _strategy(dict(table)), _strategy(asked)
+        change = f"{name} from {before} to {now}"
+        if now == _VERSIONS and before != now and has_table_seen_data(table):
+            yield f"{change}, and nobody knows since when the rows hold that stand there"
         if not any(t.get("columns") for t in _nested(recorded, name)):
             continue
-        before, now = _strategy(known), _strategy(asked)
         mends = now == DEFAULT and before in _BY_KEY
         if now in _BY_KEY | {DEFAULT} and not (before == now or mends or {before, now} <= _BY_KEY):
-            yield f"{name} from {before} to {now}"
+            yield f"{change}, and rows that stand in its nested tables would be lost track of"
+
+
+def _find_doubled(source: DltSource, recorded: Schema, has_doubled: HasDoubled) -> Iterator[str]:
+    """Root tables that are merged by a key from now on and have rows that share theirs."""
+    for name, _, asked in _asked(source, recorded):
+        table = recorded.tables.get(name)
+        before, now = _strategy(dict(table or {})), _strategy(asked)
+        if table is None or now not in _BY_KEY | {DEFAULT} or not has_table_seen_data(table):
+            continue
+        key, known = _key(asked["columns"], recorded), _key(table["columns"], recorded)
+        if not key or (before == now and key == known) or not key <= table["columns"].keys():
+            continue
+        if has_doubled(name, sorted(key)):
+            change = f"{name} from {before} to {now} by {', '.join(sorted(key))}"
+            yield f"{change}, of which rows stand there several times"
+
+
+def _key(columns: Any, schema: Schema) -> set[str]:
+    """The columns of the primary key, as dlt writes them."""
+    found = columns.items() if isinstance(columns, dict) else ()
+    return {schema.naming.normalize_path(n) for n, c in found if c.get("primary_key")}
 
 
 def _asked(
@@ -100,8 +159,6 @@ def _asked(
 
 
 def _nested(schema: Schema, table: str) -> list[Any]:
-    if table not in schema.tables:
-        return []
     return get_nested_tables(schema.tables, table, include_self=False)
 
 

@@ -41,7 +41,7 @@ from etl.errors import (
     classify_os_error,
 )
 from etl.raw.collisions import describe_collision
-from etl.raw.contracts import describe_breach
+from etl.raw.contracts import describe_breach, earlier_hints
 from etl.raw.places import NOT_REACHED, UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_duckdb
@@ -86,13 +86,15 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
             f"{type(root).__name__}: {_text(root)}",
             subject=subject,
             hint="a key without a value, a number too long for its column? mend the source, or the "
-            "column's hints in its settings; the package is kept in data/quarantine",
+            "column's hints in its settings; the package is kept in data/quarantine; "
+            + earlier_hints(subject),
         )
     if step == "load":
         return LoadError(
             f"{subject}: the warehouse refused a load package: {_text(root)}",
             subject=subject,
-            hint="the package is kept in data/quarantine",
+            hint="the package is kept in data/quarantine; a table or column of raw that somebody "
+            f"dropped comes back by `etl run --full-refresh --source {source}`",
         )
     return EtlError(
         f"{subject}: {step} failed: {type(root).__name__}: {_text(root)}",

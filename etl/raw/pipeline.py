@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ from etl.raw.shapes import (
 )
 from etl.records import Discarded
 from etl.settings import Settings, dataset_name
-from etl.warehouse import ensure_tables, limited_memory, read_types
+from etl.warehouse import ensure_tables, limited_memory, quoted, read_types
 
 if TYPE_CHECKING:
     from dlt import Schema
@@ -230,6 +230,19 @@ class Raw:
                     return count_values(connection, *wanted, others=others)
             except duckdb.OutOfMemoryException:
                 return count_values(connection, *wanted, others=others)
+
+    def has_doubled(self, table: str, columns: Collection[str]) -> bool:
+        """True when rows of a raw table share their values in these columns."""
+        names = ", ".join(quoted(c) for c in columns)
+        place = quoted(self.dataset, table)
+        with self.connection() as connection:
+            try:
+                found = connection.execute(
+                    f"SELECT 1 FROM {place} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"  # noqa: S608 - names
+                ).fetchone()
+            except (duckdb.CatalogException, duckdb.BinderException):  # no such table, or column
+                return False
+        return found is not None
 
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""

@@ -196,14 +196,16 @@ def _tables(schema: Schema) -> Iterable[RawTable]:
         if not any(c.name == "_dlt_id" for c in columns):
             continue
         chain = _chain(schema.tables, name)
-        root = schema.tables[chain[-1] if chain else name]
+        disposition = _disposition(schema.tables[chain[-1] if chain else name])
+        # A table that kept versions once has the columns still, and nothing fills them.
+        validity = _validity(table["columns"].values()) if disposition == "scd2" else None
         yield RawTable(
             name=name,
-            disposition=_disposition(root),
+            disposition=disposition,
             columns=columns,
             chain=chain,
             references=_references(table),
-            validity=_validity(table["columns"].values()),
+            validity=validity,
             description=str(table.get("description") or ""),
         )  # fmt: skip
 

@@ -164,8 +164,8 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             first=raw.is_new,
         )
         check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
-        settle_dispositions(name, built, raw.recorded, refresh=refresh)
         with ctx.warehouse_turn:
+            settle_dispositions(name, built, raw.recorded, raw.has_doubled, refresh=refresh)
             created = raw.ensure_tables(built)
         if created:
             logger.bind(tables=created).info("declared raw tables were created empty")

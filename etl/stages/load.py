@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from loguru import logger
 
 from etl.arrival import half_loaded
@@ -14,7 +16,7 @@ from etl.settings import Load, dataset_name
 from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
-from etl.stages.scope import models_in_scope
+from etl.stages.scope import models_in_scope, unknown_loads
 from etl.targets import Publication, publish
 from etl.warehouse import connect, connect_read_only
 
@@ -75,7 +77,7 @@ def load(ctx: RunContext) -> None:
             results = [r.model_copy(update=times) for r in results if r.model in models]
             ctx.run.loads = _tell_again(ctx.run.loads, results)
             _tell(ctx, results)
-    failures += _unexplained(ctx, held)
+    failures += _unexplained(ctx, held, states)
     if failures:
         raise StageError(failures)
 
@@ -121,15 +123,21 @@ def _tell(ctx: RunContext, results: list[LoadRun]) -> None:
         )
 
 
-def _unexplained(ctx: RunContext, held: dict[str, str]) -> list[EtlError]:
+def _unexplained(ctx: RunContext, held: dict[str, str], built: Collection[str]) -> list[EtlError]:
     """Marts held back for what an earlier run left: this run must not end with 0 either."""
-    if ctx.run.failures or ctx.options.dry_run:
+    if not held or ctx.run.failures or ctx.options.dry_run:
         return []
-    return [
+    unknown: list[EtlError] = []
+    if held.keys() - set(built):
+        with ctx.project() as project:
+            unknown = [e for e in unknown_loads(project, ctx.options) if e.subject in held]
+    told = {e.subject for e in unknown}
+    return unknown + [
         DataQualityError(
             f"{model} was not published: {reason}",
             subject=model,
             hint="etl run --stage transform --stage audit --stage load",
         )
         for model, reason in sorted(held.items())
+        if model not in told
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from etl.errors import ConfigError
+from etl.errors import ConfigError, SchemaError
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
@@ -27,6 +27,7 @@ HINTS: dict[str, dict[str, Any]] = {
     "append": {"write_disposition": "append"},
     "delete-insert": {"write_disposition": "merge"} | KEY,
     "upsert": {"write_disposition": {"disposition": "merge", "strategy": "upsert"}} | KEY,
+    "by a": {"write_disposition": "merge", "primary_key": "a"},
     "scd2": {"write_disposition": {"disposition": "merge", "strategy": "scd2"}},
 }
 BEFORE = [{"id": 1, "labels": [{"a": 1}, {"a": 2}]}, {"id": 2, "labels": [{"a": 3}]}]
@@ -41,7 +42,8 @@ class Source:
 
     def settings(self, hints: str) -> Settings:
         resource = {"name": "rows", "endpoint": {"path": "rows"}} | HINTS[hints]
-        source = {"client": {"base_url": self.api.url}, "resources": [resource]}
+        client = {"base_url": self.api.url}
+        source = {"client": client, "resources": [resource], "required": False}
         return settings_of(self.folder, {"api": source})
 
     def nested(self) -> list[int]:
@@ -108,6 +110,46 @@ def test_table_without_nested_rows_changes_where_it_stands(source: Source) -> No
     assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2), (2, 3)]
 
 
+@pytest.mark.parametrize("after", ["delete-insert", "upsert"])
+def test_keys_that_stand_several_times_are_merged_by_a_full_refresh_only(
+    source: Source, after: str
+) -> None:
+    """One that the source brings no more would stand so for good."""
+    source.rows[:] = [{"id": 1, "a": 1}, {"id": 2, "a": 1}]
+    for _ in range(2):
+        extract_once(source.settings("append"))
+    source.rows[:] = [{"id": 1, "a": 2}]
+    settings = source.settings(after)
+    [failure] = failures_of(settings)
+    assert type(failure) is ConfigError
+    assert f"rows from append to {after} by id, of which rows stand" in failure.message
+    extract_once(settings, context(settings, full_refresh=True))
+    assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
+
+
+def test_another_key_that_stands_several_times_is_refused(source: Source) -> None:
+    source.rows[:] = [{"id": 1, "a": 1}, {"id": 2, "a": 1}]
+    extract_once(source.settings("delete-insert"))
+    [failure] = failures_of(source.settings("by a"))
+    assert type(failure) is ConfigError
+    assert "by a, of which rows stand there several times" in failure.message
+
+
+def test_key_that_the_source_calls_otherwise_is_given_up_by_a_full_refresh(source: Source) -> None:
+    """dlt keeps what a column was told to be, also when the settings say it no more."""
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings("delete-insert"))
+    source.rows[:] = [{"number": 1, "a": 2}]
+    settings = source.settings("by a")
+    [failure] = failures_of(settings)
+    assert type(failure) is SchemaError
+    assert "`etl run --full-refresh --source api`" in failure.hint
+    extract_once(settings, context(settings, full_refresh=True))
+    source.rows[:] = [{"number": 3, "a": 2}]
+    extract_once(settings)
+    assert query(settings, "SELECT number, a FROM api_raw.rows") == [(3, 2)]
+
+
 def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:
     """A merge that names none is one by the key; dlt would go on to keep versions."""
     source.rows[:] = [{"id": 1, "a": 1}]
@@ -116,6 +158,31 @@ def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:
     settings = source.settings("delete-insert")
     extract_once(settings)
     assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
+
+
+@pytest.mark.parametrize("before", ["append", "delete-insert"])
+def test_rows_that_stand_get_no_versions_but_by_a_full_refresh(source: Source, before: str) -> None:
+    """Nobody knows from when on they held: dlt leaves that empty, for good."""
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings(before))
+    settings = source.settings("scd2")
+    [failure] = failures_of(settings)
+    assert type(failure) is ConfigError
+    assert f"rows from {before} to scd2" in failure.message
+    assert "--full-refresh --source api" in failure.hint
+    extract_once(settings, context(settings, full_refresh=True))
+    source.rows[:] = [{"id": 1, "a": 2}]
+    extract_once(settings)
+    found = query(settings, "SELECT a, _dlt_valid_from IS NULL FROM api_raw.rows ORDER BY 1")
+    assert found == [(1, False), (2, False)]
+
+
+def test_table_that_had_no_row_yet_takes_on_versions(source: Source) -> None:
+    source.rows[:] = []
+    extract_once(source.settings("append"))
+    source.rows[:] = [{"id": 1, "a": 1}]
+    extract_once(source.settings("scd2"))
+    assert query(source.settings("scd2"), "SELECT id FROM api_raw.rows") == [(1,)]
 
 
 class Killed(BaseException):

@@ -746,6 +746,24 @@ def test_a_run_brings_new_columns_and_tables_into_the_models_by_itself(generatin
     assert (record.exit_code, record.models) == (0, ())
 
 
+@pytest.mark.parametrize(
+    ("disposition", "rows"), [("replace", [(1, 3)]), ("append", [(1, 1), (1, 2), (1, 3)])]
+)
+def test_a_table_that_keeps_no_versions_any_more_has_no_validity(
+    made: Made, disposition: str, rows: list[tuple[int, int]]
+) -> None:
+    """dlt leaves the columns in its schema, where no row fills them any more."""
+    _generating(made)
+    versions = {"disposition": "merge", "strategy": "scd2"}
+    for n, hints in enumerate((versions, versions, disposition), 1):
+        kept = {"primary_key": "id", "write_disposition": hints}
+        made.give({"name": "orders", **kept, "rows": [{"id": 1, "n": n}]})
+        record = made.run()
+        assert record.exit_code == 0, record.failures
+    assert made.read("staging.stg_made__orders", "id, n") == rows
+    assert made.read("marts.dim_made__orders", "id, n") == [(1, 3)]
+
+
 def test_a_run_killed_before_it_generated_leaves_it_to_the_next(made: Made) -> None:
     _generating(made)
     made.extract({"name": "orders", **MERGE, "rows": [{"id": 1}]})

@@ -71,12 +71,24 @@ def test_after_a_failed_audit_stage_nothing_of_it_is_published(shop: Shop) -> No
 
 
 def test_mart_that_was_never_built_is_told(shop: Shop) -> None:
-    shop.edit("config/etl.yaml", "marts.items", "marts.imets")
+    text = shop.text("sqlmesh/models/items.sql")
+    shop.write("sqlmesh/models/names.sql", text.replace("marts.items", "marts.names"))
+    shop.edit("config/etl.yaml", "marts.items", "marts.names")
     record = shop.run("load")
     assert record.exit_code == ExitCode.DATA_QUALITY
-    assert record.failures[0].message == (
-        "marts.imets was not published: it was never built, or it is gone"
-    )
+    assert record.failures[0].message == "marts.names was not published: it was never built"
+    assert "--stage transform" in record.failures[0].hint
+    assert shop.run("transform", "audit", "load").exit_code == 0
+
+
+def test_load_alone_of_a_model_that_is_nowhere_is_a_configuration_error(shop: Shop) -> None:
+    shop.edit("config/etl.yaml", "marts.items", "marts.imets")
+    record = shop.run("load")
+    assert record.exit_code == ExitCode.CONFIG
+    assert [(f.message, f.hint) for f in record.failures] == [
+        ("loads: no model is called marts.imets", "did you mean marts.items?")
+    ]
+    assert {x.model: x.status for x in record.loads}["marts.totals"] == "unchanged"
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

@@ -216,6 +216,41 @@ def test_column_may_change_its_type_where_files_are_replaced(
     assert place.read("a_table") == [(1, 1.75)]
 
 
+def test_columns_come_and_go(place: Place) -> None:
+    place.publish(by())
+    place.warehouse.execute("ALTER TABLE marts.a ADD COLUMN w INTEGER DEFAULT 7")
+    for dry_run in (True, False):
+        run = place.publish(by(), dry_run=dry_run)["A Table"]
+        assert (run.inserted, run.updated, run.deleted) == (0, 10, 0)
+    assert place.read("a_table", "id, v, w") == [(i, f"v{i}", 7) for i in range(10)]
+    place.warehouse.execute("ALTER TABLE marts.a DROP COLUMN v")
+    place.publish(by())
+    assert place.read("a_table", "id, w") == [(i, 7) for i in range(10)]
+
+
+def test_column_that_dlt_made_of_another_type_is_found_again(place: Place) -> None:
+    """Raw's `w__v_double` is no `w_v_double`: dlt takes the underscores for a path."""
+    place.warehouse.execute("""
+        ALTER TABLE marts.a ADD COLUMN w__v_double DOUBLE DEFAULT 1.5;
+        ALTER TABLE marts.a RENAME "Id" TO id__v_text
+    """)
+    keyed = Publication("marts.a", "a", ("id__v_text",))
+    place.publish(keyed)
+    assert counts(place.publish(keyed)["a"]) == ("published", 0, 10, 0, 10, True)
+    assert place.read("a", "id__v_text, w__v_double") == [(i, 1.5) for i in range(10)]
+
+
+def test_files_without_the_key_that_a_mart_has_now_are_replaced(
+    tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    """Nobody knows which rows stay."""
+    lake = Place("filesystem", tmp_path, warehouse)
+    lake.publish(by())
+    warehouse.execute("ALTER TABLE marts.a ADD COLUMN code VARCHAR DEFAULT 'x'")
+    run = lake.publish(Publication("marts.a", "A Table", ("Id", "code")))["A Table"]
+    assert counts(run) == ("published", 10, 0, 10, 10, True)
+
+
 def test_strategies_that_dlt_would_turn_into_append_are_refused(
     tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
 ) -> None:

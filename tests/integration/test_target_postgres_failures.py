@@ -93,6 +93,34 @@ def test_foreign_key_without_its_row_is_refused(pg: Postgres) -> None:
         pg.publish(A)
 
 
+def test_row_that_only_one_that_left_stands_against_is_not_named(pg: Postgres) -> None:
+    """It is refused no more when that one is gone, as it is when a table is changed."""
+    pg.query("""
+        CREATE TABLE a (id bigint PRIMARY KEY, v text UNIQUE CHECK (v <> 'bad'));
+        ALTER TABLE a OWNER TO etl
+    """)
+    pg.publish(A)
+    # Another row has the text of one that left, and one more is bad.
+    pg.change("UPDATE base.a SET id = 20 WHERE id = 3; INSERT INTO base.a VALUES (30, 'bad')")
+    for _ in range(2):
+        with pytest.raises(LoadError, match=r"row id = 30, .*23514"):
+            pg.publish(A)
+        pg.change("DROP SCHEMA IF EXISTS etl_published CASCADE")  # sent whole
+
+
+@pytest.mark.parametrize("now", [("id", "v"), ()])
+def test_primary_key_of_an_earlier_key_is_told_with_what_helps(
+    pg: Postgres, now: tuple[str, ...]
+) -> None:
+    pg.publish(A)
+    pg.change("INSERT INTO base.a VALUES (3, 'once more')")
+    with pytest.raises(LoadError, match="a_pkey") as caught:
+        pg.publish(Publication("marts.a", "a", now))
+    assert "the primary key there is (id)" in caught.value.hint
+    pg.query("DROP TABLE a")
+    assert pg.publish(Publication("marts.a", "a", now))["a"].inserted == 11
+
+
 def test_deferred_constraint_fails_at_the_commit_and_nothing_is_there(pg: Postgres) -> None:
     pg.query("""
         CREATE TABLE names (v text PRIMARY KEY);

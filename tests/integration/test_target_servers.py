@@ -339,6 +339,16 @@ def test_refused_row_is_named(place: Place, made: str, column: str, when: str) -
     assert place.count("a") == before
 
 
+def test_refusal_of_a_mart_without_a_key_is_told_in_the_servers_words(place: Place) -> None:
+    """A mart whose key was taken away keeps the primary key that its table had of it."""
+    place.publish(A)
+    place.change("INSERT INTO base.a SELECT * FROM base.a WHERE id = 3")
+    with pytest.raises(LoadError, match=r"\.a at target \w+.*: refused: ") as caught:
+        place.publish(Publication("marts.a", "a"))
+    assert "syntax" not in str(caught.value)
+    assert place.count("a") == 10
+
+
 def test_column_of_another_type_is_told(place: Place) -> None:
     place.make("id bigint, v int")
     with pytest.raises(LoadError, match=r"v is int\w* there and .* in the mart") as caught:

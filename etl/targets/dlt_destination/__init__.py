@@ -53,12 +53,15 @@ def publish(
         _check_names(order, destination)
         marts = [_read_mart(cursor, p, destination) for p in order.publish]
         names = {fold(p.table): destination.name_of(p.table) for p in order.hold}
-        tables = destination.read_tables(marts, names.values())
+        tables = destination.read_tables(
+            dict.fromkeys((*(m.table for m in marts), *names.values()), ())
+        )
+        keyed = destination.read_tables({m.table: m.key for m in marts})
         held = {table: tables.count(name) for table, name in names.items()}
         runs = []
         for mart in marts:
             started, before = time.perf_counter(), tables.count(mart.table)
-            changes = _compare(cursor, mart, tables, before)
+            changes = _compare(cursor, mart, keyed, before)
             run = record(
                 mart.publication, target_name, changes,
                 rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
@@ -68,7 +71,10 @@ def publish(
             started = time.perf_counter()
             load_id = destination.load(cursor, marts, work)
             seconds = (time.perf_counter() - started) / max(len(marts), 1)
-            after = destination.read_tables(marts, ())  # anew: the files were listed once
+            sent = {
+                m.table: [destination.column_of(c.name) for c in m.relation.columns] for m in marts
+            }
+            after = destination.read_tables(sent)  # anew: the files were listed once
             for mart in marts:
                 _check_types(cursor, after, mart, destination)
             runs = [
@@ -117,13 +123,14 @@ def _read_mart(
 def _compare(cursor: duckdb.DuckDBPyConnection, mart: Mart, tables: Tables, before: int) -> Changes:
     """What the strategy does to the table, by key; a row that stays is written again.
 
-    Without a key, or where the destination cannot be read, all of it comes and goes.
+    Without a key, or where it cannot be read there, all of it comes and goes.
     """
-    if not mart.key or not before:
+    batches = tables.keys(mart.table, mart.key) if mart.key and before else None
+    if batches is None:
         return Changes(inserted=mart.rows, deleted=before)
     kept = ", ".join(f"k{i} VARCHAR" for i in range(len(mart.key)))
     cursor.execute(f"CREATE OR REPLACE TEMP TABLE etl_keys ({kept})")
-    for batch in tables.keys(mart.table, mart.key):
+    for batch in batches:
         texts = ", ".join(f"{quote(k)}::VARCHAR" for k in mart.key)
         cursor.register("etl_batch", batch)
         cursor.execute(f"INSERT INTO {_KEYS} SELECT {texts} FROM etl_batch")  # noqa: S608

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import inspect
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,16 @@ class Tables:
             found = found.where(LOAD_ID, "eq", load_id)
         return sum(len(batch) for batch in self._read(found))
 
-    def keys(self, table: str, key: tuple[str, ...]) -> Iterator[Any]:
-        """The keys that stand in a table, as Arrow tables."""
-        return self._read(self._dataset.table(table).select(*key))
+    def keys(self, table: str, key: tuple[str, ...]) -> Iterator[Any] | None:
+        """The keys that stand in a table, as Arrow tables; None when it has no such columns."""
+        from dlt.destinations.exceptions import DatabaseTerminalException
+
+        batches = self._read(self._dataset.table(table).select(*key))
+        try:
+            first = list(islice(batches, 1))
+        except DatabaseTerminalException:
+            return None
+        return chain(first, batches)
 
     def types(self, table: str, columns: Iterable[str]) -> dict[str, Any]:
         """The Arrow types of a table's columns; nothing when there is no row."""
@@ -101,7 +109,7 @@ class Destination:
 
     def column_of(self, column: str) -> str:
         """A column as dlt writes it there."""
-        return self.schema.naming.normalize_identifier(column)
+        return self.schema.naming.normalize_path(column)
 
     def disposition(self, publication: Publication) -> Any:
         """What dlt is told; ConfigError when the destination cannot do the strategy."""
@@ -123,17 +131,17 @@ class Destination:
             )
         return {"disposition": "merge", "strategy": chosen}
 
-    def read_tables(self, marts: Iterable[Mart], held: Iterable[str]) -> Tables:
-        """What stands there, whatever schemas dlt once noted: a run of a part notes its part."""
+    def read_tables(self, columns: Mapping[str, Iterable[str]]) -> Tables:
+        """What stands there, whatever schemas dlt once noted: a run of a part notes its part.
+
+        Of each table only these columns are looked for. Files that lack one cannot be read at all.
+        """
         import dlt
 
         schema = dlt.Schema(self.name)
-        columns = {
-            m.table: tuple(self.column_of(c.name) for c in m.relation.columns) for m in marts
-        } | dict.fromkeys(held, ())
-        for table, key in columns.items():
+        for table, names in columns.items():
             known: Any = {
-                c: {"name": c, "data_type": "text", "nullable": True} for c in (*key, LOAD_ID)
+                c: {"name": c, "data_type": "text", "nullable": True} for c in (*names, LOAD_ID)
             }
             found: Any = {"name": table, "columns": known, "write_disposition": "replace"}
             # Files are only looked for where there was data.

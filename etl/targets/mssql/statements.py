@@ -54,7 +54,7 @@ class Statements(applying.Statements[Column]):
 
     def update(self, where: str = "1 = 1") -> str | None:
         """Only rows that differ: any update gives a row another version."""
-        if not self.assignments:
+        if not self.key or not self.assignments:
             return None
         return (
             f"UPDATE t SET {', '.join(self.assignments)} FROM {self.table} AS t WITH (TABLOCKX) "

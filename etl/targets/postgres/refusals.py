@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
@@ -11,13 +11,14 @@ from etl.targets.postgres.rows import Rows, write_rows
 from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import quote
-from etl.targets.server.refusals import first_refused, mismatch, refusal
+from etl.targets.server.refusals import CORRECT, first_refused, mismatch, refusal
 from etl.targets.server.session import ROW, Change
 
 if TYPE_CHECKING:
     import psycopg
     import pyarrow as pa
 
+T = TypeVar("T")
 # Classes of SQLSTATE that one row's values cause: data exceptions and integrity constraints.
 _OF_ROWS = ("22", "23")
 # Datatype mismatch, undefined function (no such comparison), cannot coerce.
@@ -82,11 +83,14 @@ def refused_row(
         update = sql.update(where) if change.publication.strategy != "append_once" else None
         return _try(connection, *([update] if update else []), sql.insert(where))
 
-    found = first_refused(change.staged.rows, attempt)
-    if found is None:
-        return _refusal(error, table, target, error.diag.column_name, {})
-    place, error = found
+    found = _without_what_leaves(
+        connection, sql, lambda: first_refused(change.staged.rows, attempt)
+    )
     key = change.publication.key
+    hint = _hint_of_key(connection, table=change.table.sql, key=key)
+    if found is None:
+        return _refusal(error, table, target, error.diag.column_name, {}, hint)
+    place, error = found
     values: dict[str, str] = {}
     if key:
         listed = ", ".join(f"{quote(k)}::text" for k in key)
@@ -97,7 +101,7 @@ def refused_row(
         values = dict(zip(key, map(str, row or ()), strict=False))
     return _refusal(
         error, table, target, error.diag.column_name or _column(connection, change, place + 1),
-        values,
+        values, hint,
     )  # fmt: skip
 
 
@@ -152,6 +156,45 @@ def _column(connection: psycopg.Connection[Any], change: Change[Column], row: in
     return None
 
 
+def _hint_of_key(connection: psycopg.Connection[Any], table: str, key: tuple[str, ...]) -> str:
+    """What helps: the table may still have the primary key of an earlier key of the load."""
+    there = execute(
+        connection,
+        "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
+        "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = %s::regclass "
+        "ORDER BY 1",
+        table,
+    ).fetchall()
+    names = [str(name) for (name,) in there]
+    if not names or names == sorted(key):
+        return CORRECT
+    ours = f"the load's key is ({', '.join(key)})" if key else "the load has no key"
+    return (
+        f"the primary key there is ({', '.join(names)}), {ours}: change it, or drop the table: the "
+        "next run makes it anew"
+    )
+
+
+def _without_what_leaves(
+    connection: psycopg.Connection[Any], sql: Statements, search: Callable[[], T | None]
+) -> T | None:
+    """Search while the rows that left the mart are gone: none of them stands against another.
+
+    None when they may not go.
+    """
+    import psycopg
+
+    with connection.transaction(force_rollback=True):
+        if (leaving := sql.leaving) is not None:
+            try:
+                execute(connection, leaving)
+            except psycopg.Error as error:
+                if not is_of_rows(error):
+                    raise
+                return None
+        return search()
+
+
 def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error | None:
     """Run statements and take them back; what they failed with."""
     import psycopg
@@ -186,11 +229,16 @@ def _try_copy(
 
 
 def _refusal(
-    error: psycopg.Error, table: str, target: str, column: str | None, key: dict[str, str]
+    error: psycopg.Error,
+    table: str,
+    target: str,
+    column: str | None,
+    key: dict[str, str],
+    hint: str = CORRECT,
 ) -> LoadError:
     # Only the primary message: the detail quotes the whole row.
     said = error.diag.message_primary or type(error).__name__
     return refusal(
         f"{said} ({error.sqlstate})", table, target, column=column, key=key,
-        constraint=error.diag.constraint_name,
+        constraint=error.diag.constraint_name, hint=hint,
     )  # fmt: skip

@@ -40,7 +40,7 @@ class Statements(applying.Statements[Column]):
 
     def update(self, where: str = "1 = 1") -> str | None:
         """Only rows that differ: a version of a row that stays the same is not written."""
-        if not self.assignments:
+        if not self.key or not self.assignments:
             return None
         return (
             f"UPDATE {self.table} AS t SET {', '.join(self.assignments)} "

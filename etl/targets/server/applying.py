@@ -44,7 +44,7 @@ class Statements(ABC, Generic[C]):
 
     @abstractmethod
     def update(self, where: str = "1 = 1") -> str | None:
-        """SQL: rows of the table whose staged version differs; None if there is only a key."""
+        """SQL: rows whose staged version differs; None without a key, or with nothing but one."""
 
     @property
     @abstractmethod
@@ -100,6 +100,14 @@ class Statements(ABC, Generic[C]):
             f"{self.delete_from} WHERE NOT EXISTS "
             f"(SELECT 1 FROM {self.staged.sql} AS s WHERE {self.same_key()})"
         )
+
+    @property
+    def leaving(self) -> str | None:
+        """SQL: rows that go before others come; None when all stay."""
+        replaced = self.change.publication.strategy == "replace" and self.change.difference is None
+        if self.change.gone is not None or replaced:
+            return self.delete(everything=not self.key)
+        return None
 
     @property
     def doubled(self) -> str:

@@ -42,6 +42,7 @@ def refusal(
     column: str | None,
     key: Mapping[str, str],
     constraint: str | None = None,
+    hint: str = CORRECT,
 ) -> LoadError:
     """The error of a row that cannot be published."""
     named = ", ".join(f"{k} = {v[:_MAX_VALUE]}" for k, v in key.items())
@@ -51,7 +52,7 @@ def refusal(
     return LoadError(
         f"table {table} at target {target}{where}: refused: {said}",
         subject=target,
-        hint=CORRECT,
+        hint=hint,
     )
 
 
