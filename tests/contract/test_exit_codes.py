@@ -335,7 +335,7 @@ def test_a_failed_run_keeps_its_code_whoever_listens(tmp_path: Path, streams: st
     (tmp_path / "sqlmesh").mkdir()
     (tmp_path / "config" / "etl.yaml").write_text(
         "targets: {marts: {kind: duckdb, path: marts.duckdb}}\n"
-        "loads: [{model: marts.never_built, target: marts}]\n"
+        "loads: [{model: marts.nowhere, target: marts}]\n"
     )
     reader, left = os.pipe()
     os.close(reader)
@@ -345,4 +345,4 @@ def test_a_failed_run_keeps_its_code_whoever_listens(tmp_path: Path, streams: st
         pass_fds=(left,), check=False,
     )  # fmt: skip
     os.close(left)
-    assert done.returncode == ExitCode.DATA_QUALITY
+    assert done.returncode == ExitCode.CONFIG
