@@ -238,7 +238,7 @@ class Raw:
         with self.connection() as connection:
             try:
                 found = connection.execute(
-                    f"SELECT 1 FROM {place} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"  # noqa: S608 - names
+                    f"SELECT 1 FROM {place} GROUP BY {names} HAVING count(*) > 1 LIMIT 1"  # noqa: S608 - quoted
                 ).fetchone()
             except (duckdb.CatalogException, duckdb.BinderException):  # no such table, or column
                 return False

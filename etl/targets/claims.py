@@ -23,7 +23,7 @@ def claim(cursor: duckdb.DuckDBPyConnection, target: str, tables: Iterable[str])
         "(target VARCHAR, table_name VARCHAR, PRIMARY KEY (target, table_name))"
     )
     for table in tables:
-        insert = f"INSERT OR IGNORE INTO {CLAIMS} VALUES ($1, $2)"  # noqa: S608
+        insert = f"INSERT OR IGNORE INTO {CLAIMS} VALUES ($1, $2)"  # noqa: S608 - a constant
         cursor.execute(insert, [target, table])
 
 
@@ -34,7 +34,7 @@ def claimed(cursor: duckdb.DuckDBPyConnection, target: str) -> set[str]:
     """
     if not exists(cursor, SCHEMA, "claims"):
         return set()
-    known = f"SELECT table_name FROM {CLAIMS} WHERE target = $1"  # noqa: S608
+    known = f"SELECT table_name FROM {CLAIMS} WHERE target = $1"  # noqa: S608 - a constant
     return {str(table) for (table,) in cursor.execute(known, [target]).fetchall()}
 
 
