@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,6 @@ from sqlmesh.core.config import (
     PlanConfig,
 )
 from sqlmesh.core.console import set_console
-from sqlmesh.core.loader import SqlMeshLoader
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
@@ -43,9 +43,11 @@ from etl.errors import (
 )
 from etl.libraries import prepare_libraries
 from etl.project.listener import Listener
+from etl.project.loader import ContentLoader
 from etl.settings import Settings
 from etl.warehouse import classify_duckdb, connect
 
+_LOADER = {"loader": ContentLoader}
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -61,14 +63,6 @@ class _Config(Config):
         """The same for all places of the data."""
         plain = self.model_dump(mode="json", exclude={"gateways", "cache_dir", "loader"})
         return str(zlib.crc32(json.dumps(plain, sort_keys=True, default=str).encode()))
-
-
-class _Loader(SqlMeshLoader):
-    """SQLMesh's loader without the tests of models: a run executes none of them."""
-
-    def load_model_tests(self) -> list[Any]:
-        """None."""
-        return []
 
 
 def build_config(settings: Settings) -> Config:
@@ -217,7 +211,10 @@ def open_context(
     listener = Listener(on_model, settings.transform.pii)
     set_console(listener)
     try:
-        config = build_config(settings).copy(update={"loader": _Loader})
+        config = build_config(settings).copy(update=_LOADER)
+        # SQLMesh finds snapshots there by name and fingerprint. In a state that was restored or
+        # made anew, the same model may stand in another table.
+        shutil.rmtree(_cache(settings) / "snapshot", ignore_errors=True)
         context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
         context.listener = listener
         context.load(model_fqns=set(models), use_project_index=True)
@@ -270,7 +267,9 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
         usable = cache.is_dir() and os.access(cache, os.W_OK)
         try:
             config = _configure(settings, gateway, cache if usable else Path(elsewhere))
-            context = _Context(paths=[str(settings.sqlmesh_dir)], config=config)
+            context = _Context(
+                paths=[str(settings.sqlmesh_dir)], config=config.copy(update=_LOADER)
+            )
         except Exception as e:
             raise classify(e, "the project does not load") from e
         try:
