@@ -18,7 +18,7 @@ def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
     text = f"targets:\n  t: {target}\nloads:\n  - {load}\n"
     (folder / "config/etl.yaml").write_text(text, encoding="utf-8")
     try:
-        load_settings(folder, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+        load_settings(folder, environ={})
     except ConfigError as error:
         return [str(p) for p in error.problems]
     return []
@@ -69,7 +69,7 @@ def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
     target = "{kind: dlt, destination: postgres, options: {credentials: 'postgresql://a:b@c/d'}}"
     load = MODEL + ", strategy: merge, key: [a], columns: [a, b]}"
     assert problems(tmp_path, target, load) == []
-    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+    settings = load_settings(tmp_path, environ={})
     assert "postgresql://a:b@c/d" not in repr(settings)
     assert "a:b" not in redactor(settings)("at postgresql://a:b@c/d")
 
@@ -85,5 +85,5 @@ def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
 )
 def test_password_of_an_address_is_masked_when_it_stands_alone(tmp_path: Path, dsn: str) -> None:
     assert problems(tmp_path, f'{{kind: postgres, dsn: "{dsn}"}}') == []
-    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+    settings = load_settings(tmp_path, environ={})
     assert "p@ss-word" not in redactor(settings)(f"cannot log in with p@ss-word at {dsn}")
