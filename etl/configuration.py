@@ -55,7 +55,7 @@ def load_settings(
     for key in sorted(INTERNAL & merged.keys()):
         problems.append(Problem(_origin(layers, (key,)), f"{key}: is no setting"))
         merged.pop(key)
-    findings = list(cross_check(merged))
+    findings = list(cross_check(merged, project))
     try:
         settings = Settings(**merged, project=project, profile=profile)
     except ValidationError as e:

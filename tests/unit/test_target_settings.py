@@ -65,6 +65,31 @@ def test_strategies_and_columns_are_for_files_too(tmp_path: Path, kind: str) -> 
     assert problems(tmp_path, f"{{kind: {kind}, path: y}}", load) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("{data}/warehouse.duckdb", "`warehouse.duckdb` in data_dir is the job's own"),
+        ("own.duckdb", "`warehouse.duckdb` in data_dir is the job's own"),
+        ("../DATA/dlt/x", "`dlt` in data_dir is the job's own"),
+        ("{data}/marts.duckdb", "is the path of target t too"),
+        ("./Marts.duckdb", "is the path of target t too"),
+        ("link.duckdb", "is the path of target t too"),
+        ("here/marts.duckdb", "is the path of target t too"),
+        ("elsewhere/marts.duckdb", ""),
+    ],
+)
+def test_a_target_has_a_file_of_its_own(tmp_path: Path, path: str, said: str) -> None:
+    """By what the path leads to: it would replace the other's, and all that was ever extracted."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "own.duckdb").symlink_to("warehouse.duckdb")
+    (data / "link.duckdb").symlink_to("marts.duckdb")
+    (data / "here").symlink_to(".")
+    target = "{kind: duckdb, path: marts.duckdb}\n  u: {kind: parquet, path: %s}"
+    found = problems(tmp_path, target % path.format(data=data))
+    assert found == ([f"config/etl.yaml: targets.u.path: {said}"] if said else [])
+
+
 def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
     target = "{kind: dlt, destination: postgres, options: {credentials: 'postgresql://a:b@c/d'}}"
     load = MODEL + ", strategy: merge, key: [a], columns: [a, b]}"
