@@ -44,6 +44,11 @@ class Process:
         )
         self._process.start()
 
+    @property
+    def is_running(self) -> bool:
+        """False when it has ended, by itself or not."""
+        return self._process.is_alive()
+
     def send_signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process.pid is not None

@@ -1,0 +1,189 @@
+"""An API whose rows come, change and go: what it has is the truth that a run is compared with."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+Row = dict[str, Any]
+# Each resource, and the field by which its rows are sorted and read on.
+ORDER = {
+    "orders": "updated_at",
+    "events": "seq",
+    "countries": "code",
+    "people": "id",
+    "prices": "product",
+}
+PAGE = 7
+# What an API does wrong as long as a run lasts, and the code that the run has to end with.
+FAULTS = {"500": 4, "hang": 4, "401": 13, "404": 5, "html": 5, "loop": 5}
+NAMES = ("note", "Größe", "select", "a b", "x", "y")
+TEXTS = ("ä", "", "o'clock", "𝄞", "x" * 300, "NaN", "2020-01-01")
+
+
+class Api:
+    """The rows of each resource by their keys; safe to change while it is read."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rows: dict[str, dict[Any, Row]] = {resource: {} for resource in ORDER}
+        self.lock = threading.RLock()
+        self.fault: tuple[str, str] | None = None
+        self._rng = rng
+        self._extra: dict[str, str] = {}
+        self._changes = 0
+        self._makers: dict[str, Callable[[], Any]] = {
+            "int": lambda: rng.randrange(1000),
+            "float": lambda: rng.random() + 0.5,
+            "text": lambda: rng.choice(TEXTS),
+            "bool": lambda: rng.random() < 0.5,
+            "list": lambda: [{"v": rng.randrange(9)} for _ in range(rng.randrange(3))],
+            "dict": lambda: {"k": rng.randrange(9)},
+        }
+        for change in self._kinds():
+            change()
+
+    def change(self, number: int) -> None:
+        """So many rows come, change or go."""
+        with self.lock:
+            for _ in range(number):
+                self._rng.choice(self._kinds())()
+
+    def add_field(self) -> str:
+        """Orders and people get a field that they did not have, or had not for long."""
+        with self.lock:
+            name = f"{self._rng.choice(NAMES)}{self._rng.randrange(30)}"
+            kind = self._extra.setdefault(name, self._rng.choice(sorted(self._makers)))
+        return f"{name}: {kind}"
+
+    def retype_field(self) -> str:
+        """A field that came so takes another type, or the same."""
+        with self.lock:
+            plain = sorted(n for n, kind in self._extra.items() if kind not in {"list", "dict"})
+            if not plain:
+                return "none"
+            name = self._rng.choice(plain)
+            self._extra[name] = self._rng.choice(["int", "float", "text", "bool"])
+        return f"{name}: {self._extra[name]}"
+
+    def orders(self) -> dict[int, Row]:
+        """Those that were not cancelled."""
+        return {k: r for k, r in self.rows["orders"].items() if not r.get("is_deleted")}
+
+    def page(self, resource: str, since: str | None, cursor: str | None) -> Row:
+        """One page of what changed since then, after the last row of the page before."""
+        field = ORDER[resource]
+        with self.lock:
+            rows = sorted(self.rows[resource].values(), key=lambda r: r[field])
+        if since:
+            rows = [r for r in rows if _by_size(r[field]) >= _by_size(since)]
+        if cursor:
+            rows = [r for r in rows if _by_size(r[field]) > _by_size(cursor)]
+        more = len(rows) > PAGE or self.fault == (resource, "loop")
+        page = rows[:PAGE]
+        return {
+            "data": page,
+            "next": str(page[-1 if len(rows) > PAGE else 0][field]) if more and page else None,
+        }
+
+    def _kinds(self) -> list[Callable[[], None]]:
+        return [self._order, self._order, self._event, self._country, self._person, self._price]
+
+    def _extras(self) -> Row:
+        return {
+            name: self._makers[kind]()
+            for name, kind in self._extra.items()
+            if self._rng.random() < 0.7
+        }
+
+    def _order(self) -> None:
+        """One is placed, changed or cancelled for good."""
+        self._changes += 1
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1_767_225_600 + self._changes))
+        orders, alive = self.rows["orders"], sorted(self.orders())
+        if alive and self._rng.random() < 0.15:
+            key = self._rng.choice(alive)
+            orders[key] = {"id": key, "is_deleted": True, "updated_at": at}
+            return
+        key = self._rng.choice(alive) if alive and self._rng.random() < 0.4 else len(orders) + 1
+        lines = [
+            {"sku": f"s{n}", "quantity": self._rng.randrange(1, 9)}
+            for n in range(self._rng.randrange(4))
+        ]
+        status = self._rng.choice("abc")
+        orders[key] = {
+            "id": key,
+            "status": status,
+            "updated_at": at,
+            "lines": lines,
+        } | self._extras()
+
+    def _event(self) -> None:
+        seq = len(self.rows["events"]) + 1
+        self.rows["events"][seq] = {"seq": seq, "kind": self._rng.choice("xyz")}
+
+    def _country(self) -> None:
+        countries, code = self.rows["countries"], self._rng.choice("abcdefghij")
+        if code in countries and self._rng.random() < 0.3:
+            del countries[code]
+        else:
+            countries[code] = {"code": code, "rate": self._rng.randrange(100)}
+
+    def _person(self) -> None:
+        people, key = self.rows["people"], self._rng.randrange(40)
+        if key in people and self._rng.random() < 0.3:
+            del people[key]
+        else:
+            people[key] = {"id": key, "name": f"n{self._rng.randrange(1000)}"} | self._extras()
+
+    def _price(self) -> None:
+        key = self._rng.randrange(30)
+        self.rows["prices"][key] = {"product": key, "price": self._rng.randrange(10_000)}
+
+
+def _by_size(value: Any) -> str:
+    """Numbers as text that sorts like them."""
+    return str(value).zfill(30)
+
+
+@contextmanager
+def serving(api: Api) -> Iterator[str]:
+    """The API's address, as long as it is served."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            url = urlsplit(self.path)
+            resource = url.path.strip("/")
+            query = {name: values[0] for name, values in parse_qs(url.query).items()}
+            status, page = 200, api.page(resource, query.get("since"), query.get("cursor"))
+            body = json.dumps(page).encode()
+            if api.fault is not None and api.fault[0] == resource:
+                kind = api.fault[1]
+                status = int(kind) if kind.isdigit() else 200
+                body = b"<html>" if kind == "html" else body
+                time.sleep(3 if kind == "hang" else 0)
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+            except OSError:
+                pass  # the job was killed, or had no more patience
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()

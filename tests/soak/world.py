@@ -1,0 +1,97 @@
+"""The job that soaks, with its API, its files and its PostgreSQL server."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.postgres_server import Server, running_server
+from tests.processes import Process, without_settings
+from tests.soak.api import Api, serving
+from tests.soak.project import MARTS, write_project
+from tests.soak.promise import BrokenError, check
+
+
+@dataclass
+class World:
+    """One project in a folder. `seconds` is what a run took last."""
+
+    folder: Path
+    url: str
+    api: Api
+    server: Server
+    database: str
+    rng: random.Random
+    strategies: dict[str, str] = field(default_factory=lambda: dict.fromkeys(MARTS, "replace"))
+    seconds: float = 8.0
+
+    @property
+    def data(self) -> Path:
+        """The job's data directory."""
+        return self.folder / "data"
+
+    def connect(self) -> psycopg.Connection[Any]:
+        """As a superuser, to the database that marts are published to."""
+        return self.server.admin(self.database)
+
+    def start(self, *arguments: str, limit: Callable[[], None] | None = None) -> Process:
+        """`etl …`, in the background."""
+        environment = without_settings(
+            ETL_PROJECT=str(self.folder), ETL_TARGETS__PG__DSN=self.server.dsn(self.database)
+        )
+        return Process(arguments, self.folder, environment, limit)
+
+    def etl(self, *arguments: str, codes: set[int], limit: Callable[[], None] | None = None) -> int:
+        """`etl …` to its end, which has to be one of these codes. Raises BrokenError."""
+        started = time.monotonic()
+        process = self.start(*arguments, limit=limit)
+        out, err = process.communicate(timeout=300)
+        code = process.returncode
+        assert code is not None
+        if code not in codes:
+            said = f"etl {' '.join(arguments)}: {code} instead of {sorted(codes)}"
+            raise BrokenError(f"{said}\n{out}\n{err[-8000:]}")
+        if arguments == ("run",) and code == 0:
+            self.seconds = time.monotonic() - started
+            self.check()
+        return code
+
+    def stop(self, number: signal.Signals) -> int:
+        """A run that gets a signal at some moment, or is over before."""
+        process = self.start("run")
+        time.sleep(self.rng.uniform(0.2, self.seconds))
+        if process.is_running:
+            process.send_signal(number)
+        process.communicate(timeout=300)
+        assert process.returncode is not None
+        return process.returncode
+
+    def check(self) -> None:
+        """Raise BrokenError when API, marts and targets differ."""
+        with self.connect() as server:
+            check(self.data, server, self.api, self.strategies)
+
+
+@contextmanager
+def new_world(folder: Path, seed: int) -> Iterator[World]:
+    """A job that has run once."""
+    api = Api(random.Random(seed))
+    api.change(120)
+    with running_server() as server, serving(api) as url:
+        database = server.create_database()
+        world = World(folder, url, api, server, database, random.Random(seed))
+        with world.connect() as connection:
+            connection.execute("CREATE SCHEMA reports AUTHORIZATION etl")
+        write_project(folder, url, world.strategies)
+        world.etl("run", "--stage", "extract", codes={0})
+        world.etl("generate", codes={0})
+        world.etl("run", codes={0})
+        yield world
