@@ -12,7 +12,7 @@ from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotChangeCa
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 
 from etl.errors import DataQualityError, EtlError, TransformError
-from etl.project.engine import classify
+from etl.project.failures import classify
 from etl.project.listener import STANDALONE, bare_name
 from etl.records import AuditRun
 

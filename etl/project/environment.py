@@ -14,7 +14,8 @@ from sqlmesh.utils.errors import SQLMeshError
 
 from etl.checks import nearest
 from etl.errors import ConfigError
-from etl.project.engine import ProjectContext, classify, open_context
+from etl.project.engine import ProjectContext, open_context
+from etl.project.failures import classify
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
 from etl.project.partial import Part, digest_files, note_built, open_part

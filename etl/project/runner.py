@@ -12,8 +12,8 @@ from sqlmesh.utils.errors import PlanError
 
 from etl.errors import EtlError, TransformError
 from etl.project.audits import audit_failure
-from etl.project.engine import classify
 from etl.project.environment import Project
+from etl.project.failures import classify
 from etl.project.listener import bare_name, failed_audits
 from etl.project.selection import plan_part
 from etl.records import AuditRun, ModelRun
