@@ -1,4 +1,4 @@
-"""The warehouse engine, DuckDB: connections, names, errors, and the raw tables models expect."""
+"""The warehouse engine, DuckDB: connections, names, errors, and tables made before their rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import yaml
 
-from etl.errors import ConfigError, EtlError, ResourcesError, UnreachableError, classify_os_error
+from etl.errors import EtlError, ResourcesError, UnreachableError, classify_os_error
 
 # Less free space than this, and a failed write means that the disk is full.
 FULL_DISK_BYTES = 16 * 1024 * 1024
@@ -226,29 +225,8 @@ def can_write(folder: Path) -> bool:
     return True
 
 
-def expected_tables(sqlmesh_dir: Path) -> list[dict[str, Any]]:
-    """The raw tables that models read, as the files in `sqlmesh/external_models` declare them.
-
-    Raises:
-        ConfigError: a file is no list of tables with names and columns.
-    """
-    tables: list[dict[str, Any]] = []
-    for path in sorted((sqlmesh_dir / "external_models").rglob("*.yaml")):
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-            tables += [
-                {"name": str(t["name"]), "columns": dict(t.get("columns") or {})} for t in found
-            ]
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as e:
-            raise ConfigError(
-                f"{path}: is no list of external models: {type(e).__name__}",
-                hint="each needs a name and columns",
-            ) from e
-    return tables
-
-
 def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, Any]]) -> list[str]:
-    """Create, empty, what models expect and no extraction has brought yet.
+    """Create, empty, what no extraction has brought yet.
 
     dlt adds its own columns to such a table when the first rows come. Returns what was created.
     """
