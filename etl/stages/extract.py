@@ -19,7 +19,7 @@ from etl.raw.dispositions import settle_dispositions
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
 from etl.raw.pipeline import NOTHING, Committed, Raw
-from etl.raw.places import NOT_REACHED
+from etl.raw.places import NotReachedError
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
 from etl.settings import Source
@@ -88,8 +88,8 @@ def _point_to_the_demo(ctx: RunContext, error: EtlError) -> EtlError:
 
     In a folder of its own: what it makes up would stay in the job's history and in its marts.
     """
-    settings = ctx.settings
-    if error.hint == NOT_REACHED and (settings.project / "config" / "demo.yaml").exists():
+    has_demo = (ctx.settings.project / "config" / "demo.yaml").exists()
+    if isinstance(error, NotReachedError) and has_demo:
         error.hint += (
             "; `ETL_DATA_DIR=data-demo etl run --profile demo` shows the job without a network"
         )
