@@ -36,9 +36,6 @@ def _reach(settings: Settings, name: str, source: Source) -> str:
 
 def _address(settings: Settings, name: str, source: Source) -> str | None:
     """The base URL; what the source needs besides is asked for. Raises ConfigError."""
-    from etl.libraries import prepare_libraries
-
-    prepare_libraries()
     from etl.sources.build import build_source, find_factory
     from etl.sources.monitor import Monitor
 
