@@ -226,9 +226,10 @@ def can_write(folder: Path) -> bool:
 
 
 def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, Any]]) -> list[str]:
-    """Create, empty, what no extraction has brought yet.
+    """Create what is missing of these tables, each with `name`, `columns` and perhaps a `key`.
 
-    dlt adds its own columns to such a table when the first rows come. Returns what was created.
+    What stands gets the columns that it lacks; dlt adds its own when the first rows come. Returns
+    what was created.
     """
     created = []
     known: dict[str, dict[str, dict[str, str]]] = {}
@@ -242,6 +243,8 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, 
         target = quoted(schema, name)
         if not present:
             listed = ", ".join(f"{quoted(c)} {t}" for c, t in columns.items())
+            if "key" in table:
+                listed += f", PRIMARY KEY ({', '.join(table['key'])})"
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
             connection.execute(f"CREATE TABLE {target} ({listed})")
             created.append(f"{schema}.{name}")

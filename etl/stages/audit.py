@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from loguru import logger
 
 from etl.errors import DataQualityError, EtlError, StageError
-from etl.history import Verdict, read_states, write_states
+from etl.model_states import Verdict, read_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
 from etl.stages.scope import models_in_scope, wanted_models
+from etl.stages.verdicts import mark
 from etl.warehouse import connect, exists, quoted
 
 
@@ -42,9 +43,8 @@ def _audit(ctx: RunContext) -> list[EtlError]:
 
     # Tried again, the stage reports anew.
     ctx.run.audits = [a for a in ctx.run.audits if ctx.transformed and a.model != STANDALONE]
-    environment = ctx.options.environment
     with connect(ctx.settings.warehouse) as connection:
-        states = read_states(connection, environment)
+        states = read_states(connection, ctx.options.environment)
     with ctx.project() as project:
         graph = project.graph
         select = wanted_models(project, ctx.options)
@@ -72,14 +72,7 @@ def _audit(ctx: RunContext) -> list[EtlError]:
                 verdicts[model] = "held_back"
             elif states[model].verdict == "unaudited" and model not in waiting:
                 verdicts[model] = "passed"
-        with connect(ctx.settings.warehouse) as connection:
-            write_states(
-                connection,
-                environment,
-                ctx.run.run_id,
-                verdicts,
-                {m: graph.grain(m) for m in verdicts},
-            )
+        mark(project, ctx.run, verdicts)
     return own.failures + alone.failures
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from etl.history import (
+from etl.model_states import (
     Transformation,
     forget_models,
     read_states,
@@ -44,7 +44,7 @@ def find_idle(
     last = read_transformation(connection, options.environment)
     if last is None or last.due_at is None or now >= last.due_at:
         return None
-    states = read_states(connection, options.environment, create=False)
+    states = read_states(connection, options.environment)
     if any(s.verdict != "passed" for s in states.values()):
         return None
     same = (

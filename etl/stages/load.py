@@ -8,7 +8,7 @@ from loguru import logger
 
 from etl.arrival import half_loaded
 from etl.errors import DataQualityError, EtlError, StageError
-from etl.history import ModelState, publishable, read_states
+from etl.model_states import ModelState, publishable, read_states
 from etl.packages import find_moved
 from etl.records import LoadRun
 from etl.runs import utc_now
@@ -40,7 +40,7 @@ def load(ctx: RunContext) -> None:
     open_warehouse = connect_read_only if dry else connect
     failures: list[EtlError] = []
     with open_warehouse(settings.warehouse) as connection:
-        states = read_states(connection, "prod", create=not dry)
+        states = read_states(connection, "prod")
         evaluated = {m.name for m in ctx.run.models if m.intervals}
         held = publishable(states, [x.model for x in chosen])
         half = {dataset_name(s) for s in settings.active_sources if half_loaded(settings, s)}

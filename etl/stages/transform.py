@@ -10,8 +10,8 @@ from loguru import logger
 
 from etl.arrival import half_loaded, uncounted
 from etl.errors import EtlError, ReconciliationError, StageError
-from etl.history import read_states
 from etl.logs import adopt_library_loggers
+from etl.model_states import read_states
 from etl.packages import (
     Package,
     active_packages,
