@@ -213,7 +213,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    from etl.start import create_project
+    from etl.start.project import create_project
 
     if len(arguments.source) > 1:
         raise ConfigError("--source: a new project begins with one source", hint="name one")

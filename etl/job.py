@@ -35,7 +35,6 @@ def run_job(
     *,
     wait_lock: float = 0.0,
     resume: Callable[[Settings], RunRecord] | None = None,
-    clock: Callable[[], datetime] = utc_now,
     at_end: Callable[[RunRecord], None] = lambda record: None,
 ) -> RunRecord:
     """One run from lock to record; every failure is in the record, none is raised.
@@ -56,23 +55,23 @@ def run_job(
     stop = Stop()
     with stopping(stop, last_words), ExitStack() as stack:
         stack.enter_context(_refusals_told(settings, options, started, redact))
-        check_options(settings, options, clock())
+        check_options(settings, options, utc_now())
         note = None
         if not options.dry_run or settings.data.is_dir():
             note = stack.enter_context(hold_lock(settings, wait_lock))
         done: set[str] = set()
         if resume is not None:
             last = resume(settings)
-            check_options(settings, last.options, clock())
+            check_options(settings, last.options, utc_now())
             run = reopen_run(settings, last, redact)
             done = extracted_sources(last)
         elif options.dry_run:
-            run = Run(settings, options, "dry-run", clock(), redact=redact)
+            run = Run(settings, options, "dry-run", utc_now(), redact=redact)
         else:
-            run = open_run(settings, options, redact, clock())
+            run = open_run(settings, options, redact, utc_now())
         if note is not None:
             note(run.run_id)
-        life = _Lifecycle(run, stop, clock, at_end)
+        life = _Lifecycle(run, stop, at_end)
         started.append(life)
         return life.live(done)
 
@@ -128,23 +127,14 @@ def _refusals_told(
 class _Lifecycle:
     """One run between its opening and its last record."""
 
-    def __init__(
-        self,
-        run: Run,
-        stop: Stop,
-        clock: Callable[[], datetime],
-        at_end: Callable[[RunRecord], None],
-    ) -> None:
+    def __init__(self, run: Run, stop: Stop, at_end: Callable[[RunRecord], None]) -> None:
         self.run = run
         self._stop = stop
-        self._clock = clock
         self._at_end = at_end
         self._dry = run.options.dry_run
         self._record: RunRecord | None = None
-        self._stop_logs = start_logs(
-            run.settings, folder=None if self._dry else run.folder, run_id=run.run_id,
-            redact=run.redact, quiet=run.settings.log.quiet,
-        )  # fmt: skip
+        folder = None if self._dry else run.folder
+        self._stop_logs = start_logs(run.settings, folder, run.run_id, run.redact)
 
     def live(self, done_sources: set[str]) -> RunRecord:
         """Run the stages, then write what happened."""
@@ -203,7 +193,7 @@ class _Lifecycle:
             tell_failures(self.run.failures[-1:])
 
     def _finish(self) -> RunRecord:
-        end = self._clock()
+        end = utc_now()
         self._record = self.run.record(end) if self._dry else self._save(end)
         self._at_end(self._record)
         return self._record

@@ -30,9 +30,7 @@ def plan(settings: Settings, environment: str, wait_lock: float, *, apply: bool)
         StageError: models or audits that failed.
         Stopped: a signal came.
     """
-    stop_logs = start_logs(
-        settings, folder=None, run_id="", redact=redactor(settings), quiet=settings.log.quiet
-    )
+    stop_logs = start_logs(settings, None, "", redactor(settings))
     try:
         with stopping(Stop(), lambda code: None):
             act = apply_plan if apply else show_plan

@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from etl.errors import EtlError, ExitCode, causes
 
-SCHEMA_VERSION = 2
-
 StageName = Literal["extract", "transform", "audit", "load"]
 STAGE_NAMES: tuple[StageName, ...] = ("extract", "transform", "audit", "load")
 # So many columns that a change touches are told in its line; the record has all.

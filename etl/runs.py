@@ -29,8 +29,6 @@ from etl.records import (
 )
 from etl.settings import Settings
 
-Clock = Callable[[], datetime]
-
 
 def utc_now() -> datetime:
     """The time, with its zone."""
