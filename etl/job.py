@@ -214,8 +214,7 @@ class _Lifecycle:
         from etl.report.outcome import tell_outcome
 
         for warning in tell_outcome(settings, record, self.run.redact):
-            logger.warning(warning)
-            self.run.warnings.append(warning)
+            self.run.warn(warning)
             self._record = self._save(record.finished_at)
         return self._record or record
 

@@ -83,9 +83,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         ensure_raw_tables(settings)
-        files = fingerprint_project(settings)
-        project = Project(settings, environment)
-        project.files = files
+        project = Project(settings, environment, files=fingerprint_project(settings))
         try:
             changes = propose(project, "auto", None).changes
             run = Run(settings, options, "plan-apply", utc_now())

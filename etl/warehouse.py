@@ -28,15 +28,16 @@ def literal(text: str) -> str:
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the warehouse.
+def connect(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse; one that only reads does not create the file either.
 
     Raises:
-        UnreachableError: another process holds the file, or it is no DuckDB file.
-        ResourcesError: it cannot be written.
+        UnreachableError: another process holds the file, or it is no DuckDB file or missing.
+        ResourcesError: it cannot be written, or not read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = _open(path, read_only=False)
+    if not read_only:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _open(path, read_only=read_only)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -72,21 +73,6 @@ class KeptOpen:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-@contextmanager
-def connect_read_only(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that cannot change the warehouse, nor create it.
-
-    Raises:
-        UnreachableError: the file is missing, held by another process, or no DuckDB file.
-    """
-    connection = _open(path, read_only=True)
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-    finally:
-        connection.close()
 
 
 def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:

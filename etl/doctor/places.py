@@ -93,11 +93,11 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
 
 
 def _open(path: Path) -> str:
-    from etl.warehouse import connect_read_only, refuse_foreign
+    from etl.warehouse import connect, refuse_foreign
 
     if (foreign := refuse_foreign(path, os.R_OK | os.W_OK)) is not None:
         raise foreign
-    with connect_read_only(path) as connection:
+    with connect(path, read_only=True) as connection:
         connection.execute("SELECT 1").fetchall()
     return f"{path}, {path.stat().st_size / (1 << 20):,.1f} MiB"
 

@@ -37,6 +37,7 @@ class Project:
         environment: str = "prod",
         on_model: Callable[[str], None] = lambda name: None,
         part: Part | None = None,
+        files: str = "",
     ) -> None:
         self.settings = settings
         self.environment = environment
@@ -48,7 +49,7 @@ class Project:
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
         self.also: frozenset[str] = frozenset()
-        self.files = ""
+        self.files = files
 
     @property
     def listener(self) -> Listener:

@@ -60,7 +60,10 @@ def _audit(ctx: RunContext) -> list[EtlError]:
         held = graph.below(failed) - failed
         unaudited = set(alone.unaudited)
         for name, read in alone.left_out.items():
-            _warn_of(ctx, name)
+            ctx.run.warn(
+                f"standalone audit {name} is left to the next whole run: it reads models that this "
+                "run leaves as they were"
+            )
             # A transformation of the same scope knows who need not wait for it.
             unaudited |= set[str]() if ctx.transformed else read
         waiting = unaudited | graph.below(unaudited)
@@ -74,16 +77,6 @@ def _audit(ctx: RunContext) -> list[EtlError]:
                 verdicts[model] = "passed"
         mark(project, ctx.run, verdicts)
     return own.failures + alone.failures
-
-
-def _warn_of(ctx: RunContext, audit: str) -> None:
-    told = (
-        f"standalone audit {audit} is left to the next whole run: it reads models that this run "
-        "leaves as they were"
-    )
-    logger.warning(told)
-    if told not in ctx.run.warnings:  # the stage may be tried again
-        ctx.run.warnings.append(told)
 
 
 def _stale(ctx: RunContext) -> list[DataQualityError]:

@@ -66,14 +66,13 @@ class RunContext:
         from etl.project.environment import Project
 
         if self._project is None:
-            # Before: what is edited meanwhile is new to the next run.
-            files = fingerprint_project(self.settings)
             self._project = Project(
                 self.settings,
                 self.options.environment,
                 on_model=lambda name: self.progress.advance("models", name),
+                # Before they are read: what is edited meanwhile is new to the next run.
+                files=fingerprint_project(self.settings),
             )
-            self._project.files = files
         try:
             yield self._project
         except BaseException:

@@ -15,7 +15,7 @@ from etl.records import SchemaChange
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
 from etl.stages.idle import fingerprint_project
-from etl.warehouse import connect, connect_read_only
+from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
@@ -123,7 +123,7 @@ def read_drift(settings: Settings) -> list[tuple[str, SchemaChange]]:
         return []
     project = fingerprint_project(settings)
     found: list[tuple[str, SchemaChange]] = []
-    with connect_read_only(settings.warehouse) as connection:
+    with connect(settings.warehouse, read_only=True) as connection:
         for source in settings.active_sources:
             known = read_columns(connection, source)
             for change in read_changes(connection, source, project):

@@ -246,9 +246,7 @@ def _report(
             )
         )
     for discard in committed.discarded:
-        warning = f"{raw.source}: {discard}"
-        logger.bind(**discard.model_dump()).warning(warning)
-        ctx.run.warnings.append(warning)
+        ctx.run.warn(f"{raw.source}: {discard}", **discard.model_dump())
     logger.bind(
         rows=sum(monitor.rows.values()),
         pages=sum(monitor.pages.values()),

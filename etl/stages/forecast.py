@@ -17,7 +17,7 @@ from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stages.idle import find_idle
 from etl.stages.scope import models_to_restate, unknown_loads, wanted_models
-from etl.warehouse import connect_read_only
+from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
@@ -28,7 +28,7 @@ def say_plan(ctx: RunContext) -> None:
     """Add to the record what a transformation would do."""
     idle = None
     if ctx.settings.warehouse.exists() and "extract" not in ctx.options.stages:
-        with connect_read_only(ctx.settings.warehouse) as connection:
+        with connect(ctx.settings.warehouse, read_only=True) as connection:
             idle = find_idle(connection, ctx.settings, ctx.options, datetime.now(UTC))
     if idle is not None:
         ctx.run.plan.append("transform: nothing new since the last run")

@@ -208,10 +208,7 @@ def _warn_of_waiting(run: Run, waiting: Collection[tuple[str, str]]) -> None:
     """Changes that were left out, because what they would build anew is held back."""
     for model in sorted({changed for changed, _ in waiting}):
         below = ", ".join(sorted(name for changed, name in waiting if changed == model))
-        told = f"{model} keeps its earlier version: its change builds {below} anew"
-        logger.bind(model=model).warning(told)
-        if told not in run.warnings:  # the stage may be tried again
-            run.warnings.append(told)
+        run.warn(f"{model} keeps its earlier version: its change builds {below} anew", model=model)
 
 
 def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
@@ -228,11 +225,8 @@ def _reconcile(
         return [], ()
     datasets = [dataset_name(s) for s in project.settings.active_sources]
     with connect(project.settings.warehouse) as connection:
-        pairs = tuple(
-            (p.dataset, p.table, p.model)
-            for p in project.graph.pairs(raw_tables(connection, datasets))
-            if p.model in models
-        )
+        found = project.graph.pairs(raw_tables(connection, datasets))
+        pairs = tuple(p for p in found if p.model in models)
         return list(reconcile(connection, run, pairs)), pairs
 
 
