@@ -23,7 +23,7 @@ from etl.raw.places import NotReachedError
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
 from etl.settings import Source
-from etl.sources.build import build_source, import_factories
+from etl.sources.build import build_source, declare_source, import_factories
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.arrival import count_arrival
@@ -44,8 +44,8 @@ def extract(ctx: RunContext) -> None:
         logger.warning("no source to read: config/etl.yaml names none that is enabled")
         return
     if ctx.options.dry_run:
-        for name, source in ctx.sources.items():
-            _plan_source(ctx, name, source)
+        for name in ctx.sources:
+            _plan_source(ctx, name)
         return
     _refuse_unknown_selection(ctx)
     # Whole before the threads start: two that import it at once may each see half of it.
@@ -269,17 +269,9 @@ def _owner(raw: Raw, tables: list[str]) -> Callable[[str], str | None]:
     return owner
 
 
-def _plan_source(ctx: RunContext, name: str, source: Source) -> None:
+def _plan_source(ctx: RunContext, name: str) -> None:
     """Say what a run would read; nothing is opened that would be written to."""
-    monitor = Monitor(name, source)
-    built, _ = build_source(
-        name,
-        source,
-        monitor,
-        project=ctx.settings.project,
-        snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
-        wait=ctx.stop.wait,
-    )
+    built, monitor = declare_source(ctx.settings, name)
     for resource, table in sorted(monitor.tables.items()):
         disposition = built.resources[resource].write_disposition
         ctx.run.plan.append(f"extract {name}.{resource} → {name}_raw.{table} ({disposition})")

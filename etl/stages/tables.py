@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +59,10 @@ def _plain_tables(source: Source) -> list[str]:
 
 def _make_declared(settings: Settings, name: str) -> list[str]:
     from etl.raw.pipeline import Raw
-    from etl.sources.build import build_source
-    from etl.sources.monitor import Monitor
+    from etl.sources.build import declare_source
 
-    source = settings.sources[name]
     raw = Raw(settings, name)
-    built, _ = build_source(
-        name,
-        source,
-        Monitor(name, source),
-        project=settings.project,
-        snapshot_date=settings.snapshot_date(datetime.now(UTC)),
-        wait=lambda seconds: None,
-        first=raw.is_new,
-    )
+    built, _ = declare_source(settings, name, first=raw.is_new)
     return raw.ensure_tables(built)
 
 
