@@ -22,7 +22,7 @@ _GIB = 1 << 30
 
 def check_models(settings: Settings) -> Iterator[Finding]:
     """Is the folder of the models there, when loads name some?"""
-    from etl.job import check_options
+    from etl.stages.scope import check_options
 
     def look() -> str:
         check_options(settings, Options(), utc_now())
