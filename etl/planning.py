@@ -14,7 +14,6 @@ from etl.secrets import redactor
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project
-from etl.stages.idle import fingerprint_project
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.transform import hold_back_unfinished, transform_models
 from etl.stop import Stop, stopping
@@ -83,7 +82,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         ensure_raw_tables(settings)
-        project = Project(settings, environment, files=fingerprint_project(settings))
+        project = Project(settings, environment)
         try:
             changes = propose(project, "auto", None).changes
             run = Run(settings, options, "plan-apply", utc_now())

@@ -419,13 +419,6 @@ class Settings(BaseSettings):
         """The sources that are not switched off."""
         return {name: source for name, source in self.sources.items() if source.enabled}
 
-    def sqlmesh_files(self) -> list[Path]:
-        """Every file of the SQLMesh project; `models` and its like may be links to folders."""
-        found: list[Path] = []
-        for path in self.sqlmesh_dir.glob("*"):
-            found += path.rglob("*") if path.is_dir() else [path]
-        return sorted(path for path in found if path.is_file())
-
     def target_path(self, target: Target) -> Path | None:
         """Where a target of kind duckdb or parquet stands, absolute; None for a server."""
         return self.data / target.path if target.path is not None else None

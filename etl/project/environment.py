@@ -14,11 +14,12 @@ from sqlmesh.utils.errors import SQLMeshError
 
 from etl.checks import nearest
 from etl.errors import ConfigError
+from etl.fingerprint import digest_files, fingerprint_project
 from etl.project.engine import ProjectContext, open_context
 from etl.project.failures import classify
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
-from etl.project.partial import Part, digest_files, note_built, open_part
+from etl.project.partial import Part, note_built, open_part
 from etl.settings import Settings
 
 
@@ -27,8 +28,8 @@ class Project:
 
     `graph` are the models that this run works on: the project's, or, when the policy holds the
     project's changes back, those of the environment as it stands. `also` are models beside the
-    selected ones that this run evaluates, because a change of those builds them anew. `files` is
-    the fingerprint of the files before they were read; empty: unknown.
+    selected ones that this run evaluates, because a change of those builds them anew. `fingerprint`
+    is of the files before they were read: what is edited meanwhile is new to the next run.
     """
 
     def __init__(
@@ -37,11 +38,11 @@ class Project:
         environment: str = "prod",
         on_model: Callable[[str], None] = lambda name: None,
         part: Part | None = None,
-        files: str = "",
     ) -> None:
         self.settings = settings
         self.environment = environment
         self._digests = digest_files(settings)
+        self.fingerprint = fingerprint_project(settings, self._digests)
         self.context: ProjectContext
         if part is None or (context := open_part(settings, environment, part)) is None:
             context = open_context(settings, on_model)
@@ -49,7 +50,6 @@ class Project:
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
         self.also: frozenset[str] = frozenset()
-        self.files = files
 
     @property
     def listener(self) -> Listener:

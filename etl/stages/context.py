@@ -14,7 +14,6 @@ from etl.progress import Progress
 from etl.records import Options
 from etl.runs import Run
 from etl.settings import Settings, Source
-from etl.stages.idle import fingerprint_project
 from etl.stop import Stop
 from etl.warehouse import KeptOpen
 
@@ -70,8 +69,6 @@ class RunContext:
                 self.settings,
                 self.options.environment,
                 on_model=lambda name: self.progress.advance("models", name),
-                # Before they are read: what is edited meanwhile is new to the next run.
-                files=fingerprint_project(self.settings),
             )
         try:
             yield self._project

@@ -10,11 +10,11 @@ from loguru import logger
 from etl.column_history import read_changes, read_columns, write_changes, write_columns
 from etl.drift import Drift, Shape, compare, remember
 from etl.errors import EtlError
+from etl.fingerprint import fingerprint_project
 from etl.raw.pipeline import Raw
 from etl.records import SchemaChange
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
-from etl.stages.idle import fingerprint_project
 from etl.warehouse import connect
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from etl.fingerprint import fingerprint_project
 from etl.model_states import (
     Transformation,
     forget_models,
@@ -21,7 +21,6 @@ from etl.model_states import (
 from etl.packages import fingerprint_packages, raw_datasets
 from etl.records import Options
 from etl.settings import Settings
-from etl.versions import versions
 from etl.warehouse import quoted
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def note_transformation(
         begun_at: before the models were evaluated. A tick that came meanwhile is still to be seen.
     """
     done = Transformation(
-        project=project.files,
+        project=project.fingerprint,
         packages=json.dumps(packages),
         plan_id=project.plan_id(),
         due_at=project.due_at(begun_at) if _sees_all(connection, project) else None,
@@ -99,20 +98,6 @@ def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
         or graph.reads_elsewhere(FILES)
         or graph.has_seeds_outside(project.settings.sqlmesh_dir)
     )
-
-
-def fingerprint_project(settings: Settings) -> str:
-    """Names and contents of the project's files, our settings for it, and the versions."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps(versions(), sort_keys=True).encode())
-    digest.update(settings.transform.model_dump_json(exclude={"approve", "pii"}).encode())
-    folder = settings.sqlmesh_dir
-    for path in settings.sqlmesh_files():
-        name = path.relative_to(folder)
-        if not any(p.startswith((".", "__pycache__")) for p in name.parts):
-            digest.update(f"\0{name}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _plan_id(settings: Settings, environment: str) -> str:
