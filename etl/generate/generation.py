@@ -79,13 +79,10 @@ def bring_files(
     for schema in schemas:
         check_references(schema)
     files = GeneratedFiles(settings.sqlmesh_dir, partial(_format, settings))
-    wanted: dict[str, str] = {}
-    for path, asked in _drafts(schemas, files, table, facts):
-        if path in wanted:
-            raise ConfigError(
-                f"{path}: two raw tables ask for it", hint="rename one of the sources"
-            )
-        wanted[path] = _finish(asked, _format(settings, path), path)
+    wanted = {
+        path: _finish(asked, _format(settings, path), path)
+        for path, asked in _drafts(schemas, files, table, facts)
+    }
     return files.bring(wanted, write=write)
 
 

@@ -106,11 +106,9 @@ def _apply(project: Project, plan: Plan) -> bool:
     before = set(project.listener.errors)
     try:
         project.context.apply(plan)
-    except PlanError as e:
-        if set(project.listener.errors) <= before:
-            raise classify(e, "the plan cannot be applied") from e
-        return False
     except Exception as e:
+        if isinstance(e, PlanError) and not set(project.listener.errors) <= before:
+            return False
         raise classify(e, "the plan cannot be applied") from e
     return True
 

@@ -123,8 +123,7 @@ class Raw:
         """Read the source into a package on disk; nothing reaches the warehouse.
 
         Returns:
-            Load ids of the new package, none when the source gave nothing at all; and what a
-            schema contract left out of it.
+            Load ids of the new package, and what a schema contract left out of it.
         """
         with self._translated("extract"), count_discards() as discards:
             info = self.pipeline.extract(

@@ -18,7 +18,7 @@ from etl.raw.counts import root_tables
 from etl.raw.dispositions import settle_dispositions
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
-from etl.raw.pipeline import NOTHING, Committed, Raw
+from etl.raw.pipeline import Committed, Raw
 from etl.raw.places import NotReachedError
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
@@ -181,11 +181,10 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             for load_id in load_ids:
                 raw.packages.reject(load_id)
             raise
-        if load_ids:
-            raw.packages.accept(monitor.arrival(load_ids, refused))
+        raw.packages.accept(monitor.arrival(load_ids, refused))
         ctx.stop.check()
         with ctx.warehouse_turn:
-            committed = raw.commit() if load_ids else NOTHING
+            committed = raw.commit()
             count_arrival(ctx.run, raw)
             tables = root_tables(raw, set(monitor.tables.values()))
             whole = [tables[n].name for n in monitor.whole_tables() if tables[n].is_replaced]
@@ -196,8 +195,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
                 whole,
                 brought=[t.name for t in tables.values()],
             )
-        if load_ids:
-            remember_fields(raw, monitor.field_paths())
+        remember_fields(raw, monitor.field_paths())
         remember_extraction(
             raw,
             sum(monitor.rows.values()),
