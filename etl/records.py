@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from etl.errors import EtlError, ExitCode, causes
 
 StageName = Literal["extract", "transform", "audit", "load"]
+StageStatus = Literal["ok", "failed", "partial", "stopped", "skipped", "dry_run"]
 STAGE_NAMES: tuple[StageName, ...] = ("extract", "transform", "audit", "load")
 # So many columns that a change touches are told in its line; the record has all.
 MAX_TOUCHED = 5
@@ -69,7 +70,7 @@ class Stage(Timed):
     """One stage of the run."""
 
     name: StageName
-    status: Literal["ok", "failed", "partial", "stopped", "skipped", "dry_run"]
+    status: StageStatus
     attempts: int = Field(ge=0)
     seconds: float = Field(ge=0)
 

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ def say_plan(ctx: RunContext) -> None:
     idle = None
     if ctx.settings.warehouse.exists() and "extract" not in ctx.options.stages:
         with connect(ctx.settings.warehouse, read_only=True) as connection:
-            idle = find_idle(connection, ctx.settings, ctx.options, datetime.now(UTC))
+            idle = find_idle(connection, ctx.settings, ctx.options)
     if idle is not None:
         ctx.run.plan.append("transform: nothing new since the last run")
         return

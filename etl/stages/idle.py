@@ -20,6 +20,7 @@ from etl.model_states import (
 )
 from etl.packages import fingerprint_packages, raw_datasets
 from etl.records import Options
+from etl.runs import utc_now
 from etl.settings import Settings
 from etl.warehouse import quoted
 
@@ -35,13 +36,13 @@ FILES = re.compile(
 
 
 def find_idle(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, options: Options, now: datetime
+    connection: duckdb.DuckDBPyConnection, settings: Settings, options: Options
 ) -> Transformation | None:
     """The last transformation, if one now could change nothing; else None."""
     if options.full_refresh or options.start or options.end or options.select:
         return None
     last = read_transformation(connection, options.environment)
-    if last is None or last.due_at is None or now >= last.due_at:
+    if last is None or last.due_at is None or utc_now() >= last.due_at:
         return None
     states = read_states(connection, options.environment)
     if any(s.verdict != "passed" for s in states.values()):

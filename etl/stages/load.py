@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from loguru import logger
 
-from etl.arrival import half_loaded
+from etl.backlog import half_loaded
 from etl.errors import DataQualityError, EtlError, StageError
 from etl.model_states import ModelState, publishable, read_states
 from etl.packages import find_moved

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from etl.arrival import half_loaded, uncounted
+from etl.arrival import uncounted
+from etl.backlog import half_loaded
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers
 from etl.model_states import read_states
@@ -63,7 +64,7 @@ def transform(ctx: RunContext) -> None:
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
-        idle = find_idle(connection, settings, ctx.options, datetime.now(UTC))
+        idle = find_idle(connection, settings, ctx.options)
         # The counts are compared all the same; what differs needs the models to be held back.
         if idle is not None and not reconcile(connection, run, idle.pairs):
             ctx.transformed = ctx.idle = True
