@@ -9,7 +9,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.plan import Plan
-from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.checks import nearest
@@ -95,6 +95,12 @@ class Project:
             return None
         found = self.context.state_reader.get_snapshots(environment.snapshots)
         return {s.name: s for s in found.values()}
+
+    def deployable(self, snapshots: Collection[Snapshot]) -> DeployabilityIndex:
+        """Which of the snapshots have a table that prod may show: all that prod has."""
+        if self.environment == "prod":
+            return DeployabilityIndex.all_deployable()
+        return DeployabilityIndex.create(snapshots)
 
     def built_names(self) -> set[str]:
         """Models that the environment was built from."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlmesh.core.plan import Plan
-from sqlmesh.core.snapshot import DeployabilityIndex
 from sqlmesh.utils.errors import PlanError
 
 from etl.errors import EtlError, TransformError
@@ -183,11 +182,7 @@ def _describe(
 def _count(project: Project, names: Collection[str]) -> dict[str, int]:
     """Rows of models as they stand; views are not read. SQLMesh does not count on DuckDB."""
     built = project.built() or {}
-    index = (
-        DeployabilityIndex.all_deployable()
-        if project.environment == "prod"
-        else DeployabilityIndex.create(built.values())
-    )
+    index = project.deployable(built.values())
     rows: dict[str, int] = {}
     for snapshot in built.values():
         name = bare_name(snapshot.name)

@@ -10,7 +10,7 @@ from etl.errors import DataQualityError, EtlError, StageError
 from etl.model_states import Verdict, read_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
-from etl.stages.scope import models_in_scope, wanted_models
+from etl.stages.scope import find_scope, models_in_scope
 from etl.stages.verdicts import mark
 from etl.warehouse import connect, exists, quoted
 
@@ -47,8 +47,7 @@ def _audit(ctx: RunContext) -> list[EtlError]:
         states = read_states(connection, ctx.options.environment)
     with ctx.project() as project:
         graph = project.graph
-        select = wanted_models(project, ctx.options)
-        models = select if select is not None else graph.names
+        models = find_scope(project, ctx.options).wanted
         own = Audited() if ctx.transformed else audit_models(project, models)
         alone = audit_standalone(
             project,

@@ -15,7 +15,7 @@ from etl.records import Options
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stages.idle import find_idle
-from etl.stages.scope import models_to_restate, unknown_loads, wanted_models
+from etl.stages.scope import find_scope, models_to_restate, unknown_loads
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
@@ -42,10 +42,9 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
     with copied_project(settings, options.environment) as project:
         if unknown := unknown_loads(project, options):
             raise StageError(unknown)
-        select = wanted_models(project, options)
-        wanted = select if select is not None else project.graph.names
+        wanted, _, is_part = find_scope(project, options)
         again = models_to_restate(project, options, wanted)
-        plan = project.plan() if select is None else plan_part(project, select).plan
+        plan = plan_part(project, wanted).plan if is_part else project.plan()
         return [
             *(describe_plan(plan) if plan is not None else ()),
             *(f"transform: build {m} anew{_interval(options)}" for m in sorted(again)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from etl.checks import nearest
 from etl.errors import ConfigError, EtlError
@@ -58,17 +58,33 @@ def wanted_models(project: Project, options: Options) -> set[str] | None:
     return chosen
 
 
+class Scope(NamedTuple):
+    """The models that a run brings up to date, and those that stay: they are below failed sources.
+
+    `is_part`: there are, or may be, others that the run leaves alone.
+    """
+
+    wanted: set[str]
+    held: set[str]
+    is_part: bool
+
+
+def find_scope(project: Project, options: Options, failed_sources: Iterable[str] = ()) -> Scope:
+    """What the options name, without what is below the failed sources."""
+    select = wanted_models(project, options)
+    held = project.graph.below_sources(failed_sources)
+    wanted = (select if select is not None else project.graph.names) - held
+    return Scope(wanted, held, select is not None or bool(held))
+
+
 def models_in_scope(
     project: Project, options: Options, failed_sources: Iterable[str] = ()
 ) -> set[str]:
     """The models that a run with these options brings up to date, what it builds anew included.
 
-    Models below a failed source stay as they are. Only what is in scope is judged by this run: the
-    rest may be of an earlier day.
+    Only what is in scope is judged by this run: the rest may be of an earlier day.
     """
-    select = wanted_models(project, options)
-    held = project.graph.below_sources(failed_sources)
-    wanted = (select if select is not None else project.graph.names) - held
+    wanted, held, _ = find_scope(project, options, failed_sources)
     below = project.graph.below(models_to_restate(project, options, wanted)) - held
     return wanted | below | project.also
 

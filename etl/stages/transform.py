@@ -13,29 +13,16 @@ from etl.backlog import half_loaded
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers
 from etl.model_states import read_states
-from etl.packages import (
-    Package,
-    active_packages,
-    fingerprint_packages,
-    note_processed,
-)
+from etl.packages import Package, active_packages, fingerprint_packages, note_processed
 from etl.records import Options
 from etl.runs import Run
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
 from etl.stages.forecast import say_plan
 from etl.stages.generation import generate_models
-from etl.stages.idle import (
-    find_idle,
-    note_transformation,
-)
+from etl.stages.idle import find_idle, note_transformation
 from etl.stages.reconcile import raw_tables, reconcile
-from etl.stages.scope import (
-    models_in_scope,
-    models_to_restate,
-    unknown_loads,
-    wanted_models,
-)
+from etl.stages.scope import find_scope, models_in_scope, models_to_restate, unknown_loads
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.verdicts import held_back, mark, note_what_views_show, shown_outside, verdicts
 from etl.warehouse import connect
@@ -124,16 +111,11 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     project.listener.forget()  # the stage may be tried again
-    select = wanted_models(project, options)
-    held = project.graph.below_sources(run.failed_sources)
-    partly = select is not None or bool(held)
-    wanted = (select if select is not None else project.graph.names) - held
+    wanted, held, partly = find_scope(project, options, run.failed_sources)
     proposal = propose(project, approve, wanted if partly else None, held)
     if proposal.refusal is not None:
         # The graph is now the environment's: what stands there goes on.
-        select = wanted_models(project, options)
-        held = project.graph.below_sources(run.failed_sources)
-        wanted = (select if select is not None else project.graph.names) - held
+        wanted, held, _ = find_scope(project, options, run.failed_sources)
     restate = models_to_restate(project, options, wanted)
     touched = models_in_scope(project, options, run.failed_sources)
     whole = not options.start and not options.end
