@@ -117,9 +117,8 @@ def project_config(sqlmesh_dir: Path) -> Config:
     try:
         settings = load_settings(sqlmesh_dir.resolve().parent, profile)
     except ConfigError as e:
-        raise ConfigError(
-            "\n  ".join([f"{e}:", *map(str, e.problems)]) if e.problems else str(e)
-        ) from e
+        problems = "; ".join(map(str, e.problems))
+        raise ConfigError(f"{e}: {problems}" if problems else str(e)) from e
     return build_config(settings)
 
 
