@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +24,6 @@ from sqlmesh.core.config import (
     PlanConfig,
 )
 from sqlmesh.core.console import set_console
-from sqlmesh.core.loader import SqlMeshLoader
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
@@ -34,7 +34,10 @@ from etl.errors import ConfigError, TransformError
 from etl.libraries import prepare_libraries
 from etl.project.failures import classify, closed_state
 from etl.project.listener import Listener
+from etl.project.loader import ContentLoader
 from etl.settings import Settings
+
+_LOADER = {"loader": ContentLoader}
 
 
 class _Config(Config):
@@ -49,14 +52,6 @@ class _Config(Config):
         """The same for all places of the data."""
         plain = self.model_dump(mode="json", exclude={"gateways", "cache_dir", "loader"})
         return str(zlib.crc32(json.dumps(plain, sort_keys=True, default=str).encode()))
-
-
-class _Loader(SqlMeshLoader):
-    """SQLMesh's loader without the tests of models: a run executes none of them."""
-
-    def load_model_tests(self) -> list[Any]:
-        """None."""
-        return []
 
 
 def build_config(settings: Settings) -> Config:
@@ -204,7 +199,10 @@ def open_context(
     listener = Listener(on_model, settings.transform.pii)
     set_console(listener)
     try:
-        config = build_config(settings).copy(update={"loader": _Loader})
+        config = build_config(settings).copy(update=_LOADER)
+        # SQLMesh finds snapshots there by name and fingerprint. In a state that was restored or
+        # made anew, the same model may stand in another table.
+        shutil.rmtree(_cache(settings) / "snapshot", ignore_errors=True)
         context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
         context.listener = listener
         context.load(model_fqns=set(models), use_project_index=True)
@@ -243,7 +241,9 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
         usable = cache.is_dir() and os.access(cache, os.W_OK)
         try:
             config = _configure(settings, gateway, cache if usable else Path(elsewhere))
-            context = _Context(paths=[str(settings.sqlmesh_dir)], config=config)
+            context = _Context(
+                paths=[str(settings.sqlmesh_dir)], config=config.copy(update=_LOADER)
+            )
         except Exception as e:
             raise classify(e, "the project does not load") from e
         try:

@@ -13,6 +13,7 @@ import dlt.normalize.worker
 from dlt.extract.extractors import ArrowExtractor, ObjectExtractor
 from dlt.normalize.items_normalizers import JsonLItemsNormalizer
 
+from etl.raw.coercions import coerce_exactly
 from etl.raw.collisions import refuse_collisions
 from etl.records import Discarded
 
@@ -88,6 +89,7 @@ class _CountingNormalizer(JsonLItemsNormalizer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         refuse_collisions(self.schema.data_item_normalizer)
+        self._coerce_type = coerce_exactly
         self._discards = _counting.get() or Discards()
         self._filtered_tables = _RefusedTables(self._discards)
 

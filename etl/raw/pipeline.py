@@ -19,6 +19,7 @@ from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
 from etl.raw.packages import Packages
+from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import (
     LOADS,
     count_values,
@@ -125,6 +126,7 @@ class Raw:
         Returns:
             Load ids of the new package, and what a schema contract left out of it.
         """
+        retire_last_rows()
         with self._translated("extract"), count_discards() as discards:
             info = self.pipeline.extract(
                 source,

@@ -160,6 +160,27 @@ def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:
     assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
 
 
+CURSOR = {"endpoint": {"path": "rows", "incremental": {"cursor_path": "id"}}}
+
+
+@pytest.mark.parametrize(
+    ("hints", "current"),
+    [({}, 0), ({"merge_key": "id"}, 2), (CURSOR, 2)],
+    ids=["", "key", "cursor"],
+)
+def test_versions_end_when_no_row_is_left(
+    source: Source, monkeypatch: pytest.MonkeyPatch, hints: dict[str, Any], current: int
+) -> None:
+    """With a `merge_key` or a cursor, no row says nothing of those that are there."""
+    monkeypatch.setitem(HINTS, "scd2", HINTS["scd2"] | hints)
+    settings = source.settings("scd2")
+    extract_once(settings)
+    source.rows[:] = []
+    extract_once(settings)
+    holding = "FROM api_raw.rows WHERE _dlt_valid_to IS NULL"
+    assert query(settings, f"SELECT count(*) {holding}") == [(current,)]
+
+
 @pytest.mark.parametrize("before", ["append", "delete-insert"])
 def test_rows_that_stand_get_no_versions_but_by_a_full_refresh(source: Source, before: str) -> None:
     """Nobody knows from when on they held: dlt leaves that empty, for good."""

@@ -77,6 +77,25 @@ def test_integer_beyond_64_bits_keeps_every_digit(tmp_path: Path, kind: str | No
     assert sorted(int(row[0]) for row in found) == sorted(ids)
 
 
+@pytest.mark.parametrize(
+    ("first", "later", "column"),
+    [
+        (True, 636, "v__v_bigint"),
+        (True, 0.5, "v__v_double"),
+        (1.5, 2**53 + 1, "v__v_bigint"),
+        (True, 1, "v"),
+        (1.5, 2**53, "v"),
+    ],
+)
+def test_number_that_its_column_cannot_hold_goes_to_a_column_of_its_own(
+    tmp_path: Path, first: object, later: object, column: str
+) -> None:
+    with serving(lambda *_: [{"id": 1, "v": first}, {"id": 2, "v": later}]) as api:
+        settings = plain(tmp_path, api)
+        extract_once(settings)
+    assert query(settings, f"SELECT {column} FROM api_raw.rows WHERE id = 2") == [(later,)]
+
+
 def nested(depth: int, kind: str) -> bytes:
     before, after = {"objects": (b'{"a":', b"}"), "lists": (b"[", b"]")}[kind]
     return b'{"items": [{"id": 1, "v": ' + before * depth + b"1" + after * depth + b"}]}"

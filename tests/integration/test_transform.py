@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -317,6 +318,27 @@ def test_idle_run_evaluates_when_anything_may_have_changed(built: Shop, change: 
     record = shop.run("transform", **options)
     assert record.exit_code == 0
     assert record.models
+
+
+@pytest.mark.parametrize(
+    ("part", "old", "new"),
+    [("models/items.sql", "* 1", "* 2"), ("macros/times.py", "return 2", "return 4")],
+)
+def test_change_is_noticed_whatever_time_its_file_has(
+    built: Shop, part: str, old: str, new: str
+) -> None:
+    """As in an image that gives all files one time, and where files keep that of their origin."""
+    shop = built
+    macro = "from sqlmesh import macro\n\n\n@macro()\ndef times(evaluator):\n    return 2\n"
+    shop.write("sqlmesh/macros/times.py", macro)
+    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) * @times() * 1")
+    assert shop.run("transform", "audit", "load").exit_code == 0
+    file = shop.folder / "sqlmesh" / part
+    then = file.stat().st_mtime_ns
+    shop.edit(f"sqlmesh/{part}", old, new)
+    os.utime(file, ns=(then, then))
+    assert shop.run("transform", "audit", "load").exit_code == 0
+    assert shop.published("items") == [("cup", 8), ("tea", 8)]
 
 
 def test_project_that_reads_elsewhere_is_never_idle(built: Shop) -> None:

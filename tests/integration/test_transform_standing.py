@@ -68,6 +68,15 @@ def test_warehouse_from_before_a_change_is_not_published_as_the_new_version(shop
     assert shop.published("totals") == [("ann", 500), ("bob", 2000), ("eve", 50)]
 
 
+def test_new_state_takes_no_version_from_the_cache_of_the_old_one(shop: Shop) -> None:
+    """A model whose parent gained a column keeps its table; built anew it has its own."""
+    shop.edit("sqlmesh/models/totals.sql", "AS amount\n", "AS amount, COUNT(*)::BIGINT AS n\n")
+    assert shop.go_on().exit_code == 0
+    record = without_state(shop).go_on((3, "eve", 5))
+    assert record.exit_code == 0, record.failures
+    assert [c for c, *_ in shop.published("totals")] == ["ann", "bob", "eve"]
+
+
 def test_lost_table_is_not_made_again_without_its_history(sales: Shop) -> None:
     sales.query(f"DROP TABLE {sales.physical('marts.sales')}")
     record = sales.go_on((3, "eve", 5))

@@ -1,0 +1,52 @@
+"""SQLMesh's loader of models, which knows what it has parsed by the contents of the files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from sqlmesh.core.loader import CacheBase, SqlMeshLoader
+
+
+class ContentLoader(SqlMeshLoader):
+    """SQLMesh's loader without the tests of models: a run executes none of them.
+
+    Nor does it go by the times of files, of which SQLMesh takes the latest: a model that was
+    brought with an older time than an audit's, or the time that an image gives all files, would
+    stay as it was.
+    """
+
+    def load_model_tests(self) -> list[Any]:
+        """None."""
+        return []
+
+    def _load_sql_models(
+        self, macros: Any, jinja_macros: Any, audits: Any, signals: Any, cache: CacheBase,
+        *more: Any, **named: Any,
+    ) -> Any:  # fmt: skip
+        # Macros, audits, signals and settings have been read by now, models have not.
+        self._parsed = _Parsed(self, list(self._path_mtimes))
+        return super()._load_sql_models(
+            macros, jinja_macros, audits, signals, self._parsed, *more, **named
+        )
+
+    def _load_external_models(self, audits: Any, cache: CacheBase, *more: Any) -> Any:
+        return super()._load_external_models(audits, self._parsed, *more)
+
+
+class _Parsed(SqlMeshLoader._Cache):
+    def __init__(self, loader: SqlMeshLoader, shared: list[Path]) -> None:
+        super().__init__(loader, loader.config_path)
+        digest = hashlib.sha256()
+        for path in sorted(shared):
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        context, config = loader.context, loader.config
+        gateway = context.gateway or config.default_gateway_name
+        digest.update(repr((config.fingerprint, context.default_catalog, gateway)).encode())
+        self._shared = digest
+
+    def _model_cache_entry_id(self, model_path: Path) -> str:
+        digest = self._shared.copy()
+        digest.update(model_path.read_bytes())
+        return digest.hexdigest()

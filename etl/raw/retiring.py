@@ -1,0 +1,45 @@
+"""Retires the last rows of a table of versions (`scd2`): dlt does so only where other rows came."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from dlt.common.schema.utils import get_columns_names_with_prop
+from dlt.extract.extract import Extract
+from dlt.extract.extractors import Extractor
+from dlt.extract.incremental import IncrementalResourceWrapper
+from dlt.extract.source import DltSource
+
+
+def retire_last_rows() -> None:
+    """Let dlt, for the whole process, believe a resource that has no row any more.
+
+    A table that is replaced is emptied then. One of versions was left as it stood, and what had
+    gone seemed to hold still: it gets a file without rows too. dlt has no hook for it.
+    """
+    # `dlt.pipeline` is a function too.
+    vars(import_module("dlt.pipeline.pipeline"))["Extract"] = _Extract
+
+
+class _Extract(Extract):
+    def _handle_empty_tables(self, source: DltSource, extractors: dict[Any, Extractor]) -> None:
+        super()._handle_empty_tables(source, extractors)
+        filled = {table for e in extractors.values() for table in e.tables_with_items}
+        known = {t["name"]: t for t in source.schema.data_tables(seen_data_only=True)}
+        for resource in source.resources.selected.values():
+            # With a cursor, or a key of what a merge is about, only a part of the rows is read.
+            cursor: Any = resource.incremental
+            if isinstance(cursor, IncrementalResourceWrapper):  # which may hold none
+                cursor = cursor.incremental
+            if callable(resource.table_name) or cursor is not None:
+                continue
+            name = source.schema.naming.normalize_tables_path(resource.table_name)
+            table = known.get(name)
+            if (
+                table is not None
+                and table.get("x-merge-strategy") == "scd2"
+                and not get_columns_names_with_prop(table, "merge_key")
+                and name not in filled
+            ):
+                extractors["object"].write_empty_items_file(name)
