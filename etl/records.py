@@ -264,6 +264,11 @@ class RunRecord(Record):
         return 2 if value == 1 else value
 
     @property
+    def worst(self) -> Failure | None:
+        """The failure that the run's code is of; None when it ended well."""
+        return next((f for f in self.failures if f.exit_code == self.exit_code), None)
+
+    @property
     def code(self) -> ExitCode | None:
         """The exit code, None while the run lasts."""
         return None if self.exit_code is None else ExitCode(self.exit_code)
