@@ -17,10 +17,11 @@ SUFFIX = dataset_name("")
 
 @dataclass(frozen=True)
 class Package:
-    """A load package that stands in raw."""
+    """A load package that stands in raw; `committed_at` is when dlt recorded it first."""
 
     dataset: str
     load_id: str
+    committed_at: datetime
 
 
 def raw_datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -40,12 +41,12 @@ def active_packages(connection: duckdb.DuckDBPyConnection, environment: str) -> 
     """Packages that are committed and not yet transformed in the environment."""
     _create(connection)
     rows = connection.execute(
-        f"SELECT dataset, load_id FROM ({_committed(connection)}) AS committed "  # noqa: S608
+        f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608
         f"ANTI JOIN (SELECT * FROM etl_meta.processed_packages WHERE environment = ?) AS done "
         "USING (dataset, load_id) ORDER BY ALL",
         [environment],
     ).fetchall()
-    return [Package(str(d), str(i)) for d, i in rows]
+    return [Package(str(d), str(i), at) for d, i, at in rows]
 
 
 def note_processed(
