@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import os
 import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from etl.settings import NAME, Load, Source
+from etl.settings import NAME, Load, Settings, Source
 
 
 class Finding(NamedTuple):
@@ -84,8 +85,10 @@ class _UnusableError(ValueError):
     """The tree as a whole cannot be taken."""
 
 
-def cross_check(merged: dict[str, Any]) -> Iterator[Finding]:
+def cross_check(merged: dict[str, Any], project: Path) -> Iterator[Finding]:
     """Every contradiction between settings; values of wrong types are left to pydantic."""
+    data_dir = merged.get("data_dir", Settings.model_fields["data_dir"].default)
+    data = project / data_dir if isinstance(data_dir, str | Path) else project
     for name, source in _mapping(merged, "sources").items():
         yield from _check_name("sources", name)
         if "__" in f"{name}_":  # its raw tables would go to a schema of another name
@@ -94,10 +97,10 @@ def cross_check(merged: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("sources", name), what, f"as in {better}")
         if isinstance(source, dict):
             yield from _check_source(("sources", name), source)
-    yield from _check_targets(_mapping(merged, "targets"), merged.get("data_dir"))
+    yield from _check_targets(_mapping(merged, "targets"), data)
     yield from _check_loads(merged.get("loads"), _mapping(merged, "targets"))
     yield from _check_dialect(_mapping(merged, "transform").get("dialect"))
-    yield from _check_metrics(_mapping(merged, "metrics"))
+    yield from _check_metrics(_mapping(merged, "metrics"), data)
     yield from _check_traces(_mapping(merged, "traces"))
 
 
@@ -178,7 +181,7 @@ def _check_for_each(path: tuple[Any, ...], source: dict[str, Any]) -> Iterator[F
             yield Finding((*path, "stamp", name), f"for_each fills the column {name} already")
 
 
-def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
+def _check_targets(targets: dict[str, Any], data: Path) -> Iterator[Finding]:
     seen: dict[str, str] = {}
     for name, target in targets.items():
         yield from _check_name("targets", name)
@@ -188,11 +191,8 @@ def _check_targets(targets: dict[str, Any], data_dir: Any) -> Iterator[Finding]:
         if not isinstance(place, str):
             continue
         at = ("targets", name, "path")
-        pure = PurePosixPath(place)
-        plain = _normal(pure)
-        if not pure.is_absolute() and plain.partition("/")[0] in OWN_FILES:
-            yield Finding(at, f"`{plain.partition('/')[0]}` in data_dir is the job's own")
-        elif (other := seen.setdefault(plain, name)) != name:
+        yield from _check_own(at, place, data)
+        if (other := seen.setdefault(_led_to(data / place), name)) != name:
             yield Finding(at, f"is the path of target {other} too")
 
 
@@ -225,15 +225,16 @@ def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
             yield Finding(("targets", name, other), f"has no effect on a target of kind {kind}")
 
 
-def _normal(path: PurePosixPath) -> str:
-    """The path without `.` and with each `..` taken back, in lower case: some disks ignore case."""
-    parts: list[str] = []
-    for part in path.parts:
-        if part == ".." and parts and parts[-1] != "..":
-            parts.pop()
-        else:
-            parts.append(part)
-    return "/".join(parts).casefold()
+def _check_own(at: tuple[Any, ...], place: str, data: Path) -> Iterator[Finding]:
+    led_to = _led_to(data / place) + "/"
+    for own in OWN_FILES:
+        if led_to.startswith(_led_to(data / own) + "/"):
+            yield Finding(at, f"`{own}` in data_dir is the job's own")
+
+
+def _led_to(path: Path) -> str:
+    """Where the path leads to, links followed, in lower case: some disks ignore case."""
+    return os.path.realpath(path).casefold()
 
 
 def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
@@ -283,15 +284,13 @@ def _check_dialect(dialect: Any) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _check_metrics(metrics: dict[str, Any]) -> Iterator[Finding]:
+def _check_metrics(metrics: dict[str, Any], data: Path) -> Iterator[Finding]:
     textfile = metrics.get("textfile")
     if isinstance(textfile, str):
         at = ("metrics", "textfile")
         if not textfile.endswith(".prom"):
             yield Finding(at, "must end with .prom", "node_exporter reads no other file")
-        top = _normal(PurePosixPath(textfile)).partition("/")[0]
-        if not textfile.startswith("/") and top in OWN_FILES:
-            yield Finding(at, f"`{top}` in data_dir is the job's own")
+        yield from _check_own(at, textfile, data)
     for key, other in (("username", "password"), ("password", "username")):
         if metrics.get(key) is not None and not metrics.get("pushgateway"):
             yield Finding(("metrics", key), "has an effect only with `pushgateway`")

@@ -55,7 +55,7 @@ def load_settings(
     for key in sorted(INTERNAL & merged.keys()):
         problems.append(Problem(_origin(layers, (key,)), f"{key}: is no setting"))
         merged.pop(key)
-    findings = list(cross_check(merged))
+    findings = list(cross_check(merged, project))
     try:
         settings = Settings(**merged, project=project, profile=profile)
     except ValidationError as e:
@@ -148,13 +148,18 @@ def _environment(
 def _secrets_dir(
     environ: Mapping[str, str], merged: dict[str, Any], problems: list[Problem]
 ) -> Layer:
-    folder = Path(environ.get("ETL_SECRETS_DIR") or SECRETS_DIR)
+    asked = environ.get("ETL_SECRETS_DIR")
+    folder = Path(asked or SECRETS_DIR)
+    # systemd need not make the folder of a service that has no credentials.
+    optional = not asked or asked == environ.get("CREDENTIALS_DIRECTORY")
     named: dict[str, Variable] = {}
+    files: list[Path] = []
     try:
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
+        if folder.is_dir() or not optional:
+            files = sorted(folder.iterdir())
     except OSError as e:
-        problems.append(Problem(str(folder), f"cannot be read: {e.strerror}"))
-        files = []
+        where = f"ETL_SECRETS_DIR: {folder}" if asked else str(folder)
+        problems.append(Problem(where, f"cannot be read: {e.strerror}"))
     for path in files:
         # Kubernetes mounts ..data links beside the files.
         if path.name.startswith(".") or not path.is_file():

@@ -35,17 +35,35 @@ def as_tree(answer: Answer) -> str:
 
 def _branches(answer: Answer, node: Node, indent: str, seen: set[Node]) -> Iterator[str]:
     """The lines below a node; what stands in the tree already is not unfolded again."""
-    step = answer.upstream if answer.direction == "upstream" else answer.downstream
-    others = step(node)
-    if not others and not indent and answer.direction == "downstream":
+    own, others = _beside_and_beyond(answer, node)
+    if own:
+        names = ", ".join("rows" if n.column == ROWS else n.column for n in own)
+        yield f"{indent}{'├─' if others else '└─'} (itself, as it was before: {names})"
+    if not own and not others and not indent and answer.direction == "downstream":
         yield "└─ nothing"
     for number, other in enumerate(others, 1):
         is_last = number == len(others)
-        again = other in seen and bool(step(other))
+        again = other in seen and any(_beside_and_beyond(answer, other))
         yield f"{indent}{'└─' if is_last else '├─'} {name_node(other)}{' …' if again else ''}"
         if not again:
             seen.add(other)
             yield from _branches(answer, other, indent + ("   " if is_last else "│  "), seen)
+
+
+def _beside_and_beyond(answer: Answer, node: Node) -> tuple[list[Node], list[Node]]:
+    """The next nodes in its own table, which a model that reads itself has, and in other ones."""
+    step = answer.upstream if answer.direction == "upstream" else answer.downstream
+    own: dict[Node, None] = {}
+    others: dict[Node, None] = {}
+    todo = [node]
+    while todo:
+        for other in step(todo.pop()):
+            if (other.kind, other.table) != (node.kind, node.table):
+                others[other] = None
+            elif other not in own:
+                own[other] = None
+                todo.append(other)
+    return sorted(own, key=lambda n: n.column), list(others)
 
 
 def as_json(answer: Answer) -> str:

@@ -175,8 +175,13 @@ def audit_failure(
 ) -> DataQualityError:
     """The error of a blocking audit; `read` are the models of a standalone one."""
     where = f"on {subject}" if not read else f"({STANDALONE}, reads {', '.join(sorted(read))})"
+    hint = "see run.json → audits: the query that shows the rows, and a sample"
+    if audit == "relationship":  # as `etl generate` names what holds nested rows to their parents
+        hint += (
+            "; what somebody deleted in raw comes back by etl run --full-refresh --source NAME only"
+        )
     return DataQualityError(
         f"audit {audit} failed {where}: {rows} row{'s' if rows != 1 else ''}",
         subject=subject,
-        hint="see run.json → audits: the query that shows the rows, and a sample",
+        hint=hint,
     )

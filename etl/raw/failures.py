@@ -122,7 +122,11 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
             )
     if (found := _config(chain, target, "load") or classify_os_error(chain[0])) is not None:
         return found
-    said = next((c for c in chain if isinstance(c, DestinationException)), chain[-1])
+    # First what dlt wraps as a failure that passes: a statement that DuckDB does not understand.
+    said = next(
+        (c for kind in (duckdb.ParserException, DestinationException)
+         for c in chain if isinstance(c, kind)), chain[-1],
+    )  # fmt: skip
     if isinstance(said, DestinationConnectionError):
         return UnreachableError(
             f"{where} cannot be connected to: {_text(said.inner_exc)}",
@@ -134,7 +138,8 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
     return LoadError(
         f"{where}: {type(said).__name__}: {_text(said)}",
         subject=target,
-        hint="correct the model, or the table at the target; the next run sends the whole mart",
+        hint="correct the model, or the table at the target, or drop the table there: the next run "
+        "sends the whole mart",
     )
 
 

@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from dlt.common.normalizers.naming import NamingConvention
 from dlt.extract import DltResource, DltSource
 from dlt.extract.hints import make_nested_hints
 from dlt.sources.rest_api import rest_api_source
@@ -53,7 +54,8 @@ def build_source(
         built = _call_factory(name, source, project, monitor)
         for resource in built.resources.values():
             endpoint = f"{source.factory} resource {resource.name}"
-            _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint))
+            table_of = _table_by_row(resource, built.schema.naming)
+            _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
             if resource.incremental is not None:
                 monitor.incremental.add(resource.name)
         _hold_contract(built, source, first)
@@ -162,7 +164,11 @@ def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
 
 
 def _watch(
-    resource: DltResource, monitor: Monitor, stamp: dict[str, Any], fields: FieldPaths
+    resource: DltResource,
+    monitor: Monitor,
+    stamp: dict[str, Any],
+    fields: FieldPaths,
+    table_of: Callable[[Any], str] | None = None,
 ) -> None:
     if not resource.selected:
         return
@@ -170,11 +176,20 @@ def _watch(
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
     keys = monitor.watch_keys(fields.table, merge_keys(monitor.source, resource))
-    resource.add_step(PageStep(monitor, fields.table, stamp, fields, keys))
+    resource.add_step(PageStep(monitor, fields.table, stamp, fields, keys, table_of))
 
 
 def _table(resource: DltResource) -> str:
     return resource.table_name if isinstance(resource.table_name, str) else resource.name
+
+
+def _table_by_row(resource: DltResource, naming: NamingConvention) -> Callable[[Any], str] | None:
+    """What tells the table of a row; None when all go to one."""
+    table_of = resource.table_name
+    if isinstance(table_of, str):
+        return None
+    # Named as in raw: what two rows name may be one table.
+    return lambda row: naming.normalize_tables_path(table_of(row))
 
 
 def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) -> DltSource:

@@ -182,7 +182,8 @@ class PageStep(ItemTransform[Any, Any]):
     """The last step of every resource: stamps each row and counts what goes to raw.
 
     A stamp that would overwrite what the API says is a SchemaError. Works on a whole page at a
-    time; Arrow tables are counted and left as they are when there is nothing to stamp.
+    time; Arrow tables are counted and left as they are when there is nothing to stamp. `table_of`
+    says to which table a row goes where the rows decide; dlt takes no Arrow tables there.
     """
 
     placement_affinity = 2.0  # after dlt's incremental and validation steps
@@ -194,12 +195,14 @@ class PageStep(ItemTransform[Any, Any]):
         stamp: Mapping[str, Any],
         fields: FieldPaths | None = None,
         keys: MergeKeys | None = None,
+        table_of: Callable[[Any], str] | None = None,
     ) -> None:
         super().__init__(lambda item: item)
         self._fields = fields or FieldPaths(table, "")
         self._keys = keys
         self._monitor = monitor
         self._table = table
+        self._table_of = table_of
         self._stamp = dict(stamp)
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
@@ -226,7 +229,9 @@ class PageStep(ItemTransform[Any, Any]):
             self._stamp_rows(rows)
         if self._keys is not None:
             self._keys.add_rows(rows)
-        self._monitor.count_rows(table, len(rows))
+        named = Counter(map(self._table_of, rows)) if self._table_of else {table: len(rows)}
+        for name, count in named.items():
+            self._monitor.count_rows(name, count)
         return item
 
     def _stamp_table(self, table: Any) -> Any:

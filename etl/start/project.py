@@ -141,7 +141,7 @@ def _write(folder: Path, contents: Iterator[tuple[PurePosixPath, str]]) -> None:
             target = new / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, encoding="utf-8")
-        load_settings(new, environ={"ETL_SECRETS_DIR": str(new / "no-secrets")})
+        load_settings(new, environ={"ETL_SECRETS_DIR": temporary})  # which has no file
         if beside != folder:
             try:
                 new.rename(folder)

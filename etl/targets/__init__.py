@@ -7,8 +7,6 @@ from pathlib import Path
 
 import duckdb
 
-from etl.checks import OWN_FILES
-from etl.errors import ConfigError
 from etl.records import LoadRun
 from etl.settings import Settings, Target
 from etl.targets import dlt_destination, duckdb_file, mssql, parquet_files, postgres
@@ -41,32 +39,8 @@ def publish(
     if path is None:
         server = SERVER_TARGETS[target.kind]
         return server(connection, name, target, publications, held_back, dry_run=dry_run)
-    _check_path(settings, name, path)
     files = FILE_TARGETS[target.kind]
     return files(connection, name, path, publications, held_back, dry_run=dry_run)
-
-
-def _check_path(settings: Settings, name: str, path: Path) -> None:
-    """Raise ConfigError when a target would replace the job's own files, or another target's.
-
-    By what the paths lead to: the check of the settings sees neither links nor where they start.
-    """
-    place = path.resolve()
-    for own in OWN_FILES:
-        if (settings.data / own).resolve() in (place, *place.parents):
-            raise ConfigError(
-                f"targets.{name}.path: {path} is the job's own `{own}`",
-                subject=name,
-                hint="name another file",
-            )
-    for other, target in settings.targets.items():
-        theirs = settings.target_path(target)
-        if other != name and theirs is not None and theirs.resolve() == place:
-            raise ConfigError(
-                f"targets.{name}.path: {path} is the path of target {other} too",
-                subject=name,
-                hint="each would drop the other's tables: name another path",
-            )
 
 
 def log_in(settings: Settings, name: str) -> str:

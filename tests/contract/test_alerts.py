@@ -148,7 +148,7 @@ def test_every_variable_of_a_scheduler_is_a_setting(path: str) -> None:
     assert named
     for name, value in named:
         if name.removeprefix("ETL_") not in OPTION_VARIABLES:
-            load_settings(ROOT, "default", {name: value, "ETL_SECRETS_DIR": "/nonexistent"})
+            load_settings(ROOT, "default", {name: value})
 
 
 def test_the_crontab_is_one_line_that_calls_the_job() -> None:

@@ -33,7 +33,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def test_the_job_s_variables_are_settings_that_hold(services: dict[str, dict[str, Any]]) -> None:
-    variables = services["job"]["environment"] | {"ETL_SECRETS_DIR": "/nonexistent"}
+    variables = services["job"]["environment"]
     options = parse(["run"], variables)
     settings = load_settings(ROOT, options.profile, variables)  # an unknown variable is an error
     target = settings.targets["postgres"]

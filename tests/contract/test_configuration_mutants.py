@@ -153,11 +153,6 @@ def mutant(seed: int) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-@pytest.fixture(autouse=True)
-def no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ETL_SECRETS_DIR", "/nonexistent")
-
-
 def write(folder: Path, raw: bytes) -> Path:
     (folder / "config").mkdir(exist_ok=True)
     (folder / "config" / "etl.yaml").write_bytes(raw)

@@ -37,9 +37,8 @@ def job(postgres: Server, database: str, tmp_path_factory: pytest.TempPathFactor
 
 def test_the_profile_publishes_every_mart_of_the_demo() -> None:
     """What a run of it brings to a server is seen by `make demo-postgres`, in every check."""
-    environ = {"ETL_SECRETS_DIR": "/nonexistent"}
-    demo = load_settings(ROOT, "demo", environ)
-    both = load_settings(ROOT, "demo,postgres", environ | {VARIABLE: "host=x"})
+    demo = load_settings(ROOT, "demo", {})
+    both = load_settings(ROOT, "demo,postgres", {VARIABLE: "host=x"})
     assert {x.model for x in demo.loads} == {x.model for x in both.loads}
     assert both.sources == demo.sources
     make, checks = (ROOT / "Makefile").read_text(), (ROOT / ".ci/run").read_text()

@@ -37,7 +37,7 @@ def exported(block: str) -> dict[str, str]:
 
 
 def shipped(profile: str = "default", **variables: str) -> Settings:
-    return load_settings(ROOT, profile, {"ETL_SECRETS_DIR": "/nonexistent", **variables})
+    return load_settings(ROOT, profile, variables)
 
 
 # -- the demo --------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def test_the_profile_of_the_readme_overlays_the_shipped_configuration(tmp_path: 
     (tmp_path / "config" / "etl.yaml").write_text(shipped_text, encoding="utf-8")
     overlay = block_after("**A profile** holds only what differs.")
     (tmp_path / "config" / "two.yaml").write_text(overlay, encoding="utf-8")
-    settings = load_settings(tmp_path, "two", {"ETL_SECRETS_DIR": "/nonexistent"})
+    settings = load_settings(tmp_path, "two", {})
     source = settings.sources["bluesky"]
     assert source.for_each == {"actor": ("chess.com", "lichess.org")}
     # Mappings are merged key by key: the rest of the source is still there.

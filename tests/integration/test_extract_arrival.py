@@ -34,6 +34,7 @@ NEWS = {
     },
 }
 LOSE = "DELETE FROM api_raw.rows WHERE id = 2"
+LOST = "2 rows came from the API, 1 stand in raw"
 
 
 class Killed(BaseException):
@@ -56,6 +57,12 @@ class Source:
     def change(self, sql: str) -> None:
         with opened(self.settings().warehouse) as connection:
             connection.execute(sql)
+
+    def difference(self) -> ReconciliationError:
+        """What an extraction ends with that finds one."""
+        [failure] = failures_of(self.settings())
+        assert type(failure) is ReconciliationError
+        return failure
 
     def kill(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, **more: Any) -> None:
         """Extract, and die as soon as this function is called."""
@@ -92,19 +99,16 @@ def lossy(source: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
 
     with monkeypatch.context() as patch:
         patch.setattr(Raw, "commit", lose)
-        [failure] = failures_of(source.settings())
-    assert type(failure) is ReconciliationError
-    assert "2 rows came from the API, 1 stand in raw" in failure.message
+        assert LOST in source.difference().message
     return source
 
 
 def test_difference_is_found_again_before_anything_is_extracted(lossy: Source) -> None:
     asked = len(lossy.api.asked)
     for _ in range(2):
-        [failure] = failures_of(lossy.settings())
-        assert type(failure) is ReconciliationError
-        assert "2 rows came from the API, 1 stand in raw" in failure.message
-        assert "--full-refresh --source api" in failure.hint
+        found = lossy.difference()
+        assert LOST in found.message
+        assert "--full-refresh --source api" in found.hint
     assert len(lossy.api.asked) == asked
 
 
@@ -130,8 +134,7 @@ def test_full_refresh_that_fails_does_not_end_the_difference(lossy: Source) -> N
     settings = lossy.settings()
     lossy.items.clear()
     failures_of(settings, context(settings, full_refresh=True))
-    [failure] = failures_of(settings)
-    assert type(failure) is ReconciliationError
+    assert LOST in lossy.difference().message
 
 
 def test_models_wait_until_the_difference_is_gone(lossy: Source) -> None:
@@ -145,9 +148,7 @@ def test_models_wait_until_the_difference_is_gone(lossy: Source) -> None:
 
 def test_unreadable_note_is_a_difference(lossy: Source) -> None:
     (lossy.settings().dlt_dir / "api" / FILE).write_text("{}")
-    [failure] = failures_of(lossy.settings())
-    assert type(failure) is ReconciliationError
-    assert FILE in failure.message
+    assert FILE in lossy.difference().message
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,7 @@ def test_row_that_a_killed_run_lost_is_missed(
 ) -> None:
     source.kill(monkeypatch, Packages, "drop_old")
     source.change(LOSE)
-    [failure] = failures_of(source.settings())
-    assert type(failure) is ReconciliationError
+    assert LOST in source.difference().message
 
 
 STRICT = {"schema_contract": {"columns": "discard_row"}}

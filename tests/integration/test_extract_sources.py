@@ -409,6 +409,27 @@ def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: st
         assert count(settings, "py_raw.alone") == 5
 
 
+def kinds(by_row: bool) -> Any:
+    """A source whose rows name their tables, if they do, two of them in ways that become one."""
+    import dlt
+
+    rows = [{"id": i, "kind": kind} for i, kind in enumerate(("Seen", "seen", "bought"))]
+    table = (lambda row: row["kind"]) if by_row else "events"
+    return dlt.resource(rows, name="events", table_name=table, write_disposition="append")
+
+
+def test_rows_that_name_their_tables_are_counted_there(tmp_path: Path) -> None:
+    """Also when those of an earlier run went to a table that the resource named."""
+
+    def extract(by_row: bool) -> list[tuple[str, int, int]]:
+        source = {"factory": f"{__name__}:kinds", "arguments": {"by_row": by_row}}
+        found = extract_once(settings_of(tmp_path, {"py": source})).run.reconciliations
+        return sorted((r.subject, r.expected, r.found) for r in found)
+
+    assert extract(by_row=False) == [("py_raw.events", 3, 3)]
+    assert extract(by_row=True) == [("py_raw.bought", 1, 1), ("py_raw.seen", 2, 2)]
+
+
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "no_module": ({"factory": "no_such_module:f"}, "cannot be imported"),
     "no_name": ({"factory": "{}:no_such"}, "cannot be imported"),

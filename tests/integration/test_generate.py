@@ -209,6 +209,19 @@ def test_a_reference_to_a_row_that_is_not_there_warns_and_stops_nothing(chain: M
     assert audits == [(1, "failed", False)]
 
 
+def test_rows_that_somebody_deleted_in_raw_are_told_with_what_brings_them_back(
+    chain: Made, tmp_path: Path
+) -> None:
+    """A source is read from where it stood: the next run does not bring them."""
+    copy = chain.copy(tmp_path / "copy")
+    copy.query("DELETE FROM made_raw.orders WHERE id = 1")
+    copy.extract({**ORDERS, "rows": [{"id": 6}]})
+    record = copy.run("transform")
+    assert record.exit_code == 3
+    assert {f.subject for f in record.failures} == {"staging.stg_made__orders__lines"}
+    assert "etl run --full-refresh --source NAME" in record.failures[0].hint
+
+
 def test_two_references_to_one_table_go_by_the_columns_that_lead_there(various: Made) -> None:
     found = various.read("marts.fact_made__mails", "sender_id__people__id, reader_id__people__id")
     assert found == [(1, 2)]

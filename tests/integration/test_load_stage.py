@@ -120,29 +120,7 @@ def test_only_prod_is_published(shop: Shop) -> None:
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
 
 
-@pytest.mark.parametrize("place", ["{data}/warehouse.duckdb", "link.duckdb"])
-def test_target_at_a_place_of_the_jobs_own_is_refused(shop: Shop, place: str) -> None:
-    """Its file would be replaced, and with it all that was ever extracted."""
-    (shop.data / "link.duckdb").symlink_to(shop.warehouse)
-    shop.edit("config/etl.yaml", "path: published.duckdb", f"path: {place.format(data=shop.data)}")
-    before = shop.warehouse.stat().st_ino
-    record = shop.run("load")
-    assert record.exit_code == ExitCode.CONFIG
-    assert "is the job's own `warehouse.duckdb`" in record.failures[0].message
-    assert shop.warehouse.stat().st_ino == before
-
-
 TWO = "  marts: {kind: duckdb, path: published.duckdb}"
-
-
-def test_two_targets_at_one_place_are_refused(shop: Shop) -> None:
-    (shop.data / "link.duckdb").symlink_to("published.duckdb")
-    shop.edit("config/etl.yaml", TWO, TWO + "\n  other: {kind: duckdb, path: link.duckdb}")
-    shop.edit("config/etl.yaml", "marts.items, target: marts", "marts.items, target: other")
-    record = shop.run("load")
-    assert record.exit_code == ExitCode.CONFIG
-    assert "is the path of target other too" in record.failures[0].message
-    assert shop.published("totals") == GOOD
 
 
 def test_targets_are_told_which_marts_the_run_evaluated(

@@ -291,6 +291,20 @@ def test_refused_rows_are_a_failed_load(file: Place) -> None:
         file.publish(by())
 
 
+@pytest.mark.parametrize("strategy", ["replace", "merge"])
+def test_new_column_that_the_key_has_now_is_a_failed_load(file: Place, strategy: Strategy) -> None:
+    """DuckDB cannot add one that takes no NULL; dlt would have it tried again for ever."""
+    file.publish(by(strategy))
+    file.warehouse.execute("ALTER TABLE marts.a ADD COLUMN code VARCHAR DEFAULT 'x'")
+    keyed = Publication("marts.a", "A Table", ("Id", "code"), strategy)
+    with pytest.raises(LoadError, match="Adding columns with constraints") as caught:
+        file.publish(keyed)
+    assert "drop the table" in caught.value.hint
+    with duckdb.connect(str(file.folder / "there.duckdb")) as there:
+        there.execute("DROP TABLE reports.a_table")
+    assert file.publish(keyed)["A Table"].rows_at_target == 10
+
+
 def test_tables_that_dlt_gives_one_name_are_refused(file: Place) -> None:
     with pytest.raises(ConfigError, match="`A Table` and `a_table` are one"):
         file.publish(by(), held_back=[Publication("marts.b", "a_table")])

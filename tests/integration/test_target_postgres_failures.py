@@ -143,6 +143,33 @@ def test_column_of_another_type_is_told(pg: Postgres, theirs: str) -> None:
     assert "drop the table" in caught.value.hint
 
 
+@pytest.mark.parametrize("publication", [A, Publication("marts.a", "a")])
+@pytest.mark.parametrize(
+    ("value", "theirs", "ours"),
+    [
+        ("i + 0.5::DOUBLE", "bigint", "double precision"),
+        ("'v' || i", "character(5)", "text"),
+        ("1.005::DECIMAL(10,3)", "numeric(10,2)", "numeric(10,3)"),
+    ],
+)
+def test_column_that_changes_the_values_of_its_mart_is_told(
+    pg: Postgres, publication: Publication, value: str, theirs: str, ours: str
+) -> None:
+    pg.change(f"CREATE OR REPLACE TABLE base.a AS SELECT i AS id, {value} AS v FROM range(9) r(i)")
+    pg.query(f"CREATE TABLE a (id bigint, v {theirs}); ALTER TABLE a OWNER TO etl")
+    with pytest.raises(ReconciliationError, match=r"public\.a at target pg: 9 rows") as caught:
+        pg.publish(publication)
+    assert f"; v is {theirs} there and {ours} in the mart" in str(caught.value)
+    assert "ALTER COLUMN" in caught.value.hint
+    assert pg.query("SELECT count(*) FROM a") == [(0,)]
+
+
+def test_column_of_fixed_length_that_all_values_fill_is_taken(pg: Postgres) -> None:
+    pg.query("CREATE TABLE a (id bigint, v char(2)); ALTER TABLE a OWNER TO etl")
+    assert pg.publish(A)["a"].reconciled
+    assert pg.publish(A)["a"].status == "unchanged"
+
+
 @pytest.mark.parametrize(
     "locked",
     [

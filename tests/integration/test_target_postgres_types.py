@@ -228,5 +228,6 @@ def test_texts_are_compared_by_their_characters() -> None:
     columns = Column("id", "bigint"), Column("v", "text")
     change = Change(Table("public", "a"), A, Staged("s", columns, 1))
     assert Statements(change).differs == (
-        'ROW(t."id", t."v"::text COLLATE "C") IS DISTINCT FROM ROW(s."id", s."v"::text COLLATE "C")'
+        'ROW(t."id", t."v"::text COLLATE "C", octet_length(t."v")) IS DISTINCT FROM '
+        'ROW(s."id", s."v"::text COLLATE "C", octet_length(s."v"))'
     )

@@ -80,12 +80,12 @@ def project(tmp_path: Path) -> Project:
 def problems(folder: Path, profile: str = "default", **environ: str) -> list[str]:
     """The lines that the user sees."""
     with pytest.raises(ConfigError) as caught:
-        load_settings(folder, profile, {"ETL_SECRETS_DIR": str(folder / "none"), **environ})
+        load_settings(folder, profile, environ)
     return [str(p) for p in caught.value.problems]
 
 
 def load(folder: Path, profile: str = "default", **environ: str) -> Settings:
-    return load_settings(folder, profile, {"ETL_SECRETS_DIR": str(folder / "none"), **environ})
+    return load_settings(folder, profile, environ)
 
 
 def test_what_a_file_lacks_is_not_told_of_a_variable_beside_it(project: Project) -> None:
@@ -286,12 +286,8 @@ CANARY = "hunter2canary"
     ],
 )  # fmt: skip
 def test_no_error_shows_a_secrets_value(
-    project: Project,
-    value: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    project: Project, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("ETL_SECRETS_DIR", "/nonexistent")
     text = SMALL.replace(
         '{base_url: "https://api.example/"}',
         f"\n      base_url: https://api.example/\n      auth:\n        token: {value}",
@@ -506,6 +502,21 @@ def test_secrets_win_over_the_environment_and_may_be_links(
     assert client["headers"]["X-Api-Key"] == "k9"
 
 
+def test_a_folder_of_secrets_that_is_named_and_not_there_is_told(
+    project: Project, tmp_path: Path
+) -> None:
+    """A slip in a manifest would otherwise be a credential that nobody misses until it is used."""
+    folder, gone = project(), str(tmp_path / "secretz")
+    told = f"ETL_SECRETS_DIR: {gone}: cannot be read: No such file or directory"
+    assert problems(folder, ETL_SECRETS_DIR=gone) == [told]
+    # systemd sets both; it need not make the folder of a service that has no credentials.
+    load(folder, ETL_SECRETS_DIR=gone, CREDENTIALS_DIRECTORY=gone)
+    file = str(folder / "config" / "etl.yaml")
+    assert problems(folder, ETL_SECRETS_DIR=file) == [
+        f"ETL_SECRETS_DIR: {file}: cannot be read: Not a directory"
+    ]
+
+
 # -- show and schema -------------------------------------------------------------------------------
 
 
@@ -516,9 +527,7 @@ def test_config_show_is_valid_and_round_trips(
     text: str,
     flags: list[str],
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("ETL_SECRETS_DIR", "/nonexistent")
     folder = project(text)
     before = load(folder).model_dump(mode="json")
     assert main(["config", "show", "--project", str(folder), *flags]) == 0

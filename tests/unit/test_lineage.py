@@ -50,6 +50,24 @@ def test_a_ring_ends() -> None:
     assert ET.fromstring(svg(as_html(answer)))
 
 
+def test_a_table_that_reads_itself_is_left_at_once() -> None:
+    """All of its columns may be made of all: a tree of them says nothing."""
+    a, b, rows = (Node("marts.sum", name, "model") for name in ("a", "b", "*"))
+    ring = ((a, b), (b, a), (a, a), (rows, a), (STG, b), (a, ONE), (b, ONE))
+    assert as_tree(Answer("x", "upstream", (ONE,), ring)).splitlines()[3:] == [
+        "├─ marts.sum.a",
+        "│  ├─ (itself, as it was before: rows, a, b)",
+        "│  └─ staging.t.is_blocked BOOLEAN",
+        "└─ marts.sum.b",
+        "   ├─ (itself, as it was before: rows, a, b)",
+        "   └─ staging.t.is_blocked BOOLEAN",
+    ]
+    assert as_tree(Answer("x", "downstream", (a,), ring)).splitlines()[3:] == [
+        "├─ (itself, as it was before: a, b)",
+        "└─ marts.one.is_blocked BOOLEAN (constant FALSE)",
+    ]
+
+
 def test_what_cannot_be_told_is_said() -> None:
     unknown = Node("s_raw.t", "?", "raw")
     text = as_tree(Answer("x", "upstream", (ONE,), ((unknown, ONE),)))

@@ -16,7 +16,7 @@ def problems(folder: Path, text: str, **environ: str) -> list[str]:
     (folder / "config").mkdir()
     (folder / "config/etl.yaml").write_text(text, encoding="utf-8")
     try:
-        load_settings(folder, environ={"ETL_SECRETS_DIR": "/nonexistent", **environ})
+        load_settings(folder, environ=environ)
     except ConfigError as error:
         return [str(p) for p in error.problems]
     return []
@@ -77,7 +77,7 @@ def test_all_of_it_comes_from_variables(tmp_path: Path) -> None:
         "ETL_NOTIFY__WHEN": '["recovery"]',
     }
     assert problems(tmp_path, "job: a", **variables) == []
-    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent", **variables})
+    settings = load_settings(tmp_path, environ=variables)
     assert settings.textfile == tmp_path / "data" / "etl.prom"
     assert settings.metrics.username == "etl"
     assert settings.metrics.password == SecretStr("pw")

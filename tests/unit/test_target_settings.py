@@ -18,7 +18,7 @@ def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
     text = f"targets:\n  t: {target}\nloads:\n  - {load}\n"
     (folder / "config/etl.yaml").write_text(text, encoding="utf-8")
     try:
-        load_settings(folder, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+        load_settings(folder, environ={})
     except ConfigError as error:
         return [str(p) for p in error.problems]
     return []
@@ -65,11 +65,36 @@ def test_strategies_and_columns_are_for_files_too(tmp_path: Path, kind: str) -> 
     assert problems(tmp_path, f"{{kind: {kind}, path: y}}", load) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("{data}/warehouse.duckdb", "`warehouse.duckdb` in data_dir is the job's own"),
+        ("own.duckdb", "`warehouse.duckdb` in data_dir is the job's own"),
+        ("../DATA/dlt/x", "`dlt` in data_dir is the job's own"),
+        ("{data}/marts.duckdb", "is the path of target t too"),
+        ("./Marts.duckdb", "is the path of target t too"),
+        ("link.duckdb", "is the path of target t too"),
+        ("here/marts.duckdb", "is the path of target t too"),
+        ("elsewhere/marts.duckdb", ""),
+    ],
+)
+def test_a_target_has_a_file_of_its_own(tmp_path: Path, path: str, said: str) -> None:
+    """By what the path leads to: it would replace the other's, and all that was ever extracted."""
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "own.duckdb").symlink_to("warehouse.duckdb")
+    (data / "link.duckdb").symlink_to("marts.duckdb")
+    (data / "here").symlink_to(".")
+    target = "{kind: duckdb, path: marts.duckdb}\n  u: {kind: parquet, path: %s}"
+    found = problems(tmp_path, target % path.format(data=data))
+    assert found == ([f"config/etl.yaml: targets.u.path: {said}"] if said else [])
+
+
 def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
     target = "{kind: dlt, destination: postgres, options: {credentials: 'postgresql://a:b@c/d'}}"
     load = MODEL + ", strategy: merge, key: [a], columns: [a, b]}"
     assert problems(tmp_path, target, load) == []
-    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+    settings = load_settings(tmp_path, environ={})
     assert "postgresql://a:b@c/d" not in repr(settings)
     assert "a:b" not in redactor(settings)("at postgresql://a:b@c/d")
 
@@ -85,5 +110,5 @@ def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
 )
 def test_password_of_an_address_is_masked_when_it_stands_alone(tmp_path: Path, dsn: str) -> None:
     assert problems(tmp_path, f'{{kind: postgres, dsn: "{dsn}"}}') == []
-    settings = load_settings(tmp_path, environ={"ETL_SECRETS_DIR": "/nonexistent"})
+    settings = load_settings(tmp_path, environ={})
     assert "p@ss-word" not in redactor(settings)(f"cannot log in with p@ss-word at {dsn}")

@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from etl.errors import EtlError, LoadError
+from etl.errors import EtlError, LoadError, ReconciliationError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.rows import Rows, write_rows
 from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import quote
-from etl.targets.server.refusals import CORRECT, first_refused, mismatch, refusal
+from etl.targets.server.refusals import (
+    CHANGE_TYPES,
+    CORRECT,
+    first_refused,
+    mismatch,
+    refusal,
+    told_types,
+)
 from etl.targets.server.session import ROW, Change
 
 if TYPE_CHECKING:
@@ -127,15 +134,44 @@ def _mismatch(
             f"FROM {change.staged.sql} AS s LIMIT 0"
         )
         if _try(connection, compare, assign) is not None:
-            (theirs,) = fetch_one(
-                connection,
-                "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-                "WHERE attrelid = %s::regclass AND attname = %s",
-                change.table.sql,
-                column.name,
-            )
-            wrong.append((column.name, theirs, column.type))
+            wrong.append((column.name, _type_there(connection, change, column), column.type))
     return mismatch(change.table.plain, target, wrong, error.sqlstate or "")
+
+
+def changed_by_types(
+    connection: psycopg.Connection[Any], change: Change[Column], error: ReconciliationError
+) -> ReconciliationError:
+    """The error of rows that are not there as they were sent, with the columns whose type did it.
+
+    The type there takes the mart's values, and makes others of them: it rounds them, or pads them.
+    """
+    sql, wrong = Statements(change), []
+    for column in change.staged.columns:
+        theirs = _type_there(connection, change, column)
+        (changes,) = fetch_one(
+            connection,
+            f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s, "
+            f"LATERAL (SELECT CAST({column.unstaged} AS {theirs}) AS {column.sql}) AS t "
+            f"WHERE {sql.differs_in(column)})",
+        )
+        if changes:
+            wrong.append((column.name, theirs, column.type))
+    if not wrong:
+        return error
+    return ReconciliationError(
+        f"{error.message}; {told_types(wrong)}", subject=error.subject, hint=CHANGE_TYPES
+    )
+
+
+def _type_there(connection: psycopg.Connection[Any], change: Change[Column], column: Column) -> str:
+    (theirs,) = fetch_one(
+        connection,
+        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attname = %s",
+        change.table.sql,
+        column.name,
+    )
+    return str(theirs)
 
 
 def _column(connection: psycopg.Connection[Any], change: Change[Column], row: int) -> str | None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from etl.errors import ReconciliationError
 from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.refusals import refused_row, refused_table
+from etl.targets.postgres.refusals import changed_by_types, refused_row, refused_table
 from etl.targets.postgres.server import connected, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
@@ -146,7 +147,10 @@ class PostgresSession:
         else:
             with versions.counting(self._connection, change.table) as counted:
                 after = counted()
-        reconcile(statements, self._fetch_one, mart_rows, after.rows, self._target)
+        try:
+            reconcile(statements, self._fetch_one, mart_rows, after.rows, self._target)
+        except ReconciliationError as error:
+            raise changed_by_types(self._connection, change, error) from None
         return after
 
     def create_marks(self, schema: str) -> Table:

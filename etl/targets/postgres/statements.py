@@ -19,16 +19,19 @@ class Statements(applying.Statements[Column]):
 
     def theirs(self, column: Column) -> tuple[str, ...]:
         """The value itself, a text by its characters."""
-        return (_exact(f"t.{column.sql}", column),)
+        return _exact(f"t.{column.sql}", column)
 
     def ours(self, column: Column) -> tuple[str, ...]:
         """The staged value in its final type."""
-        return (_exact(column.unstaged, column),)
+        return _exact(column.unstaged, column)
 
     @property
     def differs(self) -> str:
         """Compared as the types of both ask for."""
-        columns = self.staged.columns
+        return self.differs_in(*self.staged.columns)
+
+    def differs_in(self, *columns: Column) -> str:
+        """SQL: `s` and `t` differ in one of these columns."""
         theirs = ", ".join(part for c in columns for part in self.theirs(c))
         ours = ", ".join(part for c in columns for part in self.ours(c))
         return f"ROW({theirs}) IS DISTINCT FROM ROW({ours})"
@@ -48,6 +51,11 @@ class Statements(applying.Statements[Column]):
         )
 
 
-def _exact(value: str, column: Column) -> str:
-    """A collation, or citext, may take texts for equal that differ in case."""
-    return f'{value}::text COLLATE "C"' if column.type == "text" else value
+def _exact(value: str, column: Column) -> tuple[str, ...]:
+    """A collation, or citext, may take texts for equal that differ in case.
+
+    char(n) fills them with blanks, which leave it when it becomes text.
+    """
+    if column.type == "text":
+        return f'{value}::text COLLATE "C"', f"octet_length({value})"
+    return (value,)

@@ -9,6 +9,10 @@ from etl.errors import LoadError
 
 E = TypeVar("E", bound=Exception)
 CORRECT = "correct the model, or the table at the target"
+CHANGE_TYPES = (
+    "change the column there (ALTER TABLE ... ALTER COLUMN), or drop the table: the next run makes "
+    "it anew"
+)
 _MAX_VALUE = 100
 
 
@@ -58,10 +62,14 @@ def refusal(
 
 def mismatch(table: str, target: str, wrong: list[tuple[str, str, str]], said: str) -> LoadError:
     """The error of columns (name, type there, type in the mart) that do not go together."""
-    told = [f"{name} is {theirs} there and {ours} in the mart" for name, theirs, ours in wrong]
     return LoadError(
-        f"table {table} at target {target}: {'; '.join(told) or 'refused'} ({said})",
+        f"table {table} at target {target}: {told_types(wrong) or 'refused'} ({said})",
         subject=target,
-        hint="change the column there (ALTER TABLE ... ALTER COLUMN), or drop the table: the next "
-        "run makes it anew",
+        hint=CHANGE_TYPES,
     )
+
+
+def told_types(wrong: list[tuple[str, str, str]]) -> str:
+    """Columns (name, type there, type in the mart) in words."""
+    return "; ".join(f"{name} is {theirs} there and {ours} in the mart"
+                     for name, theirs, ours in wrong)  # fmt: skip
