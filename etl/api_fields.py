@@ -105,8 +105,6 @@ class FieldPaths:
     def field_of(self, path: tuple[Step, ...]) -> ApiField:
         """What a path stands for."""
         first = path[0] if path else None
-        if first is not None and first in self.added:
-            return ApiField(note=self.added[first])
         if first is not None and first.startswith("_"):
             for name in self.copied:
                 if first.endswith(f"_{name}"):

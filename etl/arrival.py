@@ -69,16 +69,6 @@ def forget_arrival(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def half_loaded(settings: Settings, source: str) -> list[str]:
-    """Load packages of which some files are in raw and others are not, as dlt's folders tell."""
-    folder = settings.dlt_dir / source / "load" / "normalized"
-    return sorted(
-        package.name
-        for package in folder.glob("*")
-        if any(any((package / s).glob("*")) for s in ("started_jobs", "completed_jobs"))
-    )
-
-
 def uncounted(settings: Settings, source: str) -> list[str]:
     """Load packages that were committed, but raw was not seen to hold all that they brought."""
     folder = settings.dlt_dir / source

@@ -21,6 +21,16 @@ def pending_packages(settings: Settings, source: str) -> list[str]:
     )
 
 
+def half_loaded(settings: Settings, source: str) -> list[str]:
+    """Load packages of which some files are in raw and others are not, as dlt's folders tell."""
+    folder = settings.dlt_dir / source / "load" / "normalized"
+    return sorted(
+        package.name
+        for package in folder.glob("*")
+        if any(any((package / s).glob("*")) for s in ("started_jobs", "completed_jobs"))
+    )
+
+
 def quarantined_packages(settings: Settings, source: str) -> list[str]:
     """Load packages that could not be loaded and were moved out of the way."""
     return sorted(p.name for p in (settings.data / "quarantine" / source).glob("*"))

@@ -22,6 +22,7 @@ from etl.exits import (
     say_config_error,
     tell,
 )
+from etl.libraries import prepare_libraries
 from etl.options import STAGES, parse
 
 if TYPE_CHECKING:
@@ -41,22 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             put_out(help_text.getvalue())
             tell(complaint.getvalue())
             return leave(ConfigError("wrong option", hint="see the log")) if e.code else 0
+        prepare_libraries()
         return COMMANDS[arguments.command](arguments)
     except ConfigError as e:
         say_config_error(e)
         return leave(e)
     except EtlError as e:
-        say(f"etl: {e.code.name} ({int(e.code)}): {e}" + (f"\n     → {e.hint}" if e.hint else ""))
-        return leave(e)
+        return _fail(e)
     except Stopped as e:  # there is no run: it waited for the lock, or was a plan
         return leave(EtlError(e.code.meaning), e.code)
     except KeyboardInterrupt:
         return leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
     except Exception as e:
-        known = classify_os_error(e)
-        if known is not None:
-            say(f"etl: {known.code.name} ({int(known.code)}): {known}\n     → {known.hint}")
-            return leave(known)
+        if (known := classify_os_error(e)) is not None:
+            return _fail(known)
         if os.environ.get("ETL_DEBUG"):
             raise
         say(
@@ -64,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             "ETL_DEBUG=1 shows where it happened"
         )
         return leave(EtlError(f"{type(e).__name__}: {e}", hint="a bug: please report it"))
+
+
+def _fail(error: EtlError) -> int:
+    hint = f"\n     → {error.hint}" if error.hint else ""
+    say(f"etl: {error.code.name} ({int(error.code)}): {error}{hint}")
+    return leave(error)
 
 
 # -- commands ----------------------------------------------------------------------------------
@@ -101,11 +106,9 @@ def _finish(
     resume: Callable[[Settings], RunRecord] | None,
 ) -> int:
     from etl.job import run_job
-    from etl.libraries import prepare_libraries
     from etl.logs import is_readable
     from etl.summary import summarize
 
-    prepare_libraries()
     # Standard output is for data alone: what a source, a macro or a library prints goes elsewhere.
     with redirect_stdout(sys.stderr):
         record = run_job(
@@ -128,10 +131,8 @@ def _finish(
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from etl.libraries import prepare_libraries
     from etl.planning import plan
 
-    prepare_libraries()
     settings = _settings(arguments)
     with redirect_stdout(sys.stderr):
         lines = plan(settings, arguments.environment, arguments.wait_lock, apply=arguments.apply)
@@ -143,22 +144,15 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
-    import gc
     from dataclasses import asdict
 
-    from etl.libraries import prepare_libraries
-
-    prepare_libraries()
     from etl.generate.generation import generate, refuse_changes, tell_unpublished
-    from etl.lock import hold_lock
 
-    # The libraries stay: the collector need not walk through them again for every few models.
-    gc.freeze()
     settings = _settings(arguments)
-    settings.data.mkdir(parents=True, exist_ok=True)
-    with hold_lock(settings, arguments.wait_lock), redirect_stdout(sys.stderr):
+    with redirect_stdout(sys.stderr):
         changes = generate(
             settings,
+            arguments.wait_lock,
             sources=arguments.source,
             table=arguments.table,
             facts=arguments.fact,
@@ -176,14 +170,11 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 def _lineage(arguments: argparse.Namespace) -> int:
-    from etl.libraries import prepare_libraries
-
-    settings = _settings(arguments)
-    prepare_libraries()
     from etl.lineage.answer import find_lineage
     from etl.lineage.html import as_html
     from etl.lineage.text import as_dot, as_json, as_tree
 
+    settings = _settings(arguments)
     forms = ((arguments.html, as_html), (arguments.dot, as_dot), (arguments.json, as_json))
     show = next((form for is_asked, form in forms if is_asked), as_tree)
     direction: Literal["upstream", "downstream"] | None = None
@@ -222,10 +213,8 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    from etl.libraries import prepare_libraries
-    from etl.start import create_project
+    from etl.start.project import create_project
 
-    prepare_libraries()
     if len(arguments.source) > 1:
         raise ConfigError("--source: a new project begins with one source", hint="name one")
     source = arguments.source[0] if arguments.source else None

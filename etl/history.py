@@ -1,12 +1,11 @@
-"""Run records inside the warehouse (schema `etl_meta`), and which models may be published."""
+"""Run records inside the warehouse (schema `etl_meta`), for SQL."""
 
 from __future__ import annotations
 
 import json
 import types
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any, Literal, get_args, get_origin
 
 import duckdb
@@ -23,7 +22,7 @@ from etl.records import (
     SourceRun,
     Stage,
 )
-from etl.warehouse import exists, quoted
+from etl.warehouse import ensure_tables, quoted
 
 SCHEMA = "etl_meta"
 PARTS: dict[str, type[Record]] = {
@@ -35,9 +34,6 @@ PARTS: dict[str, type[Record]] = {
     "loads": LoadRun,
     "reconciliations": Reconciliation,
 }
-Verdict = Literal["passed", "failed", "held_back", "unfinished", "unaudited"]
-
-
 RUN_COLUMNS = {
     "job": "VARCHAR",
     "profile": "VARCHAR",
@@ -52,69 +48,19 @@ RUN_COLUMNS = {
     "options": "JSON",
     "warnings": "JSON",
 }
-STATE_COLUMNS = {
-    "environment": "VARCHAR",
-    "model": "VARCHAR",
-    "verdict": "VARCHAR",
-    "grain": "VARCHAR[]",
-    "run_id": "VARCHAR",
-    "changed_at": "TIMESTAMPTZ",
-}
-TRANSFORMATION_COLUMNS = {
-    "environment": "VARCHAR",
-    "project": "VARCHAR",
-    "packages": "VARCHAR",
-    "plan_id": "VARCHAR",
-    "due_at": "TIMESTAMPTZ",
-    "pairs": "JSON",
-    "run_id": "VARCHAR",
-    "finished_at": "TIMESTAMPTZ",
-}
 
 
-@dataclass(frozen=True)
-class ModelState:
-    """Whether a model's present content passed its audits, and what identifies its rows."""
-
-    model: str
-    verdict: Verdict
-    grain: tuple[str, ...]
-
-
-def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing of the schema `etl_meta`."""
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-    present: dict[str, set[str]] = {}
-    for table, column in connection.execute(
-        "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = ?",
-        [SCHEMA],
-    ).fetchall():
-        present.setdefault(table, set()).add(column)
-    for name, (columns, key) in _tables().items():
-        if name not in present:
-            listed = [f"{quoted(c)} {t}" for c, t in columns.items()]
-            primary = [f"PRIMARY KEY ({', '.join(key)})"] if key else []
-            connection.execute(f"CREATE TABLE {SCHEMA}.{name} ({', '.join(listed + primary)})")
-            continue
-        # An earlier version made it: what it lacks is added, its rows keep NULL there.
-        for column, kind in columns.items():
-            if column not in present[name]:
-                connection.execute(
-                    f"ALTER TABLE {SCHEMA}.{name} ADD COLUMN {quoted(column)} {kind}"
-                )
-
-
-def _tables() -> dict[str, tuple[dict[str, str], tuple[str, ...]]]:
-    """Every table: its columns with their types, and its primary key."""
+def _tables() -> list[dict[str, Any]]:
     run = {"run_id": "VARCHAR", "attempt": "BIGINT"}
-    return {
-        "runs": (run | RUN_COLUMNS, ("run_id", "attempt")),
-        "model_states": (STATE_COLUMNS, ("environment", "model")),
-        "transformations": (TRANSFORMATION_COLUMNS, ("environment",)),
-    } | {
-        name: (run | {f: _type(i.annotation) for f, i in kind.model_fields.items()}, ())
+    runs = {"name": f"{SCHEMA}.runs", "columns": run | RUN_COLUMNS, "key": ("run_id", "attempt")}
+    parts = [
+        {
+            "name": f"{SCHEMA}.{name}",
+            "columns": run | {f: _type(i.annotation) for f, i in kind.model_fields.items()},
+        }
         for name, kind in PARTS.items()
-    }
+    ]
+    return [runs, *parts]
 
 
 def _type(annotation: Any) -> str:
@@ -130,7 +76,7 @@ def _type(annotation: Any) -> str:
 
 def write_history(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> None:
     """Add a finished run; a second time for the same attempt replaces the first."""
-    create_tables(connection)
+    ensure_tables(connection, _tables())
     connection.begin()
     try:
         for table in ("runs", *PARTS):
@@ -173,123 +119,3 @@ def _plain(value: Any) -> Any:
             value, ensure_ascii=False, default=lambda part: part.model_dump(mode="json")
         )
     return value
-
-
-def read_states(
-    connection: duckdb.DuckDBPyConnection, environment: str, *, create: bool = True
-) -> dict[str, ModelState]:
-    """The state of every model of an environment; empty before the first transformation."""
-    if create:
-        create_tables(connection)
-    elif not exists(connection, SCHEMA, "model_states"):
-        return {}
-    rows = connection.execute(
-        f"SELECT model, verdict, grain FROM {SCHEMA}.model_states WHERE environment = ?",  # noqa: S608
-        [environment],
-    ).fetchall()
-    return {m: ModelState(m, v, tuple(g or ())) for m, v, g in rows}
-
-
-def write_states(
-    connection: duckdb.DuckDBPyConnection,
-    environment: str,
-    run_id: str,
-    verdicts: Mapping[str, Verdict],
-    grains: Mapping[str, tuple[str, ...]],
-) -> None:
-    """Set models' verdicts, all of them or none."""
-    create_tables(connection)
-    now = datetime.now(UTC)
-    rows = [[environment, m, v, list(grains.get(m, ())), run_id, now] for m, v in verdicts.items()]
-    if not rows:
-        return
-    connection.begin()
-    connection.executemany(
-        f"INSERT OR REPLACE INTO {SCHEMA}.model_states ({', '.join(STATE_COLUMNS)}) "  # noqa: S608
-        "VALUES (?,?,?,?,?,?)",
-        rows,
-    )
-    connection.commit()
-
-
-def forget_models(
-    connection: duckdb.DuckDBPyConnection, environment: str, keep: Collection[str]
-) -> None:
-    """Drop the verdicts of all other models: the project has them no more."""
-    connection.execute(
-        f"DELETE FROM {SCHEMA}.model_states WHERE environment = ? AND NOT list_contains(?, model)",  # noqa: S608
-        [environment, sorted(keep)],
-    )
-
-
-@dataclass(frozen=True)
-class Transformation:
-    """The last transformation of an environment that left nothing to do.
-
-    `project` and `packages` are fingerprints of the project's files and of the committed load
-    packages, `due_at` is when a model's cron asks for the next one (None: every run must),
-    `pairs` are (dataset, raw table, staging model).
-    """
-
-    project: str
-    packages: str
-    plan_id: str
-    due_at: datetime | None
-    pairs: tuple[tuple[str, str, str], ...]
-
-
-def read_transformation(
-    connection: duckdb.DuckDBPyConnection, environment: str
-) -> Transformation | None:
-    """The last complete transformation of an environment, None before the first."""
-    if not exists(connection, SCHEMA, "transformations"):
-        return None
-    row = connection.execute(
-        f"SELECT project, packages, plan_id, due_at, pairs FROM {SCHEMA}.transformations "  # noqa: S608
-        "WHERE environment = ?",
-        [environment],
-    ).fetchone()
-    if row is None:
-        return None
-    pairs = tuple((str(d), str(t), str(m)) for d, t, m in json.loads(row[4] or "[]"))
-    return Transformation(str(row[0]), str(row[1]), str(row[2]), row[3], pairs)
-
-
-def write_transformation(
-    connection: duckdb.DuckDBPyConnection, environment: str, run_id: str, done: Transformation
-) -> None:
-    """Note a complete transformation in place of the one before."""
-    create_tables(connection)
-    connection.execute(
-        f"INSERT OR REPLACE INTO {SCHEMA}.transformations "  # noqa: S608
-        f"({', '.join(TRANSFORMATION_COLUMNS)}) VALUES (?,?,?,?,?,?,?,?)",
-        [
-            environment,
-            done.project,
-            done.packages,
-            done.plan_id,
-            done.due_at,
-            json.dumps(done.pairs),
-            run_id,
-            datetime.now(UTC),
-        ],
-    )
-
-
-def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict[str, str]:
-    """Which of these models must not be published, and why: model to reason."""
-    reasons = {
-        "failed": "it failed, or its audits did",
-        "held_back": "a model above it failed or went on without it, or a standalone audit has "
-        "still to pass",
-        "unfinished": "its last transformation did not end",
-        "unaudited": "a standalone audit that reads it has not run since its transformation",
-    }
-    held: dict[str, str] = {}
-    for model in models:
-        state = states.get(model)
-        if state is None:
-            held[model] = "it was never built"
-        elif state.verdict != "passed":
-            held[model] = reasons[state.verdict]
-    return held

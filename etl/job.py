@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
-from typing import Any
-from urllib.parse import urlsplit
 
 from loguru import logger
 
-from etl.errors import ConfigError, EtlError, ExitCode, ResourcesError, Stopped
+from etl.errors import EtlError, ExitCode, ResourcesError, Stopped
 from etl.lock import hold_lock
 from etl.logs import is_readable, start_logs
 from etl.progress import Progress
 from etl.records import Options, RunRecord
 from etl.runs import Run, drop_old_runs, extracted_sources, open_run, reopen_run, utc_now
 from etl.secrets import redactor
-from etl.settings import Settings, Source
+from etl.settings import Settings
+from etl.sources.replayed import served
 from etl.stages.context import RunContext
+from etl.stages.scope import check_options
 from etl.stages.sequence import run_stages, tell_failures
 from etl.stop import Stop, stopping
 from etl.warehouse import KeptOpen
-
-# The APIs that the demo replays; a source that was pointed elsewhere is left as it is.
-REPLAYED_HOST = "public.api.bsky.app"
-SHOP_HOST = "api.shop.example"
-MARKET_HOST = "query2.finance.yahoo.com"
 
 
 def run_job(
@@ -35,7 +30,6 @@ def run_job(
     *,
     wait_lock: float = 0.0,
     resume: Callable[[Settings], RunRecord] | None = None,
-    clock: Callable[[], datetime] = utc_now,
     at_end: Callable[[RunRecord], None] = lambda record: None,
 ) -> RunRecord:
     """One run from lock to record; every failure is in the record, none is raised.
@@ -56,57 +50,25 @@ def run_job(
     stop = Stop()
     with stopping(stop, last_words), ExitStack() as stack:
         stack.enter_context(_refusals_told(settings, options, started, redact))
-        check_options(settings, options, clock())
+        check_options(settings, options, utc_now())
         note = None
         if not options.dry_run or settings.data.is_dir():
             note = stack.enter_context(hold_lock(settings, wait_lock))
         done: set[str] = set()
         if resume is not None:
             last = resume(settings)
-            check_options(settings, last.options, clock())
+            check_options(settings, last.options, utc_now())
             run = reopen_run(settings, last, redact)
             done = extracted_sources(last)
         elif options.dry_run:
-            run = Run(settings, options, "dry-run", clock(), redact=redact)
+            run = Run(settings, options, "dry-run", utc_now(), redact=redact)
         else:
-            run = open_run(settings, options, redact, clock())
+            run = open_run(settings, options, redact, utc_now())
         if note is not None:
             note(run.run_id)
-        life = _Lifecycle(run, stop, clock, at_end)
+        life = _Lifecycle(run, stop, at_end)
         started.append(life)
         return life.live(done)
-
-
-def check_options(settings: Settings, options: Options, now: datetime) -> None:
-    """What can be known to be wrong before anything starts.
-
-    Raises:
-        ConfigError: unknown source, no folder of models, an interval that is none.
-    """
-    if not settings.sqlmesh_dir.is_dir() and settings.loads and "transform" in options.stages:
-        raise ConfigError(
-            f"{settings.sqlmesh_dir}: no such folder, and `loads` names {settings.loads[0].model}",
-            hint="the models belong there: is it the right --project, and all of it?",
-        )
-    for name in options.sources:
-        if name not in settings.active_sources:
-            known = ", ".join(sorted(settings.active_sources)) or "none"
-            raise ConfigError(f"--source {name}: no such source", hint=f"sources: {known}")
-    bounds = []
-    for option, text in (("--start", options.start), ("--end", options.end)):
-        if text is not None:
-            try:
-                bounds.append(datetime.fromisoformat(text).replace(tzinfo=None))
-            except ValueError:
-                raise ConfigError(
-                    f"{option} {text}: is no date", hint="write 2026-01-31 or 2026-01-31T12:00"
-                ) from None
-    if len(bounds) == 2 and bounds[0] > bounds[1]:
-        raise ConfigError(f"--start {options.start} lies after --end {options.end}")
-    if any(bound > now.replace(tzinfo=None) for bound in bounds):
-        raise ConfigError(
-            f"--start/--end: an interval ends at the latest now, {now:%Y-%m-%dT%H:%M} UTC"
-        )
 
 
 @contextmanager
@@ -128,23 +90,14 @@ def _refusals_told(
 class _Lifecycle:
     """One run between its opening and its last record."""
 
-    def __init__(
-        self,
-        run: Run,
-        stop: Stop,
-        clock: Callable[[], datetime],
-        at_end: Callable[[RunRecord], None],
-    ) -> None:
+    def __init__(self, run: Run, stop: Stop, at_end: Callable[[RunRecord], None]) -> None:
         self.run = run
         self._stop = stop
-        self._clock = clock
         self._at_end = at_end
         self._dry = run.options.dry_run
         self._record: RunRecord | None = None
-        self._stop_logs = start_logs(
-            run.settings, folder=None if self._dry else run.folder, run_id=run.run_id,
-            redact=run.redact, quiet=run.settings.log.quiet,
-        )  # fmt: skip
+        folder = None if self._dry else run.folder
+        self._stop_logs = start_logs(run.settings, folder, run.run_id, run.redact)
 
     def live(self, done_sources: set[str]) -> RunRecord:
         """Run the stages, then write what happened."""
@@ -179,9 +132,9 @@ class _Lifecycle:
             self._stop_logs()
 
     def _run_stages(self, done_sources: set[str], warehouse: KeptOpen) -> None:
-        with Progress() as progress, _served(self.run.settings) as served:
+        with Progress() as progress, served(self.run.settings) as settings:
             ctx = RunContext(
-                served, self.run.options, self.run, self._stop, progress, warehouse,
+                settings, self.run.options, self.run, self._stop, progress, warehouse,
                 done_sources=done_sources,
             )  # fmt: skip
             with closing(ctx):
@@ -203,7 +156,7 @@ class _Lifecycle:
             tell_failures(self.run.failures[-1:])
 
     def _finish(self) -> RunRecord:
-        end = self._clock()
+        end = utc_now()
         self._record = self.run.record(end) if self._dry else self._save(end)
         self._at_end(self._record)
         return self._record
@@ -224,8 +177,7 @@ class _Lifecycle:
         from etl.report.outcome import tell_outcome
 
         for warning in tell_outcome(settings, record, self.run.redact):
-            logger.warning(warning)
-            self.run.warnings.append(warning)
+            self.run.warn(warning)
             self._record = self._save(record.finished_at)
         return self._record or record
 
@@ -239,34 +191,6 @@ def _stopped(code: ExitCode, settings: Settings) -> EtlError:
     )
     error.code = code
     return error
-
-
-@contextmanager
-def _served(settings: Settings) -> Iterator[Settings]:
-    """The settings; in the demo with the replay running and the sources pointed at it."""
-    if not settings.demo:
-        yield settings
-        return
-    from etl.demo import Replay
-
-    with Replay(date=settings.snapshot_date()) as replay:
-        urls = {
-            REPLAYED_HOST: replay.base_url,
-            SHOP_HOST: replay.shop_url,
-            MARKET_HOST: replay.market_url,
-        }
-        sources = {n: _replayed(s, urls) for n, s in settings.sources.items()}
-        yield settings.model_copy(update={"sources": sources})
-
-
-def _replayed(source: Source, urls: Mapping[str, str]) -> Source:
-    """The source, pointed at the replay's URL of its host when it has one."""
-    place = "arguments" if source.client is None else "client"
-    given: dict[str, Any] = getattr(source, place)
-    url = urls.get(urlsplit(str(given.get("base_url"))).hostname or "")
-    if url is None:
-        return source
-    return source.model_copy(update={place: given | {"base_url": url}})
 
 
 def _keep_history(settings: Settings, record: RunRecord) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 from loguru import logger
 
-from etl.errors import ConfigError
 from etl.lines import Lines, Redact
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ T = TypeVar("T")
 
 LIBRARIES = ("dlt", "sqlmesh", "sqlglot", "urllib3", "py.warnings")
 STYLES = {"DEBUG": "dim", "INFO": "green", "WARNING": "yellow", "ERROR": "bold red"}
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 _console: Console | None = None
 
@@ -46,31 +43,30 @@ def is_readable(settings: Settings) -> bool:
 
 
 def start_logs(
-    settings: Settings, *, folder: Path | None, run_id: str, redact: Redact, quiet: bool = False
+    settings: Settings, folder: Path | None, run_id: str, redact: Redact
 ) -> Callable[[], None]:
     """Send every line to `folder`/log.jsonl and to standard error; the result ends that.
 
     Call it before anything is logged: loguru's default handler prints the values of variables.
-    `quiet` leaves only warnings and errors on standard error, as cron wants it.
-
-    Raises:
-        ConfigError: `log.rotation` is no size.
     """
     global _console  # noqa: PLW0603  a process has one standard error
     log, terminal, as_text = settings.log, sys.stderr.isatty(), is_readable(settings)
     lines = Lines(run_id, redact, tracebacks=log.level == "DEBUG")
-    screen = _Screen(sys.stderr, rich=as_text and terminal, least=logging.WARNING if quiet else 0)
-    _console = None if quiet else screen.console
+    screen = _Screen(
+        sys.stderr, rich=as_text and terminal, least=logging.WARNING if log.quiet else 0
+    )
+    _console = None if log.quiet else screen.console
     file: _File | None = None
     sinks: list[tuple[Callable[[Message], None], Callable[[Record], str]]] = []
     if folder is not None:
+        from etl.settings import read_size
 
         def on_failure(reason: str) -> None:
             # From here on standard error takes every line, and this is the first to say so.
             screen.least = 0
             screen.write_line(lines.render_note(f"log file: {reason}", as_text=as_text), "ERROR")
 
-        file = _File(folder / "log.jsonl", _parse_size(log.rotation), on_failure)
+        file = _File(folder / "log.jsonl", read_size(log.rotation), on_failure)
         sinks.append((file.write, lines.format_json))
     sinks.append((screen.write, lines.format_text if as_text else lines.format_json))
 
@@ -239,14 +235,3 @@ class _File:
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 os.write(self._descriptor, b"\n")  # the machine died in the middle of a line
         return self._descriptor
-
-
-def _parse_size(text: str) -> int:
-    """Bytes of `100 MB`, `1.5 GiB`, `4096`."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or float(match[1]) <= 0:
-        raise ConfigError(
-            f"log.rotation: `{text}` is no size", subject="log.rotation", hint="as in `100 MB`"
-        )
-    unit = 1024 if match[3] else 1000
-    return int(float(match[1]) * unit ** " kmgt".index(match[2].lower() or " "))

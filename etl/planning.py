@@ -14,7 +14,6 @@ from etl.secrets import redactor
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project
-from etl.stages.idle import fingerprint_project
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.transform import hold_back_unfinished, transform_models
 from etl.stop import Stop, stopping
@@ -30,9 +29,7 @@ def plan(settings: Settings, environment: str, wait_lock: float, *, apply: bool)
         StageError: models or audits that failed.
         Stopped: a signal came.
     """
-    stop_logs = start_logs(
-        settings, folder=None, run_id="", redact=redactor(settings), quiet=settings.log.quiet
-    )
+    stop_logs = start_logs(settings, None, "", redactor(settings))
     try:
         with stopping(Stop(), lambda code: None):
             act = apply_plan if apply else show_plan
@@ -85,9 +82,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         ensure_raw_tables(settings)
-        files = fingerprint_project(settings)
         project = Project(settings, environment)
-        project.files = files
         try:
             changes = propose(project, "auto", None).changes
             run = Run(settings, options, "plan-apply", utc_now())

@@ -11,9 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from etl.errors import EtlError, ExitCode, causes
 
-SCHEMA_VERSION = 2
-
 StageName = Literal["extract", "transform", "audit", "load"]
+StageStatus = Literal["ok", "failed", "partial", "stopped", "skipped", "dry_run"]
 STAGE_NAMES: tuple[StageName, ...] = ("extract", "transform", "audit", "load")
 # So many columns that a change touches are told in its line; the record has all.
 MAX_TOUCHED = 5
@@ -71,7 +70,7 @@ class Stage(Timed):
     """One stage of the run."""
 
     name: StageName
-    status: Literal["ok", "failed", "partial", "stopped", "skipped", "dry_run"]
+    status: StageStatus
     attempts: int = Field(ge=0)
     seconds: float = Field(ge=0)
 
@@ -263,6 +262,11 @@ class RunRecord(Record):
     def _read_version_1(cls, value: Any) -> Any:
         """Version 1 differs only in `schema_changes`, which are read as well."""
         return 2 if value == 1 else value
+
+    @property
+    def worst(self) -> Failure | None:
+        """The failure that the run's code is of; None when it ended well."""
+        return next((f for f in self.failures if f.exit_code == self.exit_code), None)
 
     @property
     def code(self) -> ExitCode | None:

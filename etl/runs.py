@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from loguru import logger
 from pydantic import ValidationError
 
 from etl.errors import ConfigError, EtlError, ExitCode, ResourcesError, most_severe
@@ -28,8 +30,6 @@ from etl.records import (
     redacted,
 )
 from etl.settings import Settings
-
-Clock = Callable[[], datetime]
 
 
 def utc_now() -> datetime:
@@ -87,6 +87,12 @@ class Run:
     def fail(self, error: EtlError, stage: str = "") -> None:
         """Add a failure to the record."""
         self.failures.append(Failure.of(error, stage))
+
+    def warn(self, text: str, **fields: Any) -> None:
+        """Log a warning with these fields, and add it to the record, once."""
+        logger.bind(**fields).warning(text)
+        if text not in self.warnings:  # a stage may be tried again
+            self.warnings.append(text)
 
     def record(self, finished_at: datetime | None = None) -> RunRecord:
         """The run as it stands now; finished when an end is given."""

@@ -25,7 +25,7 @@ NAME = r"^[a-z][a-z0-9_]*$"
 MODEL_NAME = r"^[A-Za-z_]\w*\.[A-Za-z_]\w*$"
 TABLE_NAME = r"^([A-Za-z_]\w*\.)?[A-Za-z_]\w*$"
 Strategy = Literal["replace", "merge", "append_once"]
-SIZE = r"^\s*\d+(\.\d+)?\s*([kKmMgGtT]i?)?[bB]?\s*$"
+SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?\s*", re.IGNORECASE)
 # Without `user:password@`: credentials have settings of their own.
 WEB_ADDRESS = r"^https?://[^\s/@?#]+(/[^\s?#]*)?$"
 YEAR_SECONDS = 366 * 24 * 3600
@@ -38,10 +38,21 @@ def _usable_path(path: Path) -> Path:
 
 
 def _usable_size(text: str) -> str:
-    number = re.match(r"\s*([\d.]+)", text)
-    if not re.match(SIZE, text) or number is None or float(number.group(1)) <= 0:
-        raise ValueError("is no size: write 500 KB, 100 MB or 1 GB")
+    read_size(text)
     return text
+
+
+def read_size(text: str) -> int:
+    """Bytes of `100 MB`, `1.5 GiB`, `4096`.
+
+    Raises:
+        ValueError: it is no size.
+    """
+    match = SIZE.fullmatch(text)
+    if match is None or float(match[1]) <= 0:
+        raise ValueError("is no size: write 500 KB, 100 MB or 1 GB")
+    unit = 1024 if match[3] else 1000
+    return int(float(match[1]) * unit ** " kmgt".index((match[2] or " ").lower()))
 
 
 # Beyond a year the timers of the operating system overflow.
@@ -408,13 +419,6 @@ class Settings(BaseSettings):
         """The sources that are not switched off."""
         return {name: source for name, source in self.sources.items() if source.enabled}
 
-    def sqlmesh_files(self) -> list[Path]:
-        """Every file of the SQLMesh project; `models` and its like may be links to folders."""
-        found: list[Path] = []
-        for path in self.sqlmesh_dir.glob("*"):
-            found += path.rglob("*") if path.is_dir() else [path]
-        return sorted(path for path in found if path.is_file())
-
     def target_path(self, target: Target) -> Path | None:
         """Where a target of kind duckdb or parquet stands, absolute; None for a server."""
         return self.data / target.path if target.path is not None else None
@@ -429,6 +433,3 @@ class Settings(BaseSettings):
 def dataset_name(source: str) -> str:
     """The raw schema of a source in the warehouse."""
     return f"{source}_raw"
-
-
-__all__ = ["SecretStr", "Settings", "Source", "dataset_name"]

@@ -39,9 +39,7 @@ def read_status(settings: Settings, runs: int = 10) -> dict[str, Any]:
 
 
 def _run(record: RunRecord, locked: bool) -> dict[str, Any]:
-    status = record.status
-    if status == "running" and not locked:
-        status = "killed"  # type: ignore[assignment]
+    killed = record.status == "running" and not locked
     seconds = (
         (record.finished_at - record.started_at).total_seconds() if record.finished_at else None
     )
@@ -49,7 +47,7 @@ def _run(record: RunRecord, locked: bool) -> dict[str, Any]:
         "run_id": record.run_id,
         "started_at": record.started_at.isoformat(timespec="seconds"),
         "seconds": round(seconds, 1) if seconds is not None else None,
-        "status": status,
+        "status": "killed" if killed else record.status,
         "exit_code": record.exit_code,
         "exit_name": record.exit_name,
         "partial": record.partial,

@@ -16,7 +16,7 @@ CUT = "…"
 
 def describe_run(record: RunRecord) -> dict[str, Any] | None:
     """The most severe failure of a run; None when it ended well."""
-    worst = next((f for f in record.failures if f.exit_code == record.exit_code), None)
+    worst = record.worst
     if worst is None:
         return None
     return {

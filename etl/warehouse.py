@@ -1,4 +1,4 @@
-"""The warehouse engine, DuckDB: connections, names, errors, and the raw tables models expect."""
+"""The warehouse engine, DuckDB: connections, names, errors, and tables made before their rows."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import yaml
 
-from etl.errors import ConfigError, EtlError, ResourcesError, UnreachableError, classify_os_error
+from etl.errors import EtlError, ResourcesError, UnreachableError, classify_os_error
 
 # Less free space than this, and a failed write means that the disk is full.
 FULL_DISK_BYTES = 16 * 1024 * 1024
@@ -29,15 +28,16 @@ def literal(text: str) -> str:
 
 
 @contextmanager
-def connect(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the warehouse.
+def connect(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the warehouse; one that only reads does not create the file either.
 
     Raises:
-        UnreachableError: another process holds the file, or it is no DuckDB file.
-        ResourcesError: it cannot be written.
+        UnreachableError: another process holds the file, or it is no DuckDB file or missing.
+        ResourcesError: it cannot be written, or not read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = _open(path, read_only=False)
+    if not read_only:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    connection = _open(path, read_only=read_only)
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
@@ -73,21 +73,6 @@ class KeptOpen:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-
-
-@contextmanager
-def connect_read_only(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that cannot change the warehouse, nor create it.
-
-    Raises:
-        UnreachableError: the file is missing, held by another process, or no DuckDB file.
-    """
-    connection = _open(path, read_only=True)
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection
-    finally:
-        connection.close()
 
 
 def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
@@ -226,31 +211,11 @@ def can_write(folder: Path) -> bool:
     return True
 
 
-def expected_tables(sqlmesh_dir: Path) -> list[dict[str, Any]]:
-    """The raw tables that models read, as the files in `sqlmesh/external_models` declare them.
-
-    Raises:
-        ConfigError: a file is no list of tables with names and columns.
-    """
-    tables: list[dict[str, Any]] = []
-    for path in sorted((sqlmesh_dir / "external_models").rglob("*.yaml")):
-        try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
-            tables += [
-                {"name": str(t["name"]), "columns": dict(t.get("columns") or {})} for t in found
-            ]
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as e:
-            raise ConfigError(
-                f"{path}: is no list of external models: {type(e).__name__}",
-                hint="each needs a name and columns",
-            ) from e
-    return tables
-
-
 def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, Any]]) -> list[str]:
-    """Create, empty, what models expect and no extraction has brought yet.
+    """Create what is missing of these tables, each with `name`, `columns` and perhaps a `key`.
 
-    dlt adds its own columns to such a table when the first rows come. Returns what was created.
+    What stands gets the columns that it lacks; dlt adds its own when the first rows come. Returns
+    what was created.
     """
     created = []
     known: dict[str, dict[str, dict[str, str]]] = {}
@@ -264,6 +229,8 @@ def ensure_tables(connection: duckdb.DuckDBPyConnection, tables: list[dict[str, 
         target = quoted(schema, name)
         if not present:
             listed = ", ".join(f"{quoted(c)} {t}" for c, t in columns.items())
+            if "key" in table:
+                listed += f", PRIMARY KEY ({', '.join(table['key'])})"
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
             connection.execute(f"CREATE TABLE {target} ({listed})")
             created.append(f"{schema}.{name}")

@@ -48,11 +48,8 @@ def check_packages(settings: Settings) -> Iterator[Finding]:
 
 def check_drift(settings: Settings) -> Iterator[Finding]:
     """How raw tables changed since the models were last edited, as runs told it."""
-    from etl.libraries import prepare_libraries
-
     if is_locked(settings) or not settings.warehouse.exists():
         return
-    prepare_libraries()
     from etl.stages.drift import read_drift
 
     try:

@@ -22,7 +22,7 @@ _GIB = 1 << 30
 
 def check_models(settings: Settings) -> Iterator[Finding]:
     """Is the folder of the models there, when loads name some?"""
-    from etl.job import check_options
+    from etl.stages.scope import check_options
 
     def look() -> str:
         check_options(settings, Options(), utc_now())
@@ -93,11 +93,11 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
 
 
 def _open(path: Path) -> str:
-    from etl.warehouse import connect_read_only, refuse_foreign
+    from etl.warehouse import connect, refuse_foreign
 
     if (foreign := refuse_foreign(path, os.R_OK | os.W_OK)) is not None:
         raise foreign
-    with connect_read_only(path) as connection:
+    with connect(path, read_only=True) as connection:
         connection.execute("SELECT 1").fetchall()
     return f"{path}, {path.stat().st_size / (1 << 20):,.1f} MiB"
 

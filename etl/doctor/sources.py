@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from etl.doctor.findings import Finding, ask
 from etl.errors import ConfigError, UnreachableError
-from etl.runs import utc_now
 from etl.secrets import reveal, safe_url
 from etl.settings import Settings, Source
 
@@ -36,21 +34,10 @@ def _reach(settings: Settings, name: str, source: Source) -> str:
 
 def _address(settings: Settings, name: str, source: Source) -> str | None:
     """The base URL; what the source needs besides is asked for. Raises ConfigError."""
-    from etl.libraries import prepare_libraries
-
-    prepare_libraries()
-    from etl.sources.build import build_source, find_factory
-    from etl.sources.monitor import Monitor
+    from etl.sources.build import declare_source, find_factory
 
     if source.client is not None:
-        build_source(
-            name,
-            source,
-            Monitor(name, source),
-            project=settings.project,
-            snapshot_date=settings.snapshot_date(utc_now()),
-            wait=time.sleep,
-        )
+        declare_source(settings, name)
         return str(reveal(source.client.get(_BASE_URL)))
     function = find_factory(name, source, settings.project)
     require = getattr(inspect.getmodule(function), "require_extra", None)

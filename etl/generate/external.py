@@ -10,7 +10,7 @@ import yaml
 
 from etl.generate.sql import describe_column, identifier
 from etl.generate.staging import describe_bookkeeping
-from etl.raw.schemas import RawColumn, RawSchema, RawTable
+from etl.raw.schemas import RawSchema, RawTable
 
 HEAD = (
     "# A raw table of the source {source} as dlt recorded it; a run that finds none creates it, "
@@ -66,13 +66,10 @@ def _is_plain(declared: dict[str, Any]) -> bool:
     return all(PLAIN.fullmatch(t) for t in (*names, *texts)) and max(map(len, names)) < MAX_PLAIN
 
 
-def _name(column: RawColumn) -> str:
-    return column.name
-
-
 def _table(schema: RawSchema, table: RawTable) -> dict[str, Any]:
     # dlt's own last: a new column then stands with those of the source.
-    columns = [*table.data, *sorted((c for c in table.columns if c.is_bookkeeping), key=_name)]
+    own = (c for c in table.columns if c.is_bookkeeping)
+    columns = [*table.data, *sorted(own, key=lambda c: c.name)]
     return {
         "name": f"{schema.dataset}.{identifier(table.name)}",
         "description": table.description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from pathlib import PurePosixPath
@@ -16,6 +17,7 @@ from etl.generate.marts import dimension, fact
 from etl.generate.references import check_references, reach
 from etl.generate.sql import Draft
 from etl.generate.staging import staging_model
+from etl.lock import hold_lock
 from etl.project.formatting import format_sql
 from etl.raw.schemas import RawSchema, RawTable, read_schema
 from etl.settings import Settings
@@ -38,6 +40,27 @@ WITH counts AS (
 
 def generate(
     settings: Settings,
+    wait_lock: float,
+    *,
+    sources: Collection[str],
+    table: str | None,
+    facts: Collection[str],
+    write: bool,
+) -> list[FileChange]:
+    """`bring_files` while no run is at work.
+
+    Raises:
+        LockedError: another run holds the lock after `wait_lock` seconds.
+        ConfigError: as `bring_files`.
+    """
+    # The libraries stay: the collector need not walk through them again for every few models.
+    gc.freeze()
+    with hold_lock(settings, wait_lock):
+        return bring_files(settings, sources=sources, table=table, facts=facts, write=write)
+
+
+def bring_files(
+    settings: Settings,
     *,
     sources: Collection[str] = (),
     table: str | None = None,
@@ -56,13 +79,10 @@ def generate(
     for schema in schemas:
         check_references(schema)
     files = GeneratedFiles(settings.sqlmesh_dir, partial(_format, settings))
-    wanted: dict[str, str] = {}
-    for path, asked in _drafts(schemas, files, table, facts):
-        if path in wanted:
-            raise ConfigError(
-                f"{path}: two raw tables ask for it", hint="rename one of the sources"
-            )
-        wanted[path] = _finish(asked, _format(settings, path), path)
+    wanted = {
+        path: _finish(asked, _format(settings, path), path)
+        for path, asked in _drafts(schemas, files, table, facts)
+    }
     return files.bring(wanted, write=write)
 
 

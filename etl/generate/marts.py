@@ -59,7 +59,7 @@ def dimension(schema: RawSchema, table: RawTable) -> Draft:
         grain=key,
         tags=(schema.source, "marts", "generated"),
         description=f"{table.description.rstrip('.') or table.name.capitalize()}: {story}.",
-        audits=[*not_null(key), unique(key)],
+        audits=[not_null(key), unique(key)],
     )
     source = model_sql(staging_name(schema.source, table.name))
     text = f"{block}\n\nSELECT {COLUMNS_MARK} FROM {source}{_newest(table)};"
@@ -109,7 +109,7 @@ def fact(schema: RawSchema, table: RawTable) -> Draft:
         description=f"Each row of {table.name} once, with the keys of all that it refers to; "
         "NULL where that is not loaded.",
         audits=[
-            *not_null(grain(table)),
+            not_null(grain(table)),
             unique(grain(table)),
             f"same_row_count(base_model := {model_sql(base)})",
         ],

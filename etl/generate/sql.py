@@ -122,15 +122,13 @@ def model_block(
     parts = [f"name {model_sql(name)}", f"kind {kind}", "cron '@daily'", "allow_partials TRUE"]
     if depends_on:
         parts.append(f"depends_on ({', '.join(model_sql(d) for d in depends_on)})")
-    if grain:
-        parts.append(f"grain {one_or_list(grain)}")
+    parts.append(f"grain {one_or_list(grain)}")
     if references:
         parts.append(f"references {one_or_list(references)}")
     parts.append(f"tags ({', '.join(literal(t) for t in tags)})")
     parts.append(f"description {literal(description)}")
     parts.append(f"column_descriptions ({DESCRIPTIONS_MARK})")
-    if audits:
-        parts.append(f"audits ({', '.join(audits)})")
+    parts.append(f"audits ({', '.join(audits)})")
     return f"MODEL ({', '.join(parts)});"
 
 
@@ -139,9 +137,9 @@ def describe(columns: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(f"{identifier(c)} = {literal(d)}" for c, d in columns.items())
 
 
-def not_null(columns: Sequence[str]) -> list[str]:
-    """The audit that these columns hold values; none for no column."""
-    return [f"not_null(columns := {listing(columns)})"] if columns else []
+def not_null(columns: Sequence[str]) -> str:
+    """The audit that these columns hold values."""
+    return f"not_null(columns := {listing(columns)})"
 
 
 def unique(columns: Sequence[str]) -> str:

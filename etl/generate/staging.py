@@ -117,7 +117,7 @@ def _kind(table: RawTable) -> str:
 def _block(schema: RawSchema, table: RawTable) -> str:
     filled = [c.name for c in table.data if not c.nullable or c.is_key]
     kept = [c for c in _bookkeeping(table) if not table.validity or c != table.validity.end]
-    audits = [*not_null([*filled, *kept]), unique(grain(table))]
+    audits = [not_null([*filled, *kept]), unique(grain(table))]
     own = tuple(c.name for c in table.data if c.is_unique and (c.name,) != grain(table))
     if own and table.disposition in ("merge", "replace"):
         audits.append(f"unique_values(columns := ({', '.join(identifier(c) for c in own)}))")

@@ -101,15 +101,15 @@ class Finder:
         table, column = self._resolve(name)
         is_model = self._lineage.is_model(table)
         direction = direction or ("upstream" if is_model else "downstream")
+        up = direction == "upstream"
         columns = [column] if column else [*self._columns(table)] or [UNKNOWN]
         asked = tuple(self._node(table, c) for c in columns)
         edges: dict[tuple[Node, Node], None] = {}
         todo, seen = list(asked), set(asked)
         while todo:
             node = todo.pop(0)
-            step = self._parents if direction == "upstream" else self._children
-            for other in step(node, node in asked):
-                edges[(other, node) if direction == "upstream" else (node, other)] = None
+            for other in self._parents(node, node in asked) if up else self._children(node):
+                edges[(other, node) if up else (node, other)] = None
                 if other not in seen:
                     seen.add(other)
                     todo.append(other)
@@ -173,7 +173,7 @@ class Finder:
                 if found.path:
                     yield Node(found.endpoint, found.path, "api")
 
-    def _children(self, node: Node, _is_asked: bool) -> Iterable[Node]:
+    def _children(self, node: Node) -> Iterable[Node]:
         if node.kind not in ("raw", "model"):
             return
         for table, column in self._lineage.readers(node.table, node.column):

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotChangeCategory
+from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 
 from etl.errors import DataQualityError, EtlError, TransformError
-from etl.project.engine import classify
+from etl.project.failures import classify
 from etl.project.listener import STANDALONE, bare_name
 from etl.records import AuditRun
 
@@ -166,9 +166,7 @@ def _bounds(project: Project, snapshots: dict[str, Snapshot]) -> dict[str, Any]:
         "start": project.settings.transform.start.isoformat(),
         "end": now,
         "execution_time": now,
-        "deployability_index": DeployabilityIndex.all_deployable()
-        if project.environment == "prod"
-        else DeployabilityIndex.create(snapshots.values()),
+        "deployability_index": project.deployable(snapshots.values()),
     }
 
 

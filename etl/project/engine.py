@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlglot.errors import SqlglotError
 from sqlmesh import Context
 from sqlmesh.core.config import (
     AutoCategorizationMode,
@@ -29,26 +27,17 @@ from sqlmesh.core.console import set_console
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
-from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import (
-    ConfigError,
-    EtlError,
-    ExitCode,
-    TransformError,
-    causes,
-    classify_os_error,
-)
+from etl.errors import ConfigError, TransformError
 from etl.libraries import prepare_libraries
+from etl.project.failures import classify, closed_state
 from etl.project.listener import Listener
 from etl.project.loader import ContentLoader
 from etl.settings import Settings
-from etl.warehouse import classify_duckdb, connect
 
 _LOADER = {"loader": ContentLoader}
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class _Config(Config):
@@ -123,9 +112,8 @@ def project_config(sqlmesh_dir: Path) -> Config:
     try:
         settings = load_settings(sqlmesh_dir.resolve().parent, profile)
     except ConfigError as e:
-        raise ConfigError(
-            "\n  ".join([f"{e}:", *map(str, e.problems)]) if e.problems else str(e)
-        ) from e
+        problems = "; ".join(map(str, e.problems))
+        raise ConfigError(f"{e}: {problems}" if problems else str(e)) from e
     return build_config(settings)
 
 
@@ -220,22 +208,8 @@ def open_context(
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)
     except Exception as e:
-        raise _closed_state(settings) or classify(e, "the project does not load") from e
+        raise closed_state(settings) or classify(e, "the project does not load") from e
     return context
-
-
-def _closed_state(settings: Settings) -> EtlError | None:
-    """Why the state cannot be opened; None when it can. SQLMesh's error does not say which file."""
-    import duckdb
-
-    if settings.state.exists():
-        try:
-            with connect(settings.state):
-                return None
-        except EtlError as e:
-            # One that this process has open with other settings is no file's fault.
-            return e if isinstance(e.__cause__, duckdb.IOException) else None
-    return None
 
 
 def _open_state(context: ProjectContext) -> None:
@@ -276,39 +250,3 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
             yield list(context.models.values())
         finally:
             context.close()
-
-
-def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
-    """The class of a failure inside SQLMesh, by the types in its chain of causes."""
-    import duckdb
-
-    # A worker process of SQLMesh's parser sends its traceback along as a cause.
-    chain = [c for c in causes(error) if type(c).__name__ != "_RemoteTraceback"]
-    for cause in chain:
-        if isinstance(cause, EtlError):
-            return cause
-    for cause in chain:
-        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
-            # The warehouse is open by then: what a model cannot open is a file that it names.
-            if subject and type(cause) is duckdb.IOException and found.code is ExitCode.CONNECTION:
-                break
-            return found
-    if not subject and (refused := classify_os_error(error)) is not None:
-        return refused  # SQLMesh's cache and its folder in the home directory, too
-    root = chain[-1]
-    known = isinstance(error, SQLMeshError | SqlglotError | duckdb.Error) or any(
-        isinstance(c, SQLMeshError | SqlglotError | duckdb.Error) for c in chain
-    )
-    # SQLMesh itself says in which file; below it only the parser speaks.
-    told = error if isinstance(error, SQLMeshConfigError) else root
-    text = " ".join(ANSI.sub("", str(told)).split())[:1000] or type(root).__name__
-    if known:
-        return TransformError(
-            f"{subject + ': ' if subject else ''}{what}: {text}",
-            subject=subject,
-            hint="mend the model, then `etl retry`",
-        )
-    # Models in Python, macros and Jinja may raise anything: it is the project's failure still.
-    return TransformError(
-        f"{subject + ': ' if subject else ''}{what}: {type(root).__name__}: {text}", subject=subject
-    )

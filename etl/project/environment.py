@@ -9,15 +9,17 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.plan import Plan
-from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.checks import nearest
 from etl.errors import ConfigError
-from etl.project.engine import ProjectContext, classify, open_context
+from etl.fingerprint import digest_files, fingerprint_project
+from etl.project.engine import ProjectContext, open_context
+from etl.project.failures import classify
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
-from etl.project.partial import Part, digest_files, note_built, open_part
+from etl.project.partial import Part, note_built, open_part
 from etl.settings import Settings
 
 
@@ -26,8 +28,8 @@ class Project:
 
     `graph` are the models that this run works on: the project's, or, when the policy holds the
     project's changes back, those of the environment as it stands. `also` are models beside the
-    selected ones that this run evaluates, because a change of those builds them anew. `files` is
-    the fingerprint of the files before they were read; empty: unknown.
+    selected ones that this run evaluates, because a change of those builds them anew. `fingerprint`
+    is of the files before they were read: what is edited meanwhile is new to the next run.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Project:
         self.settings = settings
         self.environment = environment
         self._digests = digest_files(settings)
+        self.fingerprint = fingerprint_project(settings, self._digests)
         self.context: ProjectContext
         if part is None or (context := open_part(settings, environment, part)) is None:
             context = open_context(settings, on_model)
@@ -47,7 +50,6 @@ class Project:
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
         self.also: frozenset[str] = frozenset()
-        self.files = ""
 
     @property
     def listener(self) -> Listener:
@@ -93,6 +95,12 @@ class Project:
             return None
         found = self.context.state_reader.get_snapshots(environment.snapshots)
         return {s.name: s for s in found.values()}
+
+    def deployable(self, snapshots: Collection[Snapshot]) -> DeployabilityIndex:
+        """Which of the snapshots have a table that prod may show: all that prod has."""
+        if self.environment == "prod":
+            return DeployabilityIndex.all_deployable()
+        return DeployabilityIndex.create(snapshots)
 
     def built_names(self) -> set[str]:
         """Models that the environment was built from."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlglot import exp
 from sqlmesh.core.model import Model, ModelKindName, SeedModel, SqlModel
@@ -23,8 +23,7 @@ COUNTED = {
 }
 
 
-@dataclass(frozen=True)
-class Pair:
+class Pair(NamedTuple):
     """A raw table and the staging model that holds each row that it has of committed packages."""
 
     dataset: str

@@ -7,7 +7,6 @@ from then, what reads them, and what they read.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -18,14 +17,12 @@ import duckdb
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from etl.fingerprint import digest_files, made_by
 from etl.project.engine import ProjectContext, open_context
 from etl.project.listener import bare_name
 from etl.settings import Settings
-from etl.versions import versions
 
 MODELS, TABLES = "models", "external_models"
-# What no model is made of. SQLMesh's tests say something about models and change none.
-IGNORED = {"tests", "logs", "__pycache__", ".cache", ".generated"}
 
 
 class Noted(BaseModel, frozen=True):
@@ -65,7 +62,7 @@ def note_built(
     """
     noted = Noted(
         plan_id=plan_id,
-        made_by=_made_by(settings),
+        made_by=made_by(settings),
         files=files,
         tables=_digest_tables(settings.sqlmesh_dir, files),
         models={n: p.relative_to(settings.sqlmesh_dir).as_posix() for n, p in models.items()},
@@ -85,7 +82,7 @@ def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Par
         noted = Noted.model_validate_json(_path(settings, environment).read_bytes())
     except (OSError, ValidationError):
         return None
-    if noted.made_by != _made_by(settings):
+    if noted.made_by != made_by(settings):
         return None
     with duckdb.connect(str(settings.state), read_only=True) as state:
         found = state.execute(
@@ -147,23 +144,8 @@ def _path(settings: Settings, environment: str) -> Path:
     return settings.data / "cache" / f"built_{environment}.json"
 
 
-def _made_by(settings: Settings) -> str:
-    """What decides, beside its files, what a model is."""
-    told = settings.transform.model_dump(mode="json", exclude={"approve", "pii"})
-    return json.dumps([versions(), told], sort_keys=True)
-
-
 def _is_model(path: str) -> bool:
     return path.startswith(f"{MODELS}/") and path.endswith(".sql")
-
-
-def digest_files(settings: Settings) -> dict[str, str]:
-    """The files that models are made of, each with a digest."""
-    return {
-        name.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in settings.sqlmesh_files()
-        if not IGNORED & set((name := path.relative_to(settings.sqlmesh_dir)).parts)
-    }
 
 
 def _digest_tables(folder: Path, files: Mapping[str, str]) -> dict[str, str]:

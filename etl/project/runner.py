@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlmesh.core.plan import Plan
-from sqlmesh.core.snapshot import DeployabilityIndex
 from sqlmesh.utils.errors import PlanError
 
 from etl.errors import EtlError, TransformError
 from etl.project.audits import audit_failure
-from etl.project.engine import classify
 from etl.project.environment import Project
+from etl.project.failures import classify
 from etl.project.listener import bare_name, failed_audits
 from etl.project.selection import plan_part
 from etl.records import AuditRun, ModelRun
@@ -106,11 +105,9 @@ def _apply(project: Project, plan: Plan) -> bool:
     before = set(project.listener.errors)
     try:
         project.context.apply(plan)
-    except PlanError as e:
-        if set(project.listener.errors) <= before:
-            raise classify(e, "the plan cannot be applied") from e
-        return False
     except Exception as e:
+        if isinstance(e, PlanError) and not set(project.listener.errors) <= before:
+            return False
         raise classify(e, "the plan cannot be applied") from e
     return True
 
@@ -185,11 +182,7 @@ def _describe(
 def _count(project: Project, names: Collection[str]) -> dict[str, int]:
     """Rows of models as they stand; views are not read. SQLMesh does not count on DuckDB."""
     built = project.built() or {}
-    index = (
-        DeployabilityIndex.all_deployable()
-        if project.environment == "prod"
-        else DeployabilityIndex.create(built.values())
-    )
+    index = project.deployable(built.values())
     rows: dict[str, int] = {}
     for snapshot in built.values():
         name = bare_name(snapshot.name)

@@ -42,7 +42,7 @@ from etl.errors import (
 )
 from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach, earlier_hints
-from etl.raw.places import NOT_REACHED, UNREACHABLE, is_busy, place_of
+from etl.raw.places import UNREACHABLE, NotReachedError, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_duckdb
 
@@ -182,11 +182,10 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
             request = cause.request
             url = safe_url((request.url or "") if request is not None else "")
             page = place_of(request).page
-            return UnreachableError(
+            return NotReachedError(
                 f"{subject}{f', page {page}' if page else ''}: {url or 'the API'} cannot be "
                 f"reached ({type(cause).__name__})",
                 subject=subject,
-                hint=NOT_REACHED,
             )
         if isinstance(cause, RequestException):
             request = cause.request

@@ -124,8 +124,7 @@ class Raw:
         """Read the source into a package on disk; nothing reaches the warehouse.
 
         Returns:
-            Load ids of the new package, none when the source gave nothing at all; and what a
-            schema contract left out of it.
+            Load ids of the new package, and what a schema contract left out of it.
         """
         retire_last_rows()
         with self._translated("extract"), count_discards() as discards:

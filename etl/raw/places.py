@@ -8,14 +8,22 @@ from requests import PreparedRequest, Request
 from requests.exceptions import ChunkedEncodingError, Timeout
 from requests.exceptions import ConnectionError as RequestsConnectionError
 
-# The hint at a host that did not answer.
-NOT_REACHED = "is it the network, a proxy, the address? `etl doctor` asks each source once"
+from etl.errors import UnreachableError
+
 UNREACHABLE = (RequestsConnectionError, Timeout, ChunkedEncodingError)
 
 
 def is_busy(status: int) -> bool:
     """True for answers that mean: ask again later."""
     return status == 429 or 500 <= status < 600
+
+
+class NotReachedError(UnreachableError):
+    """A host did not answer, or not to the end."""
+
+    def __init__(self, message: str, *, subject: str = "") -> None:
+        hint = "is it the network, a proxy, the address? `etl doctor` asks each source once"
+        super().__init__(message, subject=subject, hint=hint)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dlt.common.schema.utils import is_complete_column
 
 from etl.errors import ConfigError
 from etl.settings import Settings, dataset_name
-from etl.warehouse import connect_read_only, exists, quoted
+from etl.warehouse import connect, exists, quoted
 
 # dlt keeps hints that start with x- as they are. It has none of its own for accepted values, and
 # its `references` hold one reference to each table.
@@ -172,7 +172,7 @@ def _from_warehouse(settings: Settings, source: str) -> list[Any]:
     if not settings.warehouse.exists():
         return []
     dataset = dataset_name(source)
-    with connect_read_only(settings.warehouse) as connection:
+    with connect(settings.warehouse, read_only=True) as connection:
         if not exists(connection, dataset, "_dlt_version"):
             return []
         rows = connection.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from etl.errors import SEVERITY, EtlError, ExitCode
+from etl.errors import EtlError, ExitCode
 from etl.records import Failure, RunRecord
 from etl.settings import Settings
 
@@ -17,9 +17,8 @@ def about_run(settings: Settings, record: RunRecord, before: RunRecord | None) -
 
     `before` is the run before it: a good run is told when that one failed.
     """
-    if record.exit_code:
-        worst = min(record.failures, key=lambda f: SEVERITY.index(ExitCode(f.exit_code)))
-        return _failure(settings, worst, record) if "failure" in settings.notify.when else {}
+    if record.worst is not None:
+        return _failure(settings, record.worst, record) if "failure" in settings.notify.when else {}
     failed_before = record.attempt > 1 or (before is not None and before.exit_code != 0)
     if not failed_before or "recovery" not in settings.notify.when:
         return {}

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date
@@ -21,7 +22,7 @@ from etl.api_fields import FieldPaths
 from etl.errors import ConfigError, EtlError
 from etl.raw.failures import classify
 from etl.secrets import reveal
-from etl.settings import Source
+from etl.settings import Settings, Source
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
@@ -85,6 +86,22 @@ def build_source(
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
     _hold_contract(built, source, first)
     return built, session
+
+
+def declare_source(
+    settings: Settings, name: str, *, first: bool = False
+) -> tuple[DltSource, Monitor]:
+    """The dlt source of a job for who reads no row of it, and a monitor that knows its tables.
+
+    Raises: as `build_source`.
+    """
+    source = settings.sources[name]
+    monitor = Monitor(name, source)
+    built, _ = build_source(
+        name, source, monitor, project=settings.project, snapshot_date=settings.snapshot_date(),
+        wait=time.sleep, first=first,
+    )  # fmt: skip
+    return built, monitor
 
 
 def import_factories(sources: Mapping[str, Source], project: Path) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 
 from etl.errors import AuthError, ConfigError, EtlError, ExtractError, UnreachableError
-from etl.raw.places import NOT_REACHED
+from etl.raw.places import NotReachedError
 
 if TYPE_CHECKING:
     from yfinance.scrapers.history import PriceHistory
@@ -96,9 +96,8 @@ class Yahoo:
                 f"{ticker}: Yahoo Finance answered 429 until the retries ran out"
             ) from e
         except RequestException as e:
-            raise UnreachableError(
-                f"{ticker}: Yahoo Finance cannot be reached ({type(e).__name__})",
-                hint=NOT_REACHED,
+            raise NotReachedError(
+                f"{ticker}: Yahoo Finance cannot be reached ({type(e).__name__})"
             ) from e
         except Exception as e:
             # yfinance raises what its parsing meets, KeyError among it: the status decides.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from loguru import logger
-
 from etl.errors import ReconciliationError
 from etl.raw.counts import RawTable, root_tables
 from etl.raw.pipeline import Raw
@@ -49,12 +47,11 @@ def count_arrival(run: Run, raw: Raw) -> None:
     for name, came in sorted(arrival.tables.items()):
         stored = tables[name]
         if arrival.discarded is None and stored.may_discard_rows:
-            told = (
+            run.warn(
                 f"{stored} was not counted: how many rows the schema contract discarded of load "
-                f"package {','.join(arrival.load_ids)} died with the run that normalised it"
+                f"package {','.join(arrival.load_ids)} died with the run that normalised it",
+                table=str(stored),
             )
-            logger.bind(table=str(stored)).warning(told)
-            run.warnings.append(told)
             continue
         refused = sum(d.rows for d in arrival.discarded or () if d.table == stored.name)
         if stored.keeps_rows:

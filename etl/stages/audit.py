@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from loguru import logger
 
 from etl.errors import DataQualityError, EtlError, StageError
-from etl.history import Verdict, read_states, write_states
+from etl.model_states import Verdict, read_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
-from etl.stages.scope import models_in_scope, wanted_models
+from etl.stages.scope import find_scope, models_in_scope
+from etl.stages.verdicts import mark
 from etl.warehouse import connect, exists, quoted
 
 
@@ -42,13 +43,11 @@ def _audit(ctx: RunContext) -> list[EtlError]:
 
     # Tried again, the stage reports anew.
     ctx.run.audits = [a for a in ctx.run.audits if ctx.transformed and a.model != STANDALONE]
-    environment = ctx.options.environment
     with connect(ctx.settings.warehouse) as connection:
-        states = read_states(connection, environment)
+        states = read_states(connection, ctx.options.environment)
     with ctx.project() as project:
         graph = project.graph
-        select = wanted_models(project, ctx.options)
-        models = select if select is not None else graph.names
+        models = find_scope(project, ctx.options).wanted
         own = Audited() if ctx.transformed else audit_models(project, models)
         alone = audit_standalone(
             project,
@@ -60,7 +59,10 @@ def _audit(ctx: RunContext) -> list[EtlError]:
         held = graph.below(failed) - failed
         unaudited = set(alone.unaudited)
         for name, read in alone.left_out.items():
-            _warn_of(ctx, name)
+            ctx.run.warn(
+                f"standalone audit {name} is left to the next whole run: it reads models that this "
+                "run leaves as they were"
+            )
             # A transformation of the same scope knows who need not wait for it.
             unaudited |= set[str]() if ctx.transformed else read
         waiting = unaudited | graph.below(unaudited)
@@ -72,25 +74,8 @@ def _audit(ctx: RunContext) -> list[EtlError]:
                 verdicts[model] = "held_back"
             elif states[model].verdict == "unaudited" and model not in waiting:
                 verdicts[model] = "passed"
-        with connect(ctx.settings.warehouse) as connection:
-            write_states(
-                connection,
-                environment,
-                ctx.run.run_id,
-                verdicts,
-                {m: graph.grain(m) for m in verdicts},
-            )
+        mark(project, ctx.run, verdicts)
     return own.failures + alone.failures
-
-
-def _warn_of(ctx: RunContext, audit: str) -> None:
-    told = (
-        f"standalone audit {audit} is left to the next whole run: it reads models that this run "
-        "leaves as they were"
-    )
-    logger.warning(told)
-    if told not in ctx.run.warnings:  # the stage may be tried again
-        ctx.run.warnings.append(told)
 
 
 def _stale(ctx: RunContext) -> list[DataQualityError]:

@@ -14,7 +14,6 @@ from etl.progress import Progress
 from etl.records import Options
 from etl.runs import Run
 from etl.settings import Settings, Source
-from etl.stages.idle import fingerprint_project
 from etl.stop import Stop
 from etl.warehouse import KeptOpen
 
@@ -66,14 +65,11 @@ class RunContext:
         from etl.project.environment import Project
 
         if self._project is None:
-            # Before: what is edited meanwhile is new to the next run.
-            files = fingerprint_project(self.settings)
             self._project = Project(
                 self.settings,
                 self.options.environment,
                 on_model=lambda name: self.progress.advance("models", name),
             )
-            self._project.files = files
         try:
             yield self._project
         except BaseException:

@@ -10,12 +10,12 @@ from loguru import logger
 from etl.column_history import read_changes, read_columns, write_changes, write_columns
 from etl.drift import Drift, Shape, compare, remember
 from etl.errors import EtlError
+from etl.fingerprint import fingerprint_project
 from etl.raw.pipeline import Raw
 from etl.records import SchemaChange
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
-from etl.stages.idle import fingerprint_project
-from etl.warehouse import connect, connect_read_only
+from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
@@ -123,7 +123,7 @@ def read_drift(settings: Settings) -> list[tuple[str, SchemaChange]]:
         return []
     project = fingerprint_project(settings)
     found: list[tuple[str, SchemaChange]] = []
-    with connect_read_only(settings.warehouse) as connection:
+    with connect(settings.warehouse, read_only=True) as connection:
         for source in settings.active_sources:
             known = read_columns(connection, source)
             for change in read_changes(connection, source, project):

@@ -18,12 +18,12 @@ from etl.raw.counts import root_tables
 from etl.raw.dispositions import settle_dispositions
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
-from etl.raw.pipeline import NOTHING, Committed, Raw
-from etl.raw.places import NOT_REACHED
+from etl.raw.pipeline import Committed, Raw
+from etl.raw.places import NotReachedError
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
 from etl.settings import Source
-from etl.sources.build import build_source, import_factories
+from etl.sources.build import build_source, declare_source, import_factories
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.stages.arrival import count_arrival
@@ -44,8 +44,8 @@ def extract(ctx: RunContext) -> None:
         logger.warning("no source to read: config/etl.yaml names none that is enabled")
         return
     if ctx.options.dry_run:
-        for name, source in ctx.sources.items():
-            _plan_source(ctx, name, source)
+        for name in ctx.sources:
+            _plan_source(ctx, name)
         return
     _refuse_unknown_selection(ctx)
     # Whole before the threads start: two that import it at once may each see half of it.
@@ -88,8 +88,8 @@ def _point_to_the_demo(ctx: RunContext, error: EtlError) -> EtlError:
 
     In a folder of its own: what it makes up would stay in the job's history and in its marts.
     """
-    settings = ctx.settings
-    if error.hint == NOT_REACHED and (settings.project / "config" / "demo.yaml").exists():
+    has_demo = (ctx.settings.project / "config" / "demo.yaml").exists()
+    if isinstance(error, NotReachedError) and has_demo:
         error.hint += (
             "; `ETL_DATA_DIR=data-demo etl run --profile demo` shows the job without a network"
         )
@@ -181,11 +181,10 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             for load_id in load_ids:
                 raw.packages.reject(load_id)
             raise
-        if load_ids:
-            raw.packages.accept(monitor.arrival(load_ids, refused))
+        raw.packages.accept(monitor.arrival(load_ids, refused))
         ctx.stop.check()
         with ctx.warehouse_turn:
-            committed = raw.commit() if load_ids else NOTHING
+            committed = raw.commit()
             count_arrival(ctx.run, raw)
             tables = root_tables(raw, set(monitor.tables.values()))
             whole = [tables[n].name for n in monitor.whole_tables() if tables[n].is_replaced]
@@ -196,8 +195,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
                 whole,
                 brought=[t.name for t in tables.values()],
             )
-        if load_ids:
-            remember_fields(raw, monitor.field_paths())
+        remember_fields(raw, monitor.field_paths())
         remember_extraction(
             raw,
             sum(monitor.rows.values()),
@@ -246,9 +244,7 @@ def _report(
             )
         )
     for discard in committed.discarded:
-        warning = f"{raw.source}: {discard}"
-        logger.bind(**discard.model_dump()).warning(warning)
-        ctx.run.warnings.append(warning)
+        ctx.run.warn(f"{raw.source}: {discard}", **discard.model_dump())
     logger.bind(
         rows=sum(monitor.rows.values()),
         pages=sum(monitor.pages.values()),
@@ -271,17 +267,9 @@ def _owner(raw: Raw, tables: list[str]) -> Callable[[str], str | None]:
     return owner
 
 
-def _plan_source(ctx: RunContext, name: str, source: Source) -> None:
+def _plan_source(ctx: RunContext, name: str) -> None:
     """Say what a run would read; nothing is opened that would be written to."""
-    monitor = Monitor(name, source)
-    built, _ = build_source(
-        name,
-        source,
-        monitor,
-        project=ctx.settings.project,
-        snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
-        wait=ctx.stop.wait,
-    )
+    built, monitor = declare_source(ctx.settings, name)
     for resource, table in sorted(monitor.tables.items()):
         disposition = built.resources[resource].write_disposition
         ctx.run.plan.append(f"extract {name}.{resource} → {name}_raw.{table} ({disposition})")

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +15,8 @@ from etl.records import Options
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stages.idle import find_idle
-from etl.stages.scope import models_to_restate, unknown_loads, wanted_models
-from etl.warehouse import connect_read_only
+from etl.stages.scope import find_scope, models_to_restate, unknown_loads
+from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
@@ -28,8 +27,8 @@ def say_plan(ctx: RunContext) -> None:
     """Add to the record what a transformation would do."""
     idle = None
     if ctx.settings.warehouse.exists() and "extract" not in ctx.options.stages:
-        with connect_read_only(ctx.settings.warehouse) as connection:
-            idle = find_idle(connection, ctx.settings, ctx.options, datetime.now(UTC))
+        with connect(ctx.settings.warehouse, read_only=True) as connection:
+            idle = find_idle(connection, ctx.settings, ctx.options)
     if idle is not None:
         ctx.run.plan.append("transform: nothing new since the last run")
         return
@@ -43,10 +42,9 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
     with copied_project(settings, options.environment) as project:
         if unknown := unknown_loads(project, options):
             raise StageError(unknown)
-        select = wanted_models(project, options)
-        wanted = select if select is not None else project.graph.names
+        wanted, _, is_part = find_scope(project, options)
         again = models_to_restate(project, options, wanted)
-        plan = project.plan() if select is None else plan_part(project, select).plan
+        plan = plan_part(project, wanted).plan if is_part else project.plan()
         return [
             *(describe_plan(plan) if plan is not None else ()),
             *(f"transform: build {m} anew{_interval(options)}" for m in sorted(again)),

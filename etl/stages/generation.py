@@ -42,9 +42,9 @@ def generate_models(ctx: RunContext) -> list[EtlError]:
 
 
 def _generate(ctx: RunContext, source: str) -> None:
-    from etl.generate.generation import generate, refuse_changes
+    from etl.generate.generation import bring_files, refuse_changes
 
-    changes = generate(ctx.settings, sources=[source])
+    changes = bring_files(ctx.settings, sources=[source])
     for change in changes:
         if change.changes:
             logger.bind(source=source, action=change.action).info(f"generated {change}")

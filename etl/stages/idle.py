@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from etl.history import (
+from etl.fingerprint import fingerprint_project
+from etl.model_states import (
     Transformation,
     forget_models,
     read_states,
@@ -20,8 +20,8 @@ from etl.history import (
 )
 from etl.packages import fingerprint_packages, raw_datasets
 from etl.records import Options
+from etl.runs import utc_now
 from etl.settings import Settings
-from etl.versions import versions
 from etl.warehouse import quoted
 
 if TYPE_CHECKING:
@@ -36,15 +36,15 @@ FILES = re.compile(
 
 
 def find_idle(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, options: Options, now: datetime
+    connection: duckdb.DuckDBPyConnection, settings: Settings, options: Options
 ) -> Transformation | None:
     """The last transformation, if one now could change nothing; else None."""
     if options.full_refresh or options.start or options.end or options.select:
         return None
     last = read_transformation(connection, options.environment)
-    if last is None or last.due_at is None or now >= last.due_at:
+    if last is None or last.due_at is None or utc_now() >= last.due_at:
         return None
-    states = read_states(connection, options.environment, create=False)
+    states = read_states(connection, options.environment)
     if any(s.verdict != "passed" for s in states.values()):
         return None
     same = (
@@ -81,7 +81,7 @@ def note_transformation(
         begun_at: before the models were evaluated. A tick that came meanwhile is still to be seen.
     """
     done = Transformation(
-        project=project.files,
+        project=project.fingerprint,
         packages=json.dumps(packages),
         plan_id=project.plan_id(),
         due_at=project.due_at(begun_at) if _sees_all(connection, project) else None,
@@ -99,20 +99,6 @@ def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
         or graph.reads_elsewhere(FILES)
         or graph.has_seeds_outside(project.settings.sqlmesh_dir)
     )
-
-
-def fingerprint_project(settings: Settings) -> str:
-    """Names and contents of the project's files, our settings for it, and the versions."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps(versions(), sort_keys=True).encode())
-    digest.update(settings.transform.model_dump_json(exclude={"approve", "pii"}).encode())
-    folder = settings.sqlmesh_dir
-    for path in settings.sqlmesh_files():
-        name = path.relative_to(folder)
-        if not any(p.startswith((".", "__pycache__")) for p in name.parts):
-            digest.update(f"\0{name}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _plan_id(settings: Settings, environment: str) -> str:

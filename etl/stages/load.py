@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from loguru import logger
 
-from etl.arrival import half_loaded
+from etl.backlog import half_loaded
 from etl.errors import DataQualityError, EtlError, StageError
-from etl.history import ModelState, publishable, read_states
+from etl.model_states import ModelState, publishable, read_states
 from etl.packages import find_moved
 from etl.records import LoadRun
 from etl.runs import utc_now
@@ -18,7 +18,7 @@ from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
 from etl.stages.scope import models_in_scope, unknown_loads
 from etl.targets import Publication, publish
-from etl.warehouse import connect, connect_read_only
+from etl.warehouse import connect
 
 
 def load(ctx: RunContext) -> None:
@@ -37,10 +37,9 @@ def load(ctx: RunContext) -> None:
     if dry and not settings.warehouse.exists():
         ctx.run.plan += [f"load {x.model} → {x.target}: publish it whole" for x in chosen]
         return
-    open_warehouse = connect_read_only if dry else connect
     failures: list[EtlError] = []
-    with open_warehouse(settings.warehouse) as connection:
-        states = read_states(connection, "prod", create=not dry)
+    with connect(settings.warehouse, read_only=dry) as connection:
+        states = read_states(connection, "prod")
         evaluated = {m.name for m in ctx.run.models if m.intervals}
         held = publishable(states, [x.model for x in chosen])
         half = {dataset_name(s) for s in settings.active_sources if half_loaded(settings, s)}

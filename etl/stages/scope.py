@@ -1,16 +1,50 @@
-"""Which models a run works on: what its options name, and what of that it builds anew."""
+"""What a run works on: whether its options name something, which models, which it builds anew."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from etl.checks import nearest
 from etl.errors import ConfigError, EtlError
 from etl.records import Options
+from etl.settings import Settings
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
+
+
+def check_options(settings: Settings, options: Options, now: datetime) -> None:
+    """What can be known to be wrong before anything starts.
+
+    Raises:
+        ConfigError: unknown source, no folder of models, an interval that is none.
+    """
+    if not settings.sqlmesh_dir.is_dir() and settings.loads and "transform" in options.stages:
+        raise ConfigError(
+            f"{settings.sqlmesh_dir}: no such folder, and `loads` names {settings.loads[0].model}",
+            hint="the models belong there: is it the right --project, and all of it?",
+        )
+    for name in options.sources:
+        if name not in settings.active_sources:
+            known = ", ".join(sorted(settings.active_sources)) or "none"
+            raise ConfigError(f"--source {name}: no such source", hint=f"sources: {known}")
+    bounds = []
+    for option, text in (("--start", options.start), ("--end", options.end)):
+        if text is not None:
+            try:
+                bounds.append(datetime.fromisoformat(text).replace(tzinfo=None))
+            except ValueError:
+                raise ConfigError(
+                    f"{option} {text}: is no date", hint="write 2026-01-31 or 2026-01-31T12:00"
+                ) from None
+    if len(bounds) == 2 and bounds[0] > bounds[1]:
+        raise ConfigError(f"--start {options.start} lies after --end {options.end}")
+    if any(bound > now.replace(tzinfo=None) for bound in bounds):
+        raise ConfigError(
+            f"--start/--end: an interval ends at the latest now, {now:%Y-%m-%dT%H:%M} UTC"
+        )
 
 
 def wanted_models(project: Project, options: Options) -> set[str] | None:
@@ -24,17 +58,33 @@ def wanted_models(project: Project, options: Options) -> set[str] | None:
     return chosen
 
 
+class Scope(NamedTuple):
+    """The models that a run brings up to date, and those that stay: they are below failed sources.
+
+    `is_part`: there are, or may be, others that the run leaves alone.
+    """
+
+    wanted: set[str]
+    held: set[str]
+    is_part: bool
+
+
+def find_scope(project: Project, options: Options, failed_sources: Iterable[str] = ()) -> Scope:
+    """What the options name, without what is below the failed sources."""
+    select = wanted_models(project, options)
+    held = project.graph.below_sources(failed_sources)
+    wanted = (select if select is not None else project.graph.names) - held
+    return Scope(wanted, held, select is not None or bool(held))
+
+
 def models_in_scope(
     project: Project, options: Options, failed_sources: Iterable[str] = ()
 ) -> set[str]:
     """The models that a run with these options brings up to date, what it builds anew included.
 
-    Models below a failed source stay as they are. Only what is in scope is judged by this run: the
-    rest may be of an earlier day.
+    Only what is in scope is judged by this run: the rest may be of an earlier day.
     """
-    select = wanted_models(project, options)
-    held = project.graph.below_sources(failed_sources)
-    wanted = (select if select is not None else project.graph.names) - held
+    wanted, held, _ = find_scope(project, options, failed_sources)
     below = project.graph.below(models_to_restate(project, options, wanted)) - held
     return wanted | below | project.also
 

@@ -12,7 +12,7 @@ from loguru import logger
 
 from etl.errors import EtlError, StageError, Stopped
 from etl.logs import stage_context
-from etl.records import STAGE_NAMES, Failure, Stage, StageName
+from etl.records import STAGE_NAMES, Failure, Stage, StageName, StageStatus
 from etl.runs import utc_now
 from etl.stages.containment import contained
 from etl.stages.context import RunContext
@@ -57,17 +57,15 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
     before = len(ctx.run.failures)
     attempts = 0
 
-    def note(status: str) -> None:
+    def note(status: StageStatus) -> None:
         ctx.run.stages.append(
-            Stage.model_validate(
-                {
-                    "name": name,
-                    "status": status,
-                    "attempts": attempts,
-                    "seconds": round(time.monotonic() - started, 3),
-                    "started_at": started_at,
-                    "finished_at": utc_now(),
-                }
+            Stage(
+                name=name,
+                status=status,
+                attempts=attempts,
+                seconds=round(time.monotonic() - started, 3),
+                started_at=started_at,
+                finished_at=utc_now(),
             )
         )
 
@@ -86,7 +84,8 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
             ctx.warehouse.close()  # a fatal error (a full disk) spoils it until it is closed
             raise
 
-    status, blocked = "ok", False
+    status: StageStatus = "ok"
+    blocked = False
     try:
         _retrying(ctx, name)(attempt)
     except Stopped:
@@ -117,7 +116,7 @@ def tell_failures(failures: list[Failure]) -> None:
         ).error(failure.message)
 
 
-def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[str, bool]:
+def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[StageStatus, bool]:
     """Record what a stage raised; returns its status and whether it blocks what follows."""
     if isinstance(error, StageError):
         for failure in error.failures:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import duckdb
+import yaml
 from loguru import logger
 
-from etl.errors import EtlError
+from etl.errors import ConfigError, EtlError
 from etl.settings import NAME, Settings, Source, dataset_name
-from etl.warehouse import connect, ensure_tables, exists, expected_tables
+from etl.warehouse import connect, ensure_tables, exists
 
 
 def ensure_raw_tables(settings: Settings) -> list[str]:
@@ -18,6 +20,9 @@ def ensure_raw_tables(settings: Settings) -> list[str]:
 
     The extract stage has made the tables of the sources that it read. Others are asked only when
     something of theirs is missing: dlt costs a second.
+
+    Raises:
+        ConfigError: a file of external models is no list of tables with names and columns.
     """
     with connect(settings.warehouse) as connection:
         lacking = [n for n, s in settings.active_sources.items() if _lacks(connection, n, s)]
@@ -29,7 +34,7 @@ def ensure_raw_tables(settings: Settings) -> list[str]:
             # The source's own run says what is wrong with it; the others go on.
             logger.bind(source=name).warning(f"its raw tables could not be made ahead: {e}")
     with connect(settings.warehouse) as connection:
-        created += ensure_tables(connection, expected_tables(settings.sqlmesh_dir))
+        created += ensure_tables(connection, _expected_tables(settings.sqlmesh_dir))
     if created:
         logger.bind(tables=created).info("raw tables without data were created empty")
     return created
@@ -54,18 +59,25 @@ def _plain_tables(source: Source) -> list[str]:
 
 def _make_declared(settings: Settings, name: str) -> list[str]:
     from etl.raw.pipeline import Raw
-    from etl.sources.build import build_source
-    from etl.sources.monitor import Monitor
+    from etl.sources.build import declare_source
 
-    source = settings.sources[name]
     raw = Raw(settings, name)
-    built, _ = build_source(
-        name,
-        source,
-        Monitor(name, source),
-        project=settings.project,
-        snapshot_date=settings.snapshot_date(datetime.now(UTC)),
-        wait=lambda seconds: None,
-        first=raw.is_new,
-    )
+    built, _ = declare_source(settings, name, first=raw.is_new)
     return raw.ensure_tables(built)
+
+
+def _expected_tables(sqlmesh_dir: Path) -> list[dict[str, Any]]:
+    """The raw tables that models read, as the files in `sqlmesh/external_models` declare them."""
+    tables: list[dict[str, Any]] = []
+    for path in sorted((sqlmesh_dir / "external_models").rglob("*.yaml")):
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+            tables += [
+                {"name": str(t["name"]), "columns": dict(t.get("columns") or {})} for t in found
+            ]
+        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as e:
+            raise ConfigError(
+                f"{path}: is no list of external models: {type(e).__name__}",
+                hint="each needs a name and columns",
+            ) from e
+    return tables

@@ -8,33 +8,21 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from etl.arrival import half_loaded, uncounted
+from etl.arrival import uncounted
+from etl.backlog import half_loaded
 from etl.errors import EtlError, ReconciliationError, StageError
-from etl.history import read_states
 from etl.logs import adopt_library_loggers
-from etl.packages import (
-    Package,
-    active_packages,
-    fingerprint_packages,
-    note_processed,
-)
+from etl.model_states import read_states
+from etl.packages import Package, active_packages, fingerprint_packages, note_processed
 from etl.records import Options
 from etl.runs import Run
 from etl.settings import Settings, dataset_name
 from etl.stages.context import RunContext
 from etl.stages.forecast import say_plan
 from etl.stages.generation import generate_models
-from etl.stages.idle import (
-    find_idle,
-    note_transformation,
-)
+from etl.stages.idle import find_idle, note_transformation
 from etl.stages.reconcile import raw_tables, reconcile
-from etl.stages.scope import (
-    models_in_scope,
-    models_to_restate,
-    unknown_loads,
-    wanted_models,
-)
+from etl.stages.scope import find_scope, models_in_scope, models_to_restate, unknown_loads
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.verdicts import held_back, mark, note_what_views_show, shown_outside, verdicts
 from etl.warehouse import connect
@@ -63,7 +51,7 @@ def transform(ctx: RunContext) -> None:
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
-        idle = find_idle(connection, settings, ctx.options, datetime.now(UTC))
+        idle = find_idle(connection, settings, ctx.options)
         # The counts are compared all the same; what differs needs the models to be held back.
         if idle is not None and not reconcile(connection, run, idle.pairs):
             ctx.transformed = ctx.idle = True
@@ -123,16 +111,11 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     project.listener.forget()  # the stage may be tried again
-    select = wanted_models(project, options)
-    held = project.graph.below_sources(run.failed_sources)
-    partly = select is not None or bool(held)
-    wanted = (select if select is not None else project.graph.names) - held
+    wanted, held, partly = find_scope(project, options, run.failed_sources)
     proposal = propose(project, approve, wanted if partly else None, held)
     if proposal.refusal is not None:
         # The graph is now the environment's: what stands there goes on.
-        select = wanted_models(project, options)
-        held = project.graph.below_sources(run.failed_sources)
-        wanted = (select if select is not None else project.graph.names) - held
+        wanted, held, _ = find_scope(project, options, run.failed_sources)
     restate = models_to_restate(project, options, wanted)
     touched = models_in_scope(project, options, run.failed_sources)
     whole = not options.start and not options.end
@@ -208,10 +191,7 @@ def _warn_of_waiting(run: Run, waiting: Collection[tuple[str, str]]) -> None:
     """Changes that were left out, because what they would build anew is held back."""
     for model in sorted({changed for changed, _ in waiting}):
         below = ", ".join(sorted(name for changed, name in waiting if changed == model))
-        told = f"{model} keeps its earlier version: its change builds {below} anew"
-        logger.bind(model=model).warning(told)
-        if told not in run.warnings:  # the stage may be tried again
-            run.warnings.append(told)
+        run.warn(f"{model} keeps its earlier version: its change builds {below} anew", model=model)
 
 
 def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
@@ -228,11 +208,8 @@ def _reconcile(
         return [], ()
     datasets = [dataset_name(s) for s in project.settings.active_sources]
     with connect(project.settings.warehouse) as connection:
-        pairs = tuple(
-            (p.dataset, p.table, p.model)
-            for p in project.graph.pairs(raw_tables(connection, datasets))
-            if p.model in models
-        )
+        found = project.graph.pairs(raw_tables(connection, datasets))
+        pairs = tuple(p for p in found if p.model in models)
         return list(reconcile(connection, run, pairs)), pairs
 
 

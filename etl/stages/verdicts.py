@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from etl.history import Verdict, write_states
+from etl.model_states import Verdict, write_states
 from etl.packages import note_shown
 from etl.runs import Run
 from etl.warehouse import connect

@@ -171,6 +171,12 @@ def test_architecture_names_every_module() -> None:
     assert {m for m in modules if not m.startswith("__")} <= named
 
 
+def test_every_module_that_a_page_names_is_there() -> None:
+    for page in PAGES:
+        for name in re.findall(r"`(etl/[\w/]*(?:/|\.py))`", page.read_text(encoding="utf-8")):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
 # -- links and commands ----------------------------------------------------------------------------
 
 

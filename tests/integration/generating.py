@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.generate.files import FileChange
-from etl.generate.generation import generate
+from etl.generate.generation import bring_files
 from etl.records import RunRecord
 from tests.integration.projects import FILES, Shop
 
@@ -87,7 +87,7 @@ class Made(Shop):
 
     def generate(self, **options: Any) -> list[FileChange]:
         """`etl generate`."""
-        return generate(self.settings, **options)
+        return bring_files(self.settings, **options)
 
     def read(self, model: str, columns: str = "*") -> list[tuple[Any, ...]]:
         """The rows of a model, in order."""

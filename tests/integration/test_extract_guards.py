@@ -13,6 +13,7 @@ import pytest
 
 from etl.demo import Fault, Replay
 from etl.errors import AuthError, DataQualityError, EtlError, ExtractError, UnreachableError
+from etl.raw.places import NotReachedError
 from etl.settings import Settings
 from etl.sources.http import ApiSession
 from etl.stages.context import RunContext
@@ -75,9 +76,9 @@ BROKEN: list[tuple[str, dict[str, Any], type[EtlError], str]] = [
     ("html-502", {"page": 2}, UnreachableError, "page 2: 502"),
     ("503", {"page": 2}, UnreachableError, "page 2: 503"),
     ("429", {"page": 2}, UnreachableError, "page 2: 429"),
-    ("disconnect", {"page": 2}, UnreachableError, "cannot be reached"),
-    ("cut", {"page": 2}, UnreachableError, "cannot be reached"),
-    ("timeout", {"page": 2, "seconds": 5}, UnreachableError, "cannot be reached"),
+    ("disconnect", {"page": 2}, NotReachedError, "cannot be reached"),
+    ("cut", {"page": 2}, NotReachedError, "cannot be reached"),
+    ("timeout", {"page": 2, "seconds": 5}, NotReachedError, "cannot be reached"),
 ]
 # Sources whose guards refuse what a good API sends: settings, class, message.
 REFUSED: dict[str, tuple[dict[str, Any], type[EtlError], str]] = {
@@ -255,7 +256,7 @@ def test_dead_port_is_a_connection_failure(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/xrpc/"
     settings = settings_of(tmp_path, {"bluesky": bluesky(url, ACTOR)})
     [failure] = failures_of(settings)
-    assert type(failure) is UnreachableError
+    assert type(failure) is NotReachedError
     assert url in failure.message
     assert left(settings) == NOTHING
 

@@ -12,7 +12,8 @@ import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
 
-from etl.errors import ConfigError, EtlError, UnreachableError
+from etl.errors import ConfigError, EtlError
+from etl.raw.places import NotReachedError
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from tests.integration.extracting import (
@@ -457,7 +458,7 @@ def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
     sources = {name: {"factory": f"{factory}:{function}"} for name, function in names.items()}
     settings = settings_of(tmp_path, sources)
     found = {f.subject: type(f) for f in failures_of(settings)}
-    assert found == {"away": UnreachableError, "wrong": EtlError}
+    assert found == {"away": NotReachedError, "wrong": EtlError}
     assert count(settings, "well_raw.alone") == 5
 
 

@@ -11,15 +11,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from etl.history import (
-    PARTS,
-    SCHEMA,
+from etl.history import PARTS, SCHEMA, write_history
+from etl.model_states import (
     Transformation,
-    create_tables,
     publishable,
     read_states,
     read_transformation,
-    write_history,
     write_states,
     write_transformation,
 )
@@ -242,7 +239,7 @@ def test_verdicts_by_environment(connection: duckdb.DuckDBPyConnection) -> None:
 def test_reading_without_history_finds_nothing_and_makes_nothing(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
-    assert read_states(connection, "prod", create=False) == {}
+    assert read_states(connection, "prod") == {}
     assert read_transformation(connection, "prod") is None
     assert connection.execute("SELECT count(*) FROM information_schema.tables").fetchone() == (0,)
 
@@ -251,7 +248,6 @@ def test_reading_without_history_finds_nothing_and_makes_nothing(
 def test_transformation_comes_back_as_it_was(
     connection: duckdb.DuckDBPyConnection, due_at: datetime | None
 ) -> None:
-    create_tables(connection)
     done = Transformation(
         "files", "packages", "plan", due_at, (("shop_raw", "orders", "s.orders"),)
     )

@@ -58,6 +58,10 @@ def add_a_model(shop: Shop) -> None:
     shop.write("sqlmesh/models/more.sql", "MODEL (name marts.more); SELECT 1 AS one")
 
 
+def add_a_model_in_a_folder_of_any_name(shop: Shop) -> None:
+    shop.write("sqlmesh/models/tests/.more.sql", "MODEL (name marts.more); SELECT 1 AS one")
+
+
 def remove_a_model(shop: Shop) -> None:
     (shop.folder / ITEMS).unlink()
 
@@ -82,6 +86,7 @@ EDITS: list[tuple[Callable[[Shop], None], set[str] | None]] = [
     (read_another_model, {"customers"}),
     (rename_a_model, {"items"}),
     (add_a_model, None),
+    (add_a_model_in_a_folder_of_any_name, None),
     (remove_a_model, None),
     (add_an_audit, None),
 ]
@@ -106,8 +111,8 @@ def test_a_part_tells_what_the_whole_would(
         noted.write_bytes(kept)
         for path, text in FILES.items():
             shop.write(path, text)
-        for path in ("sqlmesh/models/more.sql", "sqlmesh/audits/all_paid.sql"):
-            (shop.folder / path).unlink(missing_ok=True)
+        for path in ("models/more.sql", "models/tests/.more.sql", "audits/all_paid.sql"):
+            (shop.folder / "sqlmesh" / path).unlink(missing_ok=True)
 
 
 def test_what_somebody_else_built_is_looked_at_whole(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from etl.configuration import load_settings
-from etl.start import create_project
+from etl.start.project import create_project
 from tests.integration.extracting import count, extract_once, query, serving
 
 ROWS = [{"id": n, "name": f"tea {n}"} for n in range(1, 38)]

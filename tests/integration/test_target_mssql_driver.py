@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pydantic import SecretStr
 
 from etl.errors import AuthError, EtlError, UnreachableError
-from etl.settings import SecretStr, Target
+from etl.settings import Target
 from etl.targets.mssql import session
 from etl.targets.mssql.driver import load_driver
 from tests.sql_server import PASSWORD, Doorkeeper, running_doorkeeper

@@ -18,9 +18,12 @@ from etl.cli import main
 from etl.doctor import examine, places
 from etl.doctor.findings import Finding, as_json, as_table, verdict
 from etl.errors import ExitCode
+from etl.libraries import prepare_libraries
 from etl.lock import hold_lock
 from etl.records import SchemaChange
 from etl.settings import Settings
+
+prepare_libraries()
 
 API = "https://api.example.test/v1/"
 

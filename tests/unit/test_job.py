@@ -23,7 +23,7 @@ from etl.errors import (
     StageError,
     UnreachableError,
 )
-from etl.job import check_options, run_job
+from etl.job import run_job
 from etl.lock import hold_lock
 from etl.records import LoadRun, Options, RunRecord
 from etl.report import outcome
@@ -31,6 +31,7 @@ from etl.runs import last_failed, past_runs, utc_now
 from etl.settings import Metrics, Notify, Retry, Settings, Source
 from etl.stages import sequence
 from etl.stages.context import RunContext
+from etl.stages.scope import check_options
 from etl.stop import Stop
 
 Behaviour = Callable[[RunContext], None]

@@ -13,6 +13,7 @@ from etl.demo import Fault, Replay
 from etl.demo.markets.calendar import trading_days
 from etl.demo.markets.prices import TICKERS, chart
 from etl.errors import AuthError, ConfigError, EtlError, ExtractError, UnreachableError
+from etl.raw.places import NotReachedError
 from etl.sources.markets import prices, read_ticker
 from etl.sources.yahoo import Row, TickerMissingError, Yahoo, is_trading
 
@@ -155,8 +156,8 @@ def test_a_reading_begins_on_the_day_that_is_asked_for(yahoo: Yahoo, replay: Rep
         ("500", UnreachableError, "AAPL: Yahoo Finance answered 500"),
         ("503", UnreachableError, "AAPL: Yahoo Finance answered 503"),
         ("429", UnreachableError, "AAPL: Yahoo Finance answered 429"),
-        ("disconnect", UnreachableError, "AAPL: Yahoo Finance cannot be reached"),
-        ("cut", UnreachableError, "AAPL: Yahoo Finance cannot be reached"),
+        ("disconnect", NotReachedError, "AAPL: Yahoo Finance cannot be reached"),
+        ("cut", NotReachedError, "AAPL: Yahoo Finance cannot be reached"),
         ("401", AuthError, "AAPL: Yahoo Finance answered 401"),
         ("403", AuthError, "AAPL: Yahoo Finance answered 403"),
         ("html", ExtractError, r"AAPL: Yahoo Finance's answer \(200\) cannot be used"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from pydantic import SecretStr
 
 from etl.errors import (
     AuthError,
@@ -18,7 +19,6 @@ from etl.errors import (
     UnreachableError,
 )
 from etl.secrets import redactor
-from etl.settings import SecretStr
 from etl.targets.mssql.address import read_address, write_address
 from etl.targets.mssql.columns import Column, first_refused, map_columns, share
 from etl.targets.mssql.driver import bundled_driver, find_library, load_driver

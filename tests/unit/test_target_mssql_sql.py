@@ -15,10 +15,11 @@ from typing import Any
 import duckdb
 import pytest
 import sqlglot
+from pydantic import SecretStr
 from sqlglot import exp
 
 from etl.errors import LoadError
-from etl.settings import SecretStr, Target
+from etl.settings import Target
 from etl.targets.mssql import tables
 from etl.targets.mssql.columns import Column, map_columns
 from etl.targets.mssql.refusals import refused_row

@@ -11,7 +11,7 @@ import pytest
 
 import etl.warehouse
 from etl.errors import ResourcesError, UnreachableError
-from etl.warehouse import classify_duckdb, connect, connect_read_only, limited_memory
+from etl.warehouse import classify_duckdb, connect, limited_memory
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:
@@ -47,7 +47,7 @@ def test_a_file_of_another_user_is_not_told_as_one_that_is_in_use(
     )
     with pytest.raises(ResourcesError, match=rf"{file}: this user may not write it"):
         connect(tmp_path / "w.duckdb").__enter__()
-    with pytest.raises(UnreachableError), connect_read_only(tmp_path / "w.duckdb"):
+    with pytest.raises(UnreachableError), connect(tmp_path / "w.duckdb", read_only=True):
         pass  # it may be read
 
 

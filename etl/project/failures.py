@@ -1,0 +1,55 @@
+"""Names failures inside SQLMesh: from the types in a chain of causes to a class of ours."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+from sqlglot.errors import SqlglotError
+from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
+from sqlmesh.utils.errors import SQLMeshError
+
+from etl.errors import EtlError, ExitCode, TransformError, causes, classify_os_error
+from etl.settings import Settings
+from etl.warehouse import classify_duckdb, connect
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
+    """The class of a failure inside SQLMesh, by the types in its chain of causes."""
+    # A worker process of SQLMesh's parser sends its traceback along as a cause.
+    chain = [c for c in causes(error) if type(c).__name__ != "_RemoteTraceback"]
+    for cause in chain:
+        if isinstance(cause, EtlError):
+            return cause
+    for cause in chain:
+        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
+            # The warehouse is open by then: what a model cannot open is a file that it names.
+            if subject and type(cause) is duckdb.IOException and found.code is ExitCode.CONNECTION:
+                break
+            return found
+    if not subject and (refused := classify_os_error(error)) is not None:
+        return refused  # SQLMesh's cache and its folder in the home directory, too
+    root = chain[-1]
+    # SQLMesh itself says in which file; below it only the parser speaks.
+    told = error if isinstance(error, SQLMeshConfigError) else root
+    text = " ".join(ANSI.sub("", str(told)).split())[:1000] or type(root).__name__
+    hint = "mend the model, then `etl retry`"
+    if not any(isinstance(c, SQLMeshError | SqlglotError | duckdb.Error) for c in chain):
+        # Models in Python, macros and Jinja may raise anything: it is the project's failure still.
+        text, hint = f"{type(root).__name__}: {text}", ""
+    where = f"{subject}: " if subject else ""
+    return TransformError(f"{where}{what}: {text}", subject=subject, hint=hint)
+
+
+def closed_state(settings: Settings) -> EtlError | None:
+    """Why the state cannot be opened; None when it can. SQLMesh's error does not say which file."""
+    if settings.state.exists():
+        try:
+            with connect(settings.state):
+                return None
+        except EtlError as e:
+            # One that this process has open with other settings is no file's fault.
+            return e if isinstance(e.__cause__, duckdb.IOException) else None
+    return None
