@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from etl.errors import EtlError, ResourcesError, UnreachableError, classify_os_error
+from etl.errors import EtlError, ResourcesError, UnreachableError, causes, classify_os_error
 
 # Less free space than this, and a failed write means that the disk is full.
 FULL_DISK_BYTES = 16 * 1024 * 1024
@@ -80,7 +80,9 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(str(path), read_only=read_only)
     except duckdb.Error as e:
         refused = refuse_foreign(path, os.R_OK if read_only else os.R_OK | os.W_OK)
-        raise refused or classify_duckdb(e, path) or UnreachableError(f"{path}: {e}") from e
+        raise (
+            refused or classify_duckdb(e, path.parent, path) or UnreachableError(f"{path}: {e}")
+        ) from e
 
 
 def refuse_foreign(path: Path, mode: int) -> EtlError | None:
@@ -148,11 +150,24 @@ def read_types(connection: duckdb.DuckDBPyConnection, schema: str) -> dict[str, 
     return found
 
 
-def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError | None:
+def classify_machine(error: BaseException, folder: Path) -> EtlError | None:
+    """The class of a failure that is the machine's, by the types in its chain of causes; else None.
+
+    `folder` is where DuckDB writes.
+    """
+    for cause in causes(error):
+        if isinstance(cause, duckdb.Error):
+            found = classify_duckdb(cause, folder)
+            if found is not None:
+                return found
+    return classify_os_error(error)
+
+
+def classify_duckdb(error: duckdb.Error, folder: Path, path: Path | None = None) -> EtlError | None:
     """The class of a DuckDB failure that is the machine's, None when it is the query's.
 
     DuckDB reports a full disk, a locked file and a missing one alike, as IOException without an
-    errno: the disk itself is asked.
+    errno: the disk itself is asked. `path` is the file that was to be opened.
     """
     if isinstance(error, duckdb.OutOfMemoryException):
         return ResourcesError(
@@ -166,10 +181,9 @@ def classify_duckdb(error: duckdb.Error, path: Path | None = None) -> EtlError |
         | duckdb.FatalException
         | duckdb.InternalException,
     ):
-        where = path.parent if path is not None else Path.cwd()
-        if not can_write(where):
+        if not can_write(folder):
             return ResourcesError(
-                f"{where}: the disk is full, or files may not be written or grow there",
+                f"{folder}: the disk is full, or files may not be written or grow there",
                 hint="free disk space or make the folder writable, then run again",
             )
         if isinstance(error, duckdb.IOException):

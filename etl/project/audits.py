@@ -49,7 +49,7 @@ def audit_models(project: Project, models: Collection[str]) -> Audited:
             continue
         project.listener.heard.pop(name, None)
         try:
-            with _translating("an audit cannot be run", name):
+            with _translating(project, "an audit cannot be run", name):
                 project.context.snapshot_evaluator.audit(
                     snapshot=snapshot, snapshots=snapshots, **_bounds(project, snapshots)
                 )
@@ -101,7 +101,7 @@ def audit_standalone(project: Project, never_built: Collection[str], scope: set[
             result.left_out[name] = read if _blocks(audit) else set()
             continue
         try:
-            with _translating("the standalone audit cannot be run", name):
+            with _translating(project, "the standalone audit cannot be run", name):
                 runs = _run(project, name, audit, snapshots)
         except EtlError as e:
             e.subject = name
@@ -117,12 +117,12 @@ def audit_standalone(project: Project, never_built: Collection[str], scope: set[
 
 
 @contextmanager
-def _translating(what: str, name: str) -> Iterator[None]:
+def _translating(project: Project, what: str, name: str) -> Iterator[None]:
     """Give what SQL and macros raise, which may be anything, its class."""
     try:
         yield
     except Exception as e:
-        raise classify(e, what, name) from e
+        raise classify(e, project.settings, what, name) from e
 
 
 def _blocks(audit: StandaloneAudit) -> bool:

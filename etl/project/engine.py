@@ -208,7 +208,7 @@ def open_context(
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)
     except Exception as e:
-        raise closed_state(settings) or classify(e, "the project does not load") from e
+        raise closed_state(settings) or classify(e, settings, "the project does not load") from e
     return context
 
 
@@ -245,7 +245,7 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
                 paths=[str(settings.sqlmesh_dir)], config=config.copy(update=_LOADER)
             )
         except Exception as e:
-            raise classify(e, "the project does not load") from e
+            raise classify(e, settings, "the project does not load") from e
         try:
             yield list(context.models.values())
         finally:

@@ -194,4 +194,4 @@ class Project:
             ).build()
             return plan
         except Exception as e:
-            raise classify(e, "the plan cannot be made") from e
+            raise classify(e, self.settings, "the plan cannot be made") from e

@@ -16,7 +16,7 @@ from etl.warehouse import classify_duckdb, connect
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
+def classify(error: BaseException, settings: Settings, what: str, subject: str = "") -> EtlError:
     """The class of a failure inside SQLMesh, by the types in its chain of causes."""
     # A worker process of SQLMesh's parser sends its traceback along as a cause.
     chain = [c for c in causes(error) if type(c).__name__ != "_RemoteTraceback"]
@@ -24,7 +24,9 @@ def classify(error: BaseException, what: str, subject: str = "") -> EtlError:
         if isinstance(cause, EtlError):
             return cause
     for cause in chain:
-        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
+        if not isinstance(cause, duckdb.Error):
+            continue
+        if (found := classify_duckdb(cause, settings.data)) is not None:
             # The warehouse is open by then: what a model cannot open is a file that it names.
             if subject and type(cause) is duckdb.IOException and found.code is ExitCode.CONNECTION:
                 break

@@ -108,7 +108,7 @@ def _apply(project: Project, plan: Plan) -> bool:
     except Exception as e:
         if isinstance(e, PlanError) and not set(project.listener.errors) <= before:
             return False
-        raise classify(e, "the plan cannot be applied") from e
+        raise classify(e, project.settings, "the plan cannot be applied") from e
     return True
 
 
@@ -138,7 +138,7 @@ def _run(project: Project, select: Collection[str] | None) -> None:
             no_auto_upstream=select is not None,
         )
     except Exception as e:
-        raise classify(e, "the run cannot be made") from e
+        raise classify(e, project.settings, "the run cannot be made") from e
 
 
 # -- what happened -------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def _failures(project: Project) -> tuple[list[EtlError], set[str]]:
         if audits:
             failures += [audit_failure(name, a.audit_name, int(a.count)) for a in audits]
         else:
-            found = classify(error, "failed", name)
+            found = classify(error, project.settings, "failed", name)
             found.subject = found.subject or name
             found.__cause__ = error
             lacking = [t for t in project.graph.unmade(name) if t.startswith("staging.")]

@@ -44,7 +44,7 @@ from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach, earlier_hints
 from etl.raw.places import UNREACHABLE, NotReachedError, is_busy, place_of
 from etl.secrets import safe_url
-from etl.warehouse import classify_duckdb
+from etl.warehouse import classify_machine
 
 CURSOR_ERRORS = (
     IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
@@ -52,10 +52,12 @@ CURSOR_ERRORS = (
 )  # fmt: skip
 
 
-def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = ()) -> EtlError:
+def classify(
+    error: BaseException, source: str, step: str, folder: Path, pii: Iterable[str] = ()
+) -> EtlError:
     """The class of a failure inside dlt, by the types in its chain of causes.
 
-    A row that is shown as its cause has the columns of `pii` masked.
+    `folder` is where DuckDB writes. A row that is shown as a cause has the columns of `pii` masked.
     """
     chain = causes(error)
     resource = next((c.pipe_name for c in chain if isinstance(c, ResourceExtractionError)), None)
@@ -75,9 +77,14 @@ def classify(error: BaseException, source: str, step: str, pii: Iterable[str] = 
             isinstance(cause, SchemaException) and step == "normalize"
         ):
             return describe_breach(cause, subject, step, pii)
-    for rule in (_http, _config, _machine, _depth):
-        if (found := rule(chain, subject, step)) is not None:
-            return found
+    found = (
+        _http(chain, subject, step)
+        or _config(chain, subject)
+        or classify_machine(error, folder)
+        or _depth(chain, subject, step)
+    )
+    if found is not None:
+        return found
     root = chain[-1]
     if step == "normalize" and isinstance(root, _row_errors()):
         job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
@@ -120,7 +127,7 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
                 subject=target,
                 hint="write it as dlt's documentation does, such as filesystem or bigquery",
             )
-    if (found := _config(chain, target, "load") or classify_os_error(chain[0])) is not None:
+    if (found := _config(chain, target) or classify_os_error(chain[0])) is not None:
         return found
     # First what dlt wraps as a failure that passes: a statement that DuckDB does not understand.
     said = next(
@@ -239,7 +246,7 @@ def _is_of_orjson(error: BaseException) -> bool:
     return isinstance(error, TypeError) and where == _orjson.__name__
 
 
-def _config(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
+def _config(chain: list[BaseException], subject: str) -> EtlError | None:
     for cause in chain:
         if isinstance(
             cause, ConfigurationException | DictValidationException | MissingDependencyException
@@ -249,10 +256,3 @@ def _config(chain: list[BaseException], subject: str, step: str) -> EtlError | N
                 hint = " ".join(["pip install", *(f"'{d}'" for d in cause.dependencies)])
             return ConfigError(f"{subject}: {_text(cause)}", subject=subject, hint=hint)
     return None
-
-
-def _machine(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
-    for cause in chain:
-        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause)) is not None:
-            return found
-    return classify_os_error(chain[0])

@@ -67,7 +67,6 @@ class Raw:
         self.source = source
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
-        self._pii = settings.transform.pii
         if "'" in str(settings.data):
             raise ConfigError(
                 f"data_dir {settings.data}: dlt cannot load from a path with an apostrophe in it",
@@ -280,7 +279,7 @@ class Raw:
             stopped = next((c for c in causes(e) if isinstance(c, Stopped)), None)
             if stopped is not None:
                 raise stopped from e
-            found = classify(e, self.source, step, self._pii)
+            found = classify(e, self.source, step, self.settings.data, self.settings.transform.pii)
             # dlt's own words quote the row: where it is shown masked they must not follow.
             raise found from None if found.sample else e
 

@@ -216,7 +216,7 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
     except EtlError:
         raise
     except Exception as e:
-        raise classify(e, name, "extract") from e
+        raise classify(e, name, "extract", project) from e
     if isinstance(built, DltResource):
         from dlt.common.schema import Schema
 

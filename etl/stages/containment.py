@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from loguru import logger
 
-from etl.errors import EtlError, classify_os_error
+from etl.errors import EtlError
 from etl.stages.context import RunContext
+from etl.warehouse import classify_machine
 
 
 def contained(ctx: RunContext, error: Exception, subject: str) -> EtlError:
@@ -20,7 +21,7 @@ def contained(ctx: RunContext, error: Exception, subject: str) -> EtlError:
         found = error
     else:
         logger.opt(exception=error).debug("unexpected")
-        found = classify_os_error(error) or EtlError(
+        found = classify_machine(error, ctx.settings.data) or EtlError(
             f"{type(error).__name__}: {error}"[:1000],
             hint=f"a failure without a class is a bug: please report it with {ctx.run.folder}",
         )

@@ -99,7 +99,9 @@ def translating(
                     hint=found.hint,
                 ) from error
         raise LoadError(
-            f"{doing} for target {target} failed: {type(error).__name__}: {error}", subject=target
+            f"{doing} for target {target} failed: {type(error).__name__}: {error}",
+            subject=target,
+            hint="mend what the message names; the next run publishes all of it again",
         ) from error
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, Never
 
+import duckdb
 import pytest
 
 from etl.errors import ExitCode
@@ -15,6 +16,7 @@ from etl.records import RunRecord
 from etl.secrets import MASK
 from tests.duckdb_files import opened
 from tests.integration.projects import Shop
+from tests.processes import run_etl
 
 AUDIT = "forall(criteria := (amount >= 0))"
 # A blocking audit that fails, SQL that fails when it runs, SQL that fails when it is made: how the
@@ -176,6 +178,35 @@ def test_column_tagged_as_personal_is_masked(shop: Shop) -> None:
     )
     (audit,) = [a for a in shop.go_on((3, "eve", -5)).audits if a.status == "failed"]
     assert audit.sample == ({"customer": MASK, "amount": -5},)
+
+
+def test_file_that_a_model_lacks_is_its_own_failure_wherever_the_job_is_started(shop: Shop) -> None:
+    """Nobody may write there either, as in a container's working directory."""
+    shop.edit(
+        "sqlmesh/models/items.sql", "GROUP BY name",
+        "WHERE name IN (SELECT x.name FROM READ_CSV('/nowhere.csv') AS x) GROUP BY name",
+    )  # fmt: skip
+    done = run_etl(["run", "--stage", "transform"], Path("/proc"), shop.environment())
+    assert done.returncode == ExitCode.TRANSFORM, done.stderr
+    assert "nowhere.csv" in done.stderr
+
+
+@pytest.mark.parametrize("kind", [duckdb.TransactionException, duckdb.OutOfMemoryException])
+def test_failure_of_the_machine_between_models_is_no_bug(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, kind: type[duckdb.Error]
+) -> None:
+    """A full disk is told as a failed commit; the disk itself is asked."""
+
+    def fail(*_: object, **__: object) -> Never:
+        raise kind("Failed to commit")
+
+    monkeypatch.setattr("etl.stages.verdicts.write_states", fail)
+    monkeypatch.setattr("etl.warehouse.can_write", lambda folder: folder != shop.data)
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.RESOURCES, record.failures
+    monkeypatch.undo()
+    assert shop.go_on().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
 
 
 def test_failed_source_leaves_its_models_as_they_were(shop: Shop) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -80,7 +81,7 @@ def test_columns_of_an_arrow_table_that_share_a_name_are_a_failure_of_the_schema
     with pytest.raises(ValueError, match="collision") as raised:
         get_normalized_arrow_fields_mapping(pa.schema({"a b": pa.int8(), "a_b": pa.int8()}),
                                             Schema("x").naming)  # fmt: skip
-    failure = classify(raised.value, "shop", "extract")
+    failure = classify(raised.value, "shop", "extract", Path())
     assert type(failure) is SchemaError
     assert failure.message.startswith("shop_raw: ")
     assert "'a b'" in failure.message
