@@ -294,6 +294,22 @@ def test_incremental_reads_only_what_is_new(tmp_path: Path) -> None:
         assert {form: asked_last(form) for form in forms} == dict.fromkeys(forms, "25")
 
 
+def test_cursor_that_a_row_of_the_future_moved_is_told(tmp_path: Path) -> None:
+    days = ["2026-01-02T10:00:00Z", "2099-01-01T00:00:00Z"]
+    with serving(lambda *_: [{"id": 1, "at": days[0]}]) as api:
+        cursor = {"cursor_path": "at", "initial_value": "2026-01-01T00:00:00Z"}
+        config = {
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resources": [things(path="things", incremental=cursor | {"start_param": "since"})],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        assert not extract_once(settings).run.warnings
+        days.pop(0)
+        for _ in range(2):
+            [told] = extract_once(settings).run.warnings
+            assert told.startswith("api.things: its cursor at stands at 2099-01-01")
+
+
 def test_incremental_cursor_of_a_refused_extraction_is_taken_back(tmp_path: Path) -> None:
     with serving(answer) as api:
 
