@@ -128,5 +128,6 @@ def _error(table: str, model: str, wrong: list[Reconciliation]) -> Reconciliatio
         f"{first.expected} rows in raw and {first.found} in staging{more}",
         subject=model,
         hint="build it anew from raw: etl run --stage transform --stage audit --stage load "
-        f"--full-refresh --select {model}+ (run.json → reconciliations lists all)",
+        f"--full-refresh --select {model}+ (run.json → reconciliations lists all); what was "
+        "committed before transform.start never is",
     )
