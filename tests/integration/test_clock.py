@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from etl.doctor.places import check_warehouse
-from etl.errors import ExitCode
+from etl.errors import ExitCode, ResourcesError
+from etl.planning import apply_plan
 from etl.records import RunRecord
 from tests.duckdb_files import opened
 from tests.integration.projects import Shop
@@ -72,6 +73,8 @@ def test_nothing_is_done_while_the_clock_is_behind_what_raw_holds(shop: Shop) ->
     assert "the clock is behind" in failure.message
     assert load_id in failure.message
     assert (shop.folder / "rows.json").exists(), "nothing was read"
+    with pytest.raises(ResourcesError, match="the clock is behind"):
+        apply_plan(shop.settings, "prod", 0)
     (warehouse, _) = check_warehouse(shop.settings)
     assert warehouse.code is ExitCode.RESOURCES
 
