@@ -310,6 +310,20 @@ def test_cursor_that_a_row_of_the_future_moved_is_told(tmp_path: Path) -> None:
             assert told.startswith("api.things: its cursor at stands at 2099-01-01")
 
 
+def test_rows_that_were_stamped_with_a_day_to_come_are_told(tmp_path: Path) -> None:
+    with serving(answer) as api:
+        config = {
+            "stamp": {"day": "snapshot_date"},
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resources": [things(path="since")],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        assert not extract_once(settings).run.warnings
+        query(settings, "UPDATE api_raw.things SET day = '2026-01-03' WHERE id = 5")
+        [told] = extract_once(settings).run.warnings
+    assert told.startswith("api.things: rows of an earlier run are stamped day 2026-01-03")
+
+
 def test_incremental_cursor_of_a_refused_extraction_is_taken_back(tmp_path: Path) -> None:
     with serving(answer) as api:
 

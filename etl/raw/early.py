@@ -1,10 +1,15 @@
-"""Cursors that stand at a time to come: what comes with an earlier one until then is left out."""
+"""What of a source lies in days to come, so that what comes until then would be passed over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from etl.warehouse import quoted, read_types
+
+if TYPE_CHECKING:
+    from etl.raw.pipeline import Raw
 
 # Times without a zone may be those of the easternmost one.
 ZONES = timedelta(hours=14)
@@ -24,6 +29,24 @@ def tell_early_cursors(source: str, state: Mapping[str, Any], now: datetime) -> 
                     yield (
                         f"{source}.{name}: its cursor {cursor} stands at {value}, which is to "
                         "come: rows that come with an earlier one are left out"
+                    )
+
+
+def tell_early_stamps(raw: Raw, columns: Iterable[str], day: date) -> Iterator[str]:
+    """A line for each raw table with rows that an earlier run stamped with a later day.
+
+    The clock was ahead then; or it is the demo, told another day.
+    """
+    with raw.connection() as connection:
+        for table, types in sorted(read_types(connection, raw.dataset).items()):
+            for column in (c for c in columns if types.get(c) == "DATE"):
+                row = connection.execute(
+                    f"SELECT max({quoted(column)}) FROM {quoted(raw.dataset, table)}"  # noqa: S608
+                ).fetchone()
+                if row and row[0] and row[0] > day:
+                    yield (
+                        f"{raw.source}.{table}: rows of an earlier run are stamped {column} "
+                        f"{row[0]}, a day to come: models take them for the newest"
                     )
 
 

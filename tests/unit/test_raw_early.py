@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from etl.raw.cursors import tell_early_cursors
+from etl.raw.early import tell_early_cursors
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
