@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from dlt.sources.rest_api import rest_api_source
 
 from etl.errors import ConfigError, EtlError, UnreachableError
+from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from tests.integration.extracting import (
@@ -308,6 +310,39 @@ def test_cursor_that_a_row_of_the_future_moved_is_told(tmp_path: Path) -> None:
         for _ in range(2):
             [told] = extract_once(settings).run.warnings
             assert told.startswith("api.things: its cursor at stands at 2099-01-01")
+
+
+def test_cursor_that_is_restored_is_the_last_one_whatever_the_clock_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {"upto": 5}
+
+    def growing(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return answer("since", asked | {"upto": str(seen["upto"])}, headers)
+
+    with serving(growing) as api:
+        cursor = {"cursor_path": "id", "initial_value": 0, "start_param": "since"}
+        config = {
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resource_defaults": {"write_disposition": "append"},
+            "resources": [things(path="since", incremental=cursor)],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        extract_once(settings)
+        seen["upto"] = 10
+        with monkeypatch.context() as ahead:
+            ahead.setattr("dlt.extract.storage.create_load_id", lambda: "4099802702.5")
+            extract_once(settings)
+        seen["upto"] = 15
+        extract_once(settings)
+        shutil.rmtree(settings.dlt_dir)
+        for upto in (20, 25):
+            seen["upto"] = upto
+            extract_once(settings)
+            assert count(settings, "api_raw.things") == upto
+    raw = Raw(settings, "api")
+    with raw.connection() as connection:
+        assert raw.packages.is_of(connection, "api_raw"), "else it is restored in every run"
 
 
 def test_rows_that_were_stamped_with_a_day_to_come_are_told(tmp_path: Path) -> None:
