@@ -39,10 +39,12 @@ def quarantined_packages(settings: Settings, source: str) -> list[str]:
 def last_commit(settings: Settings, source: str) -> datetime | None:
     """When a load package of the source was committed last; None before the first.
 
-    dlt keeps the last few that it has loaded. An extraction that finds nothing new makes none.
+    dlt keeps the last few that it has loaded. An extraction that finds nothing new makes none. One
+    that was loaded while the clock was ahead says nothing, and is kept until then.
     """
     loaded = (settings.dlt_dir / source / "load" / "loaded").glob("*")
-    return max(filter(None, map(changed_at, loaded)), default=None)
+    now = datetime.now(UTC)
+    return max((at for at in map(changed_at, loaded) if at and at <= now), default=None)
 
 
 def last_read(settings: Settings, source: str) -> datetime | None:

@@ -100,7 +100,7 @@ class Transformation:
 
     `project` and `packages` are fingerprints of the project's files and of the committed load
     packages, `due_at` is when a model's cron asks for the next one (None: every run must),
-    `pairs` are (dataset, raw table, staging model).
+    `pairs` are (dataset, raw table, staging model), `finished_at` is when it was noted.
     """
 
     project: str
@@ -108,6 +108,7 @@ class Transformation:
     plan_id: str
     due_at: datetime | None
     pairs: tuple[tuple[str, str, str], ...]
+    finished_at: datetime
 
 
 def read_transformation(
@@ -117,14 +118,14 @@ def read_transformation(
     if not exists(connection, "etl_meta", "transformations"):
         return None
     row = connection.execute(
-        "SELECT project, packages, plan_id, due_at, pairs FROM etl_meta.transformations "
-        "WHERE environment = ?",
+        "SELECT project, packages, plan_id, due_at, pairs, finished_at "
+        "FROM etl_meta.transformations WHERE environment = ?",
         [environment],
     ).fetchone()
     if row is None:
         return None
     pairs = tuple((str(d), str(t), str(m)) for d, t, m in json.loads(row[4] or "[]"))
-    return Transformation(str(row[0]), str(row[1]), str(row[2]), row[3], pairs)
+    return Transformation(str(row[0]), str(row[1]), str(row[2]), row[3], pairs, row[5])
 
 
 def write_transformation(
@@ -143,7 +144,7 @@ def write_transformation(
             done.due_at,
             json.dumps(done.pairs),
             run_id,
-            datetime.now(UTC),
+            done.finished_at,
         ],
     )
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
+from etl.errors import ResourcesError
 from etl.settings import dataset_name
 from etl.warehouse import exists, literal, quoted
 
@@ -38,15 +39,42 @@ def raw_datasets(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def active_packages(connection: duckdb.DuckDBPyConnection, environment: str) -> list[Package]:
-    """Packages that are committed and not yet transformed in the environment."""
+    """Packages that are committed and not yet transformed in the environment.
+
+    With those that were while the clock was ahead: their time may have been put right since.
+    """
     _create(connection)
     rows = connection.execute(
         f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608
-        f"ANTI JOIN (SELECT * FROM etl_meta.processed_packages WHERE environment = ?) AS done "
+        "ANTI JOIN (SELECT * FROM etl_meta.processed_packages "
+        "WHERE environment = ? AND processed_at <= now()) AS done "
         "USING (dataset, load_id) ORDER BY ALL",
         [environment],
     ).fetchall()
     return [Package(str(d), str(i), at) for d, i, at in rows]
+
+
+def refuse_slow_clock(connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
+    """Refuse to work while the clock is behind what raw holds.
+
+    What is committed now would count as older than what came before, and a model that takes the
+    newest would take the wrong one. Which of the two times is wrong only a person knows.
+
+    Raises:
+        ResourcesError: names the newest package.
+    """
+    row = connection.execute(
+        f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608
+        "ORDER BY committed_at DESC LIMIT 1"
+    ).fetchone()
+    if row is not None and row[2] > now:
+        dataset, load_id, committed_at = row
+        raise ResourcesError(
+            f"the clock is behind: it says {now:%Y-%m-%d %H:%M:%S} UTC, and load package {load_id} "
+            f"in {dataset} was committed at {committed_at:%Y-%m-%d %H:%M:%S}",
+            hint="set the clock right; if it was ahead then and is right now, put the time of the "
+            "commit right: docs/operations.md, The clock",
+        )
 
 
 def note_processed(
@@ -55,13 +83,13 @@ def note_processed(
     run_id: str,
     packages: Collection[Package],
 ) -> None:
-    """Note that a run has transformed these packages; one that was noted before stays as it was."""
+    """Note that a run has transformed these packages."""
     _create(connection)
     now = datetime.now(UTC)
     rows = [[environment, p.dataset, p.load_id, now, run_id] for p in packages]
     if rows:
         connection.executemany(
-            "INSERT OR IGNORE INTO etl_meta.processed_packages VALUES (?, ?, ?, ?, ?)", rows
+            "INSERT OR REPLACE INTO etl_meta.processed_packages VALUES (?, ?, ?, ?, ?)", rows
         )
 
 

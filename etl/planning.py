@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from etl.errors import StageError
 from etl.lock import hold_lock
 from etl.logs import start_logs
+from etl.packages import refuse_slow_clock
 from etl.records import Options, SchemaChange
 from etl.runs import Run, utc_now
 from etl.secrets import redactor
@@ -17,6 +18,7 @@ from etl.stages.forecast import copied_project
 from etl.stages.tables import ensure_raw_tables
 from etl.stages.transform import hold_back_unfinished, transform_models
 from etl.stop import Stop, stopping
+from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.changes import Change
@@ -75,6 +77,7 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
 
     Raises:
         StageError: models or audits that failed.
+        ResourcesError: the clock is behind what raw holds.
     """
     from etl.project.environment import Project
     from etl.project.proposal import propose
@@ -82,6 +85,8 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         ensure_raw_tables(settings)
+        with connect(settings.warehouse) as connection:
+            refuse_slow_clock(connection, utc_now())
         project = Project(settings, environment)
         try:
             changes = propose(project, "auto", None).changes

@@ -217,16 +217,20 @@ def _claim(run: Run) -> None:
 def past_runs(settings: Settings, limit: int | None = None) -> list[RunRecord]:
     """Records of earlier runs, newest first; unreadable ones are left out."""
     records: list[RunRecord] = []
-    folders = sorted(
-        (p for p in settings.runs.glob("*T*Z-*") if p.is_dir()), key=lambda p: p.name, reverse=True
-    )
-    for folder in folders:
+    for folder in reversed(_folders(settings)):
         if limit is not None and len(records) >= limit:
             break
         record = _read(folder)
         if record is not None:
             records.append(record)
     return records
+
+
+def _folders(settings: Settings) -> list[Path]:
+    """The runs' folders, oldest first; one of the future was made while the clock was ahead."""
+    now = f"{utc_now():%Y%m%dT%H%M%SZ}"
+    found = (p for p in settings.runs.glob("*T*Z-*") if p.is_dir())
+    return sorted(found, key=lambda p: (p.name[: len(now)] <= now, p.name))
 
 
 def _read(folder: Path) -> RunRecord | None:
@@ -265,8 +269,7 @@ def last_failed(settings: Settings) -> RunRecord:
 
 def drop_old_runs(settings: Settings, present: str) -> None:
     """Keep the newest `log.retention` runs on disk, and the present one whatever the clock says."""
-    folders = sorted(p for p in settings.runs.glob("*T*Z-*") if p.is_dir())
-    for folder in folders[: -settings.log.retention]:
+    for folder in _folders(settings)[: -settings.log.retention]:
         if folder.name == present:
             continue
         shutil.rmtree(folder, ignore_errors=True)

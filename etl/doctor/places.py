@@ -60,7 +60,7 @@ def check_lock(settings: Settings) -> Iterator[Finding]:
 
 
 def check_warehouse(settings: Settings) -> Iterator[Finding]:
-    """Can the job's own database files be read?"""
+    """Can the job's own database files be read, and are they not of a later time?"""
     for area, path in (("warehouse", settings.warehouse), ("state", settings.state)):
         if not path.exists() and area == "warehouse" and settings.state.exists():
             yield Finding(
@@ -93,12 +93,13 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
 
 
 def _open(path: Path) -> str:
+    from etl.packages import refuse_slow_clock
     from etl.warehouse import connect, refuse_foreign
 
     if (foreign := refuse_foreign(path, os.R_OK | os.W_OK)) is not None:
         raise foreign
     with connect(path, read_only=True) as connection:
-        connection.execute("SELECT 1").fetchall()
+        refuse_slow_clock(connection, utc_now())
     return f"{path}, {path.stat().st_size / (1 << 20):,.1f} MiB"
 
 

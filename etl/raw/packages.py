@@ -167,8 +167,8 @@ class Packages:
                 )
         return complete
 
-    def drop_old(self) -> None:
-        """Of those that were loaded keep the last few."""
+    def drop_old(self, new: set[str]) -> None:
+        """Of those that were loaded keep the last few, and the new ones whatever the clock says."""
         storage = self._pipeline._get_load_storage().loaded_packages
-        for load_id in sorted(storage.list_packages())[:-KEPT_PACKAGES]:
+        for load_id in sorted({*storage.list_packages()} - new)[:-KEPT_PACKAGES]:
             storage.delete_package(load_id, not_exists_ok=True)

@@ -19,6 +19,7 @@ from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
 from etl.raw.packages import Packages
+from etl.raw.repair import leave_newest_state
 from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import (
     LOADS,
@@ -87,7 +88,7 @@ class Raw:
         self.pipeline.activate()
         if fresh and settings.warehouse.exists():
             # The working directory was lost, the warehouse was not: schema and cursors come back.
-            self.pipeline.sync_destination()
+            self._take_state()
 
     @property
     def is_new(self) -> bool:
@@ -115,6 +116,11 @@ class Raw:
         self.packages.put_in_quarantine(self.packages.pending())
         self.pipeline.drop()
         self.pipeline.activate()
+        self._take_state()
+
+    def _take_state(self) -> None:
+        with self.connection() as connection:
+            leave_newest_state(connection, self.dataset)
         self.pipeline.sync_destination()
 
     def extract(
@@ -167,7 +173,7 @@ class Raw:
             raise
         if info is not None:
             loaded |= set(info.loads_ids)
-        self.packages.drop_old()
+        self.packages.drop_old(loaded)
         accepted = self.packages.accepted
         return Committed(tuple(sorted(loaded)), (accepted and accepted.discarded) or ())
 

@@ -190,7 +190,10 @@ METRICS = (
 
 def measure(settings: Settings, record: RunRecord) -> Measured:
     """The run, and when all was well last, by the records on disk."""
-    last = record if is_success(record) else next(filter(is_success, past_runs(settings)), None)
+    past = [record] if is_success(record) else past_runs(settings)
+    # One of the future (the clock was ahead) would silence the alert until then.
+    known = (r for r in past if is_success(r) and r.started_at <= record.started_at)
+    last = next(known, None)
     return Measured(settings, record, last.finished_at if last else None)
 
 

@@ -14,7 +14,8 @@ def seconds_of(header: str | None, now: float) -> float | None:
     """Seconds to wait from a `Retry-After` or `ratelimit-reset` value; None when unreadable.
 
     Both headers come as seconds from now, as an HTTP date, or as a Unix time (RFC 9110 10.2.3;
-    the Unix time is common practice for ratelimit-reset). `now` is Unix time in seconds.
+    the Unix time, some in milliseconds, is common practice for ratelimit-reset). `now` is Unix
+    time in seconds.
     """
     if header is None:
         return None
@@ -26,8 +27,10 @@ def seconds_of(header: str | None, now: float) -> float | None:
             return max(0.0, parsedate_to_datetime(text).timestamp() - now)
         except (ValueError, TypeError):
             return None
-    if not value >= 0:  # not a number is neither
+    if not 0 <= value < 1e15:  # not a number is neither
         return None
+    if value > 1e11:  # else it is of the year 5000
+        value /= 1000
     # A wait of thirty years is no wait: it is a point in time.
     return max(0.0, value - now) if value > 1e9 else value
 

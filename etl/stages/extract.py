@@ -16,6 +16,7 @@ from etl.logs import adopt_library_loggers, bound, stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
 from etl.raw.dispositions import settle_dispositions
+from etl.raw.early import tell_early_cursors, tell_early_stamps
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
 from etl.raw.pipeline import Committed, Raw
@@ -202,6 +203,12 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             dict(monitor.longest),
             {**monitor.earlier_bases, **monitor.bases},
         )
+        for told in (
+            *tell_early_cursors(name, raw.pipeline.state, utc_now()),
+            *tell_early_stamps(raw, source.stamp, ctx.settings.snapshot_date(ctx.run.started_at)),
+        ):
+            logger.warning(told)
+            ctx.run.warnings.append(told)
         _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)
         ctx.drift[name] = drift
         ctx.contained.extend(monitor.contained)

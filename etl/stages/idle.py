@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -42,7 +42,7 @@ def find_idle(
     if options.full_refresh or options.start or options.end or options.select:
         return None
     last = read_transformation(connection, options.environment)
-    if last is None or last.due_at is None or utc_now() >= last.due_at:
+    if last is None or last.due_at is None or not last.finished_at <= utc_now() < last.due_at:
         return None
     states = read_states(connection, options.environment)
     if any(s.verdict != "passed" for s in states.values()):
@@ -86,6 +86,7 @@ def note_transformation(
         plan_id=project.plan_id(),
         due_at=project.due_at(begun_at) if _sees_all(connection, project) else None,
         pairs=pairs,
+        finished_at=datetime.now(UTC),
     )
     write_transformation(connection, project.environment, run_id, done)
     forget_models(connection, project.environment, keep=project.graph.names)

@@ -60,8 +60,7 @@ def reconcile(
             if not result.agrees:
                 wrong.append(result)
         if wrong:
-            early = _is_early(connection, dataset, wrong[0].load_id)
-            errors.append(_error(f"{dataset}.{table}", model, wrong, is_early=early))
+            errors.append(_error(f"{dataset}.{table}", model, wrong))
     return errors
 
 
@@ -121,33 +120,14 @@ def _parent(table: str, tables: dict[str, bool]) -> str | None:
     return max(above, key=len, default=None)
 
 
-def _is_early(connection: duckdb.DuckDBPyConnection, dataset: str, load_id: str) -> bool:
-    """True for a package that was committed in the future, as the clock goes now."""
-    row = connection.execute(
-        f"SELECT min(inserted_at) > now() FROM {quoted(dataset, '_dlt_loads')} "  # noqa: S608
-        "WHERE status = 0 AND load_id = ?",
-        [load_id],
-    ).fetchone()
-    return bool(row and row[0])
-
-
-def _error(
-    table: str, model: str, wrong: list[Reconciliation], *, is_early: bool
-) -> ReconciliationError:
+def _error(table: str, model: str, wrong: list[Reconciliation]) -> ReconciliationError:
     first = wrong[0]
     more = f"; so do {len(wrong) - 1} more" if len(wrong) > 1 else ""
-    hint = (
-        "build it anew from raw: etl run --stage transform --stage audit --stage load "
-        f"--full-refresh --select {model}+ (run.json → reconciliations lists all)"
-    )
-    if is_early:
-        hint = (
-            "the package was committed when the clock was ahead: it is transformed when its time "
-            "(_dlt_loads.inserted_at) has come; check the machine's clock"
-        )
     return ReconciliationError(
         f"{model} differs from {table}: load package {first.load_id or 'without id'} has "
         f"{first.expected} rows in raw and {first.found} in staging{more}",
         subject=model,
-        hint=hint,
+        hint="build it anew from raw: etl run --stage transform --stage audit --stage load "
+        f"--full-refresh --select {model}+ (run.json → reconciliations lists all); what was "
+        "committed before transform.start never is",
     )

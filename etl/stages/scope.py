@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from etl.checks import nearest
@@ -19,8 +19,14 @@ def check_options(settings: Settings, options: Options, now: datetime) -> None:
     """What can be known to be wrong before anything starts.
 
     Raises:
-        ConfigError: unknown source, no folder of models, an interval that is none.
+        ConfigError: unknown source, no folder of models, an interval that is none, a clock that
+            is behind the first one.
     """
+    if now.date() < settings.transform.start:
+        raise ConfigError(
+            f"transform.start {settings.transform.start} is to come: it is {now:%Y-%m-%d} UTC",
+            hint="what is committed before it is never transformed: set the clock right, or start",
+        )
     if not settings.sqlmesh_dir.is_dir() and settings.loads and "transform" in options.stages:
         raise ConfigError(
             f"{settings.sqlmesh_dir}: no such folder, and `loads` names {settings.loads[0].model}",
@@ -34,14 +40,15 @@ def check_options(settings: Settings, options: Options, now: datetime) -> None:
     for option, text in (("--start", options.start), ("--end", options.end)):
         if text is not None:
             try:
-                bounds.append(datetime.fromisoformat(text).replace(tzinfo=None))
+                bound = datetime.fromisoformat(text)
             except ValueError:
                 raise ConfigError(
                     f"{option} {text}: is no date", hint="write 2026-01-31 or 2026-01-31T12:00"
                 ) from None
+            bounds.append(bound if bound.tzinfo else bound.replace(tzinfo=UTC))
     if len(bounds) == 2 and bounds[0] > bounds[1]:
         raise ConfigError(f"--start {options.start} lies after --end {options.end}")
-    if any(bound > now.replace(tzinfo=None) for bound in bounds):
+    if any(bound > now for bound in bounds):
         raise ConfigError(
             f"--start/--end: an interval ends at the latest now, {now:%Y-%m-%dT%H:%M} UTC"
         )

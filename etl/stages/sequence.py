@@ -12,10 +12,12 @@ from loguru import logger
 
 from etl.errors import EtlError, StageError, Stopped
 from etl.logs import stage_context
+from etl.packages import refuse_slow_clock
 from etl.records import STAGE_NAMES, Failure, Stage, StageName, StageStatus
 from etl.runs import utc_now
 from etl.stages.containment import contained
 from etl.stages.context import RunContext
+from etl.warehouse import connect
 
 StageFunction = Callable[[RunContext], None]
 
@@ -79,6 +81,8 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
             return
         ctx.warehouse.open()
         try:
+            with connect(ctx.settings.warehouse) as connection:
+                refuse_slow_clock(connection, utc_now())
             function(ctx)
         except BaseException:
             ctx.warehouse.close()  # a fatal error (a full disk) spoils it until it is closed

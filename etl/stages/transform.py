@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from etl.arrival import uncounted
 from etl.backlog import half_loaded
 from etl.errors import EtlError, ReconciliationError, StageError
 from etl.logs import adopt_library_loggers
-from etl.model_states import read_states
+from etl.model_states import Verdict, read_states
 from etl.packages import Package, active_packages, fingerprint_packages, note_processed
 from etl.records import Options
 from etl.runs import Run
@@ -111,6 +111,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     project.listener.forget()  # the stage may be tried again
+    _rewind(project, run, begun_at, waiting, before)
     wanted, held, partly = find_scope(project, options, run.failed_sources)
     proposal = propose(project, approve, wanted if partly else None, held)
     if proposal.refusal is not None:
@@ -152,6 +153,32 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         with connect(settings.warehouse) as connection:
             note_transformation(connection, project, run.run_id, packages, pairs, begun_at)
     return failures
+
+
+def _rewind(
+    project: Project,
+    run: Run,
+    now: datetime,
+    waiting: Collection[Package],
+    before: Mapping[str, Verdict],
+) -> None:
+    """Evaluate again, as if for the first time, what was evaluated while the clock was ahead."""
+    from etl.project.listener import bare_name
+    from etl.project.rewinding import find_early, rewind
+
+    early = find_early(project, now)
+    if not early:
+        return
+    names = sorted({bare_name(s.name) for s in early})
+    since = min([now, *(p.committed_at for p in waiting if project.graph.readers(p.dataset))])
+    told = (
+        f"the clock was ahead in an earlier run: {len(names)} models are evaluated again from "
+        f"{since:%Y-%m-%d %H:%M:%S} UTC on"
+    )
+    logger.bind(models=names).warning(told)
+    run.warnings.append(told)
+    mark(project, run, {m: "unfinished" for m in names if before.get(m) == "passed"})
+    rewind(project, early, since, now)
 
 
 def _examine(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from dlt.sources.rest_api import rest_api_source
 
 from etl.errors import ConfigError, EtlError
+from etl.raw.pipeline import Raw
 from etl.raw.places import NotReachedError
 from etl.settings import Settings
 from etl.stages.context import RunContext
@@ -293,6 +295,69 @@ def test_incremental_reads_only_what_is_new(tmp_path: Path) -> None:
             for form in forms:
                 assert count(settings, f"{form}_raw.things") == upto, form
         assert {form: asked_last(form) for form in forms} == dict.fromkeys(forms, "25")
+
+
+def test_cursor_that_a_row_of_the_future_moved_is_told(tmp_path: Path) -> None:
+    days = ["2026-01-02T10:00:00Z", "2099-01-01T00:00:00Z"]
+    with serving(lambda *_: [{"id": 1, "at": days[0]}]) as api:
+        cursor = {"cursor_path": "at", "initial_value": "2026-01-01T00:00:00Z"}
+        config = {
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resources": [things(path="things", incremental=cursor | {"start_param": "since"})],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        assert not extract_once(settings).run.warnings
+        days.pop(0)
+        for _ in range(2):
+            [told] = extract_once(settings).run.warnings
+            assert told.startswith("api.things: its cursor at stands at 2099-01-01")
+
+
+def test_cursor_that_is_restored_is_the_last_one_whatever_the_clock_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {"upto": 5}
+
+    def growing(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return answer("since", asked | {"upto": str(seen["upto"])}, headers)
+
+    with serving(growing) as api:
+        cursor = {"cursor_path": "id", "initial_value": 0, "start_param": "since"}
+        config = {
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resource_defaults": {"write_disposition": "append"},
+            "resources": [things(path="since", incremental=cursor)],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        extract_once(settings)
+        seen["upto"] = 10
+        with monkeypatch.context() as ahead:
+            ahead.setattr("dlt.extract.storage.create_load_id", lambda: "4099802702.5")
+            extract_once(settings)
+        seen["upto"] = 15
+        extract_once(settings)
+        shutil.rmtree(settings.dlt_dir)
+        for upto in (20, 25):
+            seen["upto"] = upto
+            extract_once(settings)
+            assert count(settings, "api_raw.things") == upto
+    raw = Raw(settings, "api")
+    with raw.connection() as connection:
+        assert raw.packages.is_of(connection, "api_raw"), "else it is restored in every run"
+
+
+def test_rows_that_were_stamped_with_a_day_to_come_are_told(tmp_path: Path) -> None:
+    with serving(answer) as api:
+        config = {
+            "stamp": {"day": "snapshot_date"},
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resources": [things(path="since")],
+        }
+        settings = settings_of(tmp_path, {"api": config})
+        assert not extract_once(settings).run.warnings
+        query(settings, "UPDATE api_raw.things SET day = '2026-01-03' WHERE id = 5")
+        [told] = extract_once(settings).run.warnings
+    assert told.startswith("api.things: rows of an earlier run are stamped day 2026-01-03")
 
 
 def test_incremental_cursor_of_a_refused_extraction_is_taken_back(tmp_path: Path) -> None:

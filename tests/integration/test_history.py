@@ -249,9 +249,9 @@ def test_transformation_comes_back_as_it_was(
     connection: duckdb.DuckDBPyConnection, due_at: datetime | None
 ) -> None:
     done = Transformation(
-        "files", "packages", "plan", due_at, (("shop_raw", "orders", "s.orders"),)
+        "files", "packages", "plan", due_at, (("shop_raw", "orders", "s.orders"),), AT
     )
-    write_transformation(connection, "prod", "r1", Transformation("", "", "", None, ()))
+    write_transformation(connection, "prod", "r1", Transformation("", "", "", None, (), AT))
     write_transformation(connection, "prod", "r2", done)
     assert read_transformation(connection, "prod") == done
     assert read_transformation(connection, "dev") is None

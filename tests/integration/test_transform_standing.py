@@ -315,17 +315,3 @@ def test_audit_that_reads_another_table_runs_in_every_run(shop: Shop, alone: boo
     assert shop.go_on().exit_code == 0
     shop.query("UPDATE ref.budget SET budget = 10")
     assert shop.go_on().exit_code == ExitCode.DATA_QUALITY
-
-
-def test_package_from_the_future_is_told_as_such(shop: Shop) -> None:
-    load_id = shop.bring((3, "eve", 5))
-    move = (
-        "UPDATE shop_raw._dlt_loads SET inserted_at = inserted_at {} INTERVAL 1 HOUR "
-        f"WHERE load_id = '{load_id}'"
-    )
-    shop.query(move.format("+"))
-    record = shop.go_on()
-    assert record.exit_code == ExitCode.RECONCILIATION
-    assert "the clock was ahead" in record.failures[0].hint
-    shop.query(move.format("-"))
-    assert shop.go_on().exit_code == 0

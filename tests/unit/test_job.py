@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,7 @@ def test_a_dry_run_leaves_no_trace(play: Any, settings: Settings) -> None:
         (Options(start="yesterday-ish"), "is no date"),
         (Options(start="2026-02-01", end="2026-01-01"), "lies after"),
         (Options(end="2999-01-01"), "at the latest now"),
+        (Options(end=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}-00:30"), "at the latest now"),
     ],
 )
 def test_wrong_options_are_found_before_anything_starts(
@@ -204,6 +206,16 @@ def test_wrong_options_are_found_before_anything_starts(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         check_options(settings, options, utc_now())
+
+
+def test_an_end_may_name_its_zone(settings: Settings) -> None:
+    east = timezone(timedelta(hours=13))
+    check_options(settings, Options(end=datetime.now(east).isoformat()), utc_now())
+
+
+def test_a_clock_that_is_behind_the_first_interval_is_refused(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match=r"2020-01-01 is to come: it is 1970-01-01"):
+        check_options(settings, Options(), datetime(1970, 1, 1, tzinfo=UTC))
 
 
 def test_the_demo_points_the_sources_that_ship_at_the_replay_and_no_other(

@@ -37,6 +37,8 @@ def limiter(clock: Clock, requests: int | None = None, seconds: float = 0.0) -> 
         (formatdate(NOW + 9, usegmt=True), 9.0),
         (formatdate(NOW - 9, usegmt=True), 0.0),
         (str(int(NOW) + 12), 12.0),
+        (str(int(NOW + 12) * 1000), 12.0),
+        ("inf", None),
         (str(int(NOW) - 12), 0.0),
         ("-3", None),
         ("nan", None),

@@ -100,6 +100,20 @@ def test_clock_that_was_moved_back_hides_no_run(settings: Settings) -> None:
     assert last_failed(settings).run_id == last.run_id
 
 
+def test_runs_of_the_future_are_older_than_those_of_today(settings: Settings) -> None:
+    """They were made while the clock was ahead; else they would be the newest until then."""
+    future = open_run(settings, Options(), str, datetime.now(UTC) + timedelta(days=9))
+    today = [start(settings, m) for m in range(3)]
+    for run in (future, *today):
+        run.save(NOW)
+    assert [r.run_id for r in past_runs(settings)] == [
+        *(r.run_id for r in reversed(today)),
+        future.run_id,
+    ]
+    drop_old_runs(settings, today[-1].run_id)
+    assert not future.folder.exists()
+
+
 def test_there_is_nothing_to_retry_before_the_first_and_after_a_good_run(
     settings: Settings,
 ) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from etl.arrival import Arrival
-from etl.errors import UnreachableError
+from etl.errors import LoadError, UnreachableError
 from etl.records import LoadRun, Options, SourceRun
 from etl.report.metrics import as_text, measure
 from etl.runs import open_run
@@ -122,7 +122,10 @@ def test_a_source_that_had_nothing_new_was_read_and_stays_as_old_as_its_rows(
 ) -> None:
     settings = settings_in(tmp_path, freshness=24)
     working = settings.dlt_dir / "api"
-    for load_id, at in {"1.5": EARLIER, "1.4": EARLIER - timedelta(days=1)}.items():
+    ahead = datetime.now(UTC) + timedelta(days=9)  # as the clock was once
+    for load_id, at in {
+        "1.5": EARLIER, "1.4": EARLIER - timedelta(days=1), "9.9": ahead,
+    }.items():  # fmt: skip
         touch(working / "load" / "loaded" / load_id, at, is_folder=True)
     touch(working / "last.json", NOW)
     run = open_run(settings, Options(), str, NOW)
@@ -142,6 +145,17 @@ def test_a_source_that_had_nothing_new_was_read_and_stays_as_old_as_its_rows(
     text = as_text(measure(settings, record), str)
     (line,) = re.findall(r"^etl_source_last_commit_timestamp_seconds.*", text, re.MULTILINE)
     assert float(line.split()[-1]) == EARLIER.timestamp()
+
+
+def test_success_of_the_future_is_not_the_last_one(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    ahead = datetime.now(UTC) + timedelta(days=9)
+    open_run(settings, Options(), str, ahead).save(ahead)
+    run = open_run(settings, Options(), str, NOW + timedelta(minutes=1))
+    run.fail(LoadError("refused"), "load")
+    record = run.save(NOW + timedelta(minutes=2))
+    text = as_text(measure(settings, record), str)
+    assert not re.findall(r"^etl_last_success_timestamp_seconds.*", text, re.MULTILINE)
 
 
 def test_without_a_working_directory_the_listed_runs_tell(tmp_path: Path) -> None:
