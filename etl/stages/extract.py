@@ -207,8 +207,7 @@ def _extract_source(ctx: RunContext, name: str, source: Source) -> None:
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
             *tell_early_stamps(raw, source.stamp, ctx.settings.snapshot_date(ctx.run.started_at)),
         ):
-            logger.warning(told)
-            ctx.run.warnings.append(told)
+            ctx.run.warn(told)
         _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)
         ctx.drift[name] = drift
         ctx.contained.extend(monitor.contained)

@@ -171,12 +171,11 @@ def _rewind(
         return
     names = sorted({bare_name(s.name) for s in early})
     since = min([now, *(p.committed_at for p in waiting if project.graph.readers(p.dataset))])
-    told = (
+    run.warn(
         f"the clock was ahead in an earlier run: {len(names)} models are evaluated again from "
-        f"{since:%Y-%m-%d %H:%M:%S} UTC on"
+        f"{since:%Y-%m-%d %H:%M:%S} UTC on",
+        models=names,
     )
-    logger.bind(models=names).warning(told)
-    run.warnings.append(told)
     mark(project, run, {m: "unfinished" for m in names if before.get(m) == "passed"})
     rewind(project, early, since, now)
 
