@@ -241,7 +241,8 @@ def _folders(settings: Settings) -> list[Path]:
 def _read(folder: Path) -> RunRecord | None:
     try:
         text = (folder / "run.json").read_text(encoding="utf-8")
-        return RunRecord.model_validate_json(text)
+        # After a rollback there are records of a later version, which may have added fields.
+        return RunRecord.model_validate_json(text, extra="ignore")
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
 

@@ -151,6 +151,18 @@ def test_a_run_that_died_can_be_retried(settings: Settings) -> None:
     assert last_failed(settings).run_id == run.run_id
 
 
+def test_fields_that_a_later_version_added_make_no_run_unreadable(settings: Settings) -> None:
+    run = start(settings)
+    run.stages.append(Stage(name="extract", status="ok", attempts=1, seconds=1))
+    run.fail(LoadError("refused"), "load")
+    saved = run.save(NOW)
+    later = json.loads((run.folder / "run.json").read_text())
+    later["weather"] = later["stages"][0]["weather"] = later["options"]["weather"] = "rain"
+    (run.folder / "run.json").write_text(json.dumps(later))
+    assert past_runs(settings) == [saved]
+    assert last_failed(settings) == saved
+
+
 def test_a_reopened_run_keeps_its_id_and_what_was_done(settings: Settings) -> None:
     run = start(settings)
     run.stages.append(Stage(name="extract", status="ok", attempts=1, seconds=1))
