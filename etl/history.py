@@ -79,7 +79,7 @@ def write_history(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> N
     ensure_tables(connection, _tables())
     connection.begin()
     try:
-        for table in ("runs", *PARTS):
+        for table in PARTS:
             connection.execute(
                 f"DELETE FROM {SCHEMA}.{table} WHERE run_id = ? AND attempt = ?",  # noqa: S608
                 [record.run_id, record.attempt],
@@ -105,8 +105,11 @@ def _insert(
     if rows:
         names = ", ".join(quoted(c) for c in columns)
         marks = ", ".join("?" * len(rows[0]))
+        # A row that is deleted and inserted under its primary key makes DuckDB 1.5 abort the
+        # process when the disk is full at the commit.
+        insert = "INSERT OR REPLACE" if table == "runs" else "INSERT"
         connection.executemany(
-            f"INSERT INTO {SCHEMA}.{table} ({names}) VALUES ({marks})",  # noqa: S608
+            f"{insert} INTO {SCHEMA}.{table} ({names}) VALUES ({marks})",
             [[_plain(v) for v in row] for row in rows],
         )
 

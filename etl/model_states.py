@@ -72,14 +72,22 @@ def write_states(
     """Set models' verdicts, all of them or none."""
     ensure_tables(connection, [STATES])
     now = datetime.now(UTC)
-    rows = [[environment, m, v, list(grains.get(m, ())), run_id, now] for m, v in verdicts.items()]
+    rows = [[environment, m, list(grains.get(m, ())), v, run_id, now] for m, v in verdicts.items()]
     if not rows:
         return
     connection.begin()
     connection.executemany(
-        "INSERT OR REPLACE INTO etl_meta.model_states "
-        "(environment, model, verdict, grain, run_id, changed_at) VALUES (?,?,?,?,?,?)",
+        "INSERT INTO etl_meta.model_states "
+        "(environment, model, grain, verdict, run_id, changed_at) VALUES (?,?,?,?,?,?) "
+        "ON CONFLICT DO UPDATE SET verdict = excluded.verdict, run_id = excluded.run_id, "
+        "changed_at = excluded.changed_at",
         rows,
+    )
+    # Only where it is another: DuckDB 1.5 deletes and inserts to change a list, see `etl.history`.
+    connection.executemany(
+        "UPDATE etl_meta.model_states SET grain = $3 "
+        "WHERE environment = $1 AND model = $2 AND grain IS DISTINCT FROM $3",
+        [row[:3] for row in rows],
     )
     connection.commit()
 

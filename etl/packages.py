@@ -107,14 +107,15 @@ def note_shown(
     """
     _create(connection)
     connection.begin()
-    for model in models:
+    # Not those that are written again: see `etl.history`.
+    for model in set(models) - shown.keys():
         connection.execute(
             "DELETE FROM etl_meta.shown_packages WHERE environment = ? AND model = ?",
             [environment, model],
         )
     for model, packages in shown.items():
         connection.execute(
-            "INSERT INTO etl_meta.shown_packages VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO etl_meta.shown_packages VALUES (?, ?, ?)",
             [environment, model, json.dumps(packages)],
         )
     connection.commit()

@@ -32,6 +32,7 @@ from etl.settings_schema import json_schema, settings_table
 from etl.variables import OPTION_VARIABLES
 from tests.duckdb_files import opened
 from tests.processes import run_etl, without_settings
+from tests.soak.__main__ import make_parser as soak_parser
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -217,6 +218,8 @@ def check_command(words: list[str]) -> None:
         demo_parser({}).parse_args(rest[2:])
     elif rest[:2] == ["-m", "bench"]:
         assert rest[2] in benchmarks()
+    elif rest[:2] == ["-m", "tests.soak"]:
+        soak_parser().parse_args(rest[2:])
     elif program == "cd":
         assert (ROOT / rest[0]).is_dir()
     elif program == "docker":

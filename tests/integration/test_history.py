@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +35,7 @@ from etl.records import (
     Stage,
 )
 from tests.duckdb_files import opened
+from tests.processes import ROOT
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 TIMES: dict[str, Any] = {"started_at": AT, "finished_at": AT.replace(minute=5)}
@@ -255,3 +258,47 @@ def test_transformation_comes_back_as_it_was(
     write_transformation(connection, "prod", "r2", done)
     assert read_transformation(connection, "prod") == done
     assert read_transformation(connection, "dev") is None
+
+
+FULL = """
+import resource, sys
+import duckdb
+from etl.history import write_history
+from etl.model_states import write_states
+from etl.packages import note_shown
+from tests.integration.test_history import RECORD
+
+connection = duckdb.connect(sys.argv[1])
+number = 0
+
+def write():
+    global number
+    number += 1
+    verdict = "passed" if number % 2 else "unfinished"
+    if "states" in sys.argv:
+        write_states(connection, "prod", str(number), {"marts.a": verdict}, {"marts.a": ("id",)})
+    if "history" in sys.argv:
+        write_history(connection, RECORD.model_copy(update={"exit_code": number}))
+    if "shown" in sys.argv:
+        note_shown(connection, "prod", {"marts.a"}, {"marts.a": {"raw": [str(number)]}})
+
+write()
+connection.close()
+connection = duckdb.connect(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+try:
+    while number < 1000:
+        write()
+except duckdb.TransactionException:
+    print("told")
+"""
+
+
+@pytest.mark.parametrize("what", ["states", "history", "shown"])
+def test_full_disk_at_a_commit_is_told(tmp_path: Path, what: str) -> None:
+    """DuckDB aborts the process when a row is deleted and inserted under its key."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "w.duckdb"), what],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "told\n"), done.stderr[-2000:]

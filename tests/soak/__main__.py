@@ -31,14 +31,19 @@ def _say(text: str) -> None:
     sys.stdout.flush()
 
 
-def main() -> None:
-    """The command."""
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=about)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--folder", type=Path, help="stays afterwards; default: one that is gone")
     parser.add_argument("--only", nargs="+", default=(), choices=[act.__name__ for act in ACTS])
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """The command."""
+    options = make_parser().parse_args()
     with tempfile.TemporaryDirectory(prefix="etl-soak-") as temporary:
         folder = options.folder or Path(temporary) / "project"
         folder.mkdir(parents=True)

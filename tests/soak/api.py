@@ -85,12 +85,10 @@ class Api:
             rows = [r for r in rows if _by_size(r[field]) >= _by_size(since)]
         if cursor:
             rows = [r for r in rows if _by_size(r[field]) > _by_size(cursor)]
-        more = len(rows) > PAGE or self.fault == (resource, "loop")
         page = rows[:PAGE]
-        return {
-            "data": page,
-            "next": str(page[-1 if len(rows) > PAGE else 0][field]) if more and page else None,
-        }
+        if self.fault == (resource, "loop"):
+            return {"data": page, "next": "0"}
+        return {"data": page, "next": str(page[-1][field]) if len(rows) > PAGE else None}
 
     def _kinds(self) -> list[Callable[[], None]]:
         return [self._order, self._order, self._event, self._country, self._person, self._price]
