@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from etl.errors import ConfigError, EtlError, ExitCode, ResourcesError, most_severe
 from etl.records import (
+    STAGE_NAMES,
     AuditRun,
     Failure,
     LoadRun,
@@ -177,9 +179,12 @@ def extracted_sources(record: RunRecord) -> set[str]:
 def reopen_run(settings: Settings, last: RunRecord, redact: Callable[[str], str]) -> Run:
     """The last failed run again, under its id, with what it had already done.
 
-    What the failed stage and later ones reported is dropped: they run again.
+    What the failed stage and later ones reported is dropped: they run again, for what they did
+    without it is not all.
     """
-    done = [s for s in last.stages if s.status == "ok"]
+    ended_well = {s.name: s for s in last.stages if s.status == "ok"}
+    stages = [name for name in STAGE_NAMES if name in last.options.stages]
+    done = [ended_well[name] for name in takewhile(ended_well.__contains__, stages)]
     again = {s for s in last.options.stages if s not in {d.name for d in done}}
     run = Run(
         settings,
@@ -236,7 +241,8 @@ def _folders(settings: Settings) -> list[Path]:
 def _read(folder: Path) -> RunRecord | None:
     try:
         text = (folder / "run.json").read_text(encoding="utf-8")
-        return RunRecord.model_validate_json(text)
+        # After a rollback there are records of a later version, which may have added fields.
+        return RunRecord.model_validate_json(text, extra="ignore")
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
 

@@ -12,7 +12,9 @@ import duckdb
 import pytest
 
 from etl.errors import ExitCode
-from etl.records import RunRecord
+from etl.job import run_job
+from etl.records import Options, RunRecord
+from etl.runs import last_failed
 from etl.secrets import MASK
 from tests.duckdb_files import opened
 from tests.integration.projects import Shop
@@ -61,6 +63,15 @@ def test_staging_that_nobody_has_generated_yet_is_named(shop: Shop) -> None:
     assert record.exit_code == ExitCode.TRANSFORM
     (failure,) = [f for f in record.failures if f.subject == "marts.totals"]
     assert failure.hint.startswith("no model makes staging.stg_shop__order: `etl generate` writes")
+
+
+def test_what_was_held_back_is_published_by_a_retry(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/totals.sql", AUDIT, "forall(criteria := (amount > 60))")
+    assert shop.go_on((3, "eve", 5)).exit_code == ExitCode.DATA_QUALITY
+    shop.edit("sqlmesh/models/totals.sql", "forall(criteria := (amount > 60))", AUDIT)
+    assert run_job(shop.settings, Options(), resume=last_failed).exit_code == ExitCode.OK
+    assert ("eve", 5) in shop.published("totals")
+    assert ("eve", False) in shop.published("customers")
 
 
 @pytest.mark.parametrize("kind", BROKEN)

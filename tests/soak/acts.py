@@ -191,7 +191,9 @@ def fail_audit(world: World) -> str:
     world.api.change(10)
     code = world.etl("run", codes={3})
     file.write_text(text, encoding="utf-8")
-    return f"{name}: {code}"
+    again = world.etl("retry", codes={0})
+    world.check()
+    return f"{name}: {code}, {again}"
 
 
 def change_strategy(world: World) -> str:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from etl.errors import AuthError, ConfigError, DataQualityError, LoadError, LockedError
 from etl.lock import hold_lock, is_locked, lock_holder
-from etl.records import LoadRun, Options, SourceRun, Stage
+from etl.records import LoadRun, Options, SourceRun, Stage, StageName, StageStatus
 from etl.runs import (
     Run,
     drop_old_runs,
@@ -151,6 +151,18 @@ def test_a_run_that_died_can_be_retried(settings: Settings) -> None:
     assert last_failed(settings).run_id == run.run_id
 
 
+def test_fields_that_a_later_version_added_make_no_run_unreadable(settings: Settings) -> None:
+    run = start(settings)
+    run.stages.append(Stage(name="extract", status="ok", attempts=1, seconds=1))
+    run.fail(LoadError("refused"), "load")
+    saved = run.save(NOW)
+    later = json.loads((run.folder / "run.json").read_text())
+    later["weather"] = later["stages"][0]["weather"] = later["options"]["weather"] = "rain"
+    (run.folder / "run.json").write_text(json.dumps(later))
+    assert past_runs(settings) == [saved]
+    assert last_failed(settings) == saved
+
+
 def test_a_reopened_run_keeps_its_id_and_what_was_done(settings: Settings) -> None:
     run = start(settings)
     run.stages.append(Stage(name="extract", status="ok", attempts=1, seconds=1))
@@ -161,6 +173,25 @@ def test_a_reopened_run_keeps_its_id_and_what_was_done(settings: Settings) -> No
     assert (again.run_id, again.attempt) == (run.run_id, 2)
     assert [s.name for s in again.stages] == ["extract"]
     assert again.failures == []
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kept"),
+    [
+        ({"extract": "partial", "transform": "ok", "audit": "ok", "load": "ok"}, []),
+        ({"extract": "ok", "transform": "partial", "audit": "ok", "load": "ok"}, ["extract"]),
+        # The order in which they ended is that of several attempts.
+        ({"extract": "ok", "audit": "ok", "load": "ok", "transform": "partial"}, ["extract"]),
+        ({"extract": "ok", "transform": "ok", "audit": "ok"}, ["extract", "transform", "audit"]),
+    ],
+)
+def test_a_stage_after_one_that_failed_runs_again_though_it_ended_well(
+    settings: Settings, statuses: dict[StageName, StageStatus], kept: list[str]
+) -> None:
+    run = start(settings)
+    for name, status in statuses.items():
+        run.stages.append(Stage(name=name, status=status, attempts=1, seconds=1))
+    assert [s.name for s in reopen_run(settings, run.save(NOW), str).stages] == kept
 
 
 def test_the_lock_is_held_once_and_names_its_holder(settings: Settings) -> None:
