@@ -64,7 +64,7 @@ def refuse_slow_clock(connection: duckdb.DuckDBPyConnection, now: datetime) -> N
         ResourcesError: names the newest package.
     """
     row = connection.execute(
-        f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608
+        f"SELECT dataset, load_id, committed_at FROM ({_committed(connection)}) AS committed "  # noqa: S608 - quoted there
         "ORDER BY committed_at DESC LIMIT 1"
     ).fetchone()
     if row is not None and row[2] > now:

@@ -28,7 +28,8 @@ def tell_early_cursors(source: str, state: Mapping[str, Any], now: datetime) -> 
                 if at is not None and at > now + ZONES:
                     yield (
                         f"{source}.{name}: its cursor {cursor} stands at {value}, which is to "
-                        "come: rows that come with an earlier one are left out"
+                        "come: rows that come with an earlier one are left out; have that row "
+                        f"mended, then `etl run --full-refresh --source {source}`"
                     )
 
 
@@ -41,12 +42,13 @@ def tell_early_stamps(raw: Raw, columns: Iterable[str], day: date) -> Iterator[s
         for table, types in sorted(read_types(connection, raw.dataset).items()):
             for column in (c for c in columns if types.get(c) == "DATE"):
                 row = connection.execute(
-                    f"SELECT max({quoted(column)}) FROM {quoted(raw.dataset, table)}"  # noqa: S608
+                    f"SELECT max({quoted(column)}) FROM {quoted(raw.dataset, table)}"  # noqa: S608 - quoted
                 ).fetchone()
                 if row and row[0] and row[0] > day:
                     yield (
                         f"{raw.source}.{table}: rows of an earlier run are stamped {column} "
-                        f"{row[0]}, a day to come: models take them for the newest"
+                        f"{row[0]}, a day to come: models take them for the newest; what helps is "
+                        "in docs/operations.md, The clock"
                     )
 
 

@@ -39,7 +39,7 @@ def newest_commit(connection: duckdb.DuckDBPyConnection, dataset: str) -> str | 
     if not exists(connection, dataset, "_dlt_loads"):
         return None
     row = connection.execute(
-        f"SELECT load_id FROM {quoted(dataset, '_dlt_loads')} "  # noqa: S608
+        f"SELECT load_id FROM {quoted(dataset, '_dlt_loads')} "  # noqa: S608 - quoted
         "WHERE status = 0 ORDER BY inserted_at DESC, load_id DESC LIMIT 1"
     ).fetchone()
     return row[0] if row else None
@@ -50,7 +50,7 @@ def leave_newest_state(connection: duckdb.DuckDBPyConnection, dataset: str) -> N
     if exists(connection, dataset, "_dlt_pipeline_state"):
         states, loads = quoted(dataset, "_dlt_pipeline_state"), quoted(dataset, "_dlt_loads")
         connection.execute(
-            f"DELETE FROM {states} WHERE version < (SELECT max(version) FROM {states} "  # noqa: S608
+            f"DELETE FROM {states} WHERE version < (SELECT max(version) FROM {states} "  # noqa: S608 - quoted
             f"JOIN {loads} ON load_id = _dlt_load_id WHERE status = 0)"
         )
 
