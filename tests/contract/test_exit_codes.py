@@ -225,6 +225,7 @@ def test_a_real_cause_ends_with_its_code(
             worst = next(f for f in record["failures"] if f["exit_code"] == code)
             assert worst["subject"].startswith(subject)
             assert worst["retryable"] == code.retryable
+            assert worst["hint"]
             assert worst["message"] in done.err.replace('\\"', '"')
             assert (told["run_id"], told["message"]) == (record["run_id"], worst["message"])
     # Whatever happened, the lock is free and the job can be started again.
