@@ -128,8 +128,8 @@ def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[S
     if isinstance(error, StageError):
         for failure in error.failures:
             ctx.run.fail(failure, name)
-        blocked = name == "extract" and not ctx.done_sources
-        return ("failed" if blocked else "partial"), blocked
+        nothing_came = name == "extract" and not ctx.done_sources
+        return ("failed" if nothing_came else "partial"), False
     if not isinstance(error, EtlError):
         error = contained(ctx, error, name)
     ctx.run.fail(error, name)

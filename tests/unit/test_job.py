@@ -107,9 +107,10 @@ def test_contained_failures_let_the_rest_go_on(play: Any) -> None:
     assert record.partial
 
 
-def test_when_no_source_came_through_nothing_follows(play: Any) -> None:
+def test_when_no_source_came_through_what_depends_on_none_goes_on(play: Any) -> None:
     record, called = play(extract=fail(StageError([DataQualityError("x", subject="api")])))
-    assert called == ["extract"]
+    assert called == ["extract", "transform", "audit", "load"]
+    assert [s.status for s in record.stages] == ["failed", "ok", "ok", "ok"]
     assert record.exit_code == ExitCode.DATA_QUALITY
 
 
