@@ -49,11 +49,11 @@ sources:
     stamp: {day: snapshot_date}
     rate_limit: {requests: 5, seconds: 1}
     schema_contract: {tables: evolve, data_type: freeze}
+    guards: {max_pages: 7}
   made:
     factory: package.module:function
     arguments: {Region: eu, flags: {deep: true}, ids: [1, 2]}
     volume: {min_rows: 1, max_drop: 0.5}
-    guards: {max_pages: 7}
 targets:
   out: {kind: duckdb, path: out.duckdb}
   files: {kind: parquet, path: files}
@@ -119,7 +119,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
           Api-1: {client: {base_ur: "https://a/"}, resources: [a, a]}
           empty: {}
           both: {client: {base_url: "https://a/"}, resources: [a], factory: "m:f"}
-          made: {factory: "m:f", for_each: {x: [a]}, rate_limit: {requests: 1, seconds: 1}}
+          made: {factory: "m:f", for_each: {x: [a]}, guards: {max_pages: 7}}
           rest: {client: {base_url: "https://a/"}, arguments: {a: 1}}
           each:
             client: {base_url: "https://a/"}
@@ -152,7 +152,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
         "sources.empty: needs `client` and `resources` (a REST API), or `factory` (Python)",
         "sources.both: has both `client` and `factory`",
         "sources.made.for_each: has no effect on a source that `factory` makes",
-        "sources.made.rate_limit: has no effect on a source that `factory` makes",
+        "sources.made.guards: has no effect on a source that `factory` makes",
         "sources.rest.resources: is empty: name at least one",
         "sources.rest.arguments: has an effect only with `factory`",
         "sources.each.for_each.acter: no resource uses {acter} (did you mean actor?)",

@@ -135,6 +135,14 @@ def test_retries_are_bounded(play: Any, error: EtlError) -> None:
     assert record.exit_code == error.code
 
 
+def test_no_try_begins_after_the_time_for_all_of_them(play: Any, settings: Settings) -> None:
+    vars(settings)["retry"] = Retry(
+        attempts=9, first_wait_seconds=60, max_wait_seconds=60, max_total_seconds=20
+    )
+    _, called = play(extract=fail(UnreachableError("down")))
+    assert called == ["extract"]
+
+
 def test_warehouse_is_free_while_a_stage_waits_and_when_others_are_told(
     play: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ MODEL = "{model: marts.a, target: t"
 
 
 def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
-    (folder / "config").mkdir()
+    (folder / "config").mkdir(exist_ok=True)
     text = f"targets:\n  t: {target}\nloads:\n  - {load}\n"
     (folder / "config/etl.yaml").write_text(text, encoding="utf-8")
     try:
@@ -44,6 +44,11 @@ def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
             "loads.0.primary_key: has no effect",
         ),
         ("{kind: parquet, path: y}", MODEL + ", indexes: [[a]]}", "loads.0.indexes: has no effect"),
+        (
+            "{kind: parquet, path: y, default_schema: a}",
+            MODEL + "}",
+            "targets.t.default_schema: has no effect",
+        ),
         ("{kind: postgres, dsn: 'x=1'}", MODEL + ", strategy: upsert}", "loads.0.strategy"),
     ],
 )
@@ -56,7 +61,9 @@ def test_what_does_not_fit_the_kind_is_told(
 
 def test_what_fits_is_taken(tmp_path: Path) -> None:
     load = MODEL + ", strategy: merge, key: [a], columns: [a, b], indexes: [[b]]}"
-    assert problems(tmp_path, "{kind: postgres, dsn: 'host=x'}", load) == []
+    for kind in ("postgres", "mssql"):
+        assert problems(tmp_path, f"{{kind: {kind}, dsn: 'host=x', default_schema: a}}", load) == []
+    assert problems(tmp_path, "{kind: dlt, destination: x, default_schema: a}", MODEL + "}") == []
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
