@@ -178,7 +178,8 @@ def audit_failure(
     hint = "see run.json → audits: the query that shows the rows, and a sample"
     if audit == "relationship":  # as `etl generate` names what holds nested rows to their parents
         hint += (
-            "; what somebody deleted in raw comes back by etl run --full-refresh --source NAME only"
+            "; what somebody deleted in raw comes back by `etl run --full-refresh --source NAME` "
+            "only"
         )
     return DataQualityError(
         f"audit {audit} failed {where}: {rows} row{'s' if rows != 1 else ''}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -231,6 +232,16 @@ def test_a_real_cause_ends_with_its_code(
     # Whatever happened, the lock is free and the job can be started again.
     if code is not ExitCode.LOCKED:
         assert not (job.data / "etl.lock.json").exists()
+
+
+def test_what_the_hint_of_12_says_heals(job: Job) -> None:
+    model = job.folder / f"sqlmesh/models/staging/{FOLLOWS}.sql"
+    before = model.read_text(encoding="utf-8")
+    assert finish_with_lost_rows(job).code == ExitCode.RECONCILIATION
+    model.write_text(before, encoding="utf-8")
+    command = re.search(r"`etl (run --stage [^`]*)`", job.record()["failures"][0]["hint"])
+    assert command is not None
+    assert job.run(*command[1].split()[1:]).code == ExitCode.OK
 
 
 def test_every_code_of_the_table_has_a_cause_here() -> None:
