@@ -155,7 +155,7 @@ def _snapshots(project: Project) -> dict[str, Snapshot]:
         raise TransformError(
             f"environment `{project.environment}` was never built",
             subject=project.environment,
-            hint="etl run --stage transform",
+            hint=f"etl run --stage transform --environment {project.environment}",
         )
     return found
 
