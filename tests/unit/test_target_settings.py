@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from etl.configuration import load_settings
 from etl.errors import ConfigError
 from etl.secrets import redactor
+from etl.targets.mssql.address import read_address
+from etl.targets.postgres.server import connected
 
 MODEL = "{model: marts.a, target: t"
 
@@ -57,6 +60,17 @@ def test_what_does_not_fit_the_kind_is_told(
 ) -> None:
     found = problems(tmp_path, target, load)
     assert any(said in p for p in found), found
+
+
+@pytest.mark.parametrize(
+    "connect",
+    [lambda: read_address("rubbish", "t"), lambda: connected("rubbish", "t").__enter__()],
+    ids=["mssql", "postgres"],
+)
+def test_how_an_address_is_written_is_not_masked(connect: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        connect()
+    assert "user:password@host:" in redactor()(caught.value.hint)
 
 
 def test_what_fits_is_taken(tmp_path: Path) -> None:
