@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from etl.checks import nearest
 from etl.cli import main
 from etl.configuration import load_settings
 from etl.errors import ConfigError
@@ -251,6 +252,13 @@ def test_a_byte_order_mark_is_no_problem(project: Project) -> None:
     folder = project()
     (folder / "config" / "etl.yaml").write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
     assert load(folder).job == "small"
+
+
+def test_a_name_that_was_begun_is_nearer_than_one_of_the_same_length() -> None:
+    names = ["marts.calendar", "marts.dim_shop__orders"]
+    assert nearest("marts.dim", names) == "did you mean marts.dim_shop__orders?"
+    assert nearest("marts.calender", names) == "did you mean marts.calendar?"
+    assert nearest("", names) == "known: marts.calendar, marts.dim_shop__orders"
 
 
 def test_an_unknown_profile_names_the_nearest(project: Project) -> None:
