@@ -170,7 +170,8 @@ def _parser(env: Mapping[str, str]) -> Parser:
     doctor = _command(
         commands, "doctor", env, "can this job run here?",
         "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
-        "code is the one that a run would end with: 0 when all is well. `etl plan` reads the models.",
+        "code is the one that a run would end with: 0 when all is well.\n"
+        "It does not read the models: etl plan does.",
     )  # fmt: skip
     add_switch(doctor, env, "--json", "print the findings as JSON")
 
