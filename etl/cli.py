@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SystemExit as e:  # argparse has said it: --help, --version, a usage error
             put_out(help_text.getvalue())
             tell(complaint.getvalue())
-            return leave(ConfigError("wrong option", hint="see the log")) if e.code else 0
+            said, _, hint = complaint.getvalue().removeprefix("etl: ").partition("→")
+            return leave(ConfigError(said, hint=hint.strip())) if e.code else 0
         prepare_libraries()
         return COMMANDS[arguments.command](arguments)
     except ConfigError as e:

@@ -115,7 +115,9 @@ def test_a_wrong_option_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyP
     file = tmp_path / "termination-log"
     monkeypatch.setenv("ETL_TERMINATION_LOG", str(file))
     assert main(["run", "--no-such-option"]) == ExitCode.CONFIG
-    assert json.loads(file.read_bytes())["code"] == 2
+    told = json.loads(file.read_bytes())
+    assert (told["code"], told["hint"]) == (2, "etl run --help")
+    assert told["message"] == "no such option or argument: --no-such-option"
     file.unlink()
     assert main(["--help"]) == ExitCode.OK
     assert not file.exists()
