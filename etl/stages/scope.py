@@ -35,7 +35,8 @@ def check_options(settings: Settings, options: Options, now: datetime) -> None:
     for name in options.sources:
         if name not in settings.active_sources:
             known = ", ".join(sorted(settings.active_sources)) or "none"
-            raise ConfigError(f"--source {name}: no such source", hint=f"sources: {known}")
+            what = "has `enabled: false`" if name in settings.sources else "no such source"
+            raise ConfigError(f"--source {name}: {what}", hint=f"sources: {known}")
     bounds = []
     for option, text in (("--start", options.start), ("--end", options.end)):
         if text is not None:

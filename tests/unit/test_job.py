@@ -217,6 +217,14 @@ def test_wrong_options_are_found_before_anything_starts(
         check_options(settings, options, utc_now())
 
 
+def test_a_source_that_is_off_is_not_called_unknown(settings: Settings) -> None:
+    off = settings.sources["api"].model_copy(update={"enabled": False})
+    settings.sources["off"] = off
+    with pytest.raises(ConfigError, match="--source off: has `enabled: false`") as caught:
+        check_options(settings, Options(sources=("off",)), utc_now())
+    assert caught.value.hint == "sources: api"
+
+
 def test_an_end_may_name_its_zone(settings: Settings) -> None:
     east = timezone(timedelta(hours=13))
     check_options(settings, Options(end=datetime.now(east).isoformat()), utc_now())
