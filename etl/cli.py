@@ -11,7 +11,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from etl.errors import ConfigError, EtlError, ExitCode, Stopped, classify_os_error
+from etl.causes import classify_os_error
+from etl.errors import ConfigError, EtlError, ExitCode, Stopped
 from etl.exits import (
     leave,
     leave_record,

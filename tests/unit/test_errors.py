@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from etl.causes import causes, classify_os_error
 from etl.errors import (
     SEVERITY,
     AuthError,
@@ -12,8 +13,6 @@ from etl.errors import (
     LoadError,
     LockedError,
     StageError,
-    causes,
-    classify_os_error,
     most_severe,
 )
 
