@@ -93,8 +93,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
+    from etl.past_runs import last_failed
     from etl.records import Options
-    from etl.runs import last_failed
 
     settings = _settings(arguments)
     return _finish(arguments, settings, Options(), last_failed)

@@ -11,9 +11,10 @@ from loguru import logger
 from etl.errors import EtlError, ExitCode, ResourcesError, Stopped
 from etl.lock import hold_lock
 from etl.logs import is_readable, start_logs
+from etl.past_runs import drop_old_runs
 from etl.progress import Progress
 from etl.records import Options, RunRecord
-from etl.runs import Run, drop_old_runs, extracted_sources, open_run, reopen_run, utc_now
+from etl.runs import Run, extracted_sources, open_run, reopen_run, utc_now
 from etl.secrets import redactor
 from etl.settings import Settings
 from etl.sources.replayed import served
