@@ -198,6 +198,16 @@ def _status(arguments: argparse.Namespace) -> int:
     return int(ExitCode.OK)
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from etl.past_runs import find_run
+    from etl.report.page import make_page, write_page
+
+    settings = _settings(arguments)
+    record = find_run(settings, arguments.run)
+    put_out(make_page(settings, record) if arguments.html else f"{write_page(settings, record)}\n")
+    return int(ExitCode.OK)
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from etl.doctor import examine
     from etl.doctor.findings import as_json, as_table, verdict
@@ -280,6 +290,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
     "lineage": _lineage,
     "status": _status,
+    "report": _report,
     "doctor": _doctor,
     "init": _init,
     "config show": _config_show,

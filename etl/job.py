@@ -127,6 +127,7 @@ class _Lifecycle:
                 if told != record:
                     record = told
                     _keep_history(settings, record)
+                _leave_page(settings, record)
             _tell_end(record)
             return record
         finally:
@@ -208,6 +209,16 @@ def _keep_history(settings: Settings, record: RunRecord) -> None:
             show_packages(connection)
     except (EtlError, duckdb.Error, OSError) as e:
         logger.warning(f"the run was not added to the history in the warehouse: {e}")
+
+
+def _leave_page(settings: Settings, record: RunRecord) -> None:
+    """Leave the report beside the record; a page that cannot be written is told, not fatal."""
+    from etl.report.page import write_page
+
+    try:
+        write_page(settings, record)
+    except Exception as e:  # noqa: BLE001  the run is over: nothing here may change its code
+        logger.warning(f"the report was not written: {type(e).__name__}: {e}")
 
 
 def _tell_end(record: RunRecord) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from etl.errors import ConfigError
+from etl.names import nearest
 from etl.records import RunRecord
 from etl.runs import utc_now
 from etl.settings import Settings
@@ -39,6 +40,27 @@ def _read(folder: Path) -> RunRecord | None:
         return RunRecord.model_validate_json(text, extra="ignore")
     except (OSError, ValidationError, UnicodeDecodeError):
         return None
+
+
+def find_run(settings: Settings, run_id: str) -> RunRecord:
+    """The record of a run by its id, or of the `latest`.
+
+    Raises:
+        ConfigError: there is no such run, or its record cannot be read.
+    """
+    known = [p.name for p in _folders(settings)]
+    if run_id == "latest" and not known:
+        raise ConfigError("there is no run yet", hint="etl run")
+    if run_id not in {"latest", *known}:
+        raise ConfigError(
+            f"there is no run {run_id}", hint=nearest(run_id, known) or "`etl status` lists them"
+        )
+    record = _read(settings.runs / run_id)
+    if record is None:
+        raise ConfigError(
+            f"{settings.runs / run_id / 'run.json'} cannot be read", hint="`etl status` lists runs"
+        )
+    return record
 
 
 def last_failed(settings: Settings) -> RunRecord:
