@@ -121,7 +121,7 @@ def seconds(text: str) -> float:
 
 def count(text: str) -> int:
     """An option's value: how many runs."""
-    if not text.isdecimal() or not 0 < len(text) < 10:
+    if not text.isdecimal() or len(text) > 9 or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of runs")
     return int(text)
 

@@ -20,7 +20,7 @@ from etl.trees import Finding
 # What belongs to one kind of source only: elsewhere it would be ignored without a word.
 REST_ONLY = (
     "client", "resources", "resource_defaults", "for_each", "rate_limit", "timeout_seconds",
-    "attempts",
+    "attempts", "guards",
 )  # fmt: skip
 SERVERS = {"postgres", "mssql"}
 # What belongs to loads into a server only.
@@ -71,8 +71,9 @@ def _check_source(path: tuple[Any, ...], source: dict[str, Any]) -> Iterator[Fin
             "an API is described by `client` and `resources`, or made by `factory`",
         )  # fmt: skip
     elif factory:
+        unset = Source().model_dump(mode="json")
         for key in REST_ONLY:
-            if source.get(key) not in (None, [], {}, Source.model_fields[key].default):
+            if source.get(key) not in (None, [], {}, unset[key]):
                 yield Finding(
                     (*path, key), "has no effect on a source that `factory` makes",
                     "take it out; limit, repeat and retry inside the factory",
@@ -150,7 +151,11 @@ NEEDED = {
     **dict.fromkeys(SERVERS, "dsn"),
     "dlt": "destination",
 }
-TAKEN = {"dlt": ("destination", "options")}
+TAKEN = {
+    **dict.fromkeys(SERVERS, ("default_schema",)),
+    "dlt": ("destination", "options", "default_schema"),
+}
+PLACE_KEYS = {*NEEDED.values(), "options", "default_schema"}
 
 
 def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
@@ -167,7 +172,7 @@ def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
             "destination": "one of dlt's, such as filesystem",
         }[needed]
         yield Finding(("targets", name, needed), f"is missing for kind {kind}", hint)
-    for other in sorted({*NEEDED.values(), "options"} - {needed, *TAKEN.get(kind, ())}):
+    for other in sorted(PLACE_KEYS - {needed, *TAKEN.get(kind, ())}):
         if target.get(other) not in (None, {}):
             yield Finding(("targets", name, other), f"has no effect on a target of kind {kind}")
 

@@ -12,7 +12,8 @@ MAX_NAMES = 20
 def nearest(name: str, known: Iterable[str]) -> str:
     """The nearest valid name as a hint, or a list of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
+    begun = [n for n in names if name and n.startswith(name.lower())]
+    near = begun or difflib.get_close_matches(name.lower(), names, 1, 0.5)
     if near:
         return f"did you mean {near[0]}?"
     more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""

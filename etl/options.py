@@ -209,7 +209,8 @@ def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
     doctor = _command(
         commands, "doctor", env, "can this job run here?",
         "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
-        "code is the one that a run would end with: 0 when all is well.",
+        "code is the one that a run would end with: 0 when all is well.\n"
+        "It does not read the models: etl plan does.",
     )  # fmt: skip
     add_switch(doctor, env, "--json", "print the findings as JSON")
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import duckdb
 
-from etl.errors import ResourcesError
+from etl.errors import ReconciliationError, ResourcesError
 from etl.settings import dataset_name
 from etl.warehouse import exists, literal, quoted
 
@@ -75,6 +75,33 @@ def refuse_slow_clock(connection: duckdb.DuckDBPyConnection, now: datetime) -> N
             hint="set the clock right; if it was ahead then and is right now, put the time of the "
             "commit right: docs/operations.md, The clock",
         )
+
+
+def refuse_lost_packages(
+    connection: duckdb.DuckDBPyConnection, extracted: Mapping[str, Collection[str]]
+) -> None:
+    """Refuse to go on with a run whose load packages are no longer in raw.
+
+    It would publish without them, and end with 0.
+
+    Args:
+        extracted: load ids by source, as the run's record has them.
+
+    Raises:
+        ReconciliationError: names the packages of one source.
+    """
+    found = connection.execute(
+        f"SELECT dataset, load_id FROM ({_committed(connection)}) AS committed"  # noqa: S608 - quoted there
+    ).fetchall()
+    for source, load_ids in extracted.items():
+        lost = [i for i in load_ids if (dataset_name(source), i) not in found]
+        if lost:
+            raise ReconciliationError(
+                f"{source}: this run brought load package {', '.join(lost)}, which is no longer in "
+                "raw: the warehouse is another one, or older",
+                subject=source,
+                hint="`etl run` reads the sources again; a retry cannot",
+            )
 
 
 def note_processed(

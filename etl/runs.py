@@ -30,7 +30,7 @@ from etl.records import (
     Stage,
     redacted,
 )
-from etl.settings import Settings
+from etl.settings import Settings, dataset_name
 
 
 def utc_now() -> datetime:
@@ -185,6 +185,8 @@ def reopen_run(settings: Settings, last: RunRecord, redact: Callable[[str], str]
     stages = [name for name in STAGE_NAMES if name in last.options.stages]
     done = [ended_well[name] for name in takewhile(ended_well.__contains__, stages)]
     again = {s for s in last.options.stages if s not in {d.name for d in done}}
+    extracted = extracted_sources(last)
+    datasets = {dataset_name(s) for s in extracted}
     run = Run(
         settings,
         last.options,
@@ -193,9 +195,15 @@ def reopen_run(settings: Settings, last: RunRecord, redact: Callable[[str], str]
         attempt=last.attempt + 1,
         redact=redact,
         stages=done,
-        sources=[s for s in last.sources if s.source in extracted_sources(last)],
+        sources=[s for s in last.sources if s.source in extracted],
         models=[] if "transform" in again else list(last.models),
         audits=[] if "transform" in again or "audit" in again else list(last.audits),
+        reconciliations=[
+            r
+            for r in last.reconciliations
+            if (r.subject.split(".")[0] in datasets)
+            or (r.between == "raw-staging" and "transform" not in again)
+        ],
     )
     _claim(run)
     return run

@@ -83,9 +83,10 @@ def _loads(record: RunRecord) -> Iterator[str]:
     if record.options.dry_run:
         return
     for x in record.loads:
-        yield (
-            f"  load       {x.model} → {x.target}: {x.status.replace('_', ' ')}, "
-            f"{_count(x.rows_at_target, 'row')} (+{x.inserted} ~{x.updated} -{x.deleted})"
+        yield f"  load       {x.model} → {x.target}: {x.status.replace('_', ' ')}" + (
+            f", {_count(x.rows_at_target, 'row')} (+{x.inserted} ~{x.updated} -{x.deleted})"
+            if x.status != "failed"  # nobody has counted what stands there
+            else ""
         )
 
 

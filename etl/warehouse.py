@@ -192,7 +192,12 @@ def classify_duckdb(error: duckdb.Error, folder: Path, path: Path | None = None)
                 return UnreachableError(
                     f"{path} is no DuckDB database: it is damaged, or another program's",
                     hint="restore the warehouse and state.duckdb from one backup; without one move "
-                    "both away, and the next run begins anew",
+                    # Raw holds what an API may never give again: it goes only when it is damaged.
+                    + (
+                        "it away, and the next run builds every model anew from raw"
+                        if path.name == "state.duckdb"
+                        else "both away, and the next run begins anew"
+                    ),
                 )
             return UnreachableError(
                 f"{path or 'the warehouse'} cannot be opened or read: another process holds it, "

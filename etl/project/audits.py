@@ -155,7 +155,7 @@ def _snapshots(project: Project) -> dict[str, Snapshot]:
         raise TransformError(
             f"environment `{project.environment}` was never built",
             subject=project.environment,
-            hint="etl run --stage transform",
+            hint=f"etl run --stage transform --environment {project.environment}",
         )
     return found
 
@@ -178,7 +178,8 @@ def audit_failure(
     hint = "see run.json → audits: the query that shows the rows, and a sample"
     if audit == "relationship":  # as `etl generate` names what holds nested rows to their parents
         hint += (
-            "; what somebody deleted in raw comes back by etl run --full-refresh --source NAME only"
+            "; what somebody deleted in raw comes back by `etl run --full-refresh --source NAME` "
+            "only"
         )
     return DataQualityError(
         f"audit {audit} failed {where}: {rows} row{'s' if rows != 1 else ''}",

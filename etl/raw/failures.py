@@ -164,7 +164,11 @@ def _text(error: BaseException) -> str:
 def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
     for cause in chain:
         if isinstance(cause, MissingSchema | InvalidURL):
-            return ConfigError(f"{subject}: the URL is not valid: {_text(cause)}", subject=subject)
+            return ConfigError(
+                f"{subject}: the URL is not valid: {_text(cause)}",
+                subject=subject,
+                hint="correct the source's `base_url` and the `path` of the endpoint",
+            )
         if isinstance(cause, HTTPError) and cause.response is not None:
             status, url = cause.response.status_code, safe_url(cause.response.url)
             page = place_of(cause.response.request).page
@@ -177,7 +181,9 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                 )
             if is_busy(status):
                 return UnreachableError(
-                    f"{subject_at}: {status} until the retries ran out ({url})", subject=subject
+                    f"{subject_at}: {status} until the retries ran out ({url})",
+                    subject=subject,
+                    hint="the API is busy or broken: run again later",
                 )
             return ExtractError(
                 f"{subject_at}: {status} ({url})",

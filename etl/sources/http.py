@@ -206,7 +206,9 @@ class _JsonOnce:
                 raise ExtractError(
                     f"{place}{': ' if place.resource else ''}the answer is no JSON ({kind}, "
                     f"{len(content)} bytes, stops making sense at byte {e.pos}) "
-                    f"({safe_url(self._response.url)})"
+                    f"({safe_url(self._response.url)})",
+                    hint="ask the URL yourself: did a proxy answer, or a log-in page, or was the "
+                    "answer cut off?",
                 ) from None
         return self._parsed
 

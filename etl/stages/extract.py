@@ -100,6 +100,8 @@ def _refuse_unknown_selection(ctx: RunContext) -> None:
 def _plan_source(ctx: RunContext, name: str) -> None:
     """Say what a run would read; nothing is opened that would be written to."""
     built, monitor = declare_source(ctx.settings, name)
+    if ctx.refresh:
+        ctx.run.plan.append(f"extract {name}: in place of all that raw holds of it")
     for resource, table in sorted(monitor.tables.items()):
         disposition = built.resources[resource].write_disposition
         ctx.run.plan.append(f"extract {name}.{resource} → {name}_raw.{table} ({disposition})")

@@ -113,13 +113,13 @@ def _publication(load: Load, states: dict[str, ModelState], evaluated: set[str])
 
 def _tell(ctx: RunContext, results: list[LoadRun]) -> None:
     for r in results:
-        change = f"+{r.inserted} ~{r.updated} -{r.deleted}"
+        known = r.status != "failed"  # else nobody has counted what stands there
+        change = f"+{r.inserted} ~{r.updated} -{r.deleted}" if known else "failed"
         if ctx.options.dry_run:
             ctx.run.plan.append(f"load {r.model} → {r.target}: {change}")
             continue
-        logger.bind(model=r.model, target=r.target, rows=r.rows_at_target, change=change).info(
-            r.status.replace("_", " ")
-        )
+        counts = {"rows": r.rows_at_target, "change": change} if known else {}
+        logger.bind(model=r.model, target=r.target, **counts).info(r.status.replace("_", " "))
 
 
 def _unexplained(ctx: RunContext, held: dict[str, str], built: Collection[str]) -> list[EtlError]:

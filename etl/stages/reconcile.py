@@ -127,7 +127,8 @@ def _error(table: str, model: str, wrong: list[Reconciliation]) -> Reconciliatio
         f"{model} differs from {table}: load package {first.load_id or 'without id'} has "
         f"{first.expected} rows in raw and {first.found} in staging{more}",
         subject=model,
-        hint="build it anew from raw: etl run --stage transform --stage audit --stage load "
-        f"--full-refresh --select {model}+ (run.json → reconciliations lists all); what was "
+        hint="mend the model, or let `etl generate` do it if the source's settings changed; then "
+        "build it anew from raw: `etl run --stage transform --stage audit --stage load "
+        f"--full-refresh --select {model}+`; run.json → reconciliations lists all; what was "
         "committed before transform.start never is",
     )

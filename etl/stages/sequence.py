@@ -12,7 +12,7 @@ from loguru import logger
 
 from etl.errors import EtlError, StageError, Stopped
 from etl.logs import stage_context
-from etl.packages import refuse_slow_clock
+from etl.packages import refuse_lost_packages, refuse_slow_clock
 from etl.records import STAGE_NAMES, Failure, Stage, StageName, StageStatus
 from etl.runs import utc_now
 from etl.stages.containment import contained
@@ -83,6 +83,9 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
         try:
             with connect(ctx.settings.warehouse) as connection:
                 refuse_slow_clock(connection, utc_now())
+                if ctx.run.attempt > 1:  # somebody may have restored or removed the warehouse since
+                    brought = {s.source: s.load_ids for s in ctx.run.sources}
+                    refuse_lost_packages(connection, brought)
             function(ctx)
         except BaseException:
             ctx.warehouse.close()  # a fatal error (a full disk) spoils it until it is closed
@@ -125,8 +128,8 @@ def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[S
     if isinstance(error, StageError):
         for failure in error.failures:
             ctx.run.fail(failure, name)
-        blocked = name == "extract" and not ctx.done_sources
-        return ("failed" if blocked else "partial"), blocked
+        nothing_came = name == "extract" and not ctx.done_sources
+        return ("failed" if nothing_came else "partial"), False
     if not isinstance(error, EtlError):
         error = contained(ctx, error, name)
     ctx.run.fail(error, name)

@@ -19,6 +19,7 @@ from etl.settings import NAME
 from etl.settings_schema import json_schema
 from etl.start.proposal import Proposal, as_yaml, make_proposal, summarize
 from etl.variables import variable_name
+from etl.versions import versions
 
 ENDING = ".template"
 SOURCES = "# <sources>\n"
@@ -108,7 +109,10 @@ def _contents(
     """Every file of the project: its path and text."""
     job = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.resolve().name).strip("-_") or "etl"
     name = proposal.name if proposal is not None else source or "shop"
-    marks = {"<job>": job, "<source>": name, "<SOURCE>": name.upper()}
+    marks = {
+        "<job>": job, "<source>": name, "<SOURCE>": name.upper(),
+        "<version>": versions()["etl-job"],
+    }  # fmt: skip
     for path, template in _templates(files("etl.start") / "templates", PurePosixPath()):
         text = template
         for mark, value in marks.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -225,11 +226,22 @@ def test_a_real_cause_ends_with_its_code(
             worst = next(f for f in record["failures"] if f["exit_code"] == code)
             assert worst["subject"].startswith(subject)
             assert worst["retryable"] == code.retryable
+            assert worst["hint"]
             assert worst["message"] in done.err.replace('\\"', '"')
             assert (told["run_id"], told["message"]) == (record["run_id"], worst["message"])
     # Whatever happened, the lock is free and the job can be started again.
     if code is not ExitCode.LOCKED:
         assert not (job.data / "etl.lock.json").exists()
+
+
+def test_what_the_hint_of_12_says_heals(job: Job) -> None:
+    model = job.folder / f"sqlmesh/models/staging/{FOLLOWS}.sql"
+    before = model.read_text(encoding="utf-8")
+    assert finish_with_lost_rows(job).code == ExitCode.RECONCILIATION
+    model.write_text(before, encoding="utf-8")
+    command = re.search(r"`etl (run --stage [^`]*)`", job.record()["failures"][0]["hint"])
+    assert command is not None
+    assert job.run(*command[1].split()[1:]).code == ExitCode.OK
 
 
 def test_every_code_of_the_table_has_a_cause_here() -> None:
@@ -277,14 +289,23 @@ def test_a_warehouse_that_another_program_has_open_is_code_4(job: Job, stage: st
     assert "close other programs" in done.err
 
 
-@pytest.mark.parametrize(("file", "stage"), [("warehouse", "extract"), ("state", "transform")])
-def test_a_damaged_file_is_named_with_what_to_do(job: Job, file: str, stage: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "stage", "advice"),
+    [
+        ("warehouse", "extract", "without one move both away"),
+        # Raw is not damaged, and may hold what the API cannot give again.
+        ("state", "transform", "without one move it away"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_to_do(
+    job: Job, file: str, stage: str, advice: str
+) -> None:
     job.data.mkdir(parents=True, exist_ok=True)
     (job.data / f"{file}.duckdb").write_text("no database\n")
     done = job.run("--stage", stage, ETL_RETRY__ATTEMPTS="1")
     assert done.code == ExitCode.CONNECTION
     assert f"{file}.duckdb is no DuckDB database" in done.err
-    assert "from one backup" in done.err
+    assert f"from one backup; {advice}" in done.err
 
 
 def test_the_holder_of_the_lock_is_named(job: Job) -> None:

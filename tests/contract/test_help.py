@@ -113,6 +113,7 @@ def test_a_variable_that_its_option_does_not_take_is_code_2(
         (["run", "--wait-lock", "soon"], "no number of seconds"),
         (["run", "--environment", "Dev-Ann"], "lower-case letters"),
         (["status", "--runs", "0x"], "no number of runs"),
+        (["status", "--runs", "0"], "no number of runs"),
         (["nonsense"], "invalid choice"),
         (["config"], "PART"),
         ([], "COMMAND"),

@@ -198,9 +198,10 @@ def test_stage_alone_does_not_free_what_a_transformation_left(shop: Shop) -> Non
 
 def test_stage_alone_before_any_transformation_says_so(tmp_path: Path) -> None:
     shop = Shop.create(tmp_path / "shop")
-    record = shop.run("audit")
+    record = shop.run("audit", environment="dev_ann")
     assert record.exit_code == ExitCode.TRANSFORM
     assert "was never built" in record.failures[0].message
+    assert record.failures[0].hint == "etl run --stage transform --environment dev_ann"
 
 
 def test_stage_alone_audits_the_selected_models(shop: Shop) -> None:

@@ -584,6 +584,9 @@ def test_a_file_written_by_hand_is_kept_and_one_removed_by_hand_stays_away(two: 
     changes = {c.path: c.action for c in made.generate()}
     assert changes[STAGING] == "removed"
     assert not staging.exists()
+    made.file(f".generated/{STAGING}").unlink()
+    assert {c.path: c.action for c in made.generate()}[STAGING] == "new"
+    assert staging.exists()
     assert made.file("models/marts/dim_made__orders.sql").read_text() == "-- mine"
 
 

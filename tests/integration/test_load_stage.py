@@ -91,6 +91,15 @@ def test_load_alone_of_a_model_that_is_nowhere_is_a_configuration_error(shop: Sh
     assert {x.model: x.status for x in record.loads}["marts.totals"] == "unchanged"
 
 
+def test_dry_run_of_a_load_that_fails_tells_no_changes(shop: Shop) -> None:
+    shop.edit(
+        "config/etl.yaml", "marts.items, target: marts", "marts.items, target: marts, columns: [x]"
+    )
+    record = shop.run("load", dry_run=True)
+    assert record.exit_code == ExitCode.CONFIG
+    assert "load marts.items → marts: failed" in record.plan
+
+
 @pytest.mark.parametrize("dry_run", [False, True])
 def test_load_of_a_model_that_is_nowhere_is_a_configuration_error(
     shop: Shop, dry_run: bool

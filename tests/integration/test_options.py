@@ -411,6 +411,8 @@ def test_dry_run_says_what_each_stage_would_do_and_changes_nothing(
         assert [p for p in record.plan if p.startswith("load")] == [
             "load marts.totals → marts: +0 ~0 -0"
         ]
+    lost = "extract shop: in place of all that raw holds of it" in record.plan
+    assert lost == ("full_refresh" in options)
     if "full_refresh" in options:
         assert any(p == "transform: build marts.totals anew" for p in record.plan)
 

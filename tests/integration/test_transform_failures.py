@@ -220,11 +220,15 @@ def test_failure_of_the_machine_between_models_is_no_bug(
     assert shop.published("totals")[-1] == ("eve", 5)
 
 
-def test_failed_source_leaves_its_models_as_they_were(shop: Shop) -> None:
+def test_failed_source_leaves_its_models_as_they_were_and_no_others(shop: Shop) -> None:
     shop.edit("config/etl.yaml", "required: false", "required: true")
+    shop.write("sqlmesh/models/answer.sql", "MODEL (name marts.answer, kind FULL); SELECT 42 AS n")
+    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.answer, target: marts}\n")
     record = shop.run()
     assert record.exit_code == ExitCode.DATA_QUALITY
+    assert record.partial
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.published("answer") == [(42,)]
 
 
 def test_state_that_another_process_holds_ends_with_4(shop: Shop) -> None:

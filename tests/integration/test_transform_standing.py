@@ -13,8 +13,11 @@ from sqlmesh.core.snapshot import Snapshot
 
 from etl.arrival import Arrival, forget_arrival
 from etl.errors import ExitCode, StageError
+from etl.job import run_job
+from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
 from etl.project.engine import _Evaluator
+from etl.records import Options
 from etl.stages.transform import transform_models
 from tests.integration.projects import Shop
 
@@ -66,6 +69,23 @@ def test_warehouse_from_before_a_change_is_not_published_as_the_new_version(shop
     record = without_state(shop).go_on()
     assert record.exit_code == 0, record.failures
     assert shop.published("totals") == [("ann", 500), ("bob", 2000), ("eve", 50)]
+
+
+def test_retry_refuses_a_warehouse_without_the_rows_that_its_run_brought(shop: Shop) -> None:
+    """It would publish what the backup has, and call the run's rows published."""
+    backup = shutil.copy(shop.warehouse, shop.folder / "backup")
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "SUM(amnt)")
+    shop.sell((3, "eve", 5))
+    assert shop.run().exit_code == ExitCode.TRANSFORM
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amnt)", "SUM(amount)")
+    shutil.copy(backup, shop.warehouse)
+    record = run_job(shop.settings, Options(), resume=last_failed)
+    assert (record.exit_code, record.loads) == (ExitCode.RECONCILIATION, ())
+    assert "no longer in raw" in record.failures[0].message
+    assert record.failures[0].hint.startswith("`etl run`")
+    shop.sell((3, "eve", 5))
+    assert shop.run().exit_code == 0
+    assert ("eve", 5) in shop.published("totals")
 
 
 def test_new_state_takes_no_version_from_the_cache_of_the_old_one(shop: Shop) -> None:

@@ -14,6 +14,7 @@ import yaml
 from etl.cli import main
 from etl.configuration import load_settings
 from etl.errors import ConfigError
+from etl.names import nearest
 from etl.secrets import reveal
 from etl.settings import Settings
 from etl.variables import variable_name
@@ -49,11 +50,11 @@ sources:
     stamp: {day: snapshot_date}
     rate_limit: {requests: 5, seconds: 1}
     schema_contract: {tables: evolve, data_type: freeze}
+    guards: {max_pages: 7}
   made:
     factory: package.module:function
     arguments: {Region: eu, flags: {deep: true}, ids: [1, 2]}
     volume: {min_rows: 1, max_drop: 0.5}
-    guards: {max_pages: 7}
 targets:
   out: {kind: duckdb, path: out.duckdb}
   files: {kind: parquet, path: files}
@@ -119,7 +120,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
           Api-1: {client: {base_ur: "https://a/"}, resources: [a, a]}
           empty: {}
           both: {client: {base_url: "https://a/"}, resources: [a], factory: "m:f"}
-          made: {factory: "m:f", for_each: {x: [a]}, rate_limit: {requests: 1, seconds: 1}}
+          made: {factory: "m:f", for_each: {x: [a]}, guards: {max_pages: 7}}
           rest: {client: {base_url: "https://a/"}, arguments: {a: 1}}
           each:
             client: {base_url: "https://a/"}
@@ -152,7 +153,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
         "sources.empty: needs `client` and `resources` (a REST API), or `factory` (Python)",
         "sources.both: has both `client` and `factory`",
         "sources.made.for_each: has no effect on a source that `factory` makes",
-        "sources.made.rate_limit: has no effect on a source that `factory` makes",
+        "sources.made.guards: has no effect on a source that `factory` makes",
         "sources.rest.resources: is empty: name at least one",
         "sources.rest.arguments: has an effect only with `factory`",
         "sources.each.for_each.acter: no resource uses {acter} (did you mean actor?)",
@@ -251,6 +252,13 @@ def test_a_byte_order_mark_is_no_problem(project: Project) -> None:
     folder = project()
     (folder / "config" / "etl.yaml").write_bytes(b"\xef\xbb\xbf" + SMALL.encode())
     assert load(folder).job == "small"
+
+
+def test_a_name_that_was_begun_is_nearer_than_one_of_the_same_length() -> None:
+    names = ["marts.calendar", "marts.dim_shop__orders"]
+    assert nearest("marts.dim", names) == "did you mean marts.dim_shop__orders?"
+    assert nearest("marts.calender", names) == "did you mean marts.calendar?"
+    assert nearest("", names) == "known: marts.calendar, marts.dim_shop__orders"
 
 
 def test_an_unknown_profile_names_the_nearest(project: Project) -> None:

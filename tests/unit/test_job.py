@@ -108,9 +108,10 @@ def test_contained_failures_let_the_rest_go_on(play: Any) -> None:
     assert record.partial
 
 
-def test_when_no_source_came_through_nothing_follows(play: Any) -> None:
+def test_when_no_source_came_through_what_depends_on_none_goes_on(play: Any) -> None:
     record, called = play(extract=fail(StageError([DataQualityError("x", subject="api")])))
-    assert called == ["extract"]
+    assert called == ["extract", "transform", "audit", "load"]
+    assert [s.status for s in record.stages] == ["failed", "ok", "ok", "ok"]
     assert record.exit_code == ExitCode.DATA_QUALITY
 
 
@@ -133,6 +134,14 @@ def test_retries_are_bounded(play: Any, error: EtlError) -> None:
     record, called = play(extract=fail(error))
     assert called == ["extract"] * 3
     assert record.exit_code == error.code
+
+
+def test_no_try_begins_after_the_time_for_all_of_them(play: Any, settings: Settings) -> None:
+    vars(settings)["retry"] = Retry(
+        attempts=9, first_wait_seconds=60, max_wait_seconds=60, max_total_seconds=20
+    )
+    _, called = play(extract=fail(UnreachableError("down")))
+    assert called == ["extract"]
 
 
 def test_warehouse_is_free_while_a_stage_waits_and_when_others_are_told(

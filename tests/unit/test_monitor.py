@@ -66,7 +66,15 @@ def test_one_page_is_refused_when_no_chain_is_longer(
     assert "http://x/t" in caught.value.message
 
 
-@pytest.mark.parametrize("more", [{"earlier_pages": {"t": 4}}, {"earlier_pages": {}}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"earlier_pages": {"t": 4}},
+        {"earlier_pages": {}},
+        # What the refusal advises when the API really shrank.
+        {"earlier_pages": {"t": 5}, "settings": {"guards": {"short_after": 6}}},
+    ],
+)
 def test_one_page_is_good_where_there_were_never_many(more: dict[str, Any]) -> None:
     found = monitor(1, **more)
     page(found, "t", (1,))

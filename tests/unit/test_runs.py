@@ -16,7 +16,16 @@ from pydantic import SecretStr
 from etl.errors import AuthError, ConfigError, DataQualityError, LoadError, LockedError
 from etl.lock import hold_lock, is_locked, lock_holder
 from etl.past_runs import drop_old_runs, last_failed, past_runs
-from etl.records import LoadRun, Options, SourceRun, Stage, StageName, StageStatus
+from etl.records import (
+    STAGE_NAMES,
+    LoadRun,
+    Options,
+    Reconciliation,
+    SourceRun,
+    Stage,
+    StageName,
+    StageStatus,
+)
 from etl.runs import Run, new_run_id, open_run, reopen_run, utc_now
 from etl.secrets import redactor
 from etl.settings import Log, Settings
@@ -165,6 +174,35 @@ def test_a_reopened_run_keeps_its_id_and_what_was_done(settings: Settings) -> No
     assert (again.run_id, again.attempt) == (run.run_id, 2)
     assert [s.name for s in again.stages] == ["extract"]
     assert again.failures == []
+
+
+@pytest.mark.parametrize(
+    ("failed", "subject", "kept"),
+    [
+        ("extract", "b", ["a_raw.t"]),
+        ("transform", "m", ["a_raw.t", "b_raw.t"]),
+        ("load", "m", ["a_raw.t", "b_raw.t", "staging.stg_a__t"]),
+    ],
+)
+def test_a_reopened_run_keeps_the_counts_of_what_it_does_not_do_again(
+    settings: Settings, failed: StageName, subject: str, kept: list[str]
+) -> None:
+    run = start(settings)
+    for name in STAGE_NAMES:
+        status: StageStatus = "partial" if name == failed else "ok"
+        run.stages.append(Stage(name=name, status=status, attempts=1, seconds=1))
+    run.sources += [
+        SourceRun(source=s, resource="t", rows=1, pages=1, requests=1, retries=0) for s in "ab"
+    ]
+    run.reconciliations += [
+        Reconciliation(between=between, subject=counted, load_id="1", expected=1, found=1)
+        for between, counted in (
+            ("api-raw", "a_raw.t"), ("api-raw", "b_raw.t"), ("raw-staging", "staging.stg_a__t"),
+        )
+    ]  # fmt: skip
+    run.fail(DataQualityError("bad", subject=subject), failed)
+    again = reopen_run(settings, run.save(NOW), str)
+    assert [r.subject for r in again.reconciliations] == kept
 
 
 @pytest.mark.parametrize(

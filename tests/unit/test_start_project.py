@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from etl.errors import ConfigError
 from etl.start import project as module
 from etl.start.project import create_project
 
+ROOT = Path(__file__).parents[2]
 FILES = {
     "config/etl.yaml", "config/etl.schema.json", "sqlmesh/config.py", "tests/test_project.py",
     "sqlmesh/models/marts/calendar.sql", "sqlmesh/tests/test_calendar.yaml", "Dockerfile",
@@ -43,7 +45,15 @@ def test_no_placeholder_is_left(tmp_path: Path) -> None:
     create_project(tmp_path / "shop", "tea", [], {})
     for name in files_of(tmp_path / "shop"):
         text = (tmp_path / "shop" / name).read_text(encoding="utf-8")
-        assert not any(m in text for m in ("<job>", "<source>", "<SOURCE>", "<sources>")), name
+        marks = ("<job>", "<source>", "<SOURCE>", "<sources>", "<version>")
+        assert not any(m in text for m in marks), name
+
+
+def test_its_image_stands_on_the_one_that_make_image_builds(tmp_path: Path) -> None:
+    create_project(tmp_path / "shop", None, [], {})
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    dockerfile = (tmp_path / "shop" / "Dockerfile").read_text(encoding="utf-8")
+    assert f"\nARG ETL_IMAGE=etl:{pyproject['project']['version']}\n" in dockerfile
 
 
 def test_the_folder_that_someone_stands_in_stays_the_same(

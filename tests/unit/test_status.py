@@ -76,6 +76,15 @@ def test_only_a_table_that_stands_at_its_target_is_shown_how_to_look_into(tmp_pa
     assert "held back, 1 row (" in shown
 
 
+def test_a_load_that_failed_is_told_without_numbers_that_nobody_counted(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    run = open_run(settings, Options(), str, NOW)
+    run.loads = [
+        LoadRun(model="marts.b", target="out", table="b", strategy="replace", status="failed")
+    ]
+    assert "marts.b → out: failed\n" in summarize(run.save(NOW), settings)
+
+
 def test_a_run_that_never_ended_was_killed(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     open_run(settings, Options(), str, NOW).save()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ import pytest
 from etl.configuration import load_settings
 from etl.errors import ConfigError
 from etl.secrets import redactor
+from etl.targets.mssql.address import read_address
+from etl.targets.postgres.server import connected
 
 MODEL = "{model: marts.a, target: t"
 
 
 def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
-    (folder / "config").mkdir()
+    (folder / "config").mkdir(exist_ok=True)
     text = f"targets:\n  t: {target}\nloads:\n  - {load}\n"
     (folder / "config/etl.yaml").write_text(text, encoding="utf-8")
     try:
@@ -44,6 +47,11 @@ def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
             "loads.0.primary_key: has no effect",
         ),
         ("{kind: parquet, path: y}", MODEL + ", indexes: [[a]]}", "loads.0.indexes: has no effect"),
+        (
+            "{kind: parquet, path: y, default_schema: a}",
+            MODEL + "}",
+            "targets.t.default_schema: has no effect",
+        ),
         ("{kind: postgres, dsn: 'x=1'}", MODEL + ", strategy: upsert}", "loads.0.strategy"),
     ],
 )
@@ -54,9 +62,22 @@ def test_what_does_not_fit_the_kind_is_told(
     assert any(said in p for p in found), found
 
 
+@pytest.mark.parametrize(
+    "connect",
+    [lambda: read_address("rubbish", "t"), lambda: connected("rubbish", "t").__enter__()],
+    ids=["mssql", "postgres"],
+)
+def test_how_an_address_is_written_is_not_masked(connect: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match="cannot be read") as caught:
+        connect()
+    assert "user:password@host:" in redactor()(caught.value.hint)
+
+
 def test_what_fits_is_taken(tmp_path: Path) -> None:
     load = MODEL + ", strategy: merge, key: [a], columns: [a, b], indexes: [[b]]}"
-    assert problems(tmp_path, "{kind: postgres, dsn: 'host=x'}", load) == []
+    for kind in ("postgres", "mssql"):
+        assert problems(tmp_path, f"{{kind: {kind}, dsn: 'host=x', default_schema: a}}", load) == []
+    assert problems(tmp_path, "{kind: dlt, destination: x, default_schema: a}", MODEL + "}") == []
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])

