@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from tests.soak.api import FAULTS, ORDER
-from tests.soak.project import EDITED, MARTS, configure, model_file
+from tests.soak.project import DISPOSITIONS, EDITED, MARTS, SHOP, model_file, write_model
 from tests.soak.promise import BrokenError
 from tests.soak.world import World
 
@@ -60,13 +60,36 @@ def terminate(world: World) -> str:
 
 def fail_api(world: World) -> str:
     world.api.change(5)
-    fault = world.rng.choice(sorted(ORDER)), world.rng.choice(sorted(FAULTS))
+    fault = world.rng.choice(sorted(world.settings.resources)), world.rng.choice(sorted(FAULTS))
     world.api.fault = fault
     try:
         code = world.etl("run", codes={FAULTS[fault[1]]})
     finally:
         world.api.fault = None
+    # The other source is published as ever.
+    world.check(ORDER.keys() - SHOP if fault[0] in SHOP else SHOP)
     return f"{fault}: {code}"
+
+
+def fail_target(world: World) -> str:
+    """The server lets nobody in; the files are published as ever."""
+    world.api.change(5)
+    shut, opened, codes = world.rng.choice([
+        ("ALTER ROLE etl NOLOGIN", "ALTER ROLE etl LOGIN", {13}),
+        ("ALTER ROLE etl CONNECTION LIMIT 0", "ALTER ROLE etl CONNECTION LIMIT -1", {4}),
+        ("ALTER SCHEMA reports OWNER TO postgres", "ALTER SCHEMA reports OWNER TO etl", {0, 7, 13}),
+    ])  # fmt: skip
+    if "pg" not in world.settings.targets:
+        return "no target"
+    with world.connect() as connection:
+        connection.execute(shut.encode())
+    try:
+        code = world.etl("run", "--wait-lock", "1", codes=codes)
+    finally:
+        with world.connect() as connection:
+            connection.execute(opened.encode())
+    world.check(targets={"marts", "lake"})
+    return f"{shut}: {code}"
 
 
 def one_stage(world: World) -> str:
@@ -85,13 +108,14 @@ def busy_api(world: World) -> str:
     with _meanwhile(work):
         process = world.start("run")
         process.communicate(timeout=300)
-    if process.returncode != 0:
+    # 3: a row came twice, and is upserted.
+    if process.returncode not in {0, 3}:
         raise BrokenError(f"run while rows change: {process.returncode}")
     return run(world)
 
 
 def empty_resource(world: World) -> str:
-    name = world.rng.choice(["countries", "people"])
+    name = world.rng.choice(["countries", "people", "stores"])
     rows, world.api.rows[name] = world.api.rows[name], {}
     try:
         return f"{name}: {world.etl('run', codes={0, 3})}"  # 3: it had many pages
@@ -172,7 +196,7 @@ def disconnect(world: World) -> str:
 
 def edit_model(world: World) -> str:
     """A mart gets a column, or loses it."""
-    name = world.rng.choice(EDITED)
+    name = world.rng.choice([mart for mart in EDITED if mart in world.settings.marts])
     file = model_file(world.folder, name)
     text = file.read_text(encoding="utf-8")
     new = text.replace(", 1 AS one", "")
@@ -183,10 +207,11 @@ def edit_model(world: World) -> str:
 
 
 def fail_audit(world: World) -> str:
-    name, key = world.rng.choice([("events", "seq"), ("prices", "product")])
+    keys = {"events": "seq", "events_by_load": "seq", "prices": "product"}
+    name = world.rng.choice([mart for mart in keys if mart in world.settings.marts])
     file = model_file(world.folder, name)
     text = file.read_text(encoding="utf-8")
-    audit = f", audits (forall(criteria := ({key} < 0))));"
+    audit = f", audits (forall(criteria := ({keys[name]} < 0))));"
     file.write_text(text.replace(");\n", f"{audit}\n", 1), encoding="utf-8")
     world.api.change(10)
     code = world.etl("run", codes={3})
@@ -196,18 +221,99 @@ def fail_audit(world: World) -> str:
     return f"{name}: {code}, {again}"
 
 
-def change_strategy(world: World) -> str:
-    mart = world.rng.choice(sorted(MARTS))
-    world.strategies[mart] = world.rng.choice(["replace", "merge", "append_once"])
-    configure(world.folder, world.url, world.strategies)
-    return f"{mart}: {world.strategies[mart]}"
+def change_kind(world: World) -> str:
+    if "events" in world.settings.without:
+        return "no model"
+    file = model_file(world.folder, "events")
+    kinds = ["kind FULL", "kind VIEW", "kind INCREMENTAL_BY_UNIQUE_KEY (unique_key seq)"]
+    text = file.read_text(encoding="utf-8")
+    before = max((kind for kind in kinds if kind in text), key=len)
+    now = world.rng.choice(kinds)
+    file.write_text(text.replace(before, now), encoding="utf-8")
+    return now
+
+
+def change_mart(world: World) -> str:
+    """A mart is deleted, or made again."""
+    mart, without = world.rng.choice(["events", "prices", "rates"]), world.settings.without
+    without ^= {mart}
+    if mart in without:
+        model_file(world.folder, mart).unlink()
+    else:
+        write_model(world.folder, mart)
+    world.configure()
+    return f"{mart}: {'deleted' if mart in without else 'made again'}"
+
+
+def change_load(world: World) -> str:
+    """Its strategy, its table, its columns."""
+    mart, settings = world.rng.choice(sorted(MARTS)), world.settings
+    settings.strategies[mart] = world.rng.choice(["replace", "merge", "append_once"])
+    settings.tables[mart] = world.rng.choice([mart, mart, f"x_{mart}"])
+    settings.columns ^= {mart} if world.rng.random() < 0.3 else set()
+    world.configure()
+    shown = "key" if mart in settings.columns else "all"
+    return f"{mart}: {settings.strategies[mart]}, {settings.tables[mart]}, {shown}"
+
+
+def change_targets(world: World) -> str:
+    world.settings.targets ^= {world.rng.choice(["marts", "lake", "pg"])}
+    world.configure()
+    return f"{sorted(world.settings.targets)}"
+
+
+def change_resources(world: World) -> str:
+    """A resource or region is read no more, or again."""
+    unread = world.settings.unread
+    unread ^= {world.rng.choice(["a", "c", "details", "events", "orders", "people"])}
+    world.configure()
+    world.api.change(5)
+    return f"without {sorted(unread)}: {_follow_hints(world)}"
+
+
+def change_disposition(world: World) -> str:
+    """Tables that cannot take it on where they stand are made anew."""
+    name = world.rng.choice(sorted(DISPOSITIONS))
+    world.settings.dispositions[name] = how = world.rng.choice(DISPOSITIONS[name])
+    world.configure()
+    world.api.change(5)
+    return f"{name}: {how}: {_follow_hints(world)}"
+
+
+def part(world: World) -> str:
+    """What a run was asked for is as the API has it."""
+    world.api.change(5)
+    resources, arguments = world.rng.choice([
+        (SHOP, ("--source", "shop")),
+        (ORDER.keys() - SHOP, ("--source", "api")),
+        (SHOP, ("--full-refresh", "--source", "shop")),
+        ({"prices"}, ("--select", "marts.dim_api__people", "--select", "marts.prices")),
+        ({"people"}, ("--select", "staging.stg_api__people+")),
+        ({"logs"}, ("--full-refresh", "--select", "staging.stg_shop__logs+")),
+        (set(), ("--stage", "transform", "--full-refresh", "--select", "staging.stg_api__*")),
+        (set(), ("--stage", "transform", "--start", "2026-01-01")),
+        (set(), ("--environment", "dev", "--stage", "transform", "--stage", "audit")),
+    ])  # fmt: skip
+    code = world.etl("run", *arguments, codes={0, 2, 3, 12})
+    if code == 0:
+        world.check(resources)
+    return f"{' '.join(arguments)}: {code}"
+
+
+def ask(world: World) -> str:
+    """Commands that only look."""
+    arguments = world.rng.choice([
+        ("status",), ("doctor",), ("lineage", "marts.events"), ("config", "show"), ("plan",),
+        ("run", "--dry-run"), ("generate", "--check"), ("status", "--json"),
+    ])  # fmt: skip
+    code = world.etl(*arguments, codes={*range(15)} - {1})
+    return f"{' '.join(arguments)}: {code}"
 
 
 def remove(world: World) -> str:
     """What a run makes again by itself."""
     name = world.rng.choice(["marts.duckdb", "lake", "cache", "runs", "dlt"])
-    kept = {"marts.duckdb", "lake"} & {name} and set(world.strategies.values()) != {"replace"}
-    if kept:
+    if name in {"marts.duckdb", "lake"} and set(world.settings.strategies.values()) != {"replace"}:
         return f"{name} has rows that are nowhere else"
     _remove(world.data / name)
     return f"{name}: {run(world)}"
@@ -258,7 +364,9 @@ def run_out(world: World) -> str:
 ACTS: dict[Act, int] = {
     change: 10, run: 6, kill: 6, run_out: 4, add_field: 3, fail_api: 3, one_stage: 3, restore: 3,
     tamper: 4, terminate: 2, retype_field: 2, busy_api: 2, empty_resource: 2, disconnect: 2,
-    edit_model: 2, fail_audit: 2, change_strategy: 2, remove: 2, lose: 1, two_at_once: 1,
+    edit_model: 2, fail_audit: 2, change_load: 3, remove: 2, fail_target: 2, change_kind: 1,
+    change_mart: 2, change_targets: 1, change_resources: 2, change_disposition: 3, part: 5, ask: 2,
+    lose: 1, two_at_once: 1,
     full_refresh: 1, retry: 1, plan: 1,
 }  # fmt: skip
 

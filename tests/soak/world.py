@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +15,8 @@ import psycopg
 
 from tests.postgres_server import Server, running_server
 from tests.processes import Process, without_settings
-from tests.soak.api import Api, serving
-from tests.soak.project import MARTS, write_project
+from tests.soak.api import ORDER, Api, serving
+from tests.soak.project import TARGETS, Settings, write_project
 from tests.soak.promise import BrokenError, check
 
 
@@ -30,7 +30,7 @@ class World:
     server: Server
     database: str
     rng: random.Random
-    strategies: dict[str, str] = field(default_factory=lambda: dict.fromkeys(MARTS, "replace"))
+    settings: Settings = field(default_factory=Settings)
     seconds: float = 8.0
 
     @property
@@ -74,23 +74,31 @@ class World:
         assert process.returncode is not None
         return process.returncode
 
-    def check(self) -> None:
-        """Raise BrokenError when API, marts and targets differ."""
+    def check(
+        self, resources: Collection[str] = tuple(ORDER), targets: Collection[str] = tuple(TARGETS)
+    ) -> None:
+        """Raise BrokenError when API, marts and targets differ, as far as they are asked for."""
+        settings = self.settings
+        read, reached = settings.resources & set(resources), settings.targets & set(targets)
         with self.connect() as server:
-            check(self.data, server, self.api, self.strategies)
+            check(self.data, server, self.api, settings, read, reached)
+
+    def configure(self) -> None:
+        """Write the settings as they are now."""
+        self.settings.write(self.folder, self.url)
 
 
 @contextmanager
 def new_world(folder: Path, seed: int) -> Iterator[World]:
     """A job that has run once."""
     api = Api(random.Random(seed))
-    api.change(120)
+    api.change(200)
     with running_server() as server, serving(api) as url:
         database = server.create_database()
         world = World(folder, url, api, server, database, random.Random(seed))
         with world.connect() as connection:
             connection.execute("CREATE SCHEMA reports AUTHORIZATION etl")
-        write_project(folder, url, world.strategies)
+        write_project(folder, url, world.settings)
         world.etl("run", "--stage", "extract", codes={0})
         world.etl("generate", codes={0})
         world.etl("run", codes={0})
