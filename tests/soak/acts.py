@@ -350,7 +350,7 @@ def run_out(world: World) -> str:
     """Room, memory or handles end at some point."""
     world.api.change(20)
     kind, size = world.rng.choice([
-        ("FSIZE", int(10 ** world.rng.uniform(3, 7))),
+        ("FSIZE", int(10 ** world.rng.uniform(3, 6))),
         ("AS", int(world.rng.uniform(0.9, 2.2) * 2**30)),
         ("NOFILE", world.rng.randrange(12, 60)),
     ])  # fmt: skip

@@ -191,8 +191,10 @@ def serving(api: Api) -> Iterator[str]:
             url = urlsplit(self.path)
             resource, _, part = url.path.strip("/").partition("/")
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            page = api.page(resource, part, query.get("since"), query.get("cursor"))
-            status = 200
+            status, page = 404, {}  # of the base URL, which `etl doctor` asks
+            if resource in ORDER:
+                asked = query.get("since"), query.get("cursor")
+                status, page = 200, api.page(resource, part, *asked)
             body = json.dumps(page).encode()
             if api.fault is not None and api.fault[0] == resource:
                 kind = api.fault[1]
@@ -211,7 +213,10 @@ def serving(api: Api) -> Iterator[str]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 100  # a job asks many at once
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"

@@ -44,9 +44,9 @@ class World:
 
     def start(self, *arguments: str, limit: Callable[[], None] | None = None) -> Process:
         """`etl …`, in the background."""
-        environment = without_settings(
-            ETL_PROJECT=str(self.folder), ETL_TARGETS__PG__DSN=self.server.dsn(self.database)
-        )
+        environment = without_settings(ETL_PROJECT=str(self.folder))
+        if "pg" in self.settings.targets:
+            environment["ETL_TARGETS__PG__DSN"] = self.server.dsn(self.database)
         return Process(arguments, self.folder, environment, limit)
 
     def etl(self, *arguments: str, codes: set[int], limit: Callable[[], None] | None = None) -> int:
