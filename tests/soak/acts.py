@@ -15,7 +15,7 @@ from pathlib import Path
 import psycopg
 
 from tests.soak.api import FAULTS, ORDER
-from tests.soak.project import DISPOSITIONS, EDITED, MARTS, SHOP, model_file, write_model
+from tests.soak.project import DISPOSITIONS, EDITED, MARTS, SHOP, TARGETS, model_file, write_model
 from tests.soak.promise import BrokenError
 from tests.soak.world import World
 
@@ -235,13 +235,12 @@ def change_kind(world: World) -> str:
 
 def change_mart(world: World) -> str:
     """A mart is deleted, or made again."""
-    mart, without = world.rng.choice(["events", "prices", "rates"]), world.settings.without
-    without ^= {mart}
+    without = world.settings.without
+    mart = _toggle(world, without, ["events", "prices", "rates"])
     if mart in without:
         model_file(world.folder, mart).unlink()
     else:
         write_model(world.folder, mart)
-    world.configure()
     return f"{mart}: {'deleted' if mart in without else 'made again'}"
 
 
@@ -257,16 +256,18 @@ def change_load(world: World) -> str:
 
 
 def change_targets(world: World) -> str:
-    world.settings.targets ^= {world.rng.choice(["marts", "lake", "pg"])}
+    """One is removed, or added again."""
+    away = TARGETS.keys() - world.settings.targets
+    _toggle(world, away, sorted(TARGETS))
+    world.settings.targets = TARGETS.keys() - away
     world.configure()
     return f"{sorted(world.settings.targets)}"
 
 
 def change_resources(world: World) -> str:
-    """A resource or region is read no more, or again."""
+    """A resource, region or source is read no more, or again."""
     unread = world.settings.unread
-    unread ^= {world.rng.choice(["a", "c", "details", "events", "orders", "people"])}
-    world.configure()
+    _toggle(world, unread, ["a", "c", "details", "events", "orders", "people", "shop"])
     world.api.change(5)
     return f"without {sorted(unread)}: {_follow_hints(world)}"
 
@@ -278,6 +279,36 @@ def change_disposition(world: World) -> str:
     world.configure()
     world.api.change(5)
     return f"{name}: {how}: {_follow_hints(world)}"
+
+
+def freeze(world: World) -> str:
+    """A new field breaks the schema contract until somebody allows it."""
+    settings = world.settings
+    settings.contract = "freeze"
+    world.configure()
+    said = add_field(world)
+    code = world.etl("run", codes={0, 10})
+    settings.contract = "evolve"
+    world.configure()
+    return f"{said}: {code}, {run(world)}"
+
+
+def approve(world: World) -> str:
+    """A change of a model waits for a person."""
+    run(world)
+    settings = world.settings
+    settings.approve = world.rng.choice(["manual", "additive"])
+    world.configure()
+    said = edit_model(world)
+    world.api.change(5)
+    codes = [world.etl("run", codes={0, 11})]
+    if codes[0]:
+        codes += [world.etl("plan", "--apply", codes={0}), world.etl("retry", codes={0})]
+    world.check()
+    said = f"{settings.approve}, {said}: {codes}"
+    settings.approve = "auto"
+    world.configure()
+    return said
 
 
 def part(world: World) -> str:
@@ -366,9 +397,19 @@ ACTS: dict[Act, int] = {
     tamper: 4, terminate: 2, retype_field: 2, busy_api: 2, empty_resource: 2, disconnect: 2,
     edit_model: 2, fail_audit: 2, change_load: 3, remove: 2, fail_target: 2, change_kind: 1,
     change_mart: 2, change_targets: 1, change_resources: 2, change_disposition: 3, part: 5, ask: 2,
+    freeze: 1, approve: 1,
     lose: 1, two_at_once: 1,
     full_refresh: 1, retry: 1, plan: 1,
 }  # fmt: skip
+
+
+def _toggle(world: World, chosen: set[str], among: list[str]) -> str:
+    """Add one, or take one away: rather that, or what is away would be ever more."""
+    away = sorted(chosen) if world.rng.random() < 0.6 else []
+    name = world.rng.choice(away or among)
+    chosen ^= {name}
+    world.configure()
+    return name
 
 
 def _follow_hints(world: World) -> str:

@@ -164,8 +164,8 @@ SHOP = {"items", "logs", "stores"}
 class Settings:
     """What an operator changes between runs.
 
-    `unread` are resources and regions that are not asked for, `without` marts that were removed;
-    `columns` has the marts of which the key alone is published.
+    `unread` are resources, regions and sources that are not asked for, `without` marts that were
+    removed; `columns` has the marts of which the key alone is published.
     """
 
     strategies: dict[str, str] = field(default_factory=lambda: dict.fromkeys(MARTS, "replace"))
@@ -177,12 +177,14 @@ class Settings:
     )
     unread: set[str] = field(default_factory=set)
     without: set[str] = field(default_factory=set)
+    contract: str = "evolve"
+    approve: str = "auto"
 
     @property
     def resources(self) -> set[str]:
         """Those that are read whole."""
         lost = {"stock"} if self.unread & set(REGIONS) else set()
-        return ORDER.keys() - self.unread - lost
+        return ORDER.keys() - self.unread - lost - (SHOP if "shop" in self.unread else set())
 
     @property
     def marts(self) -> list[str]:
@@ -200,13 +202,14 @@ class Settings:
         return {
             "job": "soak",
             "retry": {"attempts": 1},
-            "transform": {"start": "2026-01-01"},
+            "transform": {"start": "2026-01-01", "approve": self.approve},
             "sources": {
                 "api": {
                     "stamp": {"snapshot_date": "snapshot_date"},
                     "timeout_seconds": 1,
                     "attempts": 2,
                     "on_new_column": "generate",
+                    "schema_contract": self.contract,
                     "for_each": {"region": regions},
                     "client": {
                         "base_url": url,
@@ -219,7 +222,9 @@ class Settings:
                 },
                 "shop": {
                     "factory": "shop:read",
+                    "enabled": "shop" not in self.unread,
                     "on_new_column": "generate",
+                    "schema_contract": self.contract,
                     "arguments": {
                         "url": url,
                         "items_as": changing["items"] | {"columns": DELETED | {
