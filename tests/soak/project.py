@@ -14,7 +14,45 @@ TARGETS: dict[str, dict[str, str]] = {
     "lake": {"kind": "parquet", "path": "lake"},
     "pg": {"kind": "postgres", "default_schema": "reports"},
 }
-DELETED = {"is_deleted": {"data_type": "bool", "hard_delete": True}}
+CONFIG = """
+job: soak
+retry: {{attempts: 1}}
+transform: {{start: 2026-01-01, approve: {approve}}}
+sources:
+  api:
+    stamp: {{snapshot_date: snapshot_date}}
+    timeout_seconds: 1
+    attempts: 2
+    on_new_column: generate
+    schema_contract: {contract}
+    for_each: {{region: {regions}}}
+    client:
+      base_url: {url}
+      paginator: {{type: cursor, cursor_path: next, cursor_param: cursor}}
+    resource_defaults: {{endpoint: {{data_selector: data}}}}
+    resources: {resources}
+  shop:
+    enabled: {has_shop}
+    factory: shop:read
+    arguments: {{url: "{url}", items_as: {items_as}, logs_as: {logs_as}}}
+    on_new_column: generate
+    schema_contract: {contract}
+targets: {targets}
+loads: {loads}
+"""
+# What each resource of the REST source is asked by, and the column by which it is read on.
+RESOURCES: dict[str, dict[str, Any]] = {
+    "orders": {"primary_key": "id", "since": ("updated_at", "2020-01-01T00:00:00Z"),
+               "columns": {"is_deleted": {"data_type": "bool", "hard_delete": True}}},
+    "events": {"primary_key": "seq", "since": ("seq", 0)},
+    "countries": {"primary_key": "code", "write_disposition": "replace"},
+    "details": {"primary_key": "id", "write_disposition": "replace",
+                "path": "details/{resources.countries.code}"},
+    "people": {"primary_key": "id",
+               "write_disposition": {"disposition": "merge", "strategy": "scd2"}},
+    "prices": {"primary_key": "product", "write_disposition": "append"},
+    "stock": {"primary_key": "id", "path": "stock/{region}"},
+}  # fmt: skip
 # What a resource may be changed to. Those that no row leaves are in the marts as they were before.
 DISPOSITIONS = {
     "orders": ("delete-insert", "upsert"),
@@ -27,6 +65,10 @@ FACTORY = '''
 import dlt
 import requests
 from etl.errors import ExtractError
+
+
+DELETED = {"is_deleted": {"data_type": "bool", "hard_delete": True}}
+NEWEST = {"updated_at": {"dedup_sort": "desc"}}
 
 
 def read(url, items_as, logs_as, monitor):
@@ -47,11 +89,11 @@ def read(url, items_as, logs_as, monitor):
                 raise ExtractError(f"{resource}: the cursor {cursor} comes again")
             cursor = page["next"]
 
-    @dlt.resource(primary_key="id", write_disposition=items_as["as"], columns=items_as["columns"])
+    @dlt.resource(primary_key="id", write_disposition=items_as, columns=DELETED | NEWEST)
     def items(since=dlt.sources.incremental("updated_at", "2020-01-01T00:00:00Z")):
         yield from pages("items", since.last_value)
 
-    @dlt.resource(primary_key="seq", write_disposition=logs_as["as"])
+    @dlt.resource(primary_key="seq", write_disposition=logs_as)
     def logs(since=dlt.sources.incremental("seq", 0)):
         yield from pages("logs", since.last_value)
 
@@ -192,88 +234,45 @@ class Settings:
         return [mart for mart in MARTS if mart not in self.without]
 
     def write(self, folder: Path, url: str) -> None:
-        """config/etl.yaml: JSON is YAML."""
-        text = json.dumps(self._config(url), indent=1)
-        (folder / "config" / "etl.yaml").write_text(text, encoding="utf-8")
-
-    def _config(self, url: str) -> dict[str, Any]:
-        regions = [region for region in REGIONS if region not in self.unread]
-        changing = {name: self._written(name) for name in ("items", "logs")}
-        return {
-            "job": "soak",
-            "retry": {"attempts": 1},
-            "transform": {"start": "2026-01-01", "approve": self.approve},
-            "sources": {
-                "api": {
-                    "stamp": {"snapshot_date": "snapshot_date"},
-                    "timeout_seconds": 1,
-                    "attempts": 2,
-                    "on_new_column": "generate",
-                    "schema_contract": self.contract,
-                    "for_each": {"region": regions},
-                    "client": {
-                        "base_url": url,
-                        "paginator": {
-                            "type": "cursor", "cursor_path": "next", "cursor_param": "cursor"
-                        },
-                    },
-                    "resource_defaults": {"endpoint": {"data_selector": "data"}},
-                    "resources": [r for r in self._rest() if r["name"] not in self.unread],
-                },
-                "shop": {
-                    "factory": "shop:read",
-                    "enabled": "shop" not in self.unread,
-                    "on_new_column": "generate",
-                    "schema_contract": self.contract,
-                    "arguments": {
-                        "url": url,
-                        "items_as": changing["items"] | {"columns": DELETED | {
-                            "updated_at": {"dedup_sort": "desc"}
-                        }},
-                        "logs_as": changing["logs"],
-                    },
-                },
-            },
-            "targets": {name: TARGETS[name] for name in TARGETS if name in self.targets},
+        """config/etl.yaml; JSON is YAML."""
+        parts = {
+            "has_shop": "shop" not in self.unread,
+            "regions": [region for region in REGIONS if region not in self.unread],
+            "resources": [self._resource(name) for name in RESOURCES if name not in self.unread],
+            "items_as": self._disposition("items"),
+            "logs_as": self._disposition("logs"),
+            "targets": {name: TARGETS[name] for name in sorted(self.targets)},
             "loads": [
                 {
                     "model": f"marts.{mart}", "target": target, "table": self.tables[mart],
                     "strategy": self.strategies[mart],
                     "columns": MARTS[mart].key if mart in self.columns else (),
                 }
-                for mart in self.marts for target in TARGETS if target in self.targets
+                for mart in self.marts for target in sorted(self.targets)
             ],
         }  # fmt: skip
+        text = CONFIG.format(
+            url=url,
+            approve=self.approve,
+            contract=self.contract,
+            **{name: json.dumps(part) for name, part in parts.items()},
+        )
+        (folder / "config" / "etl.yaml").write_text(text, encoding="utf-8")
 
-    def _written(self, resource: str) -> dict[str, Any]:
+    def _disposition(self, resource: str) -> Any:
         how = self.dispositions[resource]
-        return {"as": how if how == "append" else {"disposition": "merge", "strategy": how}}
+        return how if how == "append" else {"disposition": "merge", "strategy": how}
 
-    def _rest(self) -> list[dict[str, Any]]:
-        def resource(name: str, how: Any, key: Any, path: str, **more: Any) -> dict[str, Any]:
-            return {"name": name, "write_disposition": how, "primary_key": key,
-                    "endpoint": {"path": path} | more}  # fmt: skip
-
-        def since(field: str, start: Any) -> dict[str, Any]:
-            return {
-                "params": {"since": "{incremental.start_value}"},
-                "incremental": {"cursor_path": field, "initial_value": start},
-            }
-
-        def written(name: str) -> Any:
-            return self._written(name)["as"]
-
-        versions = {"disposition": "merge", "strategy": "scd2"}
-        return [
-            resource("orders", written("orders"), "id", "orders",
-                     **since("updated_at", "2020-01-01T00:00:00Z")) | {"columns": DELETED},
-            resource("events", written("events"), "seq", "events", **since("seq", 0)),
-            resource("countries", "replace", "code", "countries"),
-            resource("details", "replace", "id", "details/{resources.countries.code}"),
-            resource("people", versions, "id", "people"),
-            resource("prices", "append", "product", "prices"),
-            resource("stock", written("stock"), "id", "stock/{region}"),
-        ]  # fmt: skip
+    def _resource(self, name: str) -> dict[str, Any]:
+        asked = dict(RESOURCES[name])
+        endpoint = {"path": asked.pop("path", name)}
+        if "since" in asked:
+            cursor, start = asked.pop("since")
+            endpoint["params"] = {"since": "{incremental.start_value}"}
+            endpoint["incremental"] = {"cursor_path": cursor, "initial_value": start}
+        if name in self.dispositions:
+            asked["write_disposition"] = self._disposition(name)
+        return {"name": name, "endpoint": endpoint} | asked
 
 
 def write_project(folder: Path, url: str, settings: Settings) -> None:
