@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import duckdb
 import psycopg
 
 from tests.soak.api import FAULTS, ORDER
@@ -175,6 +176,29 @@ def tamper(world: World) -> str:
         try:
             connection.execute(sql.encode())
         except psycopg.Error as error:
+            return f"{sql}: {type(error).__name__}"
+    return sql
+
+
+def tamper_files(world: World) -> str:
+    """Somebody works at the published files."""
+    mart = world.rng.choice(world.settings.marts)
+    table = world.settings.tables[mart]
+    folder, key = world.data / "lake" / table, MARTS[mart].key[0]
+    sql = world.rng.choice([
+        "", f"DELETE FROM {table} WHERE rowid < 2", f"DROP TABLE {table}",
+        f"UPDATE {table} SET {key} = {key} WHERE rowid < 2", f"INSERT INTO {table} FROM {table}",
+        f"ALTER TABLE {table} ADD COLUMN theirs INT", f"CREATE VIEW v AS FROM {table}",
+    ])  # fmt: skip
+    files = sorted(folder.glob("*"))
+    if not sql and files:
+        lost = world.rng.choice([folder, *files])
+        _remove(lost)
+        return f"lost {lost.relative_to(world.data)}"
+    with duckdb.connect(str(world.data / "marts.duckdb")) as connection:
+        try:
+            connection.execute(sql)
+        except duckdb.Error as error:
             return f"{sql}: {type(error).__name__}"
     return sql
 
@@ -393,13 +417,12 @@ def run_out(world: World) -> str:
 
 # How often each of them happens.
 ACTS: dict[Act, int] = {
-    change: 10, run: 6, kill: 6, run_out: 4, add_field: 3, fail_api: 3, one_stage: 3, restore: 3,
-    tamper: 4, terminate: 2, retype_field: 2, busy_api: 2, empty_resource: 2, disconnect: 2,
-    edit_model: 2, fail_audit: 2, change_load: 3, remove: 2, fail_target: 2, change_kind: 1,
-    change_mart: 2, change_targets: 1, change_resources: 2, change_disposition: 3, part: 5, ask: 2,
-    freeze: 1, approve: 1,
-    lose: 1, two_at_once: 1,
-    full_refresh: 1, retry: 1, plan: 1,
+    change: 10, run: 6, kill: 6, part: 5, run_out: 4, tamper: 4, add_field: 3, fail_api: 3,
+    one_stage: 3, restore: 3, tamper_files: 3, change_load: 3, change_disposition: 3, terminate: 2,
+    retype_field: 2, busy_api: 2, empty_resource: 2, disconnect: 2, fail_target: 2, edit_model: 2,
+    fail_audit: 2, change_mart: 2, change_resources: 2, remove: 2, ask: 2, change_kind: 1,
+    change_targets: 1, freeze: 1, approve: 1, lose: 1, two_at_once: 1, full_refresh: 1, retry: 1,
+    plan: 1,
 }  # fmt: skip
 
 
