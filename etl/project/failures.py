@@ -9,7 +9,8 @@ from sqlglot.errors import SqlglotError
 from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SQLMeshError
 
-from etl.errors import EtlError, ExitCode, TransformError, causes, classify_os_error
+from etl.causes import causes, classify_os_error
+from etl.errors import EtlError, ExitCode, TransformError
 from etl.settings import Settings
 from etl.warehouse import classify_duckdb, connect
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from etl.checks import nearest
 from etl.errors import ConfigError, EtlError
+from etl.names import nearest
 from etl.records import Options
 from etl.settings import Settings
 

@@ -64,6 +64,7 @@ def transform(ctx: RunContext) -> None:
         adopt_library_loggers()
         failures = transform_models(project, run, ctx.options, settings.transform.approve)
         failures += unknown_loads(project, ctx.options)
+        _tidy(project, run)
     ctx.transformed = True
     failures = ungenerated + failures
     if failures:
@@ -153,6 +154,16 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         with connect(settings.warehouse) as connection:
             note_transformation(connection, project, run.run_id, packages, pairs, begun_at)
     return failures
+
+
+def _tidy(project: Project, run: Run) -> None:
+    """What cannot be dropped harms nothing that is published."""
+    from etl.project.janitor import tidy
+
+    try:
+        tidy(project)
+    except EtlError as e:
+        run.warn(str(e))
 
 
 def _rewind(

@@ -13,8 +13,8 @@ import pytest
 
 from etl.errors import ExitCode
 from etl.job import run_job
+from etl.past_runs import last_failed
 from etl.records import Options, RunRecord
-from etl.runs import last_failed
 from etl.secrets import MASK
 from tests.duckdb_files import opened
 from tests.integration.projects import Shop

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from etl.causes import causes, classify_os_error
 from etl.errors import (
     SEVERITY,
     AuthError,
@@ -13,8 +14,6 @@ from etl.errors import (
     LoadError,
     LockedError,
     StageError,
-    causes,
-    classify_os_error,
     most_severe,
 )
 
