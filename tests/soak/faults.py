@@ -27,10 +27,11 @@ def kill(world: World) -> str:
 
 
 def terminate(world: World) -> str:
-    code = world.stop(signal.SIGTERM)
+    number = world.rng.choice([signal.SIGTERM, signal.SIGINT])
+    code = world.stop(number)
     # Before Python is ready to stop cleanly, the signal ends it.
-    if code not in {0, 143, -signal.SIGTERM}:
-        raise BrokenError(f"SIGTERM: {code}")
+    if code not in {0, 128 + number, -number}:
+        raise BrokenError(f"{number.name}: {code}")
     return str(code)
 
 
@@ -183,9 +184,10 @@ def restore(world: World) -> str:
         return "backup"
     all_of_it = sorted(path.name for path in backup.iterdir())
     databases = [name for name in all_of_it if name.startswith(("warehouse", "state"))]
-    names = world.rng.choice(
-        [all_of_it, databases, ["dlt"], ["warehouse.duckdb"], ["state.duckdb"]]
-    )
+    names = world.rng.choice([
+        all_of_it, databases, ["dlt"], ["dlt/shop"], ["warehouse.duckdb"], ["state.duckdb"],
+        ["marts.duckdb", "lake"],
+    ])  # fmt: skip
     for name in names:
         _remove(world.data / name)
         if (backup / name).is_dir() and not (backup / name).is_symlink():
