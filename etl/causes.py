@@ -27,7 +27,7 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def classify_os_error(error: BaseException) -> EtlError | None:
-    """A ResourcesError when disk, memory or file permissions are the cause, else None.
+    """A ResourcesError when disk, memory, threads or file permissions are the cause, else None.
 
     Decided by type and errno: ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOMEM, EMFILE.
     """
@@ -36,6 +36,11 @@ def classify_os_error(error: BaseException) -> EtlError | None:
             return ResourcesError(
                 "out of memory", hint="give the job more memory or extract less at a time"
             )
+        if isinstance(cause, RuntimeError) and _is_of_threading(cause):
+            return ResourcesError(
+                "no thread could be started",
+                hint="give the job more memory, or let its user or container have more processes",
+            )
         if isinstance(cause, OSError) and cause.errno in _MACHINE:
             where = f": {cause.filename}" if cause.filename else ""
             return ResourcesError(
@@ -43,3 +48,11 @@ def classify_os_error(error: BaseException) -> EtlError | None:
                 hint="free disk space or make the data directory writable, then run again",
             )
     return None
+
+
+def _is_of_threading(error: RuntimeError) -> bool:
+    """True for a thread that the system refused: a mere RuntimeError, so its place tells it."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_globals.get("__name__") == "threading"

@@ -66,7 +66,10 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
         )
         check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
         with ctx.warehouse_turn:
-            settle_dispositions(name, built, raw.recorded, raw.has_doubled, refresh=refresh)
+            cursors = monitor.incremental if session is not None else ()
+            settle_dispositions(
+                name, built, raw.recorded, raw.has_doubled, cursors=cursors, refresh=refresh
+            )
             created = raw.ensure_tables(built)
         if created:
             logger.bind(tables=created).info("declared raw tables were created empty")
