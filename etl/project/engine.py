@@ -30,7 +30,7 @@ from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import ConfigError, TransformError
+from etl.errors import ANY_FAILURE, ConfigError, TransformError
 from etl.libraries import prepare_libraries
 from etl.project.failures import classify, closed_state
 from etl.project.listener import Listener
@@ -207,7 +207,7 @@ def open_context(
         context.listener = listener
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)
-    except Exception as e:
+    except ANY_FAILURE as e:
         raise closed_state(settings) or classify(e, settings, "the project does not load") from e
     return context
 
@@ -244,7 +244,7 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
             context = _Context(
                 paths=[str(settings.sqlmesh_dir)], config=config.copy(update=_LOADER)
             )
-        except Exception as e:
+        except ANY_FAILURE as e:
             raise classify(e, settings, "the project does not load") from e
         try:
             yield list(context.models.values())

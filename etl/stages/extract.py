@@ -11,7 +11,7 @@ from datetime import datetime
 from loguru import logger
 
 from etl.arrival import read_arrival
-from etl.errors import EtlError, StageError, TransformError
+from etl.errors import ANY_FAILURE, EtlError, StageError, TransformError
 from etl.logs import adopt_library_loggers, bound, stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
@@ -75,7 +75,7 @@ def extract(ctx: RunContext) -> None:
         error = future.exception()
         if error is None:
             ctx.done_sources.add(name)
-        elif isinstance(error, Exception):
+        elif isinstance(error, ANY_FAILURE):
             failures.append(_point_to_the_demo(ctx, contained(ctx, error, name)))
         else:
             raise error

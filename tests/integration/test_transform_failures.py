@@ -254,3 +254,28 @@ def test_a_state_of_another_version_says_how_to_migrate(shop: Shop) -> None:
     assert "another version" in failure.message
     assert "0.200.0" in failure.message
     assert "sqlmesh -p sqlmesh migrate" in failure.hint
+
+
+EXITS = """
+import sys
+from sqlmesh import model
+
+
+@model("marts.ending", kind="FULL", columns={"id": "int"})
+def execute(context, **kwargs):
+    sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize("text", [EXITS, "import sys\nsys.exit(0)\n"], ids=["evaluated", "loaded"])
+def test_model_that_ends_the_process_does_not_end_it_with_its_own_code(
+    shop: Shop, text: str
+) -> None:
+    shop.write("sqlmesh/models/ending.py", text)
+    done = shop.etl("run", "--json")
+    assert done.returncode == ExitCode.TRANSFORM, done.stderr
+    (failure,) = RunRecord.model_validate_json(done.stdout).failures
+    assert "SystemExit: 0" in failure.message
+    (shop.folder / "sqlmesh/models/ending.py").unlink()
+    assert shop.go_on((3, "eve", 5)).exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
