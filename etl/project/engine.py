@@ -25,19 +25,21 @@ from sqlmesh.core.config import (
 )
 from sqlmesh.core.console import set_console
 from sqlmesh.core.model import Model
-from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
 from etl.errors import ANY_FAILURE, ConfigError, TransformError
 from etl.libraries import prepare_libraries
+from etl.project.columns import compare_columns
 from etl.project.failures import classify, closed_state
-from etl.project.listener import Listener
+from etl.project.listener import Listener, bare_name
 from etl.project.loader import ContentLoader
 from etl.settings import Settings
 
 _LOADER = {"loader": ContentLoader}
+_RENDERING = ("start", "end", "execution_time", "snapshots", "deployability_index")
 
 
 class _Config(Config):
@@ -135,6 +137,30 @@ class _Evaluator(SnapshotEvaluator):
             self.selected_gateway,
             listener=self._listener,
         )
+
+    def evaluate(self, snapshot: Snapshot, **kwargs: Any) -> str | None:
+        """Evaluate a snapshot, unless its table cannot hold what its query returns.
+
+        Raises:
+            TransformError: names the columns; the interval counts as not evaluated.
+        """
+        result: str | None = super().evaluate(snapshot, **kwargs)
+        index = kwargs.get("deployability_index") or DeployabilityIndex.all_deployable()
+        columns = compare_columns(
+            self.get_adapter(snapshot.model_gateway),
+            snapshot,
+            snapshot.table_name(is_deployable=index.is_deployable(snapshot)),
+            **{k: kwargs[k] for k in _RENDERING if k in kwargs},
+        )
+        if columns.retyped:
+            raise TransformError(
+                f"{bare_name(snapshot.name)}: its table keeps the types it began with: "
+                f"{', '.join(columns.retyped)}",
+                hint="name the columns in the model and cast them: what is changed has a new table",
+            )
+        if columns.new:
+            self._listener.kept_columns(snapshot, columns.new)
+        return result
 
     def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
         """Audit a snapshot and report each result.

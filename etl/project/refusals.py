@@ -1,0 +1,93 @@
+"""Refuses models that break the promise: they would lose what stands, double rows or miss some."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+
+import duckdb
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import traverse_scope
+from sqlmesh.core.model import IncrementalUnmanagedKind, Model, SqlModel
+from sqlmesh.utils.date import to_datetime
+
+from etl.errors import TransformError
+from etl.project.environment import Project
+from etl.project.listener import bare_name
+
+
+def refuse_unfit(project: Project, connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
+    """Refuse a project before anything of it is planned.
+
+    Raises:
+        TransformError: names the model, and what it would do.
+    """
+    tables = {
+        f"{schema}.{table}".lower()
+        for schema, table in connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables()"
+        ).fetchall()
+    }
+    for name in sorted(project.graph.names):
+        model = project.graph.model(name)
+        if model is None:
+            continue
+        if name.lower() in tables:
+            # SQLMesh drops a table that stands where a view of its own belongs.
+            raise TransformError(
+                f"{name}: a table of that name stands in the warehouse, and would be lost",
+                subject=name,
+                hint="give the model another name",
+            )
+        if model.start and to_datetime(model.start) > now:
+            # SQLMesh makes no table, and breaks when it shows it.
+            raise TransformError(
+                f"{name}: its start {model.start} is to come",
+                subject=name,
+                hint="take it out until then, or let it start earlier",
+            )
+        if _doubles(model):
+            raise TransformError(
+                f"{name}: it appends its rows again whenever an interval is evaluated again, as "
+                "today's is in every run, and each after a failure",
+                subject=name,
+                hint="INCREMENTAL_BY_TIME_RANGE and INCREMENTAL_BY_UNIQUE_KEY put them in place of "
+                "the earlier ones; or let it read itself and leave out what it has",
+            )
+        if column := _misread(model):
+            raise TransformError(
+                f"{name}: SQLMesh takes {column}, in a subquery of the model itself, for a column "
+                "of the query around it",
+                subject=name,
+                hint=f"name its table: {name.rpartition('.')[2]}.{column}",
+            )
+
+
+def _doubles(model: Model) -> bool:
+    """True for a model that only appends, and does nothing about what it has."""
+    return (
+        isinstance(model, SqlModel)
+        and isinstance(model.kind, IncrementalUnmanagedKind)
+        and not model.kind.insert_overwrite
+        and not model.depends_on_self
+        and not model.pre_statements
+    )
+
+
+def _misread(model: Model) -> str:
+    """A column of the model that SQLMesh would read from elsewhere; empty when there is none.
+
+    It does not know what a model that reads itself has, and names the table of each column.
+    """
+    if not isinstance(model, SqlModel) or not model.depends_on_self:
+        return ""
+    own, itself = model.columns_to_types or {}, bare_name(model.fqn)
+    with suppress(SqlglotError):  # SQLMesh leaves such a query as it is
+        for scope in traverse_scope(model.query):
+            tables = [s for s in scope.sources.values() if isinstance(s, exp.Table)]
+            if scope.is_subquery and any(f"{t.db}.{t.name}" == itself for t in tables):
+                for column in scope.columns:
+                    if not column.table and column.name in own:
+                        return str(column.name)
+    return ""
