@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 from sqlmesh.core.model import SqlModel
-from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,17 @@ class Columns:
     new: tuple[str, ...] = ()
 
 
-def compare_columns(adapter: Any, snapshot: Snapshot, table: str, **rendering: Any) -> Columns:
+def compare_columns(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Columns:
     """Compare the columns of a model that SQLMesh does not know, from files or a `*`.
 
     It casts their values to the types of the first time, 1.5 to 2, and leaves new columns out.
     """
-    model = snapshot.model
+    model = snapshot.node
     if not isinstance(model, SqlModel) or model.annotated or not snapshot.is_materialized:
         return Columns()
     query = model.render_query_or_raise(engine_adapter=adapter, **rendering)
+    index = rendering.get("deployability_index") or DeployabilityIndex.all_deployable()
+    table = snapshot.table_name(is_deployable=index.is_deployable(snapshot))
     try:
         now, then = _describe(adapter, query), _describe(adapter, exp.to_table(table))
     except duckdb.Error:  # a table that is there while the model is evaluated only

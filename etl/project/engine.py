@@ -25,7 +25,7 @@ from sqlmesh.core.config import (
 )
 from sqlmesh.core.console import set_console
 from sqlmesh.core.model import Model
-from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
+from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
@@ -145,13 +145,8 @@ class _Evaluator(SnapshotEvaluator):
             TransformError: names the columns; the interval counts as not evaluated.
         """
         result: str | None = super().evaluate(snapshot, **kwargs)
-        index = kwargs.get("deployability_index") or DeployabilityIndex.all_deployable()
-        columns = compare_columns(
-            self.get_adapter(snapshot.model_gateway),
-            snapshot,
-            snapshot.table_name(is_deployable=index.is_deployable(snapshot)),
-            **{k: kwargs[k] for k in _RENDERING if k in kwargs},
-        )
+        rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
+        columns = compare_columns(self.get_adapter(snapshot.model_gateway), snapshot, **rendering)
         if columns.retyped:
             raise TransformError(
                 f"{bare_name(snapshot.name)}: its table keeps the types it began with: "
