@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import datetime
 
@@ -9,7 +10,8 @@ import duckdb
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlglot.optimizer.scope import traverse_scope
-from sqlmesh.core.model import IncrementalUnmanagedKind, Model, SqlModel
+from sqlmesh.core.constants import SQLMESH
+from sqlmesh.core.model import IncrementalUnmanagedKind, Model, PythonModel, SqlModel
 from sqlmesh.utils.date import to_datetime
 
 from etl.errors import TransformError
@@ -55,6 +57,13 @@ def refuse_unfit(project: Project, connection: duckdb.DuckDBPyConnection, now: d
                 hint="INCREMENTAL_BY_TIME_RANGE and INCREMENTAL_BY_UNIQUE_KEY put them in place of "
                 "the earlier ones; or let it read itself and leave out what it has",
             )
+        if unseen := _reads_unseen(model, project.graph.names):
+            raise TransformError(
+                f"{name}: it reads {unseen} unseen by SQLMesh: before it is up to date, and "
+                "whatever its audits say",
+                subject=name,
+                hint="read a model by its name, and add it to `depends_on`",
+            )
         if column := _misread(model):
             raise TransformError(
                 f"{name}: SQLMesh takes {column}, in a subquery of the model itself, for a column "
@@ -73,6 +82,19 @@ def _doubles(model: Model) -> bool:
         and not model.depends_on_self
         and not model.pre_statements
     )
+
+
+def _reads_unseen(model: Model, names: set[str]) -> str:
+    """A model that this one reads without depending on it, or its table; empty for none."""
+    known = {bare_name(d) for d in model.depends_on} | {bare_name(model.fqn)}
+    tables = [t for s in model.pre_statements for t in s.find_all(exp.Table)]
+    read = {f"{t.db}.{t.name}" for t in tables}
+    if isinstance(model, PythonModel):
+        # The code of the model and of what it calls, without comments.
+        code = "\n".join(e.payload for e in model.python_env.values())
+        read |= {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", code)}
+    physical = {n for n in known | read if n.startswith(f"{SQLMESH}__")}
+    return min((read & names - known) | physical, default="")
 
 
 def _misread(model: Model) -> str:

@@ -64,6 +64,40 @@ def test_model_that_appends_what_it_has_not_is_let_through(shop: Shop) -> None:
     assert shop.published("appended") == [(1,), (2,), (3,), (4,)]
 
 
+PYTHON = """
+from sqlmesh import model
+
+
+@model("marts.copied", kind="FULL", columns={{"id": "int"}}, {depends})
+def execute(context, **kwargs):
+    return context.fetchdf("SELECT id FROM staging.stg_shop__orders")
+"""
+
+
+def test_model_that_is_read_unseen_is_named(shop: Shop) -> None:
+    """It would be read before it is up to date, whatever its audits say."""
+    shop.write("sqlmesh/models/copied.py", PYTHON.format(depends=""))
+    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.copied, target: marts}\n")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.copied")
+    assert "it reads staging.stg_shop__orders unseen" in failure.message
+    depends = "depends_on=['staging.stg_shop__orders']"
+    shop.write("sqlmesh/models/copied.py", PYTHON.format(depends=depends))
+    assert shop.go_on().exit_code == 0
+    assert shop.published("copied") == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("where", ["FROM", "before"])
+def test_table_of_another_model_is_not_read_past_it(shop: Shop, where: str) -> None:
+    table = shop.physical("staging.stg_shop__orders")
+    before = f"CREATE OR REPLACE TEMP TABLE t AS FROM {table}; SELECT id FROM t"
+    query = f"SELECT id FROM {table}" if where == "FROM" else before
+    shop.write("sqlmesh/models/copied.sql", f"MODEL (name marts.copied, kind FULL); {query}")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.copied")
+    assert "it reads sqlmesh__staging." in failure.message
+
+
 @pytest.mark.parametrize(
     "text",
     [
