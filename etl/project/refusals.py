@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 
@@ -16,6 +17,7 @@ from sqlmesh.utils.date import to_datetime
 
 from etl.errors import TransformError
 from etl.project.environment import Project
+from etl.project.graph import Graph
 from etl.project.listener import bare_name
 
 
@@ -32,45 +34,49 @@ def refuse_unfit(project: Project, connection: duckdb.DuckDBPyConnection, now: d
         ).fetchall()
     }
     for name in sorted(project.graph.names):
-        model = project.graph.model(name)
-        if model is None:
-            continue
-        if name.lower() in tables:
-            # SQLMesh drops a table that stands where a view of its own belongs.
-            raise TransformError(
-                f"{name}: a table of that name stands in the warehouse, and would be lost",
-                subject=name,
-                hint="give the model another name",
+        for what, hint in _faults(project.graph, name, tables, now):
+            raise TransformError(f"{name}: {what}", subject=name, hint=hint)
+
+
+def _faults(graph: Graph, name: str, tables: set[str], now: datetime) -> Iterator[tuple[str, str]]:
+    """What is wrong with a model, each with what helps."""
+    model = graph.model(name)
+    if model is None:
+        return
+    if name.lower() in tables:
+        # SQLMesh drops a table that stands where a view of its own belongs.
+        yield (
+            "a table of that name stands in the warehouse, and would be lost",
+            "give the model another name",
+        )
+    if model.start and to_datetime(model.start) > now:
+        # SQLMesh makes no table, and breaks when it shows it.
+        yield (
+            f"its start {model.start} is to come",
+            "take it out until then, or let it start earlier",
+        )
+    if _doubles(model):
+        yield (
+            "it appends its rows again in each run of a day, and after each failure",
+            "make it INCREMENTAL_BY_UNIQUE_KEY, or let it read itself and leave out what it has",
+        )
+    if unseen := _reads_unseen(model, graph.names):
+        yield (
+            f"it reads {unseen} unseen by SQLMesh: as it was before this run, audited or not",
+            "read a model by its name, and add it to `depends_on`",
+        )
+    for audit in model.audit_definitions.values():
+        compared = {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table)}
+        for other in sorted(compared & graph.names - graph.with_upstream({name})):
+            yield (
+                f"its audit {audit.name} reads {other}, which may be evaluated after it",
+                f"add {other} to `depends_on`, or let the audit stand alone (`standalone TRUE`)",
             )
-        if model.start and to_datetime(model.start) > now:
-            # SQLMesh makes no table, and breaks when it shows it.
-            raise TransformError(
-                f"{name}: its start {model.start} is to come",
-                subject=name,
-                hint="take it out until then, or let it start earlier",
-            )
-        if _doubles(model):
-            raise TransformError(
-                f"{name}: it appends its rows again whenever an interval is evaluated again, as "
-                "today's is in every run, and each after a failure",
-                subject=name,
-                hint="INCREMENTAL_BY_TIME_RANGE and INCREMENTAL_BY_UNIQUE_KEY put them in place of "
-                "the earlier ones; or let it read itself and leave out what it has",
-            )
-        if unseen := _reads_unseen(model, project.graph.names):
-            raise TransformError(
-                f"{name}: it reads {unseen} unseen by SQLMesh: before it is up to date, and "
-                "whatever its audits say",
-                subject=name,
-                hint="read a model by its name, and add it to `depends_on`",
-            )
-        if column := _misread(model):
-            raise TransformError(
-                f"{name}: SQLMesh takes {column}, in a subquery of the model itself, for a column "
-                "of the query around it",
-                subject=name,
-                hint=f"name its table: {name.rpartition('.')[2]}.{column}",
-            )
+    if column := _misread(model):
+        yield (
+            f"SQLMesh takes {column}, in a subquery of itself, for a column of the query around it",
+            f"name its table: {name.rpartition('.')[2]}.{column}",
+        )
 
 
 def _doubles(model: Model) -> bool:

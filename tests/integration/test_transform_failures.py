@@ -303,6 +303,12 @@ def test_what_code_of_the_project_raises_is_told_with_its_type(shop: Shop) -> No
     assert failure.message == "marts.raising: failed: KeyError: 'key'"
 
 
+def test_configuration_of_sqlmesh_that_is_not_read_is_told(shop: Shop) -> None:
+    shop.write("sqlmesh/config.yaml", "variables: {rate: 2}\n")
+    (warning,) = shop.go_on((3, "eve", 5)).warnings
+    assert "sqlmesh/config.yaml is not read" in warning
+
+
 def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
     shop.edit("sqlmesh/models/items.sql", "GROUP BY name", f"GROUP BY name{GRANT}")
     (failure,) = shop.go_on().failures

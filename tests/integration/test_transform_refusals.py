@@ -28,7 +28,7 @@ TOLD = {
     "raw": "shop_raw._dlt_version: a table of that name stands in the warehouse, and would be lost",
     "start": "marts.late: its start 2999-01-01 is to come",
     "append": "marts.appended: it appends its rows again",
-    "itself": "marts.newer: SQLMesh takes id, in a subquery of the model itself, for a column",
+    "itself": "marts.newer: SQLMesh takes id, in a subquery of itself, for a column of",
 }
 
 
@@ -115,3 +115,23 @@ def test_external_model_that_cannot_be_made_is_a_configuration_error(shop: Shop,
     assert record.failures[0].hint
     shop.write("sqlmesh/external_models/more.yaml", "- name: elsewhere.more")
     assert shop.go_on().exit_code == 0
+
+
+def test_audit_that_reads_a_model_of_another_time_is_refused(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/audits/known.sql",
+        "AUDIT (name known); SELECT t.customer FROM @this_model AS t "
+        "ANTI JOIN marts.later AS l ON t.customer = l.customer",
+    )
+    shop.write(
+        "sqlmesh/models/later.sql",
+        "MODEL (name marts.later, kind FULL); SELECT customer FROM staging.stg_shop__orders",
+    )
+    shop.edit("sqlmesh/models/totals.sql", "audits (", "audits (known,")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.totals")
+    assert "its audit known reads marts.later" in failure.message
+    shop.edit("sqlmesh/models/totals.sql", "audits (", "depends_on (marts.later), audits (")
+    assert shop.go_on().exit_code == 0
+    assert shop.go_on((4, "kim", 5)).exit_code == 0
+    assert shop.published("totals")[-1] == ("kim", 5)
