@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from etl.causes import classify_os_error
-from etl.errors import ConfigError, EtlError, ExitCode, Stopped
+from etl.errors import ANY_FAILURE, ConfigError, EtlError, ExitCode, Stopped
 from etl.exits import (
     leave,
     leave_record,
@@ -54,10 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leave(EtlError(e.code.meaning), e.code)
     except KeyboardInterrupt:
         return leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
-    except Exception as e:
+    except ANY_FAILURE as e:
         if (known := classify_os_error(e)) is not None:
             return _fail(known)
-        if os.environ.get("ETL_DEBUG"):
+        if os.environ.get("ETL_DEBUG") and isinstance(e, Exception):
             raise
         say(
             f"etl: UNEXPECTED (1): {type(e).__name__}: {e}\n     → a bug: please report it; "

@@ -263,6 +263,11 @@ class StageError(EtlError):
         self.hint = next((f.hint for f in failures if f.code is self.code), "")
 
 
+# What ends a part of a run and not the run: code of the project may call `exit()`, whose own code
+# would be the process's, 0 among them.
+ANY_FAILURE = (Exception, SystemExit)
+
+
 class Stopped(BaseException):
     """The run was told to stop: deadline, SIGINT or SIGTERM.
 

@@ -194,4 +194,5 @@ class Project:
             ).build()
             return plan
         except Exception as e:
-            raise classify(e, self.settings, "the plan cannot be made") from e
+            refused = self.listener.refused
+            raise classify(e, self.settings, "the plan cannot be made", refused) from e

@@ -8,7 +8,7 @@ from contextlib import suppress
 from loguru import logger
 
 from etl.arrival import read_arrival
-from etl.errors import EtlError, StageError, TransformError
+from etl.errors import ANY_FAILURE, EtlError, StageError, TransformError
 from etl.logs import adopt_library_loggers, bound
 from etl.raw.places import NotReachedError
 from etl.sources.build import declare_source, import_factories
@@ -60,7 +60,7 @@ def extract(ctx: RunContext) -> None:
         error = future.exception()
         if error is None:
             ctx.done_sources.add(name)
-        elif isinstance(error, Exception):
+        elif isinstance(error, ANY_FAILURE):
             failures.append(_point_to_the_demo(ctx, contained(ctx, error, name)))
         else:
             raise error
