@@ -9,20 +9,13 @@ import difflib
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from etl.names import nearest
 from etl.settings import NAME, Load, Settings, Source
-
-
-class Finding(NamedTuple):
-    """One thing wrong: the path of keys, what is wrong, and what would be right."""
-
-    path: tuple[Any, ...]
-    message: str
-    hint: str = ""
-
+from etl.trees import Finding
 
 # What belongs to one kind of source only: elsewhere it would be ignored without a word.
 REST_ONLY = (
@@ -37,52 +30,6 @@ OWN_FILES = {
     "warehouse.duckdb", "state.duckdb", "dlt", "runs", "cache", "quarantine", "etl.lock",
     "etl.lock.json",
 }  # fmt: skip
-MAX_DEPTH = 40
-MAX_VALUES = 100_000
-# A project may have hundreds of models; a hint is a line.
-MAX_NAMES = 20
-
-
-def clean(tree: Any) -> tuple[Any, list[Finding]]:
-    """A copy of a file's tree without what no setting can be, and a finding for each such value.
-
-    Aliases are copied, so that a file that refers to itself, or to much of itself often, ends here.
-    """
-    findings: list[Finding] = []
-    count = 0
-
-    def copy(value: Any, path: tuple[Any, ...]) -> Any:
-        nonlocal count
-        count += 1
-        if count > MAX_VALUES:
-            raise _UnusableError(f"has more than {MAX_VALUES:,} values (aliases counted)")
-        if len(path) > MAX_DEPTH:
-            raise _UnusableError(f"is nested more than {MAX_DEPTH} levels deep")
-        if isinstance(value, dict):
-            findings.extend(
-                Finding((*path, key), "a key must be text", "write it in quotes")
-                for key in value
-                if not isinstance(key, str)
-            )
-            return {k: copy(v, (*path, k)) for k, v in value.items() if isinstance(k, str)}
-        if isinstance(value, list):
-            return [copy(v, (*path, i)) for i, v in enumerate(value)]
-        if isinstance(value, str) and re.search("[\0\ud800-\udfff]", value):
-            findings.append(Finding(path, "holds a character that no text may hold"))
-            return ""
-        if isinstance(value, bytes | set | tuple):
-            findings.append(Finding(path, f"a {type(value).__name__} is no value of a setting"))
-            return None
-        return value
-
-    try:
-        return copy(tree, ()), findings
-    except _UnusableError as e:
-        return {}, [Finding((), str(e))]
-
-
-class _UnusableError(ValueError):
-    """The tree as a whole cannot be taken."""
 
 
 def cross_check(merged: dict[str, Any], project: Path) -> Iterator[Finding]:
@@ -306,14 +253,3 @@ def _check_metrics(metrics: dict[str, Any], data: Path) -> Iterator[Finding]:
 def _check_traces(traces: dict[str, Any]) -> Iterator[Finding]:
     if traces.get("headers") and not traces.get("endpoint"):
         yield Finding(("traces", "headers"), "has an effect only with `endpoint`")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The nearest valid name as a hint, or a list of them."""
-    names = sorted(known)
-    begun = [n for n in names if name and n.startswith(name.lower())]
-    near = begun or difflib.get_close_matches(name.lower(), names, 1, 0.5)
-    if near:
-        return f"did you mean {near[0]}?"
-    more = f" and {len(names) - MAX_NAMES:,} more" if len(names) > MAX_NAMES else ""
-    return f"known: {', '.join(names[:MAX_NAMES])}{more}" if names else ""

@@ -11,7 +11,8 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from etl.errors import ConfigError, EtlError, ExitCode, Stopped, classify_os_error
+from etl.causes import classify_os_error
+from etl.errors import ANY_FAILURE, ConfigError, EtlError, ExitCode, Stopped
 from etl.exits import (
     leave,
     leave_record,
@@ -54,10 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leave(EtlError(e.code.meaning), e.code)
     except KeyboardInterrupt:
         return leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
-    except Exception as e:
+    except ANY_FAILURE as e:
         if (known := classify_os_error(e)) is not None:
             return _fail(known)
-        if os.environ.get("ETL_DEBUG"):
+        if os.environ.get("ETL_DEBUG") and isinstance(e, Exception):
             raise
         say(
             f"etl: UNEXPECTED (1): {type(e).__name__}: {e}\n     → a bug: please report it; "
@@ -93,8 +94,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _retry(arguments: argparse.Namespace) -> int:
+    from etl.past_runs import last_failed
     from etl.records import Options
-    from etl.runs import last_failed
 
     settings = _settings(arguments)
     return _finish(arguments, settings, Options(), last_failed)
@@ -198,6 +199,16 @@ def _status(arguments: argparse.Namespace) -> int:
     return int(ExitCode.OK)
 
 
+def _report(arguments: argparse.Namespace) -> int:
+    from etl.past_runs import find_run
+    from etl.report.page import make_page, write_page
+
+    settings = _settings(arguments)
+    record = find_run(settings, arguments.run)
+    put_out(make_page(settings, record) if arguments.html else f"{write_page(settings, record)}\n")
+    return int(ExitCode.OK)
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from etl.doctor import examine
     from etl.doctor.findings import as_json, as_table, verdict
@@ -280,6 +291,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "generate": _generate,
     "lineage": _lineage,
     "status": _status,
+    "report": _report,
     "doctor": _doctor,
     "init": _init,
     "config show": _config_show,

@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from etl.checks import Finding, clean, cross_check, nearest
+from etl.checks import cross_check
 from etl.errors import ConfigError, Problem
+from etl.names import nearest
 from etl.settings import MODEL_NAME, NAME, TABLE_NAME, WEB_ADDRESS, Settings
 from etl.strict_yaml import UnreadableError, read_yaml
+from etl.trees import Finding, clean
 from etl.variables import (
     INTERNAL,
     Layer,

@@ -263,6 +263,11 @@ class StageError(EtlError):
         self.hint = next((f.hint for f in failures if f.code is self.code), "")
 
 
+# What ends a part of a run and not the run: code of the project may call `exit()`, whose own code
+# would be the process's, 0 among them.
+ANY_FAILURE = (Exception, SystemExit)
+
+
 class Stopped(BaseException):
     """The run was told to stop: deadline, SIGINT or SIGTERM.
 
@@ -272,47 +277,3 @@ class Stopped(BaseException):
     def __init__(self, code: ExitCode) -> None:
         super().__init__(code.meaning)
         self.code = code
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """The error and all that caused it, outermost first; each once."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        if current.__cause__ is not None or current.__suppress_context__:
-            current = current.__cause__
-        else:
-            current = current.__context__
-    return chain
-
-
-def classify_os_error(error: BaseException) -> EtlError | None:
-    """A ResourcesError when disk, memory or file permissions are the cause, else None.
-
-    Decided by type and errno: ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOMEM, EMFILE.
-    """
-    import errno
-
-    out = {
-        errno.ENOSPC,
-        errno.EDQUOT,
-        errno.EFBIG,
-        errno.EROFS,
-        errno.EACCES,
-        errno.EPERM,
-        errno.ENOMEM,
-        errno.EMFILE,
-    }
-    for cause in causes(error):
-        if isinstance(cause, MemoryError):
-            return ResourcesError(
-                "out of memory", hint="give the job more memory or extract less at a time"
-            )
-        if isinstance(cause, OSError) and cause.errno in out:
-            where = f": {cause.filename}" if cause.filename else ""
-            return ResourcesError(
-                f"{cause.strerror or type(cause).__name__}{where}",
-                hint="free disk space or make the data directory writable, then run again",
-            )
-    return None

@@ -11,9 +11,10 @@ from loguru import logger
 from etl.errors import EtlError, ExitCode, ResourcesError, Stopped
 from etl.lock import hold_lock
 from etl.logs import is_readable, start_logs
+from etl.past_runs import drop_old_runs
 from etl.progress import Progress
 from etl.records import Options, RunRecord
-from etl.runs import Run, drop_old_runs, extracted_sources, open_run, reopen_run, utc_now
+from etl.runs import Run, extracted_sources, open_run, reopen_run, utc_now
 from etl.secrets import redactor
 from etl.settings import Settings
 from etl.sources.replayed import served
@@ -126,6 +127,7 @@ class _Lifecycle:
                 if told != record:
                     record = told
                     _keep_history(settings, record)
+                _leave_page(settings, record)
             _tell_end(record)
             return record
         finally:
@@ -207,6 +209,16 @@ def _keep_history(settings: Settings, record: RunRecord) -> None:
             show_packages(connection)
     except (EtlError, duckdb.Error, OSError) as e:
         logger.warning(f"the run was not added to the history in the warehouse: {e}")
+
+
+def _leave_page(settings: Settings, record: RunRecord) -> None:
+    """Leave the report beside the record; a page that cannot be written is told, not fatal."""
+    from etl.report.page import write_page
+
+    try:
+        write_page(settings, record)
+    except Exception as e:  # noqa: BLE001  the run is over: nothing here may change its code
+        logger.warning(f"the report was not written: {type(e).__name__}: {e}")
 
 
 def _tell_end(record: RunRecord) -> None:

@@ -157,24 +157,7 @@ def _parser(env: Mapping[str, str]) -> Parser:
         "--html": "print the graph as one page that needs no network",
     })  # fmt: skip
 
-    status = _command(
-        commands, "status", env, "last runs, freshness, pending packages, lock holder",
-        "It reads files only, so it can be asked while a run lasts.",
-    )  # fmt: skip
-    status.add_argument(
-        "--runs", type=count, default=env.get("ETL_RUNS") or "10", metavar="N",
-        help="how many runs to list (default: 10)",
-    )  # fmt: skip
-    add_switch(status, env, "--json", "print the status as JSON")
-
-    doctor = _command(
-        commands, "doctor", env, "can this job run here?",
-        "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
-        "code is the one that a run would end with: 0 when all is well.\n"
-        "It does not read the models: etl plan does.",
-    )  # fmt: skip
-    add_switch(doctor, env, "--json", "print the findings as JSON")
-
+    _add_looks(commands, env)
     _add_init(commands, env)
 
     config = _subparser(commands, "config", "show the settings, or their schema")
@@ -196,6 +179,40 @@ def _parser(env: Mapping[str, str]) -> Parser:
     )  # fmt: skip
     codes.set_defaults(command="exit-codes")
     return parser
+
+
+def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
+    status = _command(
+        commands, "status", env, "last runs, freshness, pending packages, lock holder",
+        "It reads files only, so it can be asked while a run lasts.",
+    )  # fmt: skip
+    status.add_argument(
+        "--runs", type=count, default=env.get("ETL_RUNS") or "10", metavar="N",
+        help="how many runs to list (default: 10)",
+    )  # fmt: skip
+    add_switch(status, env, "--json", "print the status as JSON")
+
+    report = _command(
+        commands, "report", env, "the HTML report of a run",
+        "examples:\n"
+        "  etl report                           write the latest run's again, and say where it is\n"
+        "  etl report 20260101T040000Z-1f2e3d   that of an earlier run\n"
+        "  etl report --html                    print it instead; keep it as a file\n\n"
+        "Each run leaves its own beside its record. It reads files only.",
+    )  # fmt: skip
+    report.add_argument(
+        "run", metavar="RUN", nargs="?", default="latest",
+        help="the run's id, as `etl status` lists it (default: the latest)",
+    )  # fmt: skip
+    add_switch(report, env, "--html", "print the page, and write nothing")
+
+    doctor = _command(
+        commands, "doctor", env, "can this job run here?",
+        "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
+        "code is the one that a run would end with: 0 when all is well.\n"
+        "It does not read the models: etl plan does.",
+    )  # fmt: skip
+    add_switch(doctor, env, "--json", "print the findings as JSON")
 
 
 def _add_init(commands: Any, env: Mapping[str, str]) -> None:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from etl.errors import EtlError, ExitCode, causes
+from etl.causes import causes
+from etl.errors import EtlError, ExitCode
 
 StageName = Literal["extract", "transform", "audit", "load"]
 StageStatus = Literal["ok", "failed", "partial", "stopped", "skipped", "dry_run"]

@@ -1,4 +1,4 @@
-"""Runs on disk: the record while it grows, and the runs of the past."""
+"""The run while it happens: its folder, and its record on disk while that grows."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
-from pydantic import ValidationError
 
-from etl.errors import ConfigError, EtlError, ExitCode, ResourcesError, most_severe
+from etl.errors import EtlError, ExitCode, ResourcesError, most_severe
 from etl.records import (
     STAGE_NAMES,
     AuditRun,
@@ -225,65 +224,3 @@ def _claim(run: Run) -> None:
             f"cannot write {run.settings.runs}: {e.strerror}",
             hint="data_dir must be a writable folder on a disk with free space",
         ) from e
-
-
-def past_runs(settings: Settings, limit: int | None = None) -> list[RunRecord]:
-    """Records of earlier runs, newest first; unreadable ones are left out."""
-    records: list[RunRecord] = []
-    for folder in reversed(_folders(settings)):
-        if limit is not None and len(records) >= limit:
-            break
-        record = _read(folder)
-        if record is not None:
-            records.append(record)
-    return records
-
-
-def _folders(settings: Settings) -> list[Path]:
-    """The runs' folders, oldest first; one of the future was made while the clock was ahead."""
-    now = f"{utc_now():%Y%m%dT%H%M%SZ}"
-    found = (p for p in settings.runs.glob("*T*Z-*") if p.is_dir())
-    return sorted(found, key=lambda p: (p.name[: len(now)] <= now, p.name))
-
-
-def _read(folder: Path) -> RunRecord | None:
-    try:
-        text = (folder / "run.json").read_text(encoding="utf-8")
-        # After a rollback there are records of a later version, which may have added fields.
-        return RunRecord.model_validate_json(text, extra="ignore")
-    except (OSError, ValidationError, UnicodeDecodeError):
-        return None
-
-
-def last_failed(settings: Settings) -> RunRecord:
-    """The newest run, if it failed or died.
-
-    Raises:
-        ConfigError: there is none, the newest run ended well, or it had another profile.
-    """
-    # Not by the ids, which sort by time: the clock may have been moved back since.
-    latest = _read(settings.runs / "latest")
-    newest = [latest] if latest else past_runs(settings, 1)
-    if not newest:
-        raise ConfigError("there is no run to retry", hint="etl run")
-    if newest[0].exit_code == 0:
-        raise ConfigError(
-            f"nothing to retry: the last run {newest[0].run_id} ended with 0", hint="etl run"
-        )
-    if newest[0].profile != settings.profile:
-        # Its stages that are done would not be run again, and another target not be loaded.
-        option = "" if newest[0].profile == "default" else f" --profile {newest[0].profile}"
-        raise ConfigError(
-            f"the last run {newest[0].run_id} had profile {newest[0].profile}, "
-            f"this one has {settings.profile}",
-            hint=f"etl retry{option}",
-        )
-    return newest[0]
-
-
-def drop_old_runs(settings: Settings, present: str) -> None:
-    """Keep the newest `log.retention` runs on disk, and the present one whatever the clock says."""
-    for folder in _folders(settings)[: -settings.log.retention]:
-        if folder.name == present:
-            continue
-        shutil.rmtree(folder, ignore_errors=True)

@@ -15,8 +15,8 @@ from etl.backlog import (
     quarantined_packages,
 )
 from etl.lock import is_locked, lock_holder
+from etl.past_runs import past_runs
 from etl.records import RunRecord
-from etl.runs import past_runs
 from etl.settings import Settings
 
 

@@ -112,6 +112,7 @@ def _short(row: dict[str, Any]) -> str:
 def _where_to_look(record: RunRecord, settings: Settings) -> Iterator[str]:
     folder = settings.runs / record.run_id
     yield f"record     {folder / 'run.json'}"
+    yield f"report     {folder / 'report.html'}"
     yield f"log        {folder / 'log.jsonl'}"
     for name, target in settings.targets.items():
         if _tables_at(name, settings):

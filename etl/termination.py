@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from etl.errors import ConfigError, EtlError, causes
+from etl.causes import causes
+from etl.errors import ConfigError, EtlError
 from etl.records import RunRecord
 
 # The kubelet cuts longer messages off, and half a JSON object is none.

@@ -11,7 +11,8 @@ from typing import Any
 
 import duckdb
 
-from etl.errors import EtlError, ResourcesError, UnreachableError, causes, classify_os_error
+from etl.causes import causes, classify_os_error
+from etl.errors import EtlError, ResourcesError, UnreachableError
 
 # Less free space than this, and a failed write means that the disk is full.
 FULL_DISK_BYTES = 16 * 1024 * 1024

@@ -9,7 +9,6 @@ from pathlib import PurePosixPath
 
 import yaml
 
-from etl.checks import nearest
 from etl.errors import ApprovalError, ConfigError
 from etl.generate.external import external_models
 from etl.generate.files import FileChange, Format, GeneratedFiles
@@ -18,6 +17,7 @@ from etl.generate.references import check_references, reach
 from etl.generate.sql import Draft
 from etl.generate.staging import staging_model
 from etl.lock import hold_lock
+from etl.names import nearest
 from etl.project.formatting import format_sql
 from etl.raw.schemas import RawSchema, RawTable, read_schema
 from etl.settings import Settings

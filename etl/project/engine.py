@@ -30,14 +30,16 @@ from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import ConfigError, TransformError
+from etl.errors import ANY_FAILURE, ConfigError, TransformError
 from etl.libraries import prepare_libraries
+from etl.project.columns import compare_columns
 from etl.project.failures import classify, closed_state
-from etl.project.listener import Listener
+from etl.project.listener import Listener, bare_name
 from etl.project.loader import ContentLoader
 from etl.settings import Settings
 
 _LOADER = {"loader": ContentLoader}
+_RENDERING = ("start", "end", "execution_time", "snapshots", "deployability_index")
 
 
 class _Config(Config):
@@ -136,6 +138,25 @@ class _Evaluator(SnapshotEvaluator):
             listener=self._listener,
         )
 
+    def evaluate(self, snapshot: Snapshot, **kwargs: Any) -> str | None:
+        """Evaluate a snapshot, unless its table cannot hold what its query returns.
+
+        Raises:
+            TransformError: names the columns; the interval counts as not evaluated.
+        """
+        result: str | None = super().evaluate(snapshot, **kwargs)
+        rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
+        columns = compare_columns(self.get_adapter(snapshot.model_gateway), snapshot, **rendering)
+        if columns.retyped:
+            raise TransformError(
+                f"{bare_name(snapshot.name)}: its table keeps the types it began with: "
+                f"{', '.join(columns.retyped)}",
+                hint="name the columns in the model and cast them: what is changed has a new table",
+            )
+        if columns.new:
+            self._listener.kept_columns(snapshot, columns.new)
+        return result
+
     def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
         """Audit a snapshot and report each result.
 
@@ -207,7 +228,7 @@ def open_context(
         context.listener = listener
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)
-    except Exception as e:
+    except ANY_FAILURE as e:
         raise closed_state(settings) or classify(e, settings, "the project does not load") from e
     return context
 
@@ -244,7 +265,7 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
             context = _Context(
                 paths=[str(settings.sqlmesh_dir)], config=config.copy(update=_LOADER)
             )
-        except Exception as e:
+        except ANY_FAILURE as e:
             raise classify(e, settings, "the project does not load") from e
         try:
             yield list(context.models.values())

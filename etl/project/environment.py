@@ -12,9 +12,9 @@ from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.errors import SQLMeshError
 
-from etl.checks import nearest
 from etl.errors import ConfigError
 from etl.fingerprint import digest_files, fingerprint_project
+from etl.names import nearest
 from etl.project.engine import ProjectContext, open_context
 from etl.project.failures import classify
 from etl.project.graph import Graph
@@ -194,4 +194,5 @@ class Project:
             ).build()
             return plan
         except Exception as e:
-            raise classify(e, self.settings, "the plan cannot be made") from e
+            refused = self.listener.refused
+            raise classify(e, self.settings, "the plan cannot be made", refused) from e

@@ -6,13 +6,18 @@ import re
 
 import duckdb
 from sqlglot.errors import SqlglotError
+from sqlmesh.core.snapshot import SnapshotId
+from sqlmesh.utils.concurrency import NodeExecutionFailedError
 from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
-from sqlmesh.utils.errors import SQLMeshError
+from sqlmesh.utils.errors import SignalEvalError, SQLMeshError
 
-from etl.errors import EtlError, ExitCode, TransformError, causes, classify_os_error
+from etl.causes import causes, classify_os_error
+from etl.errors import EtlError, ExitCode, TransformError
+from etl.project.listener import bare_name
 from etl.settings import Settings
 from etl.warehouse import classify_duckdb, connect
 
+_SPOKEN = (SQLMeshError, SqlglotError, duckdb.Error)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -34,13 +39,15 @@ def classify(error: BaseException, settings: Settings, what: str, subject: str =
     if not subject and (refused := classify_os_error(error)) is not None:
         return refused  # SQLMesh's cache and its folder in the home directory, too
     root = chain[-1]
-    # SQLMesh itself says in which file; below it only the parser speaks.
-    told = error if isinstance(error, SQLMeshConfigError) else root
-    text = " ".join(ANSI.sub("", str(told)).split())[:1000] or type(root).__name__
-    hint = "mend the model, then `etl retry`"
-    if not any(isinstance(c, SQLMeshError | SqlglotError | duckdb.Error) for c in chain):
+    # SQLMesh itself says in which file, and of which model; below it only the parser speaks.
+    told = error if isinstance(error, SQLMeshConfigError | SignalEvalError) else root
+    text = " ".join(ANSI.sub("", str(told)).split())[:1000]
+    if not isinstance(told, _SPOKEN):
         # Models in Python, macros and Jinja may raise anything: it is the project's failure still.
-        text, hint = f"{type(root).__name__}: {text}", ""
+        text = f"{type(root).__name__}: {text}" if text else type(root).__name__
+    hint = "mend the model, then `etl retry`" if any(isinstance(c, _SPOKEN) for c in chain) else ""
+    nodes = [c.node for c in chain if isinstance(c, NodeExecutionFailedError)]
+    subject = subject or next((bare_name(n.name) for n in nodes if isinstance(n, SnapshotId)), "")
     where = f"{subject}: " if subject else ""
     return TransformError(f"{where}{what}: {text}", subject=subject, hint=hint)
 

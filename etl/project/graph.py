@@ -64,7 +64,7 @@ class Graph:
             return ()
         first = model.grains[0]
         expressions = first.expressions if isinstance(first, exp.Tuple) else [first]
-        return tuple(e.name for e in expressions)
+        return tuple(e.name or e.sql() for e in expressions)
 
     def readers(self, dataset: str) -> set[str]:
         """Models that read a raw table of the dataset themselves."""
@@ -147,6 +147,10 @@ class Graph:
             ):
                 return True
         return False
+
+    def unrepeatable(self, names: Iterable[str]) -> set[str]:
+        """Those of these models that SQLMesh never builds anew where they stand."""
+        return {n for n in names if (m := self.model(n)) is not None and m.disable_restatement}
 
     def pairs(self, tables: Mapping[str, Collection[str]]) -> list[Pair]:
         """Raw tables (by dataset) with their staging models: those that bear the table's name.

@@ -44,6 +44,8 @@ class Listener(NoopConsole):
     heard: dict[str, list[AuditRun]] = field(default_factory=dict)
     errors: dict[str, BaseException] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
+    refused: str = ""
+    narrow: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _stale: set[str] = field(default_factory=set)
 
     @property
@@ -55,6 +57,8 @@ class Listener(NoopConsole):
         """Start anew: another stage listens."""
         for told in (self.evaluated, self.heard, self.errors, self.skipped, self._stale):
             told.clear()
+        self.narrow.clear()
+        self.refused = ""
 
     def next_pass(self) -> None:
         """Models may be evaluated again: what is heard of one from here on replaces the earlier."""
@@ -166,6 +170,19 @@ class Listener(NoopConsole):
             if not model or model in names:
                 hidden.add(bare.lower())
         return hidden
+
+    def kept_columns(self, snapshot: Snapshot, new: tuple[str, ...]) -> None:
+        """The table of a model has not these columns of its query."""
+        self.narrow[model_name(snapshot)] = new
+
+    def log_destructive_change(
+        self, snapshot_name: str, alter_operations: Any, dialect: str, error: bool = True
+    ) -> None:
+        """A model that keeps its table would lose columns; SQLMesh's error does not name it."""
+        if error:
+            self.refused = bare_name(snapshot_name)
+
+    log_additive_change = log_destructive_change
 
     def log_failed_models(self, errors: list[Any]) -> None:
         """Every model that failed, with what really happened."""

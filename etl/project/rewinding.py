@@ -39,15 +39,15 @@ def rewind(project: Project, early: Collection[Snapshot], since: datetime, now: 
             if model.time_column is not None and adapter.table_exists(table):
                 end = model.convert_to_time_column(now)
                 adapter.delete_from(table, model.time_column.column.copy() > end)
-        # A removal counts for what was noted before it, as the clock went then: this notes it anew.
+        since_then = [
+            # Never all of it: SQLMesh begins the history of SCD_TYPE_2 anew that has none.
+            (s, (max(to_timestamp(since), s.intervals[0][0] + 1), s.intervals[-1][1]))
+            for s in early
+        ]
+        # A removal counts for what was noted before it, as the clock went then. The first one lets
+        # SQLMesh join its notes, which notes them as of now; the second one counts.
+        state.remove_intervals(since_then, remove_shared_versions=True)
         state.compact_intervals()
-        state.remove_intervals(
-            [
-                # Never all of it: SQLMesh begins the history of SCD_TYPE_2 anew that has none.
-                (s, (max(to_timestamp(since), s.intervals[0][0] + 1), s.intervals[-1][1]))
-                for s in early
-            ],
-            remove_shared_versions=True,
-        )
+        state.remove_intervals(since_then, remove_shared_versions=True)
     except Exception as e:
         raise classify(e, project.settings, "the time since cannot be evaluated again") from e

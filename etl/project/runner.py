@@ -9,7 +9,7 @@ from sqlglot import exp
 from sqlmesh.core.plan import Plan
 from sqlmesh.utils.errors import PlanError
 
-from etl.errors import EtlError, TransformError
+from etl.errors import ANY_FAILURE, EtlError, TransformError
 from etl.project.audits import audit_failure
 from etl.project.environment import Project
 from etl.project.failures import classify
@@ -105,7 +105,7 @@ def _apply(project: Project, plan: Plan) -> bool:
     before = set(project.listener.errors)
     try:
         project.context.apply(plan)
-    except Exception as e:
+    except ANY_FAILURE as e:
         if isinstance(e, PlanError) and not set(project.listener.errors) <= before:
             return False
         raise classify(e, project.settings, "the plan cannot be applied") from e
@@ -137,7 +137,7 @@ def _run(project: Project, select: Collection[str] | None) -> None:
             select_models=sorted(select) if select is not None else None,
             no_auto_upstream=select is not None,
         )
-    except Exception as e:
+    except ANY_FAILURE as e:
         raise classify(e, project.settings, "the run cannot be made") from e
 
 

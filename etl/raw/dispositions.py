@@ -3,8 +3,9 @@
 A merge finds the rows of nested tables by `_dlt_root_id`, and what that is depends on how the root
 table was written: dlt 1.31 adds the column, which DuckDB refuses, or finds none of the old rows by
 it, which then stay beside the new ones. Versions (scd2) are kept of rows with a time from which
-they hold: rows that stand have none, and nobody knows it. And rows of one key that stand several
-times stay so until the source brings that key again.
+they hold: rows that stand have none, and nobody knows it. Rows of one key that stand several times
+stay so until the source brings that key again. And a REST source knows the rows where its cursor
+stands, which come again each time, by all their fields for a merge, and by their key for an append.
 """
 
 from __future__ import annotations
@@ -37,9 +38,12 @@ def settle_dispositions(
     recorded: Schema | None,
     has_doubled: HasDoubled,
     *,
+    cursors: Collection[str] = (),
     refresh: bool,
 ) -> None:
     """Refuse what tables cannot change to where they stand, unless they are read anew.
+
+    `cursors` are the resources of a REST source that read on from a cursor.
 
     Raises:
         ConfigError: rows that stand would be lost track of, or be versions without a beginning.
@@ -47,7 +51,7 @@ def settle_dispositions(
     if recorded is not None:
         _name_strategies(source, recorded)
         if not refresh:
-            _check(name, source, recorded, has_doubled)
+            _check(name, source, recorded, has_doubled, cursors)
 
 
 def how_to_refresh(
@@ -60,7 +64,7 @@ def how_to_refresh(
     """
     if recorded is None:
         return "drop_data"
-    changed = any(_find_changed(source, recorded)) or _has_earlier_hints(source, recorded)
+    changed = any(_find_changed(source, recorded, ())) or _has_earlier_hints(source, recorded)
     return "drop_resources" if changed else "drop_data"
 
 
@@ -94,13 +98,22 @@ def _name_strategies(source: DltSource, recorded: Schema) -> None:
             resource.apply_hints(write_disposition={"disposition": "merge", "strategy": DEFAULT})
 
 
-def _check(name: str, source: DltSource, recorded: Schema, has_doubled: HasDoubled) -> None:
+def _check(
+    name: str,
+    source: DltSource,
+    recorded: Schema,
+    has_doubled: HasDoubled,
+    cursors: Collection[str],
+) -> None:
     """Refuse to go on with tables whose rows do not bear the change.
 
     Raises:
         ConfigError: names the tables, and what was asked for and is.
     """
-    changed = [*_find_changed(source, recorded), *_find_doubled(source, recorded, has_doubled)]
+    changed = [
+        *_find_changed(source, recorded, cursors),
+        *_find_doubled(source, recorded, has_doubled),
+    ]
     if changed:
         raise ConfigError(
             f"{name}: the write disposition or key changed of {', '.join(changed)}",
@@ -110,9 +123,9 @@ def _check(name: str, source: DltSource, recorded: Schema, has_doubled: HasDoubl
         )
 
 
-def _find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
+def _find_changed(source: DltSource, recorded: Schema, cursors: Collection[str]) -> Iterator[str]:
     """Root tables whose rows do not bear the change: each with what was, what is, and why."""
-    for name, _, asked in _asked(source, recorded):
+    for name, resource, asked in _asked(source, recorded):
         table = recorded.tables.get(name)
         if table is None:
             continue
@@ -120,6 +133,9 @@ def _find_changed(source: DltSource, recorded: Schema) -> Iterator[str]:
         change = f"{name} from {before} to {now}"
         if now == _VERSIONS and before != now and has_table_seen_data(table):
             yield f"{change}, and nobody knows since when the rows hold that stand there"
+        is_append = now == "append" and before not in {"append", "replace"}
+        if is_append and resource.name in cursors and _key(asked["columns"], recorded):
+            yield f"{change}, and rows where its cursor stands would be appended again"
         if not any(t.get("columns") for t in _nested(recorded, name)):
             continue
         mends = now == DEFAULT and before in _BY_KEY

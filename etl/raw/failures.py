@@ -29,6 +29,7 @@ from dlt.normalize.exceptions import NormalizeJobFailed
 from requests import HTTPError, RequestException
 from requests.exceptions import InvalidURL, MissingSchema
 
+from etl.causes import causes, classify_os_error
 from etl.errors import (
     AuthError,
     ConfigError,
@@ -37,8 +38,6 @@ from etl.errors import (
     LoadError,
     SchemaError,
     UnreachableError,
-    causes,
-    classify_os_error,
 )
 from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach, earlier_hints

@@ -12,8 +12,9 @@ import dlt
 import duckdb
 from loguru import logger
 
+from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import ConfigError, EtlError, ResourcesError, Stopped, causes
+from etl.errors import ConfigError, EtlError, ResourcesError, Stopped
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh

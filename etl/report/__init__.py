@@ -1,1 +1,1 @@
-"""What a run tells others when it is over: metrics, spans, notifications."""
+"""What is told of a run that is over: the report, metrics, spans, notifications."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etl.backlog import last_commit, pending_packages, quarantined_packages
 from etl.errors import ExitCode
+from etl.past_runs import past_runs
 from etl.records import RunRecord
-from etl.runs import past_runs
 from etl.settings import Settings
 
 if TYPE_CHECKING:

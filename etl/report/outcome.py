@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from etl.errors import EtlError, causes
+from etl.causes import causes
+from etl.errors import EtlError
+from etl.past_runs import past_runs
 from etl.records import RunRecord
 from etl.report.notification import about_refusal, about_run
-from etl.runs import past_runs, write_atomically
+from etl.runs import write_atomically
 from etl.settings import Metrics, Notify, Settings, Traces
 
 Redact = Callable[[str], str]

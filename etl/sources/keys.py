@@ -46,6 +46,11 @@ class MergeKeys:
         return len(self._kept)
 
     @property
+    def distinct(self) -> int | None:
+        """How many keys came, to be kept or to be deleted; None when it cannot be told."""
+        return len(self._kept | self._deleted.keys()) if self._countable else None
+
+    @property
     def deleted(self) -> list[Key]:
         """The keys that must not stand in raw any more, each value as text."""
         return list(self._deleted.values()) if self.kept is not None else []

@@ -149,12 +149,10 @@ class Monitor:
                 )
 
     def _check_upserts(self) -> None:
-        """dlt's upsert inserts every row of a key that is new: it would stand there twice."""
+        """dlt's upsert takes all rows of a key: new, it would stand twice; deleted, once."""
         for table, keys in sorted(self.keys.items()):
-            if keys is None or not keys.is_upsert or keys.kept is None:
-                continue
-            distinct = keys.kept + len(keys.deleted)
-            if self.rows[table] > distinct:
+            distinct = keys.distinct if keys is not None and keys.is_upsert else None
+            if distinct is not None and self.rows[table] > distinct:
                 raise DataQualityError(
                     f"{self.source}.{table}: {self.rows[table]} rows with {distinct} keys came, "
                     "and `upsert` takes each key once",

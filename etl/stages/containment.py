@@ -9,7 +9,7 @@ from etl.stages.context import RunContext
 from etl.warehouse import classify_machine
 
 
-def contained(ctx: RunContext, error: Exception, subject: str) -> EtlError:
+def contained(ctx: RunContext, error: BaseException, subject: str) -> EtlError:
     """The failure of `subject` with a class; what nobody classified is in the log, as a bug.
 
     Raises:

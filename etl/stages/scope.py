@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from etl.checks import nearest
 from etl.errors import ConfigError, EtlError
+from etl.names import nearest
 from etl.records import Options
 from etl.settings import Settings
 
@@ -100,17 +100,20 @@ def models_in_scope(
 def unknown_loads(project: Project, options: Options) -> list[EtlError]:
     """Loads of models that the project does not have; a run of a part does not ask for them.
 
-    A model whose removal the policy holds back stands still, and is published.
+    A model whose removal the policy holds back stands still, and is published. One that is
+    embedded in others has no table.
     """
     if options.environment != "prod" or options.select or options.sources:
         return []
-    known = project.local_names
+    known = {n for n in project.local_names if project.graph.kind(n) != "EMBEDDED"}
     if project.settings.transform.approve != "auto":
         known = known | project.built_names()
     absent = dict.fromkeys(x.model for x in project.settings.loads if x.model not in known)
     return [
         ConfigError(
-            f"loads: no model is called {model}",
+            f"loads: no model is called {model}"
+            if model not in project.local_names
+            else f"loads: {model} is EMBEDDED: it has no table",
             subject=model,
             hint=nearest(model, known) or f"no model is in {project.settings.sqlmesh_dir}",
         )

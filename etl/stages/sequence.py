@@ -10,7 +10,7 @@ from importlib import import_module
 import tenacity
 from loguru import logger
 
-from etl.errors import EtlError, StageError, Stopped
+from etl.errors import ANY_FAILURE, EtlError, StageError, Stopped
 from etl.logs import stage_context
 from etl.packages import refuse_lost_packages, refuse_slow_clock
 from etl.records import STAGE_NAMES, Failure, Stage, StageName, StageStatus
@@ -98,7 +98,7 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
     except Stopped:
         note("stopped")
         raise
-    except Exception as e:  # noqa: BLE001 - the boundary: whatever happened, it is in the record
+    except ANY_FAILURE as e:  # the boundary: whatever happened, it is in the record
         if ctx.stop.code is not None:
             # DuckDB turns what a signal's handler raises into an error of its own.
             note("stopped")
@@ -123,7 +123,9 @@ def tell_failures(failures: list[Failure]) -> None:
         ).error(failure.message)
 
 
-def _note_failure(ctx: RunContext, name: StageName, error: Exception) -> tuple[StageStatus, bool]:
+def _note_failure(
+    ctx: RunContext, name: StageName, error: BaseException
+) -> tuple[StageStatus, bool]:
     """Record what a stage raised; returns its status and whether it blocks what follows."""
     if isinstance(error, StageError):
         for failure in error.failures:

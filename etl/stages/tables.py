@@ -22,7 +22,8 @@ def ensure_raw_tables(settings: Settings) -> list[str]:
     something of theirs is missing: dlt costs a second.
 
     Raises:
-        ConfigError: a file of external models is no list of tables with names and columns.
+        ConfigError: a file of external models is no list of tables with names and columns, or
+            DuckDB has no such type.
     """
     with connect(settings.warehouse) as connection:
         lacking = [n for n, s in settings.active_sources.items() if _lacks(connection, n, s)]
@@ -34,7 +35,13 @@ def ensure_raw_tables(settings: Settings) -> list[str]:
             # The source's own run says what is wrong with it; the others go on.
             logger.bind(source=name).warning(f"its raw tables could not be made ahead: {e}")
     with connect(settings.warehouse) as connection:
-        created += ensure_tables(connection, _expected_tables(settings.sqlmesh_dir))
+        try:
+            created += ensure_tables(connection, _expected_tables(settings.sqlmesh_dir))
+        except (duckdb.CatalogException, duckdb.ParserException, duckdb.BinderException) as e:
+            raise ConfigError(
+                f"{settings.sqlmesh_dir / 'external_models'}: a table cannot be made: {e}",
+                hint="mend its columns and their types",
+            ) from e
     if created:
         logger.bind(tables=created).info("raw tables without data were created empty")
     return created
@@ -73,11 +80,19 @@ def _expected_tables(sqlmesh_dir: Path) -> list[dict[str, Any]]:
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
             tables += [
-                {"name": str(t["name"]), "columns": dict(t.get("columns") or {})} for t in found
+                {"name": _named(t["name"]), "columns": dict(t["columns"])}
+                for t in found
+                if t.get("columns")  # one that has none is somebody else's, and stands
             ]
-        except (yaml.YAMLError, KeyError, TypeError, ValueError, OSError) as e:
+        except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, OSError) as e:
             raise ConfigError(
                 f"{path}: is no list of external models: {type(e).__name__}",
-                hint="each needs a name and columns",
+                hint="each needs a name with its schema, and columns",
             ) from e
     return tables
+
+
+def _named(name: str) -> str:
+    if "." not in name:
+        raise ValueError(name)
+    return name

@@ -48,6 +48,9 @@ def transform(ctx: RunContext) -> None:
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
     hold_back_unfinished(settings, run)
+    for name in ("config.yaml", "config.yml"):
+        if (settings.sqlmesh_dir / name).exists():
+            run.warn(f"{settings.sqlmesh_dir / name} is not read: the job's settings say it all")
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:
@@ -64,6 +67,7 @@ def transform(ctx: RunContext) -> None:
         adopt_library_loggers()
         failures = transform_models(project, run, ctx.options, settings.transform.approve)
         failures += unknown_loads(project, ctx.options)
+        _tidy(project, run)
     ctx.transformed = True
     failures = ungenerated + failures
     if failures:
@@ -101,12 +105,14 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     """
     from etl.project.changes import find_audited_anew
     from etl.project.proposal import propose
+    from etl.project.refusals import refuse_unfit
     from etl.project.runner import evaluate
     from etl.project.standing import refuse_lost_tables
 
     settings, environment = project.settings, project.environment
     begun_at = datetime.now(UTC)
     with connect(settings.warehouse) as connection:
+        refuse_unfit(project, connection, begun_at)
         packages = fingerprint_packages(connection)
         waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
@@ -119,6 +125,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         wanted, held, _ = find_scope(project, options, run.failed_sources)
     restate = models_to_restate(project, options, wanted)
     touched = models_in_scope(project, options, run.failed_sources)
+    _warn_of_kept(project, run, restate)
     whole = not options.start and not options.end
     with connect(settings.warehouse) as connection:
         refuse_lost_tables(project, connection, restate if whole else ())
@@ -139,6 +146,12 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         end=options.end,
     )
     _warn_of_waiting(run, proposal.waiting | outcome.waiting)
+    for model, new in sorted(project.listener.narrow.items()):
+        run.warn(
+            f"{model} is without what is new in its query: {', '.join(new)}; name the columns in "
+            "the model: what is changed has a new table",
+            model=model,
+        )
     failures, failed, built, pairs = _examine(
         project, run, outcome, touched, suspects | audited_anew
     )
@@ -153,6 +166,16 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         with connect(settings.warehouse) as connection:
             note_transformation(connection, project, run.run_id, packages, pairs, begun_at)
     return failures
+
+
+def _tidy(project: Project, run: Run) -> None:
+    """What cannot be dropped harms nothing that is published."""
+    from etl.project.janitor import tidy
+
+    try:
+        tidy(project)
+    except EtlError as e:
+        run.warn(str(e))
 
 
 def _rewind(
@@ -218,6 +241,17 @@ def _warn_of_waiting(run: Run, waiting: Collection[tuple[str, str]]) -> None:
     for model in sorted({changed for changed, _ in waiting}):
         below = ", ".join(sorted(name for changed, name in waiting if changed == model))
         run.warn(f"{model} keeps its earlier version: its change builds {below} anew", model=model)
+
+
+def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:
+    """Models that SQLMesh does not build anew: they have what cannot be had again."""
+    kept = project.graph.unrepeatable(anew | project.graph.below(anew))
+    if kept and (kept := kept & project.built_names()):
+        run.warn(
+            f"not built anew, for they keep their history: {', '.join(sorted(kept))} "
+            "(`disable_restatement FALSE` in the model's kind lets them)",
+            models=sorted(kept),
+        )
 
 
 def _is_read(project: Project, dataset: str, models: set[str]) -> bool:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
-    """Note the models' verdicts before and after: a run killed in between leaves `unfinished`."""
+    """Note the models' verdicts before and after: a run killed in between leaves `unfinished`.
+
+    Not of what is embedded in others: it has nothing to publish.
+    """
+    states = {m: v for m, v in states.items() if project.graph.kind(m) != "EMBEDDED"}
     with connect(project.settings.warehouse) as connection:
         write_states(
             connection,

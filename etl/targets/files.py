@@ -10,14 +10,13 @@ from pathlib import Path
 
 import duckdb
 
+from etl.causes import causes, classify_os_error
 from etl.errors import (
     EtlError,
     LoadError,
     ResourcesError,
     Stopped,
     UnreachableError,
-    causes,
-    classify_os_error,
 )
 
 _PROBE_BYTES = 1 << 20

@@ -85,7 +85,8 @@ def assert_clean(job: Job, *outputs: str) -> None:
     for path in job.data.rglob("*"):
         if path.is_file() and not path.is_symlink():
             texts[str(path.relative_to(job.data))] = path.read_bytes()
-    assert any(name.endswith("log.jsonl") for name in texts)
+    for left in ("log.jsonl", "run.json", "report.html"):
+        assert any(name.endswith(left) for name in texts)
     leaks = [(name, form) for name, text in texts.items() for form in forms() if form in text]
     assert leaks == []
 
@@ -126,6 +127,7 @@ def test_no_command_shows_a_secret(done: Finished) -> None:
         ["status", "--json"],
         ["config", "show"],
         ["config", "show", "--json"],
+        ["report", "--html"],
     ):
         shown = done.job.run(*arguments, command=command)
         assert shown.code == 0, shown.err

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from loguru import logger
 
 from etl.records import RunRecord
 from tests.integration.projects import Shop
@@ -106,3 +107,12 @@ def postgres() -> Iterator[Server]:
     """A PostgreSQL server."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """The messages of warnings that were logged."""
+    found: list[str] = []
+    sink = logger.add(lambda m: found.append(m.record["message"]), level="WARNING")
+    yield found
+    logger.remove(sink)

@@ -181,6 +181,23 @@ def test_versions_end_when_no_row_is_left(
     assert query(settings, f"SELECT count(*) {holding}") == [(current,)]
 
 
+def test_rows_where_a_merges_cursor_stands_are_not_appended_again(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A merge knows them by all their fields, an append by its key: they would be others."""
+    source.rows[:] = [{"id": 1}, {"id": 2}]
+    for name in ("append", "delete-insert"):
+        monkeypatch.setitem(HINTS, name, HINTS[name] | CURSOR | KEY)
+    extract_once(source.settings("delete-insert"))
+    settings = source.settings("append")
+    [failure] = failures_of(settings)
+    assert type(failure) is ConfigError
+    assert "rows from delete-insert to append" in failure.message
+    extract_once(settings, context(settings, full_refresh=True))
+    extract_once(settings)
+    assert query(settings, "SELECT id FROM api_raw.rows ORDER BY 1") == [(1,), (2,)]
+
+
 @pytest.mark.parametrize("before", ["append", "delete-insert"])
 def test_rows_that_stand_get_no_versions_but_by_a_full_refresh(source: Source, before: str) -> None:
     """Nobody knows from when on they held: dlt leaves that empty, for good."""

@@ -469,9 +469,16 @@ def test_newest_version_of_a_row_stays(tmp_path: Path, more: dict[str, Any], kep
     assert found == [(kept, rows)]
 
 
-def test_key_that_comes_twice_is_not_upserted_twice(tmp_path: Path) -> None:
-    answers = [[{"id": 1, "v": "a"}, {"id": 1, "v": "b"}], [{"id": 2, "v": "c"}]]
-    strategy = {"write_disposition": {"disposition": "merge", "strategy": "upsert"}}
+@pytest.mark.parametrize(
+    "newer", [{"id": 1, "v": "b"}, {"id": 1, "gone": True}], ids=["changed", "deleted"]
+)
+def test_key_that_comes_twice_is_not_upserted_twice(tmp_path: Path, newer: dict[str, Any]) -> None:
+    """Both would be inserted, or the older one alone."""
+    answers = [[{"id": 1, "v": "a"}, newer], [{"id": 2, "v": "c"}]]
+    strategy = {
+        "write_disposition": {"disposition": "merge", "strategy": "upsert"},
+        "columns": {"gone": {"data_type": "bool", "hard_delete": True}},
+    }
     with serving(lambda *_: answers[0]) as api:
         settings = plain(tmp_path, api, MERGE | strategy)
         [failure] = failures_of(settings)

@@ -86,7 +86,7 @@ def test_what_is_imported_meanwhile_is_whole_when_the_stage_ends(
         time.sleep(1)
         imported.append("sqlmesh")
 
-    monkeypatch.setattr("etl.stages.extract._import_sqlmesh", import_slowly)
+    monkeypatch.setattr("etl.stages.source._import_sqlmesh", import_slowly)
     settings = settings_of(tmp_path, {"b": bluesky(replay.base_url, "bulk-10.test")})
     ctx = context(settings)
     ctx.options = Options(stages=("extract", "transform"))

@@ -111,6 +111,7 @@ RUNS: list[dict[str, tuple[Any, dict[str, Any]]]] = [
         "deleted": ([[row(1, gone=False), row(2, gone=None), row(3)]], GONE),
         "dated": ([[row(1), row(2)]], GONE_AT),
         "upserted": ([[row(1), row(2)]], strategy("upsert")),
+        "unset": ([[row(1, gone=False), row(2, gone=True)]], strategy("upsert") | GONE),
         **{name: ([OWNED], hints) for name, hints in UNCOUNTED.items()},
     },
     {
@@ -118,6 +119,7 @@ RUNS: list[dict[str, tuple[Any, dict[str, Any]]]] = [
         "deleted": ([[row(1, gone=True), row(4), row(9, gone=True)]], GONE),
         "dated": ([[row(1, gone_at="today"), row(2)]], GONE_AT),
         "upserted": ([[row(2), row(3)]], strategy("upsert")),
+        "unset": ([[row(1, gone=True), row(3), row(9, gone=True)]], strategy("upsert") | GONE),
         **{name: ([OWNED], hints) for name, hints in UNCOUNTED.items()},
     },
     {"deleted": ([[row(2, gone=True), row(2, gone=False)]], GONE)},
@@ -186,6 +188,11 @@ def test_any_value_marks_a_deletion_where_the_column_is_no_boolean(compared: Com
 def test_upsert_is_counted_by_key(compared: Compared) -> None:
     assert compared.runs[0]["upserted"] == [(2, 2)]
     assert compared.runs[1]["upserted"] == [(2, 2)]
+
+
+def test_upsert_does_not_insert_what_comes_deleted(compared: Compared) -> None:
+    assert compared.runs[0]["unset"] == [(1, 1), (0, 0)]
+    assert compared.runs[1]["unset"] == [(1, 1), (0, 0)]
 
 
 @pytest.mark.parametrize("name", UNCOUNTED)

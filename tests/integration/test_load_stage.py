@@ -288,3 +288,15 @@ def test_transformation_killed_half_way_publishes_nothing(shop: Shop) -> None:
     shop.write("sqlmesh/models/customers.sql", query)
     assert shop.run().exit_code == 0
     assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 1)]
+
+
+def test_load_of_a_model_that_has_no_table_is_a_configuration_error(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/models/part.sql",
+        "MODEL (name marts.part, kind EMBEDDED); SELECT id FROM staging.stg_shop__orders",
+    )
+    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.part, target: marts}\n")
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.CONFIG
+    assert record.failures[0].message == "loads: marts.part is EMBEDDED: it has no table"
+    assert shop.published("totals")[-1] == ("eve", 5), "the target's other tables are published"

@@ -240,28 +240,32 @@ def test_wrong_keys_and_columns_are_told(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    "foreign",
+    ("foreign", "told"),
     [
-        ["UPDATE a SET v = 'theirs' WHERE id = 4"],
-        ["DELETE FROM a WHERE id = 4"],
-        ["INSERT INTO a (id, v) VALUES (99, 'theirs')"],
-        ["DELETE FROM a WHERE id = 4", "INSERT INTO a (id, v) VALUES (4, 'theirs')"],
-        ["TRUNCATE TABLE a"],
-        ["ALTER TABLE a DROP COLUMN v"],
-        ["DROP TABLE a"],
-        ["DROP TABLE etl_publications"],
-        ["UPDATE etl_publications SET publication_id = 'older'"],
+        (["UPDATE a SET v = 'theirs' WHERE id = 4"], "somebody has written"),
+        (["DELETE FROM a WHERE id = 4"], "somebody has written"),
+        (["INSERT INTO a (id, v) VALUES (99, 'theirs')"], "somebody has written"),
+        (["DELETE FROM a WHERE id = 4", "INSERT INTO a (id, v) VALUES (4, 'theirs')"],
+         "somebody has written"),
+        (["TRUNCATE TABLE a"], "somebody has written"),
+        (["UPDATE etl_publications SET publication_id = 'theirs'"], "another job has published"),
+        (["ALTER TABLE a DROP COLUMN v"], None),
+        (["DROP TABLE a"], None),
+        (["DROP TABLE etl_publications"], None),
     ],
-)
+)  # fmt: skip
 def test_what_others_did_to_the_table_is_noticed_and_mended(
-    place: Place, foreign: list[str]
+    place: Place, foreign: list[str], told: str | None, warnings: list[str]
 ) -> None:
     place.publish(A)
     for statement in foreign:
         place.query(statement)
     assert place.publish(A)["a"].reconciled
     assert place.rows() == place.mart()
+    assert len(warnings) == (told is not None)
+    assert told is None or warnings[0].startswith(told)
     assert counts(place.publish(A)["a"]) == ("unchanged", 0, 0, 0, 10, True)
+    assert len(warnings) == (told is not None)
 
 
 def test_key_that_somebody_wrote_twice_is_mended(place: Place) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import duckdb
 import pytest
-from loguru import logger
 
 from etl.errors import ExitCode, LoadError, Stopped, UnreachableError
 from etl.targets import FILE_TARGETS, Publication
@@ -96,14 +95,6 @@ def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     connection.execute("CREATE SCHEMA marts;" + STATE.format(0, ROWS))
     yield connection
     connection.close()
-
-
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    found: list[str] = []
-    sink = logger.add(lambda m: found.append(m.record["message"]), level="WARNING")
-    yield found
-    logger.remove(sink)
 
 
 def publish(

@@ -13,8 +13,8 @@ import pytest
 
 from etl.errors import ExitCode
 from etl.job import run_job
+from etl.past_runs import last_failed
 from etl.records import Options, RunRecord
-from etl.runs import last_failed
 from etl.secrets import MASK
 from tests.duckdb_files import opened
 from tests.integration.projects import Shop
@@ -258,3 +258,95 @@ def test_a_state_of_another_version_says_how_to_migrate(shop: Shop) -> None:
     assert "another version" in failure.message
     assert "0.200.0" in failure.message
     assert "sqlmesh -p sqlmesh migrate" in failure.hint
+
+
+EXITS = """
+import sys
+from sqlmesh import model
+
+
+@model("marts.ending", kind="FULL", columns={"id": "int"})
+def execute(context, **kwargs):
+    sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize("text", [EXITS, "import sys\nsys.exit(0)\n"], ids=["evaluated", "loaded"])
+def test_model_that_ends_the_process_does_not_end_it_with_its_own_code(
+    shop: Shop, text: str
+) -> None:
+    shop.write("sqlmesh/models/ending.py", text)
+    done = shop.etl("run", "--json")
+    assert done.returncode == ExitCode.TRANSFORM, done.stderr
+    (failure,) = RunRecord.model_validate_json(done.stdout).failures
+    assert "SystemExit: 0" in failure.message
+    (shop.folder / "sqlmesh/models/ending.py").unlink()
+    assert shop.go_on((3, "eve", 5)).exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
+
+
+RAISES = """
+from sqlmesh import model
+
+
+@model("marts.raising", kind="FULL", columns={"id": "int"})
+def execute(context, **kwargs):
+    return {}["key"]
+"""
+SIGNAL = (
+    "from sqlmesh import signal\n\n\n@signal()\ndef ready(batch):\n    raise ValueError('no')\n"
+)
+GRANT = (
+    ";\nON_VIRTUAL_UPDATE_BEGIN;\nGRANT SELECT ON @this_model TO nobody;\nON_VIRTUAL_UPDATE_END;"
+)
+
+
+def test_what_code_of_the_project_raises_is_told_with_its_type(shop: Shop) -> None:
+    shop.write("sqlmesh/models/raising.py", RAISES)
+    (failure,) = shop.go_on().failures
+    assert failure.message == "marts.raising: failed: KeyError: 'key'"
+
+
+def test_configuration_of_sqlmesh_that_is_not_read_is_told(shop: Shop) -> None:
+    shop.write("sqlmesh/config.yaml", "variables: {rate: 2}\n")
+    (warning,) = shop.go_on((3, "eve", 5)).warnings
+    assert "sqlmesh/config.yaml is not read" in warning
+
+
+def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
+    shop.edit("sqlmesh/models/items.sql", "GROUP BY name", f"GROUP BY name{GRANT}")
+    (failure,) = shop.go_on().failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.items")
+    shop.edit("sqlmesh/models/items.sql", GRANT, "")
+    assert shop.go_on().exit_code == 0
+    shop.write("sqlmesh/signals/__init__.py", SIGNAL)
+    shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, signals (ready())")
+    (failure,) = shop.go_on().failures
+    assert "'ready' for 'marts.items'" in failure.message
+
+
+def test_column_that_a_table_may_not_lose_is_told_of_its_model(shop: Shop) -> None:
+    kept = "kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at, forward_only TRUE)"
+    shop.write(
+        "sqlmesh/models/kept.sql",
+        f"MODEL (name marts.kept, {kept}); "
+        "SELECT id, amount, _loaded_at FROM staging.stg_shop__orders",
+    )
+    assert shop.go_on().exit_code == 0
+    shop.edit("sqlmesh/models/kept.sql", "id, amount,", "id,")
+    (failure,) = shop.go_on().failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.kept")
+
+
+def test_model_that_is_never_built_anew_is_named_where_it_was_asked_for(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/models/history.sql",
+        "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])); "
+        "SELECT id, amount FROM staging.stg_shop__orders",
+    )
+    assert not shop.go_on().warnings
+    record = shop.run("transform", full_refresh=True)
+    assert record.exit_code == 0, record.failures
+    assert record.warnings[0].startswith(
+        "not built anew, for they keep their history: marts.history"
+    )

@@ -14,10 +14,10 @@ from sqlmesh.core.snapshot import Snapshot
 from etl.arrival import Arrival, forget_arrival
 from etl.errors import ExitCode, StageError
 from etl.job import run_job
+from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
 from etl.project.engine import _Evaluator
 from etl.records import Options
-from etl.runs import last_failed
 from etl.stages.transform import transform_models
 from tests.integration.projects import Shop
 

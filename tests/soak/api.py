@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -20,7 +21,15 @@ ORDER = {
     "countries": "code",
     "people": "id",
     "prices": "product",
+    "stock": "id",
+    "details": "id",
+    "items": "updated_at",
+    "logs": "seq",
+    "stores": "code",
 }
+# Those that are asked for by a part of them, such as `stock/a`, and the field that names it.
+PARTS = {"stock": "region", "details": "country"}
+REGIONS = ("a", "b", "c")
 PAGE = 7
 # What an API does wrong as long as a run lasts, and the code that the run has to end with.
 FAULTS = {"500": 4, "hang": 4, "401": 13, "404": 5, "html": 5, "loop": 5}
@@ -43,7 +52,7 @@ class Api:
             "float": lambda: rng.random() + 0.5,
             "text": lambda: rng.choice(TEXTS),
             "bool": lambda: rng.random() < 0.5,
-            "list": lambda: [{"v": rng.randrange(9)} for _ in range(rng.randrange(3))],
+            "list": self._list,
             "dict": lambda: {"k": rng.randrange(9)},
         }
         for change in self._kinds():
@@ -56,7 +65,7 @@ class Api:
                 self._rng.choice(self._kinds())()
 
     def add_field(self) -> str:
-        """Orders and people get a field that they did not have, or had not for long."""
+        """Orders, items and people get a field that they did not have, or had not for long."""
         with self.lock:
             name = f"{self._rng.choice(NAMES)}{self._rng.randrange(30)}"
             kind = self._extra.setdefault(name, self._rng.choice(sorted(self._makers)))
@@ -72,15 +81,20 @@ class Api:
             self._extra[name] = self._rng.choice(["int", "float", "text", "bool"])
         return f"{name}: {self._extra[name]}"
 
-    def orders(self) -> dict[int, Row]:
-        """Those that were not cancelled."""
-        return {k: r for k, r in self.rows["orders"].items() if not r.get("is_deleted")}
+    def alive(self, resource: str) -> dict[Any, Row]:
+        """The rows that were not cancelled, and whose country is there."""
+        rows = {k: r for k, r in self.rows[resource].items() if not r.get("is_deleted")}
+        if resource == "details":
+            rows = {k: r for k, r in rows.items() if r["country"] in self.rows["countries"]}
+        return rows
 
-    def page(self, resource: str, since: str | None, cursor: str | None) -> Row:
+    def page(self, resource: str, part: str, since: str | None, cursor: str | None) -> Row:
         """One page of what changed since then, after the last row of the page before."""
         field = ORDER[resource]
         with self.lock:
             rows = sorted(self.rows[resource].values(), key=lambda r: r[field])
+        if resource in PARTS:
+            rows = [r for r in rows if r[PARTS[resource]] == part]
         if since:
             rows = [r for r in rows if _by_size(r[field]) >= _by_size(since)]
         if cursor:
@@ -91,7 +105,12 @@ class Api:
         return {"data": page, "next": str(page[-1][field]) if len(rows) > PAGE else None}
 
     def _kinds(self) -> list[Callable[[], None]]:
-        return [self._order, self._order, self._event, self._country, self._person, self._price]
+        return [
+            partial(self._sale, "orders"), partial(self._sale, "orders"),
+            partial(self._sale, "items"), partial(self._event, "events"),
+            partial(self._event, "logs"), partial(self._place, "countries"),
+            partial(self._place, "stores"), self._person, self._price, self._stock, self._detail,
+        ]  # fmt: skip
 
     def _extras(self) -> Row:
         return {
@@ -100,38 +119,41 @@ class Api:
             if self._rng.random() < 0.7
         }
 
-    def _order(self) -> None:
-        """One is placed, changed or cancelled for good."""
+    def _sale(self, resource: str) -> None:
+        """An order or item is placed, changed or cancelled for good."""
         self._changes += 1
         at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(1_767_225_600 + self._changes))
-        orders, alive = self.rows["orders"], sorted(self.orders())
+        rows, alive = self.rows[resource], sorted(self.alive(resource))
         if alive and self._rng.random() < 0.15:
             key = self._rng.choice(alive)
-            orders[key] = {"id": key, "is_deleted": True, "updated_at": at}
+            rows[key] = {"id": key, "is_deleted": True, "updated_at": at}
             return
-        key = self._rng.choice(alive) if alive and self._rng.random() < 0.4 else len(orders) + 1
+        key = self._rng.choice(alive) if alive and self._rng.random() < 0.4 else len(rows) + 1
         lines = [
-            {"sku": f"s{n}", "quantity": self._rng.randrange(1, 9)}
+            {"sku": f"s{n}", "quantity": self._rng.randrange(1, 9), "lots": self._list()}
             for n in range(self._rng.randrange(4))
         ]
         status = self._rng.choice("abc")
-        orders[key] = {
+        rows[key] = {
             "id": key,
             "status": status,
             "updated_at": at,
             "lines": lines,
         } | self._extras()
 
-    def _event(self) -> None:
-        seq = len(self.rows["events"]) + 1
-        self.rows["events"][seq] = {"seq": seq, "kind": self._rng.choice("xyz")}
+    def _list(self) -> list[Row]:
+        return [{"v": self._rng.randrange(9)} for _ in range(self._rng.randrange(3))]
 
-    def _country(self) -> None:
-        countries, code = self.rows["countries"], self._rng.choice("abcdefghij")
-        if code in countries and self._rng.random() < 0.3:
-            del countries[code]
+    def _event(self, resource: str) -> None:
+        seq = len(self.rows[resource]) + 1
+        self.rows[resource][seq] = {"seq": seq, "kind": self._rng.choice("xyz")}
+
+    def _place(self, resource: str) -> None:
+        places, code = self.rows[resource], self._rng.choice("abcdefghij")
+        if code in places and self._rng.random() < 0.3:
+            del places[code]
         else:
-            countries[code] = {"code": code, "rate": self._rng.randrange(100)}
+            places[code] = {"code": code, "rate": self._rng.randrange(100)}
 
     def _person(self) -> None:
         people, key = self.rows["people"], self._rng.randrange(40)
@@ -143,6 +165,16 @@ class Api:
     def _price(self) -> None:
         key = self._rng.randrange(30)
         self.rows["prices"][key] = {"product": key, "price": self._rng.randrange(10_000)}
+
+    def _stock(self) -> None:
+        key = self._rng.randrange(40)
+        region = REGIONS[key % len(REGIONS)]
+        self.rows["stock"][key] = {"id": key, "region": region, "lots": self._list()}
+
+    def _detail(self) -> None:
+        key = self._rng.randrange(40)
+        self.rows["details"][key] = {"id": key, "country": "abcdefghij"[key % 10],
+                                     "text": self._rng.choice(TEXTS)}  # fmt: skip
 
 
 def _by_size(value: Any) -> str:
@@ -157,9 +189,12 @@ def serving(api: Api) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            resource = url.path.strip("/")
+            resource, _, part = url.path.strip("/").partition("/")
             query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            status, page = 200, api.page(resource, query.get("since"), query.get("cursor"))
+            status, page = 404, {}  # of the base URL, which `etl doctor` asks
+            if resource in ORDER:
+                asked = query.get("since"), query.get("cursor")
+                status, page = 200, api.page(resource, part, *asked)
             body = json.dumps(page).encode()
             if api.fault is not None and api.fault[0] == resource:
                 kind = api.fault[1]
@@ -178,7 +213,10 @@ def serving(api: Api) -> Iterator[str]:
         def log_message(self, *args: Any) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 100  # a job asks many at once
+
+    server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/"

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from etl.checks import nearest
 from etl.cli import main
 from etl.configuration import load_settings
 from etl.errors import ConfigError
+from etl.names import nearest
 from etl.secrets import reveal
 from etl.settings import Settings
 from etl.variables import variable_name

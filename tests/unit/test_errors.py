@@ -1,9 +1,11 @@
 """Exit codes, their severity, and how failures keep what matters."""
 
 import errno
+import threading
 
 import pytest
 
+from etl.causes import causes, classify_os_error
 from etl.errors import (
     SEVERITY,
     AuthError,
@@ -12,8 +14,6 @@ from etl.errors import (
     LoadError,
     LockedError,
     StageError,
-    causes,
-    classify_os_error,
     most_severe,
 )
 
@@ -80,6 +80,19 @@ def test_the_machines_limits_are_found_by_errno(number: int) -> None:
     found = classify_os_error(outer)
     assert found is not None
     assert found.code is ExitCode.RESOURCES
+
+
+def test_thread_that_cannot_be_started_is_the_machines_limit() -> None:
+    usual = threading.stack_size(1 << 46)
+    try:
+        with pytest.raises(RuntimeError) as refused:
+            threading.Thread(target=print).start()
+    finally:
+        threading.stack_size(usual)
+    found = classify_os_error(refused.value)
+    assert found is not None
+    assert found.code is ExitCode.RESOURCES
+    assert classify_os_error(RuntimeError("a library's words")) is None
 
 
 def test_other_errors_of_the_system_are_not_the_machines_limits() -> None:

@@ -26,9 +26,10 @@ from etl.errors import (
 )
 from etl.job import run_job
 from etl.lock import hold_lock
+from etl.past_runs import last_failed, past_runs
 from etl.records import LoadRun, Options, RunRecord
 from etl.report import outcome
-from etl.runs import last_failed, past_runs, utc_now
+from etl.runs import utc_now
 from etl.settings import Metrics, Notify, Retry, Settings, Source
 from etl.stages import sequence
 from etl.stages.context import RunContext

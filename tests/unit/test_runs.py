@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from etl.errors import AuthError, ConfigError, DataQualityError, LoadError, LockedError
 from etl.lock import hold_lock, is_locked, lock_holder
+from etl.past_runs import drop_old_runs, last_failed, past_runs
 from etl.records import (
     STAGE_NAMES,
     LoadRun,
@@ -25,16 +26,7 @@ from etl.records import (
     StageName,
     StageStatus,
 )
-from etl.runs import (
-    Run,
-    drop_old_runs,
-    last_failed,
-    new_run_id,
-    open_run,
-    past_runs,
-    reopen_run,
-    utc_now,
-)
+from etl.runs import Run, new_run_id, open_run, reopen_run, utc_now
 from etl.secrets import redactor
 from etl.settings import Log, Settings
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import duckdb
 from loguru import logger
 
-from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError, Stopped, causes
+from etl.causes import causes
+from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError, Stopped
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.choosing import choose

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic
 
 import duckdb
+from loguru import logger
 
 from etl.records import LoadRun
 from etl.settings import Target
@@ -187,6 +188,14 @@ def _compare(
                 )  # fmt: skip
         present = counted()
     is_known = mark is not None and mark.versions == present
+    if mark is not None and last is not None:
+        other = None if is_known else "somebody has written to the table, or restored it"
+        if mark.publication_id != last.publication_id:
+            other = "another job has published the table, or a run that was killed at its end"
+        if other:
+            logger.bind(target=memory.target, table=table.plain).warning(
+                f"{other}, since this job remembered it: all rows are sent and compared"
+            )
     return present.rows, difference if is_known else None
 
 

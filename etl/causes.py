@@ -1,0 +1,58 @@
+"""Why an error came: all that caused it, and whether the machine did (disk, memory, rights)."""
+
+from __future__ import annotations
+
+import errno
+
+from etl.errors import EtlError, ResourcesError
+
+# Of the machine, not of what was asked of it.
+_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOMEM,
+    errno.EMFILE,
+}  # fmt: skip
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The error and all that caused it, outermost first; each once."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        if current.__cause__ is not None or current.__suppress_context__:
+            current = current.__cause__
+        else:
+            current = current.__context__
+    return chain
+
+
+def classify_os_error(error: BaseException) -> EtlError | None:
+    """A ResourcesError when disk, memory, threads or file permissions are the cause, else None.
+
+    Decided by type and errno: ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOMEM, EMFILE.
+    """
+    for cause in causes(error):
+        if isinstance(cause, MemoryError):
+            return ResourcesError(
+                "out of memory", hint="give the job more memory or extract less at a time"
+            )
+        if isinstance(cause, RuntimeError) and _is_of_threading(cause):
+            return ResourcesError(
+                "no thread could be started",
+                hint="give the job more memory, or let its user or container have more processes",
+            )
+        if isinstance(cause, OSError) and cause.errno in _MACHINE:
+            where = f": {cause.filename}" if cause.filename else ""
+            return ResourcesError(
+                f"{cause.strerror or type(cause).__name__}{where}",
+                hint="free disk space or make the data directory writable, then run again",
+            )
+    return None
+
+
+def _is_of_threading(error: RuntimeError) -> bool:
+    """True for a thread that the system refused: a mere RuntimeError, so its place tells it."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    return place is not None and place.tb_frame.f_globals.get("__name__") == "threading"

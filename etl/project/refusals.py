@@ -1,0 +1,121 @@
+"""Refuses models that break the promise: they would lose what stands, double rows or miss some."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+
+import duckdb
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.scope import traverse_scope
+from sqlmesh.core.constants import SQLMESH
+from sqlmesh.core.model import IncrementalUnmanagedKind, Model, PythonModel, SqlModel
+from sqlmesh.utils.date import to_datetime
+
+from etl.errors import TransformError
+from etl.project.environment import Project
+from etl.project.graph import Graph
+from etl.project.listener import bare_name
+
+
+def refuse_unfit(project: Project, connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
+    """Refuse a project before anything of it is planned.
+
+    Raises:
+        TransformError: names the model, and what it would do.
+    """
+    tables = {
+        f"{schema}.{table}".lower()
+        for schema, table in connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables()"
+        ).fetchall()
+    }
+    for name in sorted(project.graph.names):
+        for what, hint in _faults(project.graph, name, tables, now):
+            raise TransformError(f"{name}: {what}", subject=name, hint=hint)
+
+
+def _faults(graph: Graph, name: str, tables: set[str], now: datetime) -> Iterator[tuple[str, str]]:
+    """What is wrong with a model, each with what helps."""
+    model = graph.model(name)
+    if model is None:
+        return
+    if name.lower() in tables:
+        # SQLMesh drops a table that stands where a view of its own belongs.
+        yield (
+            "a table of that name stands in the warehouse, and would be lost",
+            "give the model another name",
+        )
+    if model.start and to_datetime(model.start) > now:
+        # SQLMesh makes no table, and breaks when it shows it.
+        yield (
+            f"its start {model.start} is to come",
+            "take it out until then, or let it start earlier",
+        )
+    if _doubles(model):
+        yield (
+            "it appends its rows again in each run of a day, and after each failure",
+            "make it INCREMENTAL_BY_UNIQUE_KEY, or let it read itself and leave out what it has",
+        )
+    if unseen := _reads_unseen(model, graph.names):
+        yield (
+            f"it reads {unseen} unseen by SQLMesh: as it was before this run, audited or not",
+            "read a model by its name, and add it to `depends_on`",
+        )
+    for audit in model.audit_definitions.values():
+        compared = {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table)}
+        for other in sorted(compared & graph.names - graph.with_upstream({name})):
+            yield (
+                f"its audit {audit.name} reads {other}, which may be evaluated after it",
+                f"add {other} to `depends_on`, or let the audit stand alone (`standalone TRUE`)",
+            )
+    if column := _misread(model):
+        yield (
+            f"SQLMesh takes {column}, in a subquery of itself, for a column of the query around it",
+            f"name its table: {name.rpartition('.')[2]}.{column}",
+        )
+
+
+def _doubles(model: Model) -> bool:
+    """True for a model that only appends, and does nothing about what it has."""
+    return (
+        isinstance(model, SqlModel)
+        and isinstance(model.kind, IncrementalUnmanagedKind)
+        and not model.kind.insert_overwrite
+        and not model.depends_on_self
+        and not model.pre_statements
+    )
+
+
+def _reads_unseen(model: Model, names: set[str]) -> str:
+    """A model that this one reads without depending on it, or its table; empty for none."""
+    known = {bare_name(d) for d in model.depends_on} | {bare_name(model.fqn)}
+    tables = [t for s in model.pre_statements for t in s.find_all(exp.Table)]
+    read = {f"{t.db}.{t.name}" for t in tables}
+    if isinstance(model, PythonModel):
+        # The code of the model and of what it calls, without comments.
+        code = "\n".join(e.payload for e in model.python_env.values())
+        read |= {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", code)}
+    physical = {n for n in known | read if n.startswith(f"{SQLMESH}__")}
+    return min((read & names - known) | physical, default="")
+
+
+def _misread(model: Model) -> str:
+    """A column of the model that SQLMesh would read from elsewhere; empty when there is none.
+
+    It does not know what a model that reads itself has, and names the table of each column.
+    """
+    if not isinstance(model, SqlModel) or not model.depends_on_self:
+        return ""
+    own, itself = model.columns_to_types or {}, bare_name(model.fqn)
+    with suppress(SqlglotError):  # SQLMesh leaves such a query as it is
+        for scope in traverse_scope(model.query):
+            tables = [s for s in scope.sources.values() if isinstance(s, exp.Table)]
+            if scope.is_subquery and any(f"{t.db}.{t.name}" == itself for t in tables):
+                for column in scope.columns:
+                    if not column.table and column.name in own:
+                        return str(column.name)
+    return ""

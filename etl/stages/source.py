@@ -1,0 +1,193 @@
+"""One source from its API to raw: read, checked, committed, counted, reported."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime
+
+from loguru import logger
+
+from etl.errors import EtlError
+from etl.logs import stage_context
+from etl.raw.collisions import check_tables
+from etl.raw.counts import root_tables
+from etl.raw.dispositions import settle_dispositions
+from etl.raw.early import tell_early_cursors, tell_early_stamps
+from etl.raw.fields import remember_fields
+from etl.raw.last import last_extraction, remember_extraction
+from etl.raw.pipeline import Committed, Raw
+from etl.records import SchemaChange, SourceRun
+from etl.runs import utc_now
+from etl.settings import Source
+from etl.sources.build import build_source
+from etl.sources.http import ApiSession
+from etl.sources.monitor import Monitor
+from etl.stages.arrival import count_arrival
+from etl.stages.context import RunContext
+from etl.stages.drift import find_drift
+
+
+def extract_source(ctx: RunContext, name: str, source: Source) -> None:
+    """Finish what an earlier run left of it, read it, check, commit and count. Raises EtlError."""
+    with stage_context("extract", source=name):
+        started_at = utc_now()
+        raw = Raw(ctx.settings, name)
+        earlier = raw.shape()
+        with ctx.warehouse_turn:
+            pending = raw.finish_pending()
+            if not ctx.refresh:  # which replaces what is there
+                count_arrival(ctx.run, raw)
+        if pending.load_ids:
+            logger.bind(load_ids=list(pending.load_ids)).warning(
+                "load packages of an earlier run were committed first"
+            )
+        last = last_extraction(raw)
+        refresh = ctx.refresh
+        monitor = Monitor(
+            name,
+            source,
+            earlier_pages=last.get("pages", {}),
+            # A run that was killed before its counts were kept has left rows all the same.
+            earlier_rows=last.get("rows", None if raw.is_new else 0),
+            is_refresh=refresh,
+            earlier_bases=last.get("bases", {}),
+            on_page=lambda resource, rows: _show_page(ctx, name, rows),
+            check_stop=ctx.stop.check,
+        )
+        built, session = build_source(
+            name,
+            source,
+            monitor,
+            project=ctx.settings.project,
+            snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
+            wait=ctx.stop.wait,
+            first=raw.is_new,
+        )
+        check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
+        with ctx.warehouse_turn:
+            cursors = monitor.incremental if session is not None else ()
+            settle_dispositions(
+                name, built, raw.recorded, raw.has_doubled, cursors=cursors, refresh=refresh
+            )
+            created = raw.ensure_tables(built)
+        if created:
+            logger.bind(tables=created).info("declared raw tables were created empty")
+        if refresh:
+            logger.warning(
+                "full refresh: what raw holds of this source is replaced by this package"
+            )
+        chains = max(1, len(built.selected_resources))
+        load_ids, refused = raw.extract(built, workers=min(32, chains), refresh=refresh)
+        try:
+            monitor.check_source()
+        except EtlError:
+            for load_id in load_ids:
+                raw.packages.reject(load_id)
+            raise
+        raw.packages.accept(monitor.arrival(load_ids, refused))
+        ctx.stop.check()
+        with ctx.warehouse_turn:
+            committed = raw.commit()
+            count_arrival(ctx.run, raw)
+            tables = root_tables(raw, set(monitor.tables.values()))
+            whole = [tables[n].name for n in monitor.whole_tables() if tables[n].is_replaced]
+            drift = find_drift(
+                raw,
+                earlier,
+                (pending + committed).load_ids,
+                whole,
+                brought=[t.name for t in tables.values()],
+            )
+        remember_fields(raw, monitor.field_paths())
+        remember_extraction(
+            raw,
+            sum(monitor.rows.values()),
+            dict(monitor.longest),
+            {**monitor.earlier_bases, **monitor.bases},
+        )
+        for told in (
+            *tell_early_cursors(name, raw.pipeline.state, utc_now()),
+            *tell_early_stamps(raw, source.stamp, ctx.settings.snapshot_date(ctx.run.started_at)),
+        ):
+            ctx.run.warn(told)
+        _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)
+        ctx.drift[name] = drift
+        ctx.contained.extend(monitor.contained)
+
+
+def _show_page(ctx: RunContext, source: str, rows: int) -> None:
+    if rows:
+        _import_ahead(ctx)
+    ctx.progress.advance("pages", source, 1)
+    ctx.progress.advance("rows", source, rows)
+
+
+def _import_ahead(ctx: RunContext) -> None:
+    """Import what the later stages need, while this one waits for the network.
+
+    Called at the first page with rows: a run that finds nothing new needs no SQLMesh.
+    """
+    if "transform" not in ctx.options.stages:
+        return
+    with ctx.importing_turn:
+        if ctx.importing is None:
+            ctx.importing = threading.Thread(target=_import_sqlmesh, name="imports", daemon=True)
+            ctx.importing.start()
+
+
+def _import_sqlmesh() -> None:
+    import etl.project.runner  # noqa: F401
+
+
+def _report(
+    ctx: RunContext,
+    raw: Raw,
+    monitor: Monitor,
+    session: ApiSession | None,
+    committed: Committed,
+    changes: tuple[SchemaChange, ...],
+    started_at: datetime,
+) -> None:
+    finished_at = utc_now()
+    tables = sorted(set(monitor.tables.values()) | set(monitor.rows))
+    owner = _owner(raw, tables)
+    for table in tables:
+        resources = [r for r, t in monitor.tables.items() if t == table]
+        ctx.run.sources.append(
+            SourceRun(
+                source=raw.source,
+                resource=table,
+                rows=monitor.rows[table],
+                pages=sum(monitor.pages[r] for r in resources),
+                requests=sum(session.requests[r] for r in resources) if session else 0,
+                retries=sum(session.retries[r] for r in resources) if session else 0,
+                load_ids=committed.load_ids,
+                schema_changes=tuple(c for c in changes if owner(c.table) == table),
+                discarded=tuple(d for d in committed.discarded if owner(d.table) == table),
+                started_at=started_at,
+                finished_at=finished_at,
+            )
+        )
+    for discard in committed.discarded:
+        ctx.run.warn(f"{raw.source}: {discard}", **discard.model_dump())
+    logger.bind(
+        rows=sum(monitor.rows.values()),
+        pages=sum(monitor.pages.values()),
+        load_ids=list(committed.load_ids),
+        schema_changes=len(changes),
+        discarded_rows=sum(d.rows for d in committed.discarded),
+        discarded_values=sum(d.values for d in committed.discarded),
+    ).info("extracted and committed")
+
+
+def _owner(raw: Raw, tables: list[str]) -> Callable[[str], str | None]:
+    """Which of these tables a raw table belongs to: itself, or the root that it is nested in."""
+    by_name = {stored.name: name for name, stored in root_tables(raw, tables).items()}
+
+    def owner(table: str) -> str | None:
+        roots = [n for n in by_name if table == n or table.startswith(f"{n}__")]
+        # A table that a row named itself belongs to no resource that could be told.
+        return by_name[max(roots, key=len)] if roots else next(iter(tables), None)
+
+    return owner

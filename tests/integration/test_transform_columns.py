@@ -1,0 +1,50 @@
+"""Columns that SQLMesh does not know: a table keeps those it began with, whatever the query has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExitCode
+from tests.integration.projects import Shop
+
+MODEL = "MODEL (name marts.prices, kind FULL, grain name); SELECT {} FROM read_csv('{}')"
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    """A mart of a file that somebody writes: tea costs 1."""
+    shop = template.copy(tmp_path / "shop")
+    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.prices, target: marts}\n")
+    read(shop, "*")
+    shop.write("prices.csv", "name,price\ntea,1\n")
+    assert shop.go_on().exit_code == 0
+    return shop
+
+
+def read(shop: Shop, columns: str) -> None:
+    shop.write("sqlmesh/models/prices.sql", MODEL.format(columns, shop.folder / "prices.csv"))
+
+
+def test_value_that_its_column_cannot_hold_is_not_rounded(shop: Shop) -> None:
+    shop.write("prices.csv", "name,price\ntea,1.5\n")
+    record = shop.go_on((3, "eve", 5))
+    (failure,) = record.failures
+    assert (record.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.prices")
+    assert failure.message.endswith("price is DOUBLE, was BIGINT")
+    assert shop.published("prices") == [("tea", 1)]
+    assert shop.published("totals")[-1] == ("eve", 5)
+    read(shop, "name, price::DOUBLE AS price")
+    assert shop.go_on().exit_code == 0, "as the hint says"
+    assert shop.published("prices") == [("tea", 1.5)]
+
+
+def test_column_that_is_left_out_is_told(shop: Shop) -> None:
+    shop.write("prices.csv", "name,price,colour\ntea,1,green\n")
+    record = shop.go_on()
+    assert record.exit_code == 0, record.failures
+    assert record.warnings[0].startswith("marts.prices is without what is new in its query: colour")
+    read(shop, "name, price, colour")
+    assert not shop.go_on().warnings
+    assert shop.published("prices") == [("tea", 1, "green")]

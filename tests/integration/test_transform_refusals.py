@@ -1,0 +1,137 @@
+"""Models that would break the promise are refused before anything of them is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from etl.errors import ExitCode
+from tests.integration.projects import Shop
+
+# A model that takes the place of raw's own table, one that never begins, one that doubles rows, and
+# one whose query SQLMesh turns into another: `SELECT o.id FROM marts.newer`.
+UNFIT = {
+    "raw": "MODEL (name shop_raw._dlt_version, kind FULL); SELECT 1 AS id",
+    "start": "MODEL (name marts.late, kind FULL, start '2999-01-01'); SELECT 1 AS id",
+    "append": (
+        "MODEL (name marts.appended, kind INCREMENTAL_UNMANAGED); "
+        "SELECT id FROM staging.stg_shop__orders WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz"
+    ),
+    "itself": (
+        "MODEL (name marts.newer, kind INCREMENTAL_UNMANAGED, columns (id BIGINT)); "
+        "SELECT id FROM staging.stg_shop__orders AS o "
+        "WHERE id NOT IN (SELECT id FROM marts.newer)"
+    ),
+}
+TOLD = {
+    "raw": "shop_raw._dlt_version: a table of that name stands in the warehouse, and would be lost",
+    "start": "marts.late: its start 2999-01-01 is to come",
+    "append": "marts.appended: it appends its rows again",
+    "itself": "marts.newer: SQLMesh takes id, in a subquery of itself, for a column of",
+}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    return template.copy(tmp_path / "shop")
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_unfit_model_is_refused_and_nothing_is_touched(shop: Shop, case: str) -> None:
+    shop.write("sqlmesh/models/unfit.sql", UNFIT[case])
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.TRANSFORM
+    assert record.failures[0].message.startswith(TOLD[case])
+    assert record.failures[0].hint
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.query("SELECT version FROM shop_raw._dlt_version"), "raw is as it was"
+    (shop.folder / "sqlmesh/models/unfit.sql").unlink()
+    assert shop.go_on().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 5)
+
+
+def test_model_that_appends_what_it_has_not_is_let_through(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/models/appended.sql",
+        "MODEL (name marts.appended, kind INCREMENTAL_UNMANAGED, columns (id BIGINT)); "
+        "SELECT id FROM staging.stg_shop__orders "
+        "WHERE id NOT IN (SELECT a.id FROM marts.appended AS a)",
+    )
+    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.appended, target: marts}\n")
+    for orders in ((3, "eve", 5),), ((4, "eve", 5),):
+        assert shop.go_on(*orders).exit_code == 0
+    assert shop.published("appended") == [(1,), (2,), (3,), (4,)]
+
+
+PYTHON = """
+from sqlmesh import model
+
+
+@model("marts.copied", kind="FULL", columns={{"id": "int"}}, {depends})
+def execute(context, **kwargs):
+    return context.fetchdf("SELECT id FROM staging.stg_shop__orders")
+"""
+
+
+def test_model_that_is_read_unseen_is_named(shop: Shop) -> None:
+    """It would be read before it is up to date, whatever its audits say."""
+    shop.write("sqlmesh/models/copied.py", PYTHON.format(depends=""))
+    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.copied, target: marts}\n")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.copied")
+    assert "it reads staging.stg_shop__orders unseen" in failure.message
+    depends = "depends_on=['staging.stg_shop__orders']"
+    shop.write("sqlmesh/models/copied.py", PYTHON.format(depends=depends))
+    assert shop.go_on().exit_code == 0
+    assert shop.published("copied") == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("where", ["FROM", "before"])
+def test_table_of_another_model_is_not_read_past_it(shop: Shop, where: str) -> None:
+    table = shop.physical("staging.stg_shop__orders")
+    before = f"CREATE OR REPLACE TEMP TABLE t AS FROM {table}; SELECT id FROM t"
+    query = f"SELECT id FROM {table}" if where == "FROM" else before
+    shop.write("sqlmesh/models/copied.sql", f"MODEL (name marts.copied, kind FULL); {query}")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.copied")
+    assert "it reads sqlmesh__staging." in failure.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- {name: orders, columns: {id: BIGINT}}",
+        "- {name: shop_raw.more, columns: {id: NO_SUCH_TYPE}}",
+        "- shop_raw.more",
+    ],
+    ids=["no schema", "no type", "no table"],
+)
+def test_external_model_that_cannot_be_made_is_a_configuration_error(shop: Shop, text: str) -> None:
+    shop.write("sqlmesh/external_models/more.yaml", text)
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.CONFIG, record.failures
+    assert "external_models" in record.failures[0].message
+    assert record.failures[0].hint
+    shop.write("sqlmesh/external_models/more.yaml", "- name: elsewhere.more")
+    assert shop.go_on().exit_code == 0
+
+
+def test_audit_that_reads_a_model_of_another_time_is_refused(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/audits/known.sql",
+        "AUDIT (name known); SELECT t.customer FROM @this_model AS t "
+        "ANTI JOIN marts.later AS l ON t.customer = l.customer",
+    )
+    shop.write(
+        "sqlmesh/models/later.sql",
+        "MODEL (name marts.later, kind FULL); SELECT customer FROM staging.stg_shop__orders",
+    )
+    shop.edit("sqlmesh/models/totals.sql", "audits (", "audits (known,")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.totals")
+    assert "its audit known reads marts.later" in failure.message
+    shop.edit("sqlmesh/models/totals.sql", "audits (", "depends_on (marts.later), audits (")
+    assert shop.go_on().exit_code == 0
+    assert shop.go_on((4, "kim", 5)).exit_code == 0
+    assert shop.published("totals")[-1] == ("kim", 5)
