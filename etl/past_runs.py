@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,14 +18,15 @@ from etl.settings import Settings
 
 def past_runs(settings: Settings, limit: int | None = None) -> list[RunRecord]:
     """Records of earlier runs, newest first; unreadable ones are left out."""
-    records: list[RunRecord] = []
+    return list(islice(read_runs(settings), limit))
+
+
+def read_runs(settings: Settings) -> Iterator[RunRecord]:
+    """The same, each read when it is asked for."""
     for folder in reversed(_folders(settings)):
-        if limit is not None and len(records) >= limit:
-            break
         record = _read(folder)
         if record is not None:
-            records.append(record)
-    return records
+            yield record
 
 
 def _folders(settings: Settings) -> list[Path]:

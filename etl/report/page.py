@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from etl.past_runs import past_runs
+from etl.past_runs import read_runs
 from etl.records import LoadRun, RunRecord, SourceRun, Timed
 from etl.runs import write_atomically
 from etl.settings import Settings
@@ -45,11 +46,12 @@ def make_page(settings: Settings, record: RunRecord) -> str:
 
     Secrets are masked in records, and so on the page.
     """
-    earlier = [
+    before = (
         r
-        for r in past_runs(settings, EARLIER + 1)
+        for r in read_runs(settings)
         if r.started_at < record.started_at and r.environment == record.environment
-    ]
+    )
+    earlier = list(islice(before, EARLIER))
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

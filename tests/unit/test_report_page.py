@@ -163,7 +163,15 @@ def test_time_line_begins_with_the_first_and_ends_with_the_last(settings: Settin
     ]  # fmt: skip
 
 
-def test_earlier_runs_of_the_environment_stand_beside(settings: Settings) -> None:
+def test_load_that_failed_has_no_numbers_that_nobody_counted(settings: Settings) -> None:
+    load = {"model": "marts.a", "target": "pg", "table": "a", "strategy": "merge"}
+    page = Page(make_page(settings, full(loads=[{**load, "status": "failed"}])))
+    assert "marts.a pg a merge failed 0.000" in page.words
+
+
+def test_earlier_runs_of_the_environment_stand_beside(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def keep(number: int, environment: str = "prod") -> RunRecord:
         run = full(
             run_id=f"20260102T00000{number}Z-00000{number}", environment=environment,
@@ -187,3 +195,7 @@ def test_earlier_runs_of_the_environment_stand_beside(settings: Settings) -> Non
     path = write_page(settings, find_run(settings, run.run_id))
     assert path == settings.runs / run.run_id / "report.html"
     assert path.read_text(encoding="utf-8") == make_page(settings, run)
+    # Of an earlier run, too: not only where it is among the newest.
+    monkeypatch.setattr("etl.report.page.EARLIER", 1)
+    page = Page(make_page(settings, run))
+    assert "../20260102T000002Z-000002/report.html" in [v for _, v in page.attributes]
