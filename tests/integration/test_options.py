@@ -291,6 +291,14 @@ def test_source_reads_and_builds_only_what_depends_on_it(two: Shop) -> None:
     assert shop.published("totals")[-1] == ("eve", 5)
 
 
+def test_select_and_source_together_name_what_both_name(shop: Shop) -> None:
+    shop.write("sqlmesh/models/answer.sql", "MODEL (name marts.answer, kind FULL); SELECT 42 AS n")
+    chosen = ["marts.answer", "marts.totals"]
+    record = shop.go_on((3, "eve", 5), select=chosen, sources=["shop"])
+    assert record.exit_code == 0, record.failures
+    assert evaluated(record) == {"staging.stg_shop__orders", "marts.totals"}
+
+
 # -- full refresh, start and end -------------------------------------------------------------
 
 
