@@ -87,7 +87,7 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
         if name not in used:
             yield Finding("target", name, "ok", "no load goes there")
         elif path is not None:
-            yield ask("target", name, partial(_try_to_make, path))
+            yield ask("target", name, partial(_try_to_make, path, name, target.kind))
         else:
             yield ask("target", name, partial(log_in, settings, name))
 
@@ -114,7 +114,10 @@ def _try_to_write(folder: Path) -> str:
     return f"{folder} is writable, {shutil.disk_usage(folder).free / _GIB:,.1f} GiB free"
 
 
-def _try_to_make(path: Path) -> str:
+def _try_to_make(path: Path, target: str, kind: str) -> str:
+    from etl.targets.files import refuse_other_kind
+
+    refuse_other_kind(path, target, folder=kind == "parquet")
     return _try_to_write(_existing(path.parent))
 
 

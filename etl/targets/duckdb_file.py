@@ -12,7 +12,6 @@ from pathlib import Path
 import duckdb
 from loguru import logger
 
-from etl.errors import ConfigError
 from etl.records import LoadRun
 from etl.targets.catalog import (
     Published,
@@ -32,7 +31,7 @@ from etl.targets.comparison import (
     reading,
     record,
 )
-from etl.targets.files import refuse_writer, sync, translating
+from etl.targets.files import refuse_other_kind, refuse_writer, sync, translating
 from etl.targets.publication import (
     Order,
     Publication,
@@ -62,8 +61,7 @@ def publish(
     order = take_order(target_name, publications, held_back)
     path = target_path.resolve()  # a link stays a link: the file behind it is replaced
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    if path.is_dir():
-        raise ConfigError(f"{path} of target {target_name} is a directory", subject=target_name)
+    refuse_other_kind(path, target_name, folder=False)
     if not order.tables:
         return []
     with connection.cursor() as cursor:

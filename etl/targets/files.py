@@ -12,6 +12,7 @@ import duckdb
 
 from etl.causes import causes, classify_os_error
 from etl.errors import (
+    ConfigError,
     EtlError,
     LoadError,
     ResourcesError,
@@ -37,6 +38,16 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def refuse_other_kind(path: Path, target: str, *, folder: bool) -> None:
+    """Raise ConfigError when a folder stands where a file is to be, or the other way round."""
+    if path.exists() and path.is_dir() != folder:
+        raise ConfigError(
+            f"{path} of target {target} is {'no' if folder else 'a'} folder",
+            subject=target,
+            hint="name another `path`",
+        )
 
 
 def refuse_writer(path: Path, target: str) -> None:

@@ -34,7 +34,7 @@ from etl.targets.comparison import (
     reading,
     record,
 )
-from etl.targets.files import sync, translating
+from etl.targets.files import refuse_other_kind, sync, translating
 from etl.targets.parquet_types import export
 from etl.targets.publication import Order, Publication, fold, take_order
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
@@ -57,8 +57,7 @@ def publish(
     """Bring each mart to its directory; see `Publish`. All are checked before the first changes."""
     order = take_order(target_name, publications, held_back)
     path = target_path.resolve()
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"{path} of target {target_name} is not a directory", subject=target_name)
+    refuse_other_kind(path, target_name, folder=True)
     if not order.tables:
         return []
     for p in (*order.publish, *order.hold):

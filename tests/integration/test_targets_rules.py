@@ -323,6 +323,18 @@ def test_wrong_load_is_a_matter_of_configuration(
         target.publish(*publications)
 
 
+def test_path_where_something_of_another_kind_stands_is_left_alone(target: Target) -> None:
+    target.path.parent.mkdir(exist_ok=True)
+    if target.kind == "parquet":
+        target.path.touch()
+    else:
+        target.path.mkdir()
+    before = target.state()
+    with pytest.raises(ConfigError, match=r"out\.duckdb of target t is (a|no) folder"):
+        target.publish(A)
+    assert target.state() == before
+
+
 def test_missing_mart_is_named(target: Target) -> None:
     with pytest.raises(LoadError, match=r"marts\.nope cannot be read"):
         target.publish(Publication("marts.nope", "marts.nope"))

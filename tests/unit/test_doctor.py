@@ -195,6 +195,19 @@ def test_target_that_no_load_names_is_not_tried(tmp_path: Path) -> None:
     assert finding.status == "ok"
 
 
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_path_where_something_of_another_kind_stands_is_code_2(tmp_path: Path, kind: str) -> None:
+    settings = settings_in(tmp_path, targets={"out": {"kind": kind, "path": "out"}})
+    settings.data.mkdir(parents=True)
+    place = settings.data / "out"
+    if kind == "duckdb":
+        place.mkdir()
+    else:
+        place.touch()
+    (finding,) = found(settings, "target")
+    assert (finding.code, finding.hint) == (ExitCode.CONFIG, "name another `path`")
+
+
 def test_folder_that_cannot_be_written_is_code_14(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
