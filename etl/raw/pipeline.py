@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from dlt.extract import DltSource
 
 LEAN_MEGABYTES_PER_THREAD = 80
+# dlt takes them for granted; a backup may leave out empty folders.
+_FOLDERS = ("load/new", "load/normalized", "load/loaded", "normalize/extracted")
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Raw:
             )
         settings.dlt_dir.mkdir(parents=True, exist_ok=True)
         settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
-        fresh = not (settings.dlt_dir / source).exists()
+        folder = settings.dlt_dir / source
+        fresh = not folder.exists()
         self.pipeline = dlt.pipeline(
             pipeline_name=source,
             pipelines_dir=str(settings.dlt_dir),
@@ -87,7 +90,12 @@ class Raw:
         )
         self.packages = Packages(self.pipeline, settings.data / "quarantine" / source)
         self.pipeline.activate()
-        if fresh and settings.warehouse.exists():
+        for name in _FOLDERS:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        schemas = [folder / "schemas" / f"{n}.schema.json" for n in self.pipeline.schema_names]
+        if not all(path.is_file() for path in schemas):
+            self._begin_anew()
+        elif fresh and settings.warehouse.exists():
             # The working directory was lost, the warehouse was not: schema and cursors come back.
             self._take_state()
 
@@ -108,8 +116,12 @@ class Raw:
     def _match_warehouse(self) -> None:
         """Take schema and cursors from the warehouse, unless they are of the same day already."""
         with self.connection() as connection:
-            if self.packages.is_of(connection, self.dataset):
-                return
+            is_same = self.packages.is_of(connection, self.dataset)
+        if not is_same:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Go on from what the warehouse holds; packages that wait are kept in quarantine."""
         logger.bind(source=self.source).warning(
             f"{self.settings.dlt_dir / self.source} and the warehouse are not of the same run "
             "(restored or deleted?): the source goes on from what the warehouse holds"

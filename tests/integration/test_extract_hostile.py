@@ -402,12 +402,17 @@ def test_restored_working_directory_brings_no_row_twice(
     assert source.ids(settings) == [1, 2, 3, 4, 5]
 
 
-def test_nothing_new_is_good_after_the_working_directory_was_lost(
-    news: tuple[News, Settings],
+@pytest.mark.parametrize(
+    "lost", ["", "api", "api/schemas", "api/state.json", "api/load", "api/load/loaded",
+             "api/load/new", "api/load/normalized", "api/normalize", "api/normalize/extracted"]
+)  # fmt: skip
+def test_working_directory_that_was_lost_or_brought_back_in_part_is_gone_on_from(
+    news: tuple[News, Settings], lost: str
 ) -> None:
     source, settings = news
     source.extract(settings, 3)
-    shutil.rmtree(settings.dlt_dir)
+    path = settings.dlt_dir / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
     source.extract(settings, 3)
     source.extract(settings, 4)
     assert source.ids(settings) == [1, 2, 3, 4]

@@ -145,7 +145,7 @@ def tamper_files(world: World) -> str:
     sql = world.rng.choice([
         "", f"DELETE FROM {table} WHERE rowid < 2", f"DROP TABLE {table}",
         f"UPDATE {table} SET {key} = {key} WHERE rowid < 2", f"INSERT INTO {table} FROM {table}",
-        f"ALTER TABLE {table} ADD COLUMN theirs INT", f"CREATE VIEW v AS FROM {table}",
+        f"ALTER TABLE {table} ADD COLUMN theirs INT",
     ])  # fmt: skip
     files = sorted(folder.glob("*"))
     if not sql and files:
