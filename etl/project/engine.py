@@ -30,12 +30,12 @@ from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import ANY_FAILURE, ConfigError, TransformError
+from etl.errors import ANY_FAILURE, ConfigError, DataQualityError, TransformError
 from etl.libraries import prepare_libraries
-from etl.project.columns import compare_columns
 from etl.project.failures import classify, closed_state
 from etl.project.listener import Listener, bare_name
 from etl.project.loader import ContentLoader
+from etl.project.misfits import find_misfits
 from etl.settings import Settings
 
 _LOADER = {"loader": ContentLoader}
@@ -139,22 +139,29 @@ class _Evaluator(SnapshotEvaluator):
         )
 
     def evaluate(self, snapshot: Snapshot, **kwargs: Any) -> str | None:
-        """Evaluate a snapshot, unless its table cannot hold what its query returns.
+        """Evaluate a snapshot, unless its table does not take what its query returns.
 
         Raises:
-            TransformError: names the columns; the interval counts as not evaluated.
+            TransformError: columns of another type; the interval counts as not evaluated.
+            DataQualityError: rows without a key.
         """
         result: str | None = super().evaluate(snapshot, **kwargs)
         rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
-        columns = compare_columns(self.get_adapter(snapshot.model_gateway), snapshot, **rendering)
-        if columns.retyped:
+        misfits = find_misfits(self.get_adapter(snapshot.model_gateway), snapshot, **rendering)
+        name = bare_name(snapshot.name)
+        if misfits.retyped:
             raise TransformError(
-                f"{bare_name(snapshot.name)}: its table keeps the types it began with: "
-                f"{', '.join(columns.retyped)}",
+                f"{name}: its table keeps the types it began with: {', '.join(misfits.retyped)}",
                 hint="name the columns in the model and cast them: what is changed has a new table",
             )
-        if columns.new:
-            self._listener.kept_columns(snapshot, columns.new)
+        if misfits.keyless:
+            raise DataQualityError(
+                f"{name}: its key ({misfits.key}) is NULL, and such rows are added again in each "
+                f"run: {misfits.keyless}",
+                hint="leave such rows out in the model, or give them a value (COALESCE)",
+            )
+        if misfits.new:
+            self._listener.kept_columns(snapshot, misfits.new)
         return result
 
     def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:

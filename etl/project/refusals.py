@@ -43,6 +43,12 @@ def _faults(graph: Graph, name: str, tables: set[str], now: datetime) -> Iterato
     model = graph.model(name)
     if model is None:
         return
+    if name != name.lower():
+        # It would read others as they were, and what it is below or counted against is not found.
+        yield (
+            f"the dialect {model.dialect} writes names in capitals, and those of raw are not",
+            f"write dialect '{model.dialect}, normalization_strategy=lowercase'",
+        )
     if name.lower() in tables:
         # SQLMesh drops a table that stands where a view of its own belongs.
         yield (

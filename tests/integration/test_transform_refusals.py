@@ -23,11 +23,16 @@ UNFIT = {
         "SELECT id FROM staging.stg_shop__orders AS o "
         "WHERE id NOT IN (SELECT id FROM marts.newer)"
     ),
+    "capitals": (
+        "MODEL (name marts.loud, kind FULL, dialect snowflake); "
+        "SELECT id FROM staging.stg_shop__orders"
+    ),
 }
 TOLD = {
     "raw": "shop_raw._dlt_version: a table of that name stands in the warehouse, and would be lost",
     "start": "marts.late: its start 2999-01-01 is to come",
     "append": "marts.appended: it appends its rows again",
+    "capitals": "MARTS.LOUD: the dialect snowflake writes names in capitals",
     "itself": "marts.newer: SQLMesh takes id, in a subquery of itself, for a column of",
 }
 
@@ -85,6 +90,16 @@ def test_model_that_is_read_unseen_is_named(shop: Shop) -> None:
     shop.write("sqlmesh/models/copied.py", PYTHON.format(depends=depends))
     assert shop.go_on().exit_code == 0
     assert shop.published("copied") == [(1,), (2,), (3,)]
+
+
+def test_dialect_of_capitals_is_used_in_small_letters(shop: Shop) -> None:
+    shop.edit(
+        "sqlmesh/models/items.sql", "grain name",
+        "grain name, dialect 'snowflake, normalization_strategy=lowercase'",
+    )  # fmt: skip
+    for orders in ((3, "eve", 5),), ((4, "eve", 5),):
+        assert shop.go_on(*orders).exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 4)]
 
 
 @pytest.mark.parametrize("where", ["FROM", "before"])

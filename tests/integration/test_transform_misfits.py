@@ -1,4 +1,4 @@
-"""Columns that SQLMesh does not know: a table keeps those it began with, whatever the query has."""
+"""What a table does not take as its query returns it: columns it did not begin with, NULLs."""
 
 from __future__ import annotations
 
@@ -48,3 +48,27 @@ def test_column_that_is_left_out_is_told(shop: Shop) -> None:
     read(shop, "name, price, colour")
     assert not shop.go_on().warnings
     assert shop.published("prices") == [("tea", 1, "green")]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "INCREMENTAL_BY_UNIQUE_KEY (unique_key customer)",
+        "INCREMENTAL_BY_PARTITION, partitioned_by (customer)",
+    ],
+)
+def test_rows_without_a_key_are_not_added_in_each_run(shop: Shop, kind: str) -> None:
+    keyed = "MODEL (name marts.keyed, kind {}); SELECT {} AS customer, amount, id FROM {}"
+    orders = "staging.stg_shop__orders"
+    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.keyed, target: marts}\n")
+    shop.edit("sqlmesh/models/totals.sql", "FROM", "FROM (FROM")
+    shop.edit("sqlmesh/models/totals.sql", "GROUP BY", "WHERE customer IS NOT NULL) GROUP BY")
+    shop.write("sqlmesh/models/keyed.sql", keyed.format(kind, "customer", orders))
+    (failure,) = shop.go_on((3, None, 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.DATA_QUALITY, "marts.keyed")
+    assert "its key (customer) is NULL" in failure.message
+    shop.write("sqlmesh/models/keyed.sql", keyed.format(kind, "COALESCE(customer, '')", orders))
+    for order in (4, "kim", 5), (5, "lee", 5):
+        assert shop.go_on(order).exit_code == 0
+    keys = [row[0] for row in shop.published("keyed")]
+    assert keys == ["", "ann", "bob", "kim", "lee"]
