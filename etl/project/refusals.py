@@ -1,4 +1,4 @@
-"""Refuses models that break the promise: they would lose what stands, double rows or miss some."""
+"""Finds models that break the promise: they would lose what stands, double rows or miss some."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import islice
 
 import duckdb
 from sqlglot import exp
@@ -21,21 +22,21 @@ from etl.project.graph import Graph
 from etl.project.listener import bare_name
 
 
-def refuse_unfit(project: Project, connection: duckdb.DuckDBPyConnection, now: datetime) -> None:
-    """Refuse a project before anything of it is planned.
-
-    Raises:
-        TransformError: names the model, and what it would do.
-    """
+def find_unfit(
+    project: Project, connection: duckdb.DuckDBPyConnection, now: datetime
+) -> dict[str, TransformError]:
+    """By name the models that must not be planned, each with what it would do."""
     tables = {
         f"{schema}.{table}".lower()
         for schema, table in connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables()"
         ).fetchall()
     }
-    for name in sorted(project.graph.names):
-        for what, hint in _faults(project.graph, name, tables, now):
-            raise TransformError(f"{name}: {what}", subject=name, hint=hint)
+    return {
+        name: TransformError(f"{name}: {what}", subject=name, hint=hint)
+        for name in sorted(project.graph.names)
+        for what, hint in islice(_faults(project.graph, name, tables, now), 1)
+    }
 
 
 def _faults(graph: Graph, name: str, tables: set[str], now: datetime) -> Iterator[tuple[str, str]]:

@@ -67,7 +67,7 @@ def wanted_models(project: Project, options: Options) -> set[str] | None:
 
 
 class Scope(NamedTuple):
-    """The models that a run brings up to date, and those that stay: they are below failed sources.
+    """The models that a run brings up to date, and those that stay, for what they read has failed.
 
     `is_part`: there are, or may be, others that the run leaves alone.
     """
@@ -77,22 +77,31 @@ class Scope(NamedTuple):
     is_part: bool
 
 
-def find_scope(project: Project, options: Options, failed_sources: Iterable[str] = ()) -> Scope:
-    """What the options name, without what is below the failed sources."""
+def find_scope(
+    project: Project,
+    options: Options,
+    failed_sources: Iterable[str] = (),
+    unfit: Iterable[str] = (),
+) -> Scope:
+    """What the options name, without unfit models, and what is below them and failed sources."""
     select = wanted_models(project, options)
-    held = project.graph.below_sources(failed_sources)
+    unfit = project.graph.names.intersection(unfit)
+    held = project.graph.below_sources(failed_sources) | unfit | project.graph.below(unfit)
     wanted = (select if select is not None else project.graph.names) - held
     return Scope(wanted, held, select is not None or bool(held))
 
 
 def models_in_scope(
-    project: Project, options: Options, failed_sources: Iterable[str] = ()
+    project: Project,
+    options: Options,
+    failed_sources: Iterable[str] = (),
+    unfit: Iterable[str] = (),
 ) -> set[str]:
     """The models that a run with these options brings up to date, what it builds anew included.
 
     Only what is in scope is judged by this run: the rest may be of an earlier day.
     """
-    wanted, held, _ = find_scope(project, options, failed_sources)
+    wanted, held, _ = find_scope(project, options, failed_sources, unfit)
     below = project.graph.below(models_to_restate(project, options, wanted)) - held
     return wanted | below | project.also
 

@@ -105,26 +105,26 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     """
     from etl.project.changes import find_audited_anew
     from etl.project.proposal import propose
-    from etl.project.refusals import refuse_unfit
+    from etl.project.refusals import find_unfit
     from etl.project.runner import evaluate
     from etl.project.standing import refuse_lost_tables
 
     settings, environment = project.settings, project.environment
     begun_at = datetime.now(UTC)
     with connect(settings.warehouse) as connection:
-        refuse_unfit(project, connection, begun_at)
+        unfit = find_unfit(project, connection, begun_at)
         packages = fingerprint_packages(connection)
         waiting = active_packages(connection, environment)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     project.listener.forget()  # the stage may be tried again
     _rewind(project, run, begun_at, waiting, before)
-    wanted, held, partly = find_scope(project, options, run.failed_sources)
+    wanted, held, partly = find_scope(project, options, run.failed_sources, unfit)
     proposal = propose(project, approve, wanted if partly else None, held)
     if proposal.refusal is not None:
         # The graph is now the environment's: what stands there goes on.
-        wanted, held, _ = find_scope(project, options, run.failed_sources)
+        wanted, held, _ = find_scope(project, options, run.failed_sources, unfit)
     restate = models_to_restate(project, options, wanted)
-    touched = models_in_scope(project, options, run.failed_sources)
+    touched = models_in_scope(project, options, run.failed_sources, unfit)
     _warn_of_kept(project, run, restate)
     whole = not options.start and not options.end
     with connect(settings.warehouse) as connection:
@@ -159,6 +159,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     note_what_views_show(project, states, packages)
     mark(project, run, states)
     _note_packages(project, run, waiting, built - failed)
+    failures += [e for name, e in unfit.items() if name in find_scope(project, options).wanted]
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
     if not partly and not failures and not project.differs():

@@ -43,15 +43,30 @@ def shop(tmp_path: Path, template: Shop) -> Shop:
 
 
 @pytest.mark.parametrize("case", UNFIT)
-def test_unfit_model_is_refused_and_nothing_is_touched(shop: Shop, case: str) -> None:
+def test_unfit_model_is_refused_and_the_others_go_on(shop: Shop, case: str) -> None:
     shop.write("sqlmesh/models/unfit.sql", UNFIT[case])
     record = shop.go_on((3, "eve", 5))
     assert record.exit_code == ExitCode.TRANSFORM
     assert record.failures[0].message.startswith(TOLD[case])
     assert record.failures[0].hint
-    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert len(record.failures) == 1
+    assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 5)]
     assert shop.query("SELECT version FROM shop_raw._dlt_version"), "raw is as it was"
+    assert shop.go_on((4, "eve", 5)).exit_code == ExitCode.TRANSFORM
     (shop.folder / "sqlmesh/models/unfit.sql").unlink()
+    assert shop.go_on().exit_code == 0
+    assert shop.published("totals")[-1] == ("eve", 10)
+
+
+def test_model_that_becomes_unfit_keeps_its_version_with_what_reads_it(shop: Shop) -> None:
+    text = shop.text("sqlmesh/models/totals.sql")
+    shop.edit("sqlmesh/models/totals.sql", "kind FULL", "kind FULL, start '2999-01-01'")
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.TRANSFORM
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.published("customers") == [("ann", False), ("bob", True)]
+    assert shop.published("items") == [("cup", 2), ("tea", 3)]
+    shop.write("sqlmesh/models/totals.sql", text)
     assert shop.go_on().exit_code == 0
     assert shop.published("totals")[-1] == ("eve", 5)
 
