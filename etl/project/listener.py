@@ -99,8 +99,10 @@ class Listener(NoopConsole):
         model = self.evaluated.setdefault(name, Evaluated(name, snapshot.model_kind_name or ""))
         model.intervals += 1
         model.finished_at = utc_now()
-        model.seconds += (duration_ms or 0) / 1000
-        if duration_ms is not None:
+        if duration_ms is None:
+            model.seconds = (model.finished_at - model.started_at).total_seconds()
+        else:
+            model.seconds += duration_ms / 1000
             logger.bind(
                 model=name, seconds=duration_ms / 1000, audits_passed=num_audits_passed
             ).info("model evaluated")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from etl.records import RunRecord
 from tests.integration.projects import Shop
 
 
@@ -21,6 +22,9 @@ def test_a_run_leaves_its_report_whatever_its_code(shop: Shop) -> None:
     page = (shop.data / "runs" / "latest" / "report.html").read_text(encoding="utf-8")
     assert "3 DATA_QUALITY" in page
     assert "forall" in page
+    run = (shop.data / "runs" / "latest" / "run.json").read_text(encoding="utf-8")
+    (failed,) = [m for m in RunRecord.model_validate_json(run).models if m.status == "failed"]
+    assert failed.seconds > 0
     # The summary says where it is.
     (line,) = [x for x in done.stderr.splitlines() if x.startswith("report ")]
     assert Path(line.split()[1]).read_text(encoding="utf-8") == page
