@@ -73,8 +73,8 @@ def _faults(graph: Graph, name: str, tables: set[str], now: datetime) -> Iterato
             "read a model by its name, and add it to `depends_on`",
         )
     for audit in model.audit_definitions.values():
-        compared = {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table)}
-        for other in sorted(compared & graph.names - graph.with_upstream({name})):
+        compared = {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table)} & graph.names
+        for other in sorted(compared - graph.with_upstream({name}) if compared else ()):
             yield (
                 f"its audit {audit.name} reads {other}, which may be evaluated after it",
                 f"add {other} to `depends_on`, or let the audit stand alone (`standalone TRUE`)",
