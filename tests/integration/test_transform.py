@@ -214,8 +214,8 @@ def test_lost_or_doubled_rows_end_with_12(
     )
     # The commands of the hints mend it.
     for failure in failures.values():
-        command = failure.hint.partition("etl ")[2].partition(" (")[0].split()
-        code = main([*command, "--project", str(shop.folder)])
+        command = failure.hint.partition("`etl run ")[2].partition("`")[0]
+        code = main(["run", *command.split(), "--project", str(shop.folder)])
         assert code == 0, failure.hint
     assert shop.go_on().exit_code == 0
     names = ["ann", "bob"] if idle else ["ann", "bob", "eve"]
