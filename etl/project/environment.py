@@ -195,4 +195,10 @@ class Project:
             return plan
         except Exception as e:
             refused = self.listener.refused
-            raise classify(e, self.settings, "the plan cannot be made", refused) from e
+            error = classify(e, self.settings, "the plan cannot be made", refused)
+            if refused:
+                error.hint = (
+                    "`on_destructive_change ALLOW` or `on_additive_change ALLOW` in its kind lets "
+                    "it; left out of one run, the model is made anew by the next, without its rows"
+                )
+            raise error from e

@@ -336,6 +336,26 @@ def test_column_that_a_table_may_not_lose_is_told_of_its_model(shop: Shop) -> No
     shop.edit("sqlmesh/models/kept.sql", "id, amount,", "id,")
     (failure,) = shop.go_on().failures
     assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.kept")
+    assert "on_destructive_change ALLOW" in failure.hint
+    shop.edit("sqlmesh/models/kept.sql", "only TRUE", "only TRUE, on_destructive_change ALLOW")
+    assert shop.go_on().exit_code == 0
+
+
+def test_history_that_failed_at_first_is_made_anew_as_its_hint_says(shop: Shop) -> None:
+    """SQLMesh takes it for one that stands, though it has no table."""
+    kind = "SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])"
+    text = f"MODEL (name marts.history, kind {kind}); SELECT %s AS id, amount FROM %s"
+    shop.write("sqlmesh/models/h.sql", text % ("error('no')::TEXT", "staging.stg_shop__orders"))
+    assert shop.go_on().exit_code == ExitCode.TRANSFORM
+    shop.write("sqlmesh/models/h.sql", text % ("id", "staging.stg_shop__orders"))
+    (failure,) = shop.go_on().failures
+    assert failure.subject == "marts.history"
+    assert "left out of one run" in failure.hint
+    (shop.folder / "sqlmesh/models/h.sql").rename(shop.folder / "h.sql")
+    assert shop.go_on().exit_code == 0
+    (shop.folder / "h.sql").rename(shop.folder / "sqlmesh/models/h.sql")
+    assert shop.go_on().exit_code == 0
+    assert shop.query("SELECT count(*) FROM marts.history") == [(2,)]
 
 
 def test_model_that_is_never_built_anew_is_named_where_it_was_asked_for(shop: Shop) -> None:
