@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Literal, get_args, get_origin
 
@@ -94,7 +95,8 @@ def write_history(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> N
             _insert(connection, table, ("run_id", "attempt", *kind.model_fields), rows)
         connection.commit()
     except duckdb.Error:
-        connection.rollback()
+        with suppress(duckdb.Error):  # ended by what failed
+            connection.rollback()
         raise
 
 
