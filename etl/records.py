@@ -270,6 +270,13 @@ class RunRecord(Record):
         return next((f for f in self.failures if f.exit_code == self.exit_code), None)
 
     @property
+    def seconds(self) -> float | None:
+        """How long the run took, None while it lasts."""
+        if self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+    @property
     def code(self) -> ExitCode | None:
         """The exit code, None while the run lasts."""
         return None if self.exit_code is None else ExitCode(self.exit_code)

@@ -40,13 +40,10 @@ def read_status(settings: Settings, runs: int = 10) -> dict[str, Any]:
 
 def _run(record: RunRecord, locked: bool) -> dict[str, Any]:
     killed = record.status == "running" and not locked
-    seconds = (
-        (record.finished_at - record.started_at).total_seconds() if record.finished_at else None
-    )
     return {
         "run_id": record.run_id,
         "started_at": record.started_at.isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1) if seconds is not None else None,
+        "seconds": round(record.seconds, 1) if record.seconds is not None else None,
         "status": "killed" if killed else record.status,
         "exit_code": record.exit_code,
         "exit_name": record.exit_name,

@@ -22,7 +22,8 @@ def _lines(record: RunRecord, settings: Settings) -> Iterator[str]:
         yield f"dry run of {record.job}: nothing was changed"
         yield from (f"  {line}" for line in record.plan)
     else:
-        yield f"run {record.run_id} of {record.job}, {record.environment}, {_seconds(record):.1f} s"
+        took = record.seconds or 0
+        yield f"run {record.run_id} of {record.job}, {record.environment}, {took:.1f} s"
     for part in (_sources, _models, _reconciliations, _audits, _loads, _failures):
         yield from part(record)
     code = ExitCode(record.exit_code or 0)
@@ -32,12 +33,6 @@ def _lines(record: RunRecord, settings: Settings) -> Iterator[str]:
     )
     if not record.options.dry_run:
         yield from _where_to_look(record, settings)
-
-
-def _seconds(record: RunRecord) -> float:
-    if record.finished_at is None:
-        return 0.0
-    return (record.finished_at - record.started_at).total_seconds()
 
 
 def _sources(record: RunRecord) -> Iterator[str]:

@@ -61,18 +61,10 @@ def make_page(settings: Settings, record: RunRecord) -> str:
     )
     return environment.get_template("page.html").render(
         run=record,
-        seconds=seconds_of(record),
         bars=make_bars(record),
         before=find_before(record.sources, earlier),
-        runs=[(r, seconds_of(r), sum(s.rows for s in r.sources)) for r in [record, *earlier]],
+        runs=[(r, sum(s.rows for s in r.sources)) for r in [record, *earlier]],
     )
-
-
-def seconds_of(record: RunRecord) -> float:
-    """How long a run took; 0 while it lasts."""
-    if record.finished_at is None:
-        return 0.0
-    return (record.finished_at - record.started_at).total_seconds()
 
 
 def find_before(

@@ -137,7 +137,7 @@ def _import_ahead(ctx: RunContext) -> None:
 
 
 def _import_sqlmesh() -> None:
-    import etl.project.runner  # noqa: F401
+    import etl.project.runner  # noqa: F401 - only so that it is imported
 
 
 def _report(

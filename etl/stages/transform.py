@@ -159,7 +159,8 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     note_what_views_show(project, states, packages)
     mark(project, run, states)
     _note_packages(project, run, waiting, built - failed)
-    failures += [e for name, e in unfit.items() if name in find_scope(project, options).wanted]
+    asked = find_scope(project, options).wanted
+    failures += [e for name, e in unfit.items() if name in asked]
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
     if not partly and not failures and not project.differs():
