@@ -149,8 +149,9 @@ class _Evaluator(SnapshotEvaluator):
         adapter, name = self.get_adapter(snapshot.model_gateway), bare_name(snapshot.name)
         rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
         _refuse_strays(name, find_strays(adapter, snapshot, **rendering))
+        is_first = not snapshot.intervals
         result: str | None = super().evaluate(snapshot, **kwargs)
-        misfits = find_misfits(adapter, snapshot, **rendering)
+        misfits = find_misfits(adapter, snapshot, is_first=is_first, **rendering)
         if misfits.retyped:
             raise TransformError(
                 f"{name}: its table keeps the types it began with: {', '.join(misfits.retyped)}",
@@ -183,8 +184,8 @@ def _refuse_strays(name: str, misfits: Misfits) -> None:
         )
     if misfits.doubled:
         raise DataQualityError(
-            f"{name}: its key ({misfits.key}) stands in several rows that differ, of which any one "
-            f"would be taken: {misfits.doubled} too many",
+            f"{name}: its key ({misfits.key}) stands in several rows, of which any one would be "
+            f"taken: {misfits.doubled} too many",
             hint="let the model return one row for each key: QUALIFY ROW_NUMBER() OVER (…) = 1",
         )
 

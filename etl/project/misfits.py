@@ -27,19 +27,24 @@ class Misfits:
     doubled: int = 0
 
 
-def find_misfits(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
-    """Look at what SQLMesh has just evaluated."""
+def find_misfits(adapter: Any, snapshot: Snapshot, *, is_first: bool, **rendering: Any) -> Misfits:
+    """Look at what SQLMesh has just evaluated, for the first time or again."""
     if not snapshot.is_model or not snapshot.is_materialized or snapshot.is_seed:
         return Misfits()
     model = snapshot.model
     index = rendering.get("deployability_index") or DeployabilityIndex.all_deployable()
     table = exp.to_table(snapshot.table_name(is_deployable=index.is_deployable(snapshot)))
     retyped, new = _compare_columns(adapter, model, table, rendering)
-    keyless = 0
-    if (keys := _keys(model)) and not _is_known_ahead(model):
+    keyless, doubled, keys = 0, 0, _keys(model)
+    if keys and not _is_known_ahead(model):
         query = exp.select("COUNT(*)").from_(table).where(_is_empty(keys), _open(model))
         (keyless,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
-    return Misfits(retyped, new, keyless, _names(keys))
+    if is_first and model.kind.is_incremental_by_unique_key:
+        # SQLMesh merges what comes later, and takes any of the rows of one key.
+        keys = model.unique_key
+        query = exp.select(_too_many(keys)).from_(table)
+        (doubled,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
+    return Misfits(retyped, new, keyless, _names(keys), doubled)
 
 
 def find_strays(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
@@ -53,14 +58,8 @@ def find_strays(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
     query = model.render_query_or_raise(engine_adapter=adapter, **rendering)
     rows = exp.select("*").distinct().from_(query.subquery()).subquery()
     keys = _keys(model)
-    empty, doubled = adapter.fetchone(
-        exp.select(
-            exp.func("COUNT_IF", _is_empty(keys)),
-            exp.Count(this=exp.Star())
-            - exp.Count(this=exp.Distinct(expressions=[exp.Tuple(expressions=keys)])),
-        ).from_(rows),
-        quote_identifiers=True,
-    )
+    query = exp.select(exp.func("COUNT_IF", _is_empty(keys)), _too_many(keys)).from_(rows)
+    empty, doubled = adapter.fetchone(query, quote_identifiers=True) or (0, 0)
     return Misfits(keyless=empty, key=_names(keys), doubled=doubled)
 
 
@@ -71,6 +70,12 @@ def _is_known_ahead(model: Model | None) -> TypeGuard[SqlModel]:
 
 def _is_empty(keys: list[exp.Expr]) -> exp.Expr:
     return exp.or_(*(key.copy().is_(exp.null()) for key in keys))
+
+
+def _too_many(keys: list[exp.Expr]) -> exp.Expr:
+    """Rows beyond the first of each key."""
+    distinct = exp.Distinct(expressions=[exp.Tuple(expressions=[key.copy() for key in keys])])
+    return exp.Count(this=exp.Star()) - exp.Count(this=distinct)
 
 
 def _names(keys: list[exp.Expr]) -> str:

@@ -347,6 +347,7 @@ HISTORY = (
     "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])); "
     "SELECT (%s)::BIGINT AS id, amount FROM staging.stg_shop__orders"
 )
+TOO_MANY = ": its key (id) stands in several rows, of which any one would be taken: %d too many"
 BELOW = "MODEL (name marts.below, kind FULL); SELECT id, amount FROM marts.history"
 
 
@@ -392,11 +393,24 @@ def test_history_of_several_rows_of_one_key_is_refused(shop: Shop) -> None:
     assert shop.go_on((4, "dan", 200)).exit_code == 0  # the same row twice is one row
     (failure,) = shop.go_on((5, "eve", 51), (6, "fin", 60)).failures
     assert failure.exit_code == ExitCode.DATA_QUALITY
-    assert failure.message == (
-        "marts.history: its key (id) stands in several rows that differ, of which any one would be "
-        "taken: 2 too many"
-    )
+    assert failure.message == "marts.history" + TOO_MANY % 2
     assert shop.query("SELECT count(*) FROM marts.history") == [(2,)]
+
+
+def test_merge_that_begins_with_several_rows_of_one_key_is_refused(shop: Shop) -> None:
+    """SQLMesh would keep all of them, until a later batch leaves one."""
+    text = (
+        "MODEL (name marts.merged, kind INCREMENTAL_BY_UNIQUE_KEY (unique_key id)); "
+        "SELECT (%s)::BIGINT AS id, amount FROM staging.stg_shop__orders "
+        "WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz"
+    )
+    shop.write("sqlmesh/models/merged.sql", text % "1")
+    (failure,) = shop.go_on().failures
+    assert failure.exit_code == ExitCode.DATA_QUALITY
+    assert failure.message == "marts.merged" + TOO_MANY % 1
+    shop.write("sqlmesh/models/merged.sql", text % "id")
+    assert shop.go_on().exit_code == 0
+    assert shop.query("SELECT id FROM marts.merged ORDER BY id") == [(1,), (2,)]
 
 
 def test_rows_without_a_key_that_are_in_a_history_are_told_in_each_run(shop: Shop) -> None:
