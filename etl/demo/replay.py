@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from ipaddress import ip_address
-from types import TracebackType
 from typing import Final, Self
 from urllib.parse import parse_qsl
 
@@ -140,12 +139,7 @@ class Replay:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def answer(self, verb: str, target: str, headers: Mapping[str, str]) -> Reply | Silence:
@@ -154,7 +148,8 @@ class Replay:
         verdict = self._limiter.admit()
         page, late, reply = 0, 0.0, self._refusal(asked, verdict)
         if reply is None:
-            page, late, reply = self._serve(asked)
+            serve = self._sell if asked.of_shop else self._trade if asked.of_market else self._list
+            page, late, reply = serve(asked)
         status, at = reply.status, time.monotonic()
         self._requests.append(
             Request(asked.method, asked.actor, page, status, at, asked.query, headers)
@@ -181,12 +176,6 @@ class Replay:
         if asked.verb != "GET":
             return refuse(400, f"Incorrect HTTP method ({asked.verb}) expected GET")
         return None
-
-    def _serve(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
-        """Page number, seconds of latency and answer of the API that is asked."""
-        if asked.of_market:
-            return self._trade(asked)
-        return (self._sell if asked.of_shop else self._list)(asked)
 
     def _list(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
         """Page number, seconds of latency and answer of one of the two list methods."""

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import requests
 
-from etl.demo import ACTORS, Replay, graph
-from etl.demo.graph import KINDS, Kind
+from etl.demo import ACTORS, Replay
+from etl.demo.graph import Kind
+from tests.followers import KINDS, listed
 
 DAY = date(2026, 1, 1)
 METHODS: dict[Kind, str] = {
@@ -48,7 +49,7 @@ def pages(replay: Replay, actor: str, kind: Kind, limit: int = 100) -> Iterator[
 @pytest.mark.parametrize("kind", KINDS)
 def test_pages_together_are_the_graph_of_the_day(replay: Replay, actor: str, kind: Kind) -> None:
     found = list(pages(replay, actor, kind))
-    assert [row for page in found for row in page[kind]] == list(graph(actor, DAY).of(kind))
+    assert [row for page in found for row in page[kind]] == listed(actor, kind, DAY)
     assert all(set(page) == {"subject", kind, "cursor"} for page in found[:-1])
     assert set(found[-1]) == {"subject", kind}
     assert {page["subject"]["handle"] for page in found} == {actor}
@@ -115,7 +116,7 @@ def test_date_may_move_while_serving() -> None:
     with Replay(DAY) as replay:
         replay.date = date(2026, 1, 2)
         rows = [row for page in pages(replay, "lichess.org", "follows") for row in page["follows"]]
-    assert rows == list(graph("lichess.org", date(2026, 1, 2)).follows)
+    assert rows == listed("lichess.org", "follows", date(2026, 1, 2))
 
 
 def test_requests_are_recorded_in_order() -> None:
