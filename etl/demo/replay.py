@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from etl.demo.faults import Fault, Faults
 from etl.demo.graph import Kind
-from etl.demo.limiter import Limiter, Verdict
+from etl.demo.limiter import Limiter
 from etl.demo.markets import api as markets
 from etl.demo.pages import Position, cut, decode_cursor, listing, resolve
 from etl.demo.replies import Bendable, Reply, Silence, bend, refuse, tell
@@ -108,11 +108,6 @@ class Replay:
         return tuple(self._requests)
 
     @property
-    def rate_limited(self) -> int:
-        """How many requests `rate_limit` refused."""
-        return self._limiter.rejected
-
-    @property
     def faults(self) -> tuple[Fault, ...]:
         """The faults in force; setting them starts their counts anew."""
         return self._faults.all
@@ -145,8 +140,8 @@ class Replay:
     def answer(self, verb: str, target: str, headers: Mapping[str, str]) -> Reply | Silence:
         """The answer to one request, waits included; what a connection's thread calls."""
         asked = _Asked.of(verb, target, headers)
-        verdict = self._limiter.admit()
-        page, late, reply = 0, 0.0, self._refusal(asked, verdict)
+        allowed, limit = self._limiter.admit()
+        page, late, reply = 0, 0.0, self._refusal(asked) if allowed else refuse(429)
         if reply is None:
             serve = self._sell if asked.of_shop else self._trade if asked.of_market else self._list
             page, late, reply = serve(asked)
@@ -158,12 +153,10 @@ class Replay:
             self._closing.wait(wait)
         if isinstance(reply, Silence):
             return reply
-        return replace(reply, headers={**verdict.headers, **reply.headers})
+        return replace(reply, headers={**limit, **reply.headers})
 
-    def _refusal(self, asked: _Asked, verdict: Verdict) -> Reply | Silence | None:
+    def _refusal(self, asked: _Asked) -> Reply | Silence | None:
         """Why a request gets no list, None when it is to get one."""
-        if not verdict.allowed:
-            return refuse(429)
         if not asked.known:
             return refuse(404)
         if (
