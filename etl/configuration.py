@@ -30,9 +30,7 @@ SECRETS_DIR = Path("/run/secrets/etl")
 
 
 def load_settings(
-    project: Path,
-    profile: str = "default",
-    environ: Mapping[str, str] | None = None,
+    project: Path, profile: str = "default", environ: Mapping[str, str] | None = None
 ) -> Settings:
     """The settings of a project under a profile.
 

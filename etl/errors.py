@@ -142,12 +142,7 @@ class ConfigError(EtlError):
     code = ExitCode.CONFIG
 
     def __init__(
-        self,
-        message: str,
-        *,
-        subject: str = "",
-        hint: str = "",
-        problems: tuple[Problem, ...] = (),
+        self, message: str, *, subject: str = "", hint: str = "", problems: tuple[Problem, ...] = ()
     ) -> None:
         super().__init__(message, subject=subject, hint=hint)
         self.problems = problems

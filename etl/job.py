@@ -227,6 +227,5 @@ def _tell_end(record: RunRecord) -> None:
         exit_code=record.exit_code,
         exit_name=record.exit_name,
         partial=record.partial,
-        seconds=round((record.finished_at or record.started_at).timestamp()
-                      - record.started_at.timestamp(), 3),
-    ).log(level, "run finished")  # fmt: skip
+        seconds=round(record.seconds or 0, 3),
+    ).log(level, "run finished")

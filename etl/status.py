@@ -7,13 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.arrival import uncounted
-from etl.backlog import (
-    changed_at,
-    last_commit,
-    last_read,
-    pending_packages,
-    quarantined_packages,
-)
+from etl.backlog import changed_at, last_commit, last_read, pending_packages, quarantined_packages
 from etl.lock import is_locked, lock_holder
 from etl.past_runs import past_runs
 from etl.records import RunRecord
