@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,16 @@ METHODS: dict[Kind, str] = {
     "followers": "app.bsky.graph.getFollowers",
     "follows": "app.bsky.graph.getFollows",
 }
+FINGERPRINT = """
+from datetime import date
+from hashlib import sha256
+from etl.demo.markets.prices import TICKERS, chart
+from etl.demo.shop.orders import encoded_orders
+from tests.followers import listed
+day = date(2026, 1, 1)
+found = listed("chess.com", "followers", day), encoded_orders(day), [chart(t, day) for t in TICKERS]
+print(sha256(repr(found).encode()).hexdigest())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +55,19 @@ def pages(replay: Replay, actor: str, kind: Kind, limit: int = 100) -> Iterator[
             if "cursor" not in page:
                 return
             query["cursor"] = page["cursor"]
+
+
+def test_what_is_served_is_the_same_in_every_process() -> None:
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINT],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(prints) == 1
 
 
 @pytest.mark.parametrize("actor", ACTORS)
