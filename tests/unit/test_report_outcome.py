@@ -21,7 +21,7 @@ from etl.records import RunRecord
 from etl.report import outcome
 from etl.report.outcome import tell_outcome, tell_refusal
 from etl.settings import Settings
-from tests.unit.test_report_notification import record
+from tests.run_records import record
 
 HOOK = "https://chat.example/services/T0/B0/path-secret"
 GATEWAY = "http://gateway.example:9091"
