@@ -143,7 +143,7 @@ class Replay:
         allowed, limit = self._limiter.admit()
         page, late, reply = 0, 0.0, self._refusal(asked) if allowed else refuse(429)
         if reply is None:
-            serve = self._sell if asked.of_shop else self._trade if asked.of_market else self._list
+            serve = {"shop": self._sell, "market": self._trade}.get(asked.api, self._list)
             page, late, reply = serve(asked)
         status, at = reply.status, time.monotonic()
         self._requests.append(
@@ -157,14 +157,12 @@ class Replay:
 
     def _refusal(self, asked: _Asked) -> Reply | Silence | None:
         """Why a request gets no list, None when it is to get one."""
-        if not asked.known:
+        if not asked.api:
             return refuse(404)
-        if (
-            self._token is not None
-            and asked.headers.get("authorization") != f"Bearer {self._token}"
-        ):
+        told = asked.headers.get("authorization")
+        if self._token is not None and told != f"Bearer {self._token}":
             return refuse(401)
-        if not asked.of_shop and not asked.of_market and asked.method not in _METHODS:
+        if asked.api == "bluesky" and asked.method not in _METHODS:
             return refuse(501)
         if asked.verb != "GET":
             return refuse(400, f"Incorrect HTTP method ({asked.verb}) expected GET")
@@ -228,12 +226,13 @@ class Replay:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request taken apart; `actor` is a handle when the one asked for is known."""
+    """A request taken apart; `actor` is a handle when the one asked for is known.
+
+    `api` is `bluesky`, `shop`, `market`, or empty for a path of none of them.
+    """
 
     verb: str
-    known: bool
-    of_shop: bool
-    of_market: bool
+    api: str
     method: str
     actor: str
     query: Mapping[str, str]
@@ -243,14 +242,14 @@ class _Asked:
     def of(cls, verb: str, target: str, headers: Mapping[str, str]) -> Self:
         path, _, text = target.partition("?")
         query = dict(parse_qsl(text, keep_blank_values=True))
-        of_shop = path.removeprefix(shop.PATH) in shop.RESOURCES
-        of_market = path.startswith(markets.PATH)
-        known = of_shop or of_market or path.startswith("/xrpc/")
-        method = path.removeprefix("/xrpc/")
-        if of_shop or of_market:
-            method = path.removeprefix("/")
-        actor = resolve(query.get("actor", ""))
-        return cls(verb, known, of_shop, of_market, method, actor, query, headers)
+        api, method = "", path.removeprefix("/")
+        if path.removeprefix(shop.PATH) in shop.RESOURCES:
+            api = "shop"
+        elif path.startswith(markets.PATH):
+            api = "market"
+        elif path.startswith("/xrpc/"):
+            api, method = "bluesky", path.removeprefix("/xrpc/")
+        return cls(verb, api, method, resolve(query.get("actor", "")), query, headers)
 
     def limit(self) -> int:
         """Rows per page. Raises ValueError in the API's words, for a lacking actor as well."""

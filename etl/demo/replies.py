@@ -67,10 +67,10 @@ class Silence:
     status: ClassVar[int] = 0
 
 
-def refuse(status: int, message: str | None = None, error: str | None = None) -> Reply:
+def refuse(status: int, message: str = "") -> Reply:
     """The API's JSON for an error status."""
-    usual_error, usual_message = _ERRORS[status]
-    told = {"error": error or usual_error, "message": message or usual_message}
+    error, usual = _ERRORS[status]
+    told = {"error": error, "message": message or usual}
     return Reply(status, json.dumps(told).encode())
 
 

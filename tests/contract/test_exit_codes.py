@@ -295,20 +295,6 @@ def test_a_damaged_file_is_named_with_what_to_do(
     assert f"from one backup; {advice}" in done.err
 
 
-def test_the_holder_of_the_lock_is_named(job: Job) -> None:
-    done = finish_while_locked(job)
-    assert "pid" in done.err
-    assert "since 20" in done.err
-    assert done.out == ""
-
-
-def test_a_dead_holders_lock_is_free(job: Job) -> None:
-    finish_while_locked(job)  # kills the first run with SIGKILL
-    job.replay.faults = []
-    job.variables[ACTORS] = FEW
-    assert job.run("--stage", "extract").code == 0
-
-
 def test_wait_lock_waits_for_the_other_run(job: Job) -> None:
     first = job.start("--stage", "extract")
     wait_for((job.data / "etl.lock.json").exists)

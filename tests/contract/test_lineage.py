@@ -59,6 +59,8 @@ def test_lineage_of_a_mart_reaches_the_api_and_of_raw_the_targets(job: Job) -> N
     assert {n["type"] for n in up["nodes"] if n["kind"] == "model" and n["column"] == "did"} == {
         "TEXT"
     }
+    done = job.run("marts.mutuals", "--html", command="lineage")
+    assert (done.code, done.out[:15]) == (0, "<!doctype html>")
     done = job.run("bluesky_raw.followers", "--json", command="lineage")
     down = json.loads(done.out)
     assert down["direction"] == "downstream"

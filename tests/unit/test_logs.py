@@ -8,7 +8,6 @@ import io
 import json
 import logging
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -325,14 +324,6 @@ def test_wrong_arguments_of_a_library_line_are_not_printed(log: Log) -> None:
     with log():
         logging.getLogger("dlt").warning("%s %s", "only one")  # noqa: PLE1206
     assert events(log.shown_lines) == ["%s %s"]
-
-
-def test_importing_logs_loads_no_heavy_library() -> None:
-    heavy = "('rich', 'dlt', 'sqlmesh', 'duckdb', 'pydantic')"
-    code = f"import sys, etl.logs, etl.progress; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-    assert done.stderr == ""
 
 
 # --- secrets ------------------------------------------------------------------------------------
