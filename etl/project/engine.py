@@ -35,7 +35,7 @@ from etl.libraries import prepare_libraries
 from etl.project.failures import classify, closed_state
 from etl.project.listener import Listener, bare_name
 from etl.project.loader import ContentLoader
-from etl.project.misfits import find_misfits
+from etl.project.misfits import Misfits, find_keyless, find_misfits
 from etl.settings import Settings
 
 _LOADER = {"loader": ContentLoader}
@@ -91,7 +91,8 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
                 sql=AutoCategorizationMode.FULL,
                 seed=AutoCategorizationMode.FULL,
             ),
-            use_finalized_state=False,
+            # Of a plan that failed half-way nothing counts: see Project.plan.
+            use_finalized_state=True,
         ),
         cache_dir=str(cache),
         disable_anonymized_analytics=True,
@@ -145,21 +146,17 @@ class _Evaluator(SnapshotEvaluator):
             TransformError: columns of another type; the interval counts as not evaluated.
             DataQualityError: rows without a key.
         """
-        result: str | None = super().evaluate(snapshot, **kwargs)
+        adapter, name = self.get_adapter(snapshot.model_gateway), bare_name(snapshot.name)
         rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
-        misfits = find_misfits(self.get_adapter(snapshot.model_gateway), snapshot, **rendering)
-        name = bare_name(snapshot.name)
+        _refuse_keyless(name, find_keyless(adapter, snapshot, **rendering))
+        result: str | None = super().evaluate(snapshot, **kwargs)
+        misfits = find_misfits(adapter, snapshot, **rendering)
         if misfits.retyped:
             raise TransformError(
                 f"{name}: its table keeps the types it began with: {', '.join(misfits.retyped)}",
                 hint="name the columns in the model and cast them: what is changed has a new table",
             )
-        if misfits.keyless:
-            raise DataQualityError(
-                f"{name}: its key ({misfits.key}) is NULL, and such rows are added again in each "
-                f"run: {misfits.keyless}",
-                hint="leave such rows out in the model, or give them a value (COALESCE)",
-            )
+        _refuse_keyless(name, misfits)
         if misfits.new:
             self._listener.kept_columns(snapshot, misfits.new)
         return result
@@ -175,6 +172,15 @@ class _Evaluator(SnapshotEvaluator):
         results: list[Any] = super().audit(snapshot, **kwargs)
         self._listener.audited(snapshot, results, self.get_adapter(snapshot.model_gateway))
         return results
+
+
+def _refuse_keyless(name: str, misfits: Misfits) -> None:
+    if misfits.keyless:
+        raise DataQualityError(
+            f"{name}: its key ({misfits.key}) is NULL, and such rows are added again in each "
+            f"run: {misfits.keyless}",
+            hint="leave such rows out in the model, or give them a value (COALESCE)",
+        )
 
 
 class _Context(Context):

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import duckdb
 from sqlglot import exp
-from sqlmesh.core.model import Model, SqlModel
+from sqlmesh.core.model import (
+    Model,
+    SCDType2ByColumnKind,
+    SCDType2ByTimeKind,
+    SqlModel,
+)
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 
 
@@ -29,11 +34,47 @@ def find_misfits(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
     index = rendering.get("deployability_index") or DeployabilityIndex.all_deployable()
     table = exp.to_table(snapshot.table_name(is_deployable=index.is_deployable(snapshot)))
     retyped, new = _compare_columns(adapter, model, table, rendering)
-    keys, keyless = _keys(model), 0
-    if keys:
-        empty = exp.or_(*(key.copy().is_(exp.null()) for key in keys))
-        (keyless,) = adapter.fetchone(exp.select("COUNT(*)").from_(table).where(empty)) or (0,)
-    return Misfits(retyped, new, keyless, ", ".join(key.name or key.sql() for key in keys))
+    keyless = 0
+    if (keys := _keys(model)) and not _is_known_ahead(model):
+        keyless = _count_keyless(adapter, table, keys, _open(model))
+    return Misfits(retyped, new, keyless, _names(keys))
+
+
+def find_keyless(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
+    """Rows without a key that a history is about to get: they would stay when it is mended."""
+    model = snapshot.model if snapshot.is_model else None
+    if not _is_known_ahead(model):
+        return Misfits()
+    query = model.render_query_or_raise(engine_adapter=adapter, **rendering)
+    keys = _keys(model)
+    return Misfits(keyless=_count_keyless(adapter, query.subquery(), keys), key=_names(keys))
+
+
+def _is_known_ahead(model: Model | None) -> TypeGuard[SqlModel]:
+    """True for a history whose query can be asked for its keys by itself."""
+    return isinstance(model, SqlModel) and model.kind.is_scd_type_2 and not model.pre_statements
+
+
+def _count_keyless(
+    adapter: Any, rows: exp.Expr, keys: list[exp.Expr], where: exp.Expr | None = None
+) -> int:
+    empty = exp.or_(*(key.copy().is_(exp.null()) for key in keys))
+    query = exp.select("COUNT(*)").from_(rows).where(exp.and_(empty, where))
+    (found,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
+    return int(found)
+
+
+def _names(keys: list[exp.Expr]) -> str:
+    return ", ".join(key.name or key.sql() for key in keys)
+
+
+def _open(model: Model) -> exp.Expr | None:
+    """Of a history, the rows that it would end when it found them by their key."""
+    return (
+        model.kind.valid_to_name.is_(exp.null())
+        if isinstance(model.kind, SCDType2ByColumnKind | SCDType2ByTimeKind)
+        else None
+    )
 
 
 def _compare_columns(
@@ -64,10 +105,7 @@ def _describe(adapter: Any, what: exp.Query | exp.Table) -> dict[str, str]:
 def _keys(model: Model) -> list[exp.Expr]:
     """By what SQLMesh finds the rows that it replaces, where it does not find those of a NULL.
 
-    Several columns it compares as one text, in which a NULL is a value. Histories are left out:
-    they keep their table, and with it such rows, when the model is mended.
+    But for histories, it compares several columns as one text, in which a NULL is a value.
     """
-    if model.kind.is_scd_type_2:
-        return []
     keys = model.partitioned_by if model.kind.is_incremental_by_partition else model.unique_key
-    return keys if len(keys) == 1 else []
+    return keys if len(keys) == 1 or model.kind.is_scd_type_2 else []
