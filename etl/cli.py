@@ -52,9 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EtlError as e:
         return _fail(e)
     except Stopped as e:  # there is no run: it waited for the lock, or was a plan
-        return leave(EtlError(e.code.meaning), e.code)
+        return leave(EtlError(e.code.meaning, code=e.code))
     except KeyboardInterrupt:
-        return leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
+        return leave(EtlError(ExitCode.INTERRUPTED.meaning, code=ExitCode.INTERRUPTED))
     except ANY_FAILURE as e:
         if (known := classify_os_error(e)) is not None:
             return _fail(known)

@@ -125,12 +125,15 @@ class EtlError(Exception):
     code = ExitCode.UNEXPECTED
     sample: tuple[dict[str, Any], ...] = ()
 
-    def __init__(self, message: str, *, subject: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, subject: str = "", hint: str = "", code: ExitCode | None = None
+    ) -> None:
         super().__init__(message)
         # One failure is one line, in the log as on the screen, whatever a library's words are.
         self.message = " ".join(message.split())
         self.subject = subject
         self.hint = hint
+        self.code = code or type(self).code
 
     def __str__(self) -> str:
         return self.message

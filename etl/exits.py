@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from etl.errors import ConfigError, EtlError, ExitCode
+from etl.errors import ConfigError, EtlError
 
 if TYPE_CHECKING:
     from etl.records import RunRecord
@@ -58,9 +58,8 @@ def say(text: str) -> None:
     tell(redact(text) + "\n")
 
 
-def leave(error: EtlError, code: ExitCode | None = None) -> int:
+def leave(error: EtlError) -> int:
     """The error's code, and its description where ETL_TERMINATION_LOG asks for one."""
-    error.code = code or error.code
     if os.environ.get(TERMINATION_LOG):
         from etl.termination import describe_error
 
