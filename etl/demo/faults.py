@@ -88,8 +88,8 @@ class Fault:
 def parse_fault(spec: str) -> Fault:
     """A fault from `KIND[:key=value[,key=value]...]`, the keys being those of `Fault`.
 
-    `page` may be a range, `page=2-4`; `value` is JSON or else text. Raises ValueError that names the
-    wrong part.
+    `page` may be a range, `page=2-4`; `value` is JSON or else text. Raises ValueError that names
+    the wrong part.
     """
     kind, _, options = spec.partition(":")
     given: dict[str, object] = {}
