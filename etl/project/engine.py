@@ -35,7 +35,7 @@ from etl.libraries import prepare_libraries
 from etl.project.failures import classify, closed_state
 from etl.project.listener import Listener, bare_name
 from etl.project.loader import ContentLoader
-from etl.project.misfits import Misfits, find_keyless, find_misfits
+from etl.project.misfits import Misfits, find_misfits, find_strays
 from etl.settings import Settings
 
 _LOADER = {"loader": ContentLoader}
@@ -144,11 +144,11 @@ class _Evaluator(SnapshotEvaluator):
 
         Raises:
             TransformError: columns of another type; the interval counts as not evaluated.
-            DataQualityError: rows without a key.
+            DataQualityError: rows without a key, or too many of one.
         """
         adapter, name = self.get_adapter(snapshot.model_gateway), bare_name(snapshot.name)
         rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
-        _refuse_keyless(name, find_keyless(adapter, snapshot, **rendering))
+        _refuse_strays(name, find_strays(adapter, snapshot, **rendering))
         result: str | None = super().evaluate(snapshot, **kwargs)
         misfits = find_misfits(adapter, snapshot, **rendering)
         if misfits.retyped:
@@ -156,7 +156,7 @@ class _Evaluator(SnapshotEvaluator):
                 f"{name}: its table keeps the types it began with: {', '.join(misfits.retyped)}",
                 hint="name the columns in the model and cast them: what is changed has a new table",
             )
-        _refuse_keyless(name, misfits)
+        _refuse_strays(name, misfits)
         if misfits.new:
             self._listener.kept_columns(snapshot, misfits.new)
         return result
@@ -174,12 +174,18 @@ class _Evaluator(SnapshotEvaluator):
         return results
 
 
-def _refuse_keyless(name: str, misfits: Misfits) -> None:
+def _refuse_strays(name: str, misfits: Misfits) -> None:
     if misfits.keyless:
         raise DataQualityError(
             f"{name}: its key ({misfits.key}) is NULL, and such rows are added again in each "
             f"run: {misfits.keyless}",
             hint="leave such rows out in the model, or give them a value (COALESCE)",
+        )
+    if misfits.doubled:
+        raise DataQualityError(
+            f"{name}: its key ({misfits.key}) stands in several rows that differ, of which any one "
+            f"would be taken: {misfits.doubled} too many",
+            hint="let the model return one row for each key: QUALIFY ROW_NUMBER() OVER (…) = 1",
         )
 
 

@@ -18,12 +18,13 @@ from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 
 @dataclass(frozen=True)
 class Misfits:
-    """Columns of another type, told; columns that are new; rows without a key, and their key."""
+    """Columns of another type, told; columns that are new; the key, rows without it or too many."""
 
     retyped: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     keyless: int = 0
     key: str = ""
+    doubled: int = 0
 
 
 def find_misfits(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
@@ -36,18 +37,31 @@ def find_misfits(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
     retyped, new = _compare_columns(adapter, model, table, rendering)
     keyless = 0
     if (keys := _keys(model)) and not _is_known_ahead(model):
-        keyless = _count_keyless(adapter, table, keys, _open(model))
+        query = exp.select("COUNT(*)").from_(table).where(_is_empty(keys), _open(model))
+        (keyless,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
     return Misfits(retyped, new, keyless, _names(keys))
 
 
-def find_keyless(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
-    """Rows without a key that a history is about to get: they would stay when it is mended."""
+def find_strays(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
+    """Rows that a history is about to get and that it does not find again by their key.
+
+    They would stay when it is mended. Of several rows of one key SQLMesh takes any.
+    """
     model = snapshot.model if snapshot.is_model else None
     if not _is_known_ahead(model):
         return Misfits()
     query = model.render_query_or_raise(engine_adapter=adapter, **rendering)
+    rows = exp.select("*").distinct().from_(query.subquery()).subquery()
     keys = _keys(model)
-    return Misfits(keyless=_count_keyless(adapter, query.subquery(), keys), key=_names(keys))
+    empty, doubled = adapter.fetchone(
+        exp.select(
+            exp.func("COUNT_IF", _is_empty(keys)),
+            exp.Count(this=exp.Star())
+            - exp.Count(this=exp.Distinct(expressions=[exp.Tuple(expressions=keys)])),
+        ).from_(rows),
+        quote_identifiers=True,
+    )
+    return Misfits(keyless=empty, key=_names(keys), doubled=doubled)
 
 
 def _is_known_ahead(model: Model | None) -> TypeGuard[SqlModel]:
@@ -55,13 +69,8 @@ def _is_known_ahead(model: Model | None) -> TypeGuard[SqlModel]:
     return isinstance(model, SqlModel) and model.kind.is_scd_type_2 and not model.pre_statements
 
 
-def _count_keyless(
-    adapter: Any, rows: exp.Expr, keys: list[exp.Expr], where: exp.Expr | None = None
-) -> int:
-    empty = exp.or_(*(key.copy().is_(exp.null()) for key in keys))
-    query = exp.select("COUNT(*)").from_(rows).where(exp.and_(empty, where))
-    (found,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
-    return int(found)
+def _is_empty(keys: list[exp.Expr]) -> exp.Expr:
+    return exp.or_(*(key.copy().is_(exp.null()) for key in keys))
 
 
 def _names(keys: list[exp.Expr]) -> str:

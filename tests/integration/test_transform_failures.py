@@ -386,6 +386,19 @@ def test_rows_without_a_key_do_not_enter_a_history(shop: Shop) -> None:
     assert shop.query("SELECT count(*) FROM marts.below") == [(4,)]
 
 
+def test_history_of_several_rows_of_one_key_is_refused(shop: Shop) -> None:
+    """SQLMesh would take any of them, and another one in the next run."""
+    shop.write("sqlmesh/models/h.sql", HISTORY % "1 + id % 2")
+    assert shop.go_on((4, "dan", 200)).exit_code == 0  # the same row twice is one row
+    (failure,) = shop.go_on((5, "eve", 51), (6, "fin", 60)).failures
+    assert failure.exit_code == ExitCode.DATA_QUALITY
+    assert failure.message == (
+        "marts.history: its key (id) stands in several rows that differ, of which any one would be "
+        "taken: 2 too many"
+    )
+    assert shop.query("SELECT count(*) FROM marts.history") == [(2,)]
+
+
 def test_rows_without_a_key_that_are_in_a_history_are_told_in_each_run(shop: Shop) -> None:
     """What a model's statements make ready cannot be asked before it is evaluated."""
     text = HISTORY.replace(
