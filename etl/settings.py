@@ -17,6 +17,7 @@ from pydantic import (
     SecretStr,
     field_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from etl.secrets import hide_secrets
 
@@ -263,7 +264,8 @@ class Log(Part):
         default="auto", description="standard error: text on a terminal, else JSON"
     )
     quiet: bool = Field(
-        default=False, description="standard error gets only warnings and errors, as cron wants it"
+        default=False,
+        description="standard error gets only warnings and errors, as cron wants it",
     )
     rotation: Annotated[str, AfterValidator(_usable_size)] = Field(
         default="100 MB", description="size at which a run's log file is split"
@@ -320,11 +322,16 @@ class Notify(Part):
         return value
 
 
-class Settings(Part):
+class Settings(BaseSettings):
     """The whole configuration of one job."""
 
-    # `etl.configuration` merges files, variables and secrets: it knows where each value is from.
-    model_config = ConfigDict(validate_default=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
 
     job: str = Field(
         default="etl", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="the job's name"
@@ -348,6 +355,18 @@ class Settings(Part):
     # Set by the loader, never by a file.
     project: Path = Field(default=Path(), exclude=True, json_schema_extra={"internal": True})
     profile: str = Field(default="default", exclude=True, json_schema_extra={"internal": True})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `etl.configuration` hands in: it merged all layers and knows their origin."""
+        return (init_settings,)
 
     @property
     def data(self) -> Path:
