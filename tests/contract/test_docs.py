@@ -307,9 +307,11 @@ def shop() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
+def test_the_readmes_own_api_runs_end_to_end(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {b.file: b.text for b in blocks() if b.file}
-    assert len(files) == 2
+    assert len(files) == 4  # the README's, and two models of docs/models.md
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -321,7 +323,9 @@ def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
     for command in (["run", "--stage", "extract"], ["generate"]):
         done = run_etl([*command, "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
-    for expected in (500, 750):
+    for expected, ended in ((500, []), (750, [(1, 0.5)])):
+        if ended:
+            monkeypatch.setitem(PRODUCTS[0], "price_eur", 9.75)
         done = run_etl(["run", "--json", "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
         # The record, and nothing else, on standard output; it fits its published schema.
@@ -335,6 +339,13 @@ def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
         with opened(tmp_path / "data" / "warehouse.duckdb", read_only=True) as c:
             staged = c.sql("FROM staging.stg_shop__products").count("*").fetchall()
             assert staged == [(expected,)]
+            newest = c.sql("SELECT product_id, product_name, price_eur FROM marts.products")
+            assert sorted(newest.fetchall()) == [tuple(p.values()) for p in PRODUCTS]
+            held = c.sql("SELECT * EXCLUDE (valid_from) FROM marts.price_history").fetchall()
+        assert sorted((i, price) for i, price, until in held if until is None) == [
+            (p["id"], p["price_eur"]) for p in PRODUCTS
+        ]
+        assert [(i, price) for i, price, until in held if until] == ended
         with opened(tmp_path / "data" / "marts.duckdb", read_only=True) as c:
             rows = c.sql("SELECT product_id, product_name, price_eur FROM prices_daily ORDER BY 1")
             assert rows.fetchall() == [tuple(p.values()) for p in PRODUCTS]

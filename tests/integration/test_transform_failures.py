@@ -326,7 +326,10 @@ def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
     assert "'ready' for 'marts.items'" in failure.message
 
 
-def test_column_that_a_table_may_not_lose_is_told_of_its_model(shop: Shop) -> None:
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_column_that_a_table_may_not_lose_is_told_of_its_model(
+    shop: Shop, is_allowed: bool
+) -> None:
     kept = "kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at, forward_only TRUE)"
     shop.write(
         "sqlmesh/models/kept.sql",
@@ -339,8 +342,17 @@ def test_column_that_a_table_may_not_lose_is_told_of_its_model(shop: Shop) -> No
     assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.kept")
     assert "on_destructive_change ALLOW" in failure.hint
     assert shop.published("totals")[-1] == ("eve", 5)  # it holds back nothing else
-    shop.edit("sqlmesh/models/kept.sql", "only TRUE", "only TRUE, on_destructive_change ALLOW")
+    mended = shop.folder / "sqlmesh/models/kept.sql"
+    if is_allowed:
+        shop.edit("sqlmesh/models/kept.sql", "only TRUE", "only TRUE, on_destructive_change ALLOW")
+    else:
+        mended.rename(shop.folder / "kept.sql")
+        assert shop.go_on().exit_code == 0
+        (shop.folder / "kept.sql").rename(mended)
     assert shop.go_on().exit_code == 0
+    assert shop.query("SELECT * EXCLUDE (_loaded_at) FROM marts.kept ORDER BY id") == [
+        (1,), (2,), (3,)
+    ]  # fmt: skip
 
 
 HISTORY = (
