@@ -46,7 +46,8 @@ def build_source(
     `first` says that raw has no table of it yet.
 
     Raises:
-        ConfigError: the settings name no importable factory, or dlt does not accept them.
+        ConfigError: the settings name no importable factory, dlt does not accept them, or they
+            would lose rows.
         EtlError: a factory fails when it is called.
     """
     stamp = dict.fromkeys(source.stamp, snapshot_date)
@@ -58,6 +59,7 @@ def build_source(
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
             if resource.incremental is not None:
                 monitor.incremental.add(resource.name)
+        _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None
     limit = source.rate_limit
@@ -84,6 +86,7 @@ def build_source(
         found = fields.get(resource.name, FieldPaths("", ""))
         found.table = _table(resource)
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
+    _follow_parents(built, monitor)
     _hold_contract(built, source, first)
     return built, session
 
@@ -146,6 +149,37 @@ def _keep_newest(resource: DltResource, cursor: str) -> None:
         and not any(c.get("dedup_sort") for c in columns.values())
     ):
         resource.apply_hints(columns={cursor: {"name": cursor, "dedup_sort": "desc"}})
+
+
+def _follow_parents(built: DltSource, monitor: Monitor) -> None:
+    """What is asked for each row of a parent is asked for its new rows only, if it brings no other.
+
+    Raises:
+        ConfigError: that little would replace the whole table.
+    """
+    resources = built.resources
+    known = [n for n in resources if n in monitor.incremental and not _is_replaced(resources[n])]
+    for name, resource in resources.items():
+        # dlt tells no other way whose rows a resource reads.
+        parent = resource._pipe.parent
+        while parent and parent.name not in known:
+            parent = parent.parent
+        if parent and _is_replaced(resource):
+            raise ConfigError(
+                f"sources.{monitor.source}: {name} says `replace`, and is read for new rows of "
+                f"{parent.name} only (`incremental`): all others would go",
+                subject=f"{monitor.source}.{name}",
+                hint=f"merge {name} by a `primary_key`, or read {parent.name} whole: without "
+                "`incremental`",
+            )
+        if parent:
+            monitor.incremental.add(name)
+
+
+def _is_replaced(resource: DltResource) -> bool:
+    """True for what dlt reads from its start in each run, with or without a cursor."""
+    given = resource.write_disposition
+    return (given.get("disposition") if isinstance(given, dict) else given) == "replace"
 
 
 def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
