@@ -173,17 +173,18 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
             status, url = cause.response.status_code, safe_url(cause.response.url)
             page = place_of(cause.response.request).page
             subject_at = f"{subject}, page {page}" if page else subject
+            if is_busy(cause.response):
+                return UnreachableError(
+                    f"{subject_at}: {status} until the retries ran out ({url})",
+                    subject=subject,
+                    hint="the API is busy or broken, or its limit is used up: run again later, or "
+                    "set the source's `rate_limit`",
+                )
             if status in (401, 403):
                 return AuthError(
                     f"{subject_at}: {status}, the credentials were rejected ({url})",
                     subject=subject,
                     hint="check the secret of this source and what it may read",
-                )
-            if is_busy(status):
-                return UnreachableError(
-                    f"{subject_at}: {status} until the retries ran out ({url})",
-                    subject=subject,
-                    hint="the API is busy or broken: run again later",
                 )
             return ExtractError(
                 f"{subject_at}: {status} ({url})",

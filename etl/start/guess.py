@@ -76,7 +76,7 @@ def guess_resources(answer: Answer) -> list[Resource]:
     count = len(found.value)
     name = name_of(answer.url, found.keys[-1] if found.keys else "")
     around = [f for f in fields(answer.body) if f.keys != found.keys]
-    paging = guess_paging(answer, around, count)
+    paging = guess_paging(answer, around, count, found.path)
     whole = len(rows) == min(count, MAX_ROWS)
     where = f"under {found.path}" if found.keys else "that the answer is"
     return [

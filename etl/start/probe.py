@@ -11,6 +11,7 @@ import requests
 from requests.exceptions import InvalidURL, MissingSchema, RequestException
 
 from etl.errors import AuthError, ConfigError, EtlError, ExtractError, UnreachableError
+from etl.raw.places import is_busy
 from etl.secrets import is_secret_key, safe_url
 from etl.start.answer import Answer
 
@@ -97,7 +98,7 @@ def ask(address: Address, variable: str) -> Answer:
             address.url, params=params, headers=headers, auth=basic, stream=True,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
         ) as response:  # fmt: skip
-            _check_status(response.status_code, shown, variable)
+            _check_status(response, shown, variable)
             content = _read(response, shown)
             links = {k: str(v.get("url", "")) for k, v in response.links.items() if k}
             answered = {k.lower(): v for k, v in response.headers.items()}
@@ -127,17 +128,21 @@ def _bare(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _check_status(status: int, shown: str, variable: str) -> None:
+def _check_status(response: requests.Response, shown: str, variable: str) -> None:
     error: EtlError
+    status = response.status_code
     if 200 <= status < 300:
         return
-    if status in (401, 403):
+    if is_busy(response):
+        error = UnreachableError(
+            f"{shown}: {status}",
+            hint="the API is busy or broken, or its limit is used up: try later",
+        )
+    elif status in (401, 403):
         error = AuthError(
             f"{shown}: {status}, it asks for credentials or rejects them",
             hint=f"set {variable}TOKEN (bearer), or {variable}USERNAME and …PASSWORD",
         )
-    elif status == 429 or status >= 500:
-        error = UnreachableError(f"{shown}: {status}", hint="the API is busy or broken: try later")
     else:
         error = ExtractError(
             f"{shown}: {status}", hint="compare the URL with the API's documentation"
