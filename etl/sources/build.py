@@ -70,6 +70,8 @@ def build_source(
         wait=wait,
     )
     config, stamps, fields = rest_config(name, source, monitor, session)
+    for resource in config["resources"]:
+        _find_steps(name, resource, project)
     try:
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
@@ -264,16 +266,36 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
     return built
 
 
+def _find_steps(name: str, resource: dict[str, Any], project: Path) -> None:
+    """Let `processing_steps` of a file name functions, as `factory` does: dlt takes them alone."""
+    where = f"sources.{name}.resources[{resource.get('name')}].processing_steps"
+    steps = resource.get("processing_steps")
+    for step in steps if isinstance(steps, list) else ():
+        for kind, given in step.items() if isinstance(step, dict) else ():
+            if isinstance(given, str):
+                step[kind] = _find_function(given, where, name, project)
+
+
 def find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:
-    module_name, _, attribute = (source.factory or "").partition(":")
+    """The function that a source names.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    return _find_function(source.factory or "", f"sources.{name}.factory", name, project)
+
+
+def _find_function(given: str, where: str, source: str, project: Path) -> Callable[..., Any]:
+    module_name, _, attribute = given.partition(":")
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as e:
+    except (ImportError, AttributeError, ValueError) as e:
         raise ConfigError(
-            f"sources.{name}.factory: {source.factory} cannot be imported: {first_line(e)}",
-            subject=name,
-            hint=f"modules are looked up in {project} and among the installed packages",
+            f"{where}: {given} cannot be imported: {first_line(e)}",
+            subject=source,
+            hint=f"name it as package.module:function; modules are looked up in {project} and "
+            "among the installed packages",
         ) from e
     return found
