@@ -49,6 +49,10 @@ CURSOR_ERRORS = (
     IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
     IncrementalCursorInvalidCoercion,
 )  # fmt: skip
+NOTHING_THERE = (
+    "; where 404 means that there is nothing, the endpoint says so: `response_actions: "
+    "[{status_code: 404, action: ignore}]`"
+)
 
 
 def classify(
@@ -189,7 +193,8 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
             return ExtractError(
                 f"{subject_at}: {status} ({url})",
                 subject=subject,
-                hint="the API refuses this request: compare it with the API's documentation",
+                hint="the API refuses this request: compare it with the API's documentation"
+                + NOTHING_THERE * (status == 404),
             )
         if isinstance(cause, UNREACHABLE):
             request = cause.request

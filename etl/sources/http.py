@@ -214,7 +214,8 @@ class _JsonOnce:
                     f"{len(content)} bytes, stops making sense at byte {e.pos}) "
                     f"({safe_url(self._response.url)})",
                     hint="ask the URL yourself: did a proxy answer, or a log-in page, or was the "
-                    "answer cut off?",
+                    "answer cut off? what is no JSON, such as CSV, is read by a `factory` "
+                    "(docs/apis.md)",
                 ) from None
         return self._parsed
 

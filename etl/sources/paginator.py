@@ -8,14 +8,14 @@ from typing import Any
 
 from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.detector import find_response_page_data
-from dlt.sources.helpers.rest_client.paginators import BasePaginator
+from dlt.sources.helpers.rest_client.paginators import BasePaginator, RangePaginator
 from requests import Request, Response
 
 from etl.errors import ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.sources.monitor import Monitor
-from etl.sources.totals import HINT, Totals
+from etl.sources.totals import HINT, UNREADABLE_HINT, Totals
 
 # What dlt's paginators raise of a total, a cursor or a link that is none.
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError)
@@ -92,7 +92,9 @@ class GuardedPaginator(BasePaginator):
         try:
             self._inner.update_state(response, data)
         except UNREADABLE as e:
-            raise self._broken(number, f"its pagination is unreadable: {type(e).__name__}") from e
+            hint = UNREADABLE_HINT if isinstance(self._inner, RangePaginator) else ""
+            what = f"its pagination is unreadable: {type(e).__name__}"
+            raise self._broken(number, what, hint) from e
         # A selector that looks into rows finds another number of them.
         if "*" not in str(self._selector):
             self._totals.add(self._inner, response.json(), rows)

@@ -64,6 +64,10 @@ class Totals:
         return ""
 
 
+UNREADABLE_HINT = (
+    "is `total_path` or `has_more_path` where the API has it? `total_path: null` of the paginator "
+    "reads until a page is empty"
+)
 HINT = (
     "did the API break off, or rows come and go meanwhile? then run again; does it give fewer rows "
     "a page than `limit` asks for? lower it; is its total wrong? `total_path: null` of the "

@@ -116,7 +116,8 @@ def ask(address: Address, variable: str) -> Answer:
         kind = answered.get("content-type", "no content type")
         raise ExtractError(
             f"{shown}: the answer is no JSON ({kind}, {len(content)} bytes)",
-            hint="name the URL of the API itself, as its documentation writes it",
+            hint="name the URL of the API itself, as its documentation writes it; what is no JSON, "
+            "CSV say, is read by a `factory`: docs/apis.md",
         ) from None
     # Led to another host, the API is still the one that was named.
     same = urlsplit(final).hostname == urlsplit(address.url).hostname

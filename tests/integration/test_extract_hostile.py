@@ -319,6 +319,7 @@ def test_pagination_that_is_unreadable_is_the_fault_of_the_api(
         [failure] = failures_of(settings)
     assert type(failure) is ExtractError
     assert "'id'" not in str(failure)
+    assert ("total_path: null" in failure.hint) == (paginator["type"] != "json_link")
 
 
 @pytest.mark.parametrize("rows", [[{"id": 1, "at": None}], [{"id": 1}]])
