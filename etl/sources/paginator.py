@@ -95,11 +95,11 @@ class GuardedPaginator(BasePaginator):
             hint = UNREADABLE_HINT if isinstance(self._inner, RangePaginator) else ""
             what = f"its pagination is unreadable: {type(e).__name__}"
             raise self._broken(number, what, hint) from e
+        self._totals.add(self._inner, response.json(), rows)
         # A selector that looks into rows finds another number of them.
-        if "*" not in str(self._selector):
-            self._totals.add(self._inner, response.json(), rows)
-            if not self.has_next_page and (lack := self._totals.lack(self._inner)):
-                raise self._broken(number, lack, HINT)
+        ended = not self.has_next_page and "*" not in str(self._selector)
+        if ended and (lack := self._totals.lack(self._inner)):
+            raise self._broken(number, lack, HINT)
         guards = self._monitor.settings.guards
         self._empty = self._empty + 1 if rows == 0 else 0
         if self.has_next_page:

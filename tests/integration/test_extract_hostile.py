@@ -276,6 +276,27 @@ def test_other_rows_than_the_api_says_are_refused(
 
 
 @pytest.mark.parametrize(
+    ("paginator", "is_last_empty"),
+    [
+        ({"type": "cursor", "cursor_path": "items[-1].key", "cursor_param": "after"}, False),
+        (NUMBER | {"total_path": None}, True),
+    ],
+)
+def test_end_of_pages_that_say_there_is_more_is_refused(
+    tmp_path: Path, paginator: dict[str, Any], is_last_empty: bool
+) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        is_empty = is_last_empty and asked["page"] == "2"
+        return {"items": [] if is_empty else ITEMS, "more": True}
+
+    with serving(answer) as api:
+        client = {"paginator": paginator | {"has_more_path": "more"}}
+        [failure] = failures_of(plain(tmp_path, api, SELECTED, client=client))
+    assert type(failure) is ExtractError
+    assert "there is more" in str(failure)
+
+
+@pytest.mark.parametrize(
     "paginator",
     [
         OFFSET,
