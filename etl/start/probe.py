@@ -142,7 +142,8 @@ def _check_status(response: requests.Response, shown: str, variable: str) -> Non
     elif status in (401, 403):
         error = AuthError(
             f"{shown}: {status}, it asks for credentials or rejects them",
-            hint=f"set {variable}TOKEN (bearer), or {variable}USERNAME and …PASSWORD",
+            hint=f"set {variable}TOKEN (bearer), or {variable}USERNAME and …PASSWORD; a key in a "
+            "header of its own: docs/start.md, Credentials",
         )
     else:
         error = ExtractError(
