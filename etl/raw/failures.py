@@ -109,7 +109,8 @@ def classify(
     return EtlError(
         f"{subject}: {step} failed: {type(root).__name__}: {_text(root)}",
         subject=subject,
-        hint="this failure has no class yet: please report it with the run's log",
+        hint="did a function of your own raise it (factory, processing_steps)? mend it there; else "
+        "it has no class yet: please report it with the run's log",
     )
 
 
