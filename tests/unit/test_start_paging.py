@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from etl.libraries import prepare_libraries
 from etl.start.answer import Answer, Paging
 from etl.start.paging import guess_paging
 from etl.start.shapes import fields
 
-prepare_libraries()
 URL = "https://api.example.com/v1/teas"
 
 
