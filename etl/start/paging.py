@@ -20,9 +20,9 @@ from etl.start.answer import (
 from etl.start.shapes import Field, json_path, number, words
 
 
-def guess_paging(answer: Answer, around: list[Field], rows: int) -> Paging:
-    """The paginator of a list with so many rows; `around` are the values beside the list."""
-    page = _Page(answer, around, rows)
+def guess_paging(answer: Answer, around: list[Field], rows: int, path: str) -> Paging:
+    """The paginator of a list with so many rows, at `path`; `around` are the values beside it."""
+    page = _Page(answer, around, rows, path)
     links = [p for p in (page.header_link(), page.json_link()) if p is not None]
     whole = next((p for p in links if p.sure), None)
     if whole is not None:
@@ -35,8 +35,9 @@ def guess_paging(answer: Answer, around: list[Field], rows: int) -> Paging:
 class _Page:
     """One answer, asked for each kind of pagination in turn."""
 
-    def __init__(self, answer: Answer, around: list[Field], rows: int) -> None:
+    def __init__(self, answer: Answer, around: list[Field], rows: int, path: str) -> None:
         self.answer = answer
+        self.path = path
         self.around = around
         self.rows = rows
         self.params = {"_".join(words(k)): k for k in answer.params}
@@ -159,6 +160,9 @@ class _Page:
             reason = f"{total[0]} says {total[1]} rows, this page has {self.rows}"
         elif (more := self._find(MORE)) is not None and more.value is True:
             reason = f"{more.path} is true"
+            last = {"type": "cursor", "cursor_path": f"{self.path}[-1].id",
+                    "cursor_param": "starting_after", "has_more_path": more.path}  # fmt: skip
+            others = (last, *others)
         elif limit is not None and self.rows and self.rows == limit:
             reason = f"this page is full: {self.rows} rows, as many as were asked for"
         if reason:
