@@ -24,7 +24,9 @@ class Totals:
     def __init__(self) -> None:
         self._rows = 0
         self._total: int | None = None
-        self._followed: list[int] = []
+        # How many rows each page had that another one followed, and how many such pages there were.
+        self._sizes: set[int] = set()
+        self._followed = 0
         self._last = 0
         self._more = False
 
@@ -32,7 +34,8 @@ class Totals:
         """A page, after dlt looked at it."""
         self._more = str(_told(inner, "has_more_path", answer)).lower() == "true"
         if rows and self._last:
-            self._followed.append(self._last)
+            self._sizes.add(self._last)
+            self._followed += 1
         self._rows, self._last = self._rows + rows, rows
         with suppress(ValueError, TypeError):  # an empty page may tell none
             self._total = int(_told(inner, "total_path", answer))
@@ -54,9 +57,9 @@ class Totals:
         if isinstance(inner, OffsetPaginator):
             if told is not None and not told - inner.initial_value <= rows <= told:
                 return f"the pages brought {rows} rows, and `{inner.total_path}` says {told}"
-            short = set(self._followed)
-            if len(self._followed) > 1 and len(short) == 1 and max(short) < inner.limit:
-                return f"every page brought {max(short)} rows, and dlt steps by {inner.limit}"
+            size = max(self._sizes, default=0)
+            if self._followed > 1 and len(self._sizes) == 1 and size < inner.limit:
+                return f"every page brought {size} rows, and dlt steps by {inner.limit}"
         elif (
             told not in {None, rows}
             and self._last == 0
