@@ -243,6 +243,18 @@ def test_change_of_a_writer_that_was_waited_for_is_seen_whatever_the_roles_isola
     assert pg.rows() == pg.mart()
 
 
+def test_column_that_another_job_adds_meanwhile_is_not_added_again(pg: Postgres) -> None:
+    pg.publish(A)
+    pg.change("CREATE OR REPLACE VIEW marts.a AS SELECT *, id * 2 AS n FROM base.a")
+    with ThreadPoolExecutor(1) as job, pg.server.admin(pg.database) as other:
+        with other.transaction():
+            other.execute("LOCK TABLE a IN SHARE ROW EXCLUSIVE MODE; ALTER TABLE a ADD n bigint")
+            published = job.submit(pg.publish, A)
+            while not published.done() and pg.query(WAITING) == [(0,)]:
+                time.sleep(0.01)
+        assert published.result()["a"].updated == 10
+
+
 # What each publication makes first at an empty database, beside the table of marks.
 MADE = pytest.mark.parametrize(
     ("made", "publication"),

@@ -156,6 +156,17 @@ def test_new_column_of_the_mart_is_added_and_filled(place: Place) -> None:
     assert place.publish(A)["a"].status == "unchanged"
 
 
+@pytest.mark.parametrize("renamed", [True, False])
+def test_column_that_somebody_made_anew_is_filled_again(place: Place, *, renamed: bool) -> None:
+    """No row was written by that, so no version of one tells it."""
+    place.publish(A)
+    place.query(place.rename_v if renamed else "ALTER TABLE a DROP COLUMN v")
+    place.query(f"ALTER TABLE a ADD v {place.text}")
+    assert counts(place.publish(A)["a"]) == ("published", 0, 10, 0, 10, True)
+    assert place.rows() == place.mart()
+    assert place.publish(A)["a"].status == "unchanged"
+
+
 def test_only_the_named_columns_are_published(place: Place) -> None:
     place.change("CREATE OR REPLACE VIEW marts.a AS SELECT id, v, 'secret' AS s FROM base.a")
     place.publish(Publication("marts.a", "a", ("id",), columns=("V", "id")))

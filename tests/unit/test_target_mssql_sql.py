@@ -168,8 +168,8 @@ class Recorder:
         if "FROM sys.objects" in sql:
             return Rows([(values[1], "U ")] if values[1] in self.made else [])
         if "FROM sys.columns" in sql:
-            return Rows([("id", "bigint", 8, 19, 0, False),
-                         ("etl_version", "timestamp", 8, 0, 0, False)])  # fmt: skip
+            return Rows([(1, "id", "bigint", 8, 19, 0, False),
+                         (2, "etl_version", "timestamp", 8, 0, 0, False)])  # fmt: skip
         if "FROM sys.index" in sql and "index_columns" in sql:
             return Rows([])
         if "@@DBTS" in sql:

@@ -50,8 +50,10 @@ class MssqlSession:
         if present is None:
             return Found(is_new=True, is_narrow=True)
         version = self._versions[table] = tables.version_column(present)
-        is_narrow = version is None or bool(tables.lacking(present, columns))
-        return Found(is_new=False, is_narrow=is_narrow)
+        lacking = tables.lacking(present, columns)
+        numbers = tuple(present[c.name].number for c in columns if c not in lacking)
+        is_narrow = version is None or bool(lacking)
+        return Found(is_new=False, is_narrow=is_narrow, numbers=numbers)
 
     @contextmanager
     def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:

@@ -33,6 +33,7 @@ _WITH_SCALE = {"time", "datetime2", "datetimeoffset"}
 class Present:
     """A column of a table that is there; `length` in characters or bytes, -1 for `max`."""
 
+    number: int
     name: str
     kind: str
     length: int
@@ -66,7 +67,7 @@ def find(connection: pyodbc.Connection, table: Table, target: str) -> dict[str, 
             hint="name another `table`",
         )
     found = connection.execute(
-        "SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable "
+        "SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable "
         "FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id "
         "WHERE c.object_id = ? ORDER BY c.column_id",
         row[0],
@@ -75,10 +76,10 @@ def find(connection: pyodbc.Connection, table: Table, target: str) -> dict[str, 
 
 
 def _present(
-    name: str, kind: str, length: int, precision: int, scale: int, is_nullable: bool
+    number: int, name: str, kind: str, length: int, precision: int, scale: int, is_nullable: bool
 ) -> Present:
     halved = length // 2 if kind in _IN_CHARACTERS and length > 0 else length
-    return Present(name, kind, halved, precision, scale, bool(is_nullable))
+    return Present(number, name, kind, halved, precision, scale, bool(is_nullable))
 
 
 def version_column(present: dict[str, Present]) -> str | None:

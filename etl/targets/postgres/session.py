@@ -31,18 +31,19 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
         self._connection, self._target = connection, target
-        self._columns: dict[Table, set[str] | None] = {}
+        self._columns: dict[Table, dict[str, int] | None] = {}
         # Of each table: all rows as they were found, and without those that a change is about.
         self._found: dict[Table, Versions] = {}
         self._untouched: dict[Table, Versions] = {}
 
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; it is locked against writers."""
-        present = self._columns[table] = tables.find(self._connection, table, self._target)
+        present = tables.find(self._connection, table, self._target, locked=True)
+        self._columns[table] = present
         if present is None:
             return Found(is_new=True, is_narrow=True)
-        tables.lock(self._connection, table)
-        return Found(is_new=False, is_narrow=any(c.name not in present for c in columns))
+        numbers = tuple(present.get(c.name, 0) for c in columns)
+        return Found(is_new=False, is_narrow=0 in numbers, numbers=numbers)
 
     @contextmanager
     def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:

@@ -21,34 +21,38 @@ if TYPE_CHECKING:
     import psycopg
 
 
-def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
-    """The columns of a table, None when there is none. Raises ConfigError for a view."""
+def find(
+    connection: psycopg.Connection[Any], table: Table, target: str, *, locked: bool = False
+) -> dict[str, int] | None:
+    """The columns of a table with their numbers, None when there is none.
+
+    `locked` lets writers wait from now on, a second job with the same target too; readers do not.
+    Raises ConfigError for a view.
+    """
     row = execute(
         connection,
-        "SELECT c.oid, c.relkind IN ('r', 'p') FROM pg_class c JOIN pg_namespace n "
+        "SELECT c.relkind IN ('r', 'p') FROM pg_class c JOIN pg_namespace n "
         "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
         table.schema,
         table.name,
     ).fetchone()
     if row is None:
         return None
-    if not row[1]:
+    if not row[0]:
         raise ConfigError(
             f"{table.plain} at target {target} is no table",
             subject=target,
             hint="name another `table`",
         )
+    if locked:  # before its columns are read: another job may be adding some
+        execute(connection, f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
     columns = execute(
         connection,
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
-        row[0],
+        "SELECT attname, attnum FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+        table.sql,
     )
-    return {str(name) for (name,) in columns}
-
-
-def lock(connection: psycopg.Connection[Any], table: Table) -> None:
-    """Let writers wait, a second job with the same target too; readers do not."""
-    execute(connection, f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+    return {str(name): int(number) for name, number in columns}
 
 
 def prepare(
@@ -56,7 +60,7 @@ def prepare(
     table: Table,
     columns: tuple[Column, ...],
     comments: dict[str, str],
-    present: set[str] | None,
+    present: Iterable[str] | None,
 ) -> None:
     """Make a table that was not `present` when it was looked for, or add the columns it lacks."""
     listed = [f"{c.sql} {c.type}" for c in columns]

@@ -44,7 +44,6 @@ class Mart(Generic[C]):
     columns: tuple[C, ...]
     rows: int
     memory: Published
-    shape: str
     seconds: float
 
     @property
@@ -60,13 +59,14 @@ class Loaded:
 
     run: LoadRun
     publication_id: str | None = None
+    shape: str = ""
     whole: bool = False
 
     def remember(self, cursor: duckdb.DuckDBPyConnection, mart: Mart[C]) -> None:
         """Note in the warehouse what the target has now."""
         if self.publication_id is not None:
             mart.memory.write(
-                cursor, mart.relation, mart.publication.key, mart.shape, self.publication_id,
+                cursor, mart.relation, mart.publication.key, self.shape, self.publication_id,
                 whole=self.whole,
             )  # fmt: skip
 
@@ -88,17 +88,21 @@ def read_mart(
     columns = server.map_columns(cursor, relation, publication, name)
     return Mart(
         publication, table, relation, columns, rows, Published(name, table.plain),
-        _shape(publication, relation), time.perf_counter() - started,
+        time.perf_counter() - started,
     )  # fmt: skip
 
 
-def _shape(publication: Publication, relation: Relation) -> str:
+def _shape(mart: Mart[C], found: Found) -> str:
     """Of what the remembered hashes are made; DuckDB's hash may change with its version.
 
-    And what they say of the target: only replaced, it has all of the remembered rows, and no other.
+    And what they say of the target: only replaced, it has all of the remembered rows, and no other;
+    and which of its columns hold them.
     """
-    columns = [(c.name, c.type) for c in relation.columns]
-    return json.dumps([duckdb.__version__, publication.strategy, publication.key, columns])
+    publication = mart.publication
+    columns = [(c.name, c.type) for c in mart.relation.columns]
+    return json.dumps(
+        [duckdb.__version__, publication.strategy, publication.key, columns, found.numbers]
+    )
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ def _compare(
     """
     publication, table, memory = mart.publication, mart.table, mart.memory
     mark = None if found.is_narrow else session.read_mark(marks, table)
-    last, difference = memory.read(cursor, mart.shape), None
+    last, difference = memory.read(cursor, _shape(mart, found)), None
     with session.counting(table) as counted:
         if mark is not None and last is not None and mark.publication_id == last.publication_id:
             with reading(publication, memory.target):
@@ -244,9 +248,12 @@ def settle(
         check_rows(table, mart.rows, after.rows, target)
     else:
         return Loaded(_record(mart, target, changes, prepared.rows, started))
+    found = prepared.found
+    shape = _shape(mart, session.find(table, mart.columns) if found.is_narrow else found)
     publication_id = uuid.uuid4().hex
     session.write_mark(marks, table, mart.publication.model, Mark(publication_id, after))
-    return Loaded(_record(mart, target, changes, after.rows, started), publication_id, whole)
+    run = _record(mart, target, changes, after.rows, started)
+    return Loaded(run, publication_id, shape, whole)
 
 
 def _record(mart: Mart[C], target: str, changes: Changes, rows: int, started: float) -> LoadRun:

@@ -81,10 +81,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """Whether a table has to be made, or columns of it."""
+    """Whether a table has to be made, or columns of it.
+
+    `numbers` are those of the mart's columns there: one that somebody made anew, or gave another's
+    name, has another number, and no row was written by that.
+    """
 
     is_new: bool
     is_narrow: bool
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
