@@ -81,6 +81,28 @@ def test_missing_driver_is_told_with_the_command(
     assert error.hint == "pip install 'etl-job[postgres]'"
 
 
+def test_rows_that_row_security_may_hide_are_told(pg: Postgres) -> None:
+    """They would stay, and be counted by nobody."""
+    pg.query("""
+        CREATE TABLE a (id bigint PRIMARY KEY, v text); INSERT INTO a VALUES (100, 'hidden');
+        GRANT ALL ON a TO etl; ALTER TABLE a ENABLE ROW LEVEL SECURITY
+    """)
+    for policy in ("", "CREATE POLICY few ON a USING (id < 50)",
+                   "CREATE POLICY others ON a TO reader USING (true)"):  # fmt: skip
+        if policy:
+            pg.query(policy)
+        with pytest.raises(AuthError, match=r"row security of public\.a .* may hide rows"):
+            pg.publish(A)
+    pg.query("CREATE POLICY everything ON a TO etl USING (true) WITH CHECK (true)")
+    assert pg.publish(A)["a"].deleted == 1
+    assert pg.rows() == pg.mart()
+    pg.query("CREATE POLICY less ON a AS RESTRICTIVE FOR SELECT USING (id < 5)")
+    with pytest.raises(AuthError, match="may hide rows"):
+        pg.publish(A)
+    pg.query("ALTER TABLE a DISABLE ROW LEVEL SECURITY")
+    assert pg.publish(A)["a"].status == "unchanged"
+
+
 def test_foreign_key_without_its_row_is_refused(pg: Postgres) -> None:
     pg.query("""
         CREATE TABLE names (v text PRIMARY KEY);

@@ -42,6 +42,7 @@ class PostgresSession:
         self._columns[table] = present
         if present is None:
             return Found(is_new=True, is_narrow=True)
+        tables.refuse_hidden_rows(self._connection, table, self._target)
         numbers = tuple(present.get(c.name, 0) for c in columns)
         return Found(is_new=False, is_narrow=0 in numbers, numbers=numbers)
 

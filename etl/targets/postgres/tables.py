@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from etl.errors import ConfigError
+from etl.errors import AuthError, ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.publication import Publication, quote
@@ -53,6 +53,29 @@ def find(
         table.sql,
     )
     return {str(name): int(number) for name, number in columns}
+
+
+def refuse_hidden_rows(connection: psycopg.Connection[Any], table: Table, target: str) -> None:
+    """Raise AuthError when row security may keep rows from this role: they could not be deleted.
+
+    What it cannot hide is told by a policy that lets all rows be read, and no other beside it.
+    """
+    (hides,) = fetch_one(
+        connection,
+        "SELECT row_security_active(%s::regclass) AND coalesce(NOT bool_or(polpermissive AND "
+        "pg_get_expr(polqual, polrelid) = 'true') OR NOT bool_and(polpermissive), true) "
+        "FROM pg_policy WHERE polrelid = %s::regclass AND polcmd IN ('*', 'r') AND EXISTS "
+        "(SELECT FROM unnest(polroles) AS r(id) WHERE id = 0 OR pg_has_role(id, 'USAGE'))",
+        table.sql,
+        table.sql,
+    )
+    if hides:
+        raise AuthError(
+            f"row security of {table.plain} at target {target} may hide rows from the role",
+            subject=target,
+            hint="ALTER ROLE ... BYPASSRLS, or CREATE POLICY ... USING (true) WITH CHECK (true) "
+            "for it",
+        )
 
 
 def prepare(
