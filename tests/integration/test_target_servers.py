@@ -390,6 +390,45 @@ def test_rows_that_a_trigger_changes_beside_those_that_were_sent_are_compared(
     assert place.rows() == [(i, f"v{i}") for i in range(10)]
 
 
+@pytest.mark.parametrize("publication", [MERGE, APPEND])
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_that_had_to_stay_are_missed(
+    place: Place, publication: Publication, *, known: bool
+) -> None:
+    place.publish(publication)
+    place.add_trigger("INSERT", "DELETE FROM a WHERE id = 2")
+    place.change(CHANGE)
+    if not known:
+        place.change("DROP SCHEMA etl_published CASCADE")
+    with pytest.raises(ReconciliationError, match="10 rows after publishing, 11 that came or had"):
+        place.publish(publication)
+    assert place.rows() == [(i, f"v{i}") for i in range(10)]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_that_are_appended_otherwise_than_they_were_sent_are_told(
+    place: Place, *, known: bool
+) -> None:
+    """Others differ from the mart, and stay as they are."""
+    place.publish(APPEND)
+    place.change(CHANGE)
+    place.publish(APPEND)
+    place.add_trigger("INSERT", "UPDATE a SET v = 'theirs' WHERE id = 11")
+    place.change("INSERT INTO base.a VALUES (11, 'ours'); UPDATE base.a SET v = 'x' WHERE id = 5")
+    if not known:
+        place.change("DROP SCHEMA etl_published CASCADE")
+    with pytest.raises(ReconciliationError, match="1 rows were sent, 1 are there, 1 of them"):
+        place.publish(APPEND)
+    assert place.count("a") == 11
+
+
+def test_column_that_rounds_what_is_appended_is_code_12(place: Place) -> None:
+    place.make("id bigint PRIMARY KEY, v decimal(5,1)")
+    place.change("CREATE OR REPLACE TABLE base.a AS SELECT 1 AS id, 1.25::DECIMAL(5,2) AS v")
+    with pytest.raises(ReconciliationError, match="1 of them with other values"):
+        place.publish(APPEND)
+
+
 def test_trigger_that_keeps_a_column_of_its_own_is_no_failure(place: Place) -> None:
     place.publish(A)
     place.query(f"ALTER TABLE a ADD noted {place.text}")

@@ -75,7 +75,7 @@ def test_statements_of_a_change(name: str, key: tuple[str, ...]) -> None:
     if key:
         listed += [sql.delete(everything=False), Statements(change(key, gone=True))
                    .delete(everything=False), sql.update() or "", sql.doubled,
-                   sql.compared]  # fmt: skip
+                   sql.compared, sql.forget, sql.staged_rows]  # fmt: skip
     else:
         listed.append(sql.missing)
     compare(name, listed)

@@ -138,10 +138,10 @@ class MssqlSession:
         told = self._rows.get(table, 0) + changes.inserted - changes.deleted
         return (rows, fresh) != (told, changes.inserted + changes.updated)
 
-    def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
+    def reconcile(self, change: Change[Column], expected: int) -> Versions:
         """Compare table and staged rows; all of the table's rows are counted again."""
         after = self._read_versions(change.table)
-        reconcile(Statements(change), self._fetch_one, mart_rows, after.rows, self._target)
+        reconcile(Statements(change), self._fetch_one, expected, after.rows, self._target)
         return after
 
     def create_marks(self, schema: str) -> Table:

@@ -115,7 +115,9 @@ class PostgresSession:
                 tables.plan_with_pages_at_hand(self._connection, change.table)
                 statements = Statements(change)
                 if change.difference is not None:
-                    touched = versions.read_staged_versions(self._connection, statements)
+                    touched = Versions()
+                    if change.publication.strategy != "append_once":
+                        touched = versions.read_staged_versions(self._connection, statements)
                     self._untouched[change.table] = self._found[change.table] - touched
                 changes = apply(statements, self._write, self._fetch_one, is_new=is_new)
                 self.add_indexes(change.table, change.publication)
@@ -136,7 +138,7 @@ class PostgresSession:
         told = changes.inserted + changes.updated + changes.deleted
         return versions.count_writes(self._connection, table) != told
 
-    def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
+    def reconcile(self, change: Change[Column], expected: int) -> Versions:
         """Compare table and staged rows.
 
         The table is not read from end to end for the second time where it is known what it had:
@@ -150,7 +152,7 @@ class PostgresSession:
             with versions.counting(self._connection, change.table) as counted:
                 after = counted()
         try:
-            reconcile(statements, self._fetch_one, mart_rows, after.rows, self._target)
+            reconcile(statements, self._fetch_one, expected, after.rows, self._target)
         except ReconciliationError as error:
             raise changed_by_types(self._connection, change, error) from None
         return after

@@ -109,7 +109,8 @@ def _shape(mart: Mart[C], found: Found) -> str:
 class Prepared(Generic[C]):
     """One table before anything that others see of it is changed; then with its `changes`.
 
-    `about` is what the mart says of a table or column that has to be made. `filled` is what a new
+    `about` is what the mart says of a table or column that has to be made, `rows` what the table
+    had. `filled` is what a new
     table has now. Without that and without `change` it is as the mart is.
     """
 
@@ -155,7 +156,7 @@ def _stage(
         # As long as its rows are the only ones, there is nothing to be compared with.
         filled = session.fill(cursor, publication, table, mart.columns, about, sent)
         if filled is not None:
-            return Prepared(mart, found, about, filled.rows, filled=filled, whole=True)
+            return Prepared(mart, found, about, rows, filled=filled, whole=True)
     if difference is not None:
         listed = mart.memory.difference
         same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
@@ -236,17 +237,21 @@ def settle(
     """
     started = time.perf_counter() - prepared.seconds
     mart, change, after, whole = prepared.mart, prepared.change, prepared.filled, prepared.whole
-    table, changes = mart.table, prepared.changes
+    table, changes, strategy = mart.table, prepared.changes, mart.publication.strategy
+    # Of other strategies, what the mart has no more stays.
+    expected = mart.rows if strategy == "replace" else prepared.rows + changes.inserted
+    if change is not None:
+        after = session.reconcile(change, expected)
     if (change is None or change.difference is not None) and session.did_more(table, changes):
         # Others were written to than were sent. So all of them have to be compared.
         rows, key = mart.relation.sql, mart.publication.key
-        staged = session.stage(cursor, mart.columns, rows, table, key)
+        columns = mart.keys if strategy == "append_once" else mart.columns
+        staged = session.stage(cursor, columns, rows, table, key)
         whole, change = whole or change is None, Change(table, mart.publication, staged)
-    if change is not None:
-        after = session.reconcile(change, mart.rows)
-    elif after is not None:
-        check_rows(table, mart.rows, after.rows, target)
-    else:
+        after = session.reconcile(change, expected)
+    elif change is None and after is not None:
+        check_rows(table, strategy, expected, after.rows, target)
+    if after is None:
         return Loaded(_record(mart, target, changes, prepared.rows, started))
     found = prepared.found
     shape = _shape(mart, session.find(table, mart.columns) if found.is_narrow else found)

@@ -169,7 +169,7 @@ class Session(Protocol[C]):
         That is the work of triggers and foreign keys, of this table or another.
         """
 
-    def reconcile(self, change: Change[C], mart_rows: int) -> Versions:
+    def reconcile(self, change: Change[C], expected: int) -> Versions:
         """Compare the table with what was staged; see `applying.reconcile`. Its rows now."""
 
     def create_marks(self, schema: str) -> Table:
