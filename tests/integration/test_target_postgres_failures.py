@@ -186,6 +186,26 @@ def test_column_that_changes_the_values_of_its_mart_is_told(
     assert pg.query("SELECT count(*) FROM a") == [(0,)]
 
 
+@pytest.mark.parametrize("publication", [A, Publication("marts.a", "a")])
+@pytest.mark.parametrize(
+    ("fits", "loses"),
+    [
+        ("9007199254740991", "9007199254740993"),
+        ("0.1::DECIMAL(38,18)", "12345678901234567.89::DECIMAL(38,18)"),
+    ],
+)
+def test_numbers_that_lose_digits_in_a_column_of_floats_are_told(
+    pg: Postgres, publication: Publication, fits: str, loses: str
+) -> None:
+    """As floats, both are the same to the server."""
+    pg.query("CREATE TABLE a (id bigint, v double precision); ALTER TABLE a OWNER TO etl")
+    pg.change(f"CREATE OR REPLACE TABLE base.a AS SELECT 1 AS id, {fits} AS v")
+    assert pg.publish(publication)["a"].reconciled
+    pg.change(f"CREATE OR REPLACE TABLE base.a AS SELECT 1 AS id, {loses} AS v")
+    with pytest.raises(ReconciliationError, match=r"v is double precision there and .* lost"):
+        pg.publish(publication)
+
+
 def test_column_of_fixed_length_that_all_values_fill_is_taken(pg: Postgres) -> None:
     pg.query("CREATE TABLE a (id bigint, v char(2)); ALTER TABLE a OWNER TO etl")
     assert pg.publish(A)["a"].reconciled
@@ -390,6 +410,21 @@ def test_rows_that_a_foreign_key_deletes_from_another_table_are_missed(pg: Postg
         pg.publish(*both)
     pg.change("DELETE FROM base.a WHERE id = 9")
     assert {run.rows_at_target for run in pg.publish(*both).values()} == {9}
+
+
+@pytest.mark.parametrize("does", ["CASCADE", "SET NULL"])
+def test_rows_of_others_are_not_lost_to_a_mart_without_a_key(pg: Postgres, does: str) -> None:
+    """All of its rows would go and come again, and with them what refers to them."""
+    keyless = Publication("marts.a", "a")
+    pg.publish(keyless)
+    pg.query(f"ALTER TABLE a ADD UNIQUE (id); CREATE TABLE notes (of bigint REFERENCES a (id) "
+             f"ON DELETE {does}); INSERT INTO notes SELECT id FROM a")  # fmt: skip
+    pg.change("UPDATE base.a SET v = 'changed' WHERE id = 1")
+    with pytest.raises(LoadError, match="notes refers to it") as caught:
+        pg.publish(keyless)
+    assert "name a `key`" in caught.value.hint
+    assert pg.publish(A)["a"].updated == 1
+    assert pg.query("SELECT count(of) FROM notes") == [(10,)]
 
 
 def test_table_whose_name_the_server_would_cut_is_refused(pg: Postgres) -> None:

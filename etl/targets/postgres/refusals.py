@@ -163,6 +163,40 @@ def changed_by_types(
     )
 
 
+def refuse_lost_digits(
+    connection: psycopg.Connection[Any], change: Change[Column], target: str
+) -> None:
+    """Raise ReconciliationError for numbers that a column of floats there made others of.
+
+    The server compares them as floats, so both are the same to it.
+    """
+    floats = execute(
+        connection,
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND atttypid IN ('real'::regtype, 'float8'::regtype)",
+        change.table.sql,
+    ).fetchall()
+    by_name, wrong = {c.name: c for c in change.staged.columns}, []
+    for name, theirs in floats:
+        column = by_name.get(name)
+        if column is None or column.type in {"real", "double precision"}:
+            continue
+        staged = column.unstaged
+        (lost,) = fetch_one(
+            connection,
+            f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s "
+            f"WHERE {staged}::{theirs}::text::numeric <> {staged}::numeric)",
+        )
+        if lost:
+            wrong.append((name, theirs, column.type))
+    if wrong:
+        raise ReconciliationError(
+            f"{change.table.plain} at target {target}: {told_types(wrong)}: digits would be lost",
+            subject=target,
+            hint=CHANGE_TYPES,
+        )
+
+
 def _type_there(connection: psycopg.Connection[Any], change: Change[Column], column: Column) -> str:
     (theirs,) = fetch_one(
         connection,

@@ -14,7 +14,12 @@ from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.refusals import changed_by_types, refused_row, refused_table
+from etl.targets.postgres.refusals import (
+    changed_by_types,
+    refuse_lost_digits,
+    refused_row,
+    refused_table,
+)
 from etl.targets.postgres.server import connected, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
@@ -110,6 +115,8 @@ class PostgresSession:
         """Delete, update, insert; the row that is refused is named."""
         import psycopg
 
+        if not change.publication.key and not is_new:
+            tables.refuse_lost_references(self._connection, change.table, self._target)
         try:
             with self._connection.transaction():
                 tables.plan_with_pages_at_hand(self._connection, change.table)
@@ -155,6 +162,7 @@ class PostgresSession:
             reconcile(statements, self._fetch_one, expected, after.rows, self._target)
         except ReconciliationError as error:
             raise changed_by_types(self._connection, change, error) from None
+        refuse_lost_digits(self._connection, change, self._target)
         return after
 
     def create_marks(self, schema: str) -> Table:
