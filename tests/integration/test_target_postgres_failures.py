@@ -28,6 +28,7 @@ from tests.integration.servers import A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
+KEYED_B = Publication("marts.b", "reports.b", ("n",))
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
 
 
@@ -155,6 +156,73 @@ def test_deferred_constraint_fails_at_the_commit_and_nothing_is_there(pg: Postgr
     assert pg.query("SELECT count(*) FROM a") == [(0,)]
     pg.query("INSERT INTO names SELECT 'v' || generate_series(0, 9)")
     assert pg.publish(A)["a"].inserted == 10
+
+
+def test_what_helps_at_rows_that_are_good_together_only(pg: Postgres) -> None:
+    """Each of these hints is followed here."""
+    both = A, KEYED_B
+    pg.change("CREATE OR REPLACE TABLE base.a AS SELECT i AS id, i AS v FROM range(6) AS r(i)")
+    pg.change("CREATE OR REPLACE TABLE base.b AS SELECT i AS n FROM range(6) AS r(i)")
+    pg.publish(*both)
+    pg.query("ALTER TABLE a ADD CONSTRAINT ranks UNIQUE (v)")
+    pg.change("UPDATE base.a SET v = (v + 1) % 6")
+    with pytest.raises(LoadError, match=r"constraint ranks: .*23505") as caught:
+        pg.publish(*both)
+    assert "DEFERRABLE" in caught.value.hint
+    pg.query("ALTER TABLE a DROP CONSTRAINT ranks, ADD CONSTRAINT ranks UNIQUE (v) DEFERRABLE")
+    assert pg.publish(*both)["a"].updated == 6
+    pg.query("ALTER TABLE a ADD CONSTRAINT parents FOREIGN KEY (id) REFERENCES reports.b")
+    pg.change("INSERT INTO base.a VALUES (6, 6); INSERT INTO base.b VALUES (6)")
+    with pytest.raises(LoadError, match=r"constraint parents: .*23503") as caught:
+        pg.publish(*both)
+    assert "DEFERRABLE INITIALLY DEFERRED" in caught.value.hint
+    pg.query("ALTER TABLE a ALTER CONSTRAINT parents DEFERRABLE INITIALLY DEFERRED")
+    assert pg.publish(*both)["a"].inserted == 1
+
+
+def test_hint_of_the_server_is_told(pg: Postgres) -> None:
+    """As where rows of a table that is replicated have nothing to be known by."""
+    keyless = Publication("marts.a", "a")
+    pg.publish(keyless)
+    pg.query("CREATE PUBLICATION everything FOR ALL TABLES")
+    pg.change("UPDATE base.a SET v = 'x' WHERE id = 1")
+    with pytest.raises(LoadError, match="55000") as caught:
+        pg.publish(keyless)
+    assert "REPLICA IDENTITY" in caught.value.hint
+    pg.query("ALTER TABLE a REPLICA IDENTITY FULL")
+    assert pg.publish(keyless)["a"].reconciled
+
+
+def test_partitioned_table_is_published_into(pg: Postgres) -> None:
+    pg.query("""
+        CREATE TABLE a (id bigint, v text) PARTITION BY LIST (v);
+        CREATE TABLE others PARTITION OF a DEFAULT;
+        CREATE TABLE changed PARTITION OF a FOR VALUES IN ('changed');
+        ALTER TABLE a OWNER TO etl; ALTER TABLE others OWNER TO etl;
+        ALTER TABLE changed OWNER TO etl
+    """)
+    with pytest.raises(LoadError, match="0A000") as caught:
+        pg.publish(A)
+    assert "`primary_key: false`" in caught.value.hint
+    without = Publication("marts.a", "a", ("id",), primary_key=False)
+    pg.publish(without)
+    pg.change("UPDATE base.a SET v = 'changed' WHERE id = 1; DELETE FROM base.a WHERE id = 2")
+    assert pg.publish(without)["a"].rows_at_target == 9
+    assert pg.rows() == pg.mart()
+    assert pg.query("SELECT id FROM changed") == [(1,)]
+    assert pg.publish(without)["a"].status == "unchanged"
+
+
+def test_failure_inside_a_trigger_is_told_in_the_servers_words(pg: Postgres) -> None:
+    pg.publish(A)
+    pg.query("""
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM nowhere(1); RETURN NEW; END $$;
+        CREATE TRIGGER note BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION note()
+    """)
+    pg.change("UPDATE base.a SET v = 'x' WHERE id = 1")
+    with pytest.raises(LoadError, match=r"nowhere\(integer\) does not exist \(42883\)"):
+        pg.publish(A)
 
 
 @pytest.mark.parametrize("theirs", ["integer", "timestamp", "boolean"])
@@ -367,7 +435,6 @@ def test_setting_of_the_role_that_keeps_it_from_writing_is_told(
 
 
 OTHERS_ROW = "UPDATE a SET v = 'theirs' WHERE id = 5"
-KEYED_B = Publication("marts.b", "reports.b", ("n",))
 LATE = f"""
     CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN {OTHERS_ROW}; RETURN NULL; END $$;

@@ -32,6 +32,7 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("28", AuthError, "check user and password in the target's `dsn`, and pg_hba.conf"),
     ("42501", AuthError, "grant the role what docs/postgres.md lists"),
     ("3D000", ConfigError, "create the database, or correct the target's `dsn`"),
+    ("0A", LoadError, f"{CORRECT}; a partitioned one may need the load's `primary_key: false`"),
     ("08", UnreachableError, "check host and port of the target's `dsn`"),
     ("40", UnreachableError, "another transaction was in the way: run again"),
     ("55P03", UnreachableError, "another session holds a lock on the table: run again"),
@@ -127,7 +128,8 @@ def classify(error: psycopg.Error, target: str, doing: str, state: str | None = 
     for prefix, kind, advice in _CLASSES:
         if state.startswith(prefix):
             return kind(f"{message} ({state})", subject=target, hint=advice)
-    return LoadError(f"{message} ({state})", subject=target, hint=CORRECT)
+    more = f"; the server says: {error.diag.message_hint}" if error.diag.message_hint else ""
+    return LoadError(f"{message} ({state})", subject=target, hint=CORRECT + more)
 
 
 def _refused(error: psycopg.Error, conninfo: str, target: str) -> EtlError:
