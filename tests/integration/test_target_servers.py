@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError
+from etl.settings import Strategy
 from etl.targets import Publication
 from tests.integration.servers import A, B, Place, counts, mssql, pg, place, warehouse
 
@@ -423,6 +424,20 @@ def test_rows_that_are_appended_otherwise_than_they_were_sent_are_told(
     with pytest.raises(ReconciliationError, match="1 rows were sent, 1 are there, 1 of them"):
         place.publish(APPEND)
     assert place.count("a") == 11
+
+
+@pytest.mark.parametrize("strategy", ["merge", "append_once"])
+def test_key_that_somebody_wrote_twice_is_told_where_rows_stay(
+    place: Place, strategy: Strategy
+) -> None:
+    publication = Publication("marts.a", "a", ("id",), strategy, primary_key=False)
+    place.publish(publication)
+    place.query("INSERT INTO a (id, v) VALUES (3, 'twice')")
+    with pytest.raises(ReconciliationError, match=r"are there, .* other values") as caught:
+        place.publish(publication)
+    assert "keys that the table has twice" in caught.value.hint
+    place.query("DELETE FROM a WHERE v = 'twice'")
+    assert place.publish(publication)["a"].reconciled
 
 
 def test_column_that_rounds_what_is_appended_is_code_12(place: Place) -> None:

@@ -209,7 +209,9 @@ def write_mark(
     """Set the mark of a table."""
     execute(
         connection,
-        f"INSERT INTO {marks.sql} VALUES (%s, %s, %s, %s, %s, now()) "
+        f"INSERT INTO {marks.sql} "
+        "(table_name, model, publication_id, rows, versions, published_at) "
+        "VALUES (%s, %s, %s, %s, %s, now()) "
         "ON CONFLICT (table_name) DO UPDATE SET model = excluded.model, "
         "publication_id = excluded.publication_id, rows = excluded.rows, "
         "versions = excluded.versions, published_at = excluded.published_at",

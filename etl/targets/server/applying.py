@@ -112,9 +112,12 @@ class Statements(ABC, Generic[C]):
 
     @property
     def forget(self) -> str:
-        """SQL: of the staged rows, those that the table has by key go: they stay as they are."""
-        there = f"SELECT s.{ROW} FROM {self.staged.sql} AS s JOIN {self.table} AS t"
-        return f"DELETE FROM {self.staged.sql} WHERE {ROW} IN ({there} ON {self.same_key()})"
+        """SQL: of the staged rows, those that the table has once by key go: what it has stays."""
+        return (
+            f"DELETE FROM {self.staged.sql} WHERE {ROW} IN (SELECT s.{ROW} "
+            f"FROM {self.staged.sql} AS s JOIN {self.table} AS t ON {self.same_key()} "
+            f"GROUP BY s.{ROW} HAVING count(*) = 1)"
+        )
 
     @property
     def staged_rows(self) -> str:
@@ -228,5 +231,5 @@ def reconcile(
 
 _HINT = (
     "the target keeps its old rows; look for triggers, rules, row security and column types "
-    "that change what is written"
+    "that change what is written, and for keys that the table has twice"
 )
