@@ -84,7 +84,7 @@ def _publish(
     marts: dict[str, Version] = {}
     runs: list[LoadRun] = []
     with open_published(cursor, path, order) as old:
-        refuse_foreign(cursor, order.target, path, old.unnamed)
+        refuse_foreign(cursor, order.target, path, old.unnamed, old.others)
         for publication in order.publish:
             run, mart = _compare(cursor, publication, old, order.target, dry_run=dry_run)
             runs.append(run)
