@@ -21,7 +21,7 @@ from etl.errors import (
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.postgres import tables
-from etl.targets.postgres.server import execute
+from etl.targets.postgres.server import connected, execute
 from etl.targets.server import loading
 from etl.targets.server.published import Published
 from tests.integration.servers import A, B, Postgres, pg, warehouse
@@ -418,6 +418,21 @@ def test_wait_for_the_warehouse_does_not_end_the_transaction(
 
     monkeypatch.setattr("etl.targets.server.stage", slow)
     assert pg.publish(A)["a"].reconciled
+
+
+@pytest.mark.parametrize(("role", "load"), [("off", "local"), ("remote_apply", "remote_apply")])
+def test_what_is_committed_is_on_the_disk_whatever_the_role_says(
+    pg: Postgres, role: str, load: str
+) -> None:
+    pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} SET synchronous_commit = {role}")
+    with connected(pg.dsn, "pg") as connection:
+        assert connection.execute("SHOW synchronous_commit").fetchall() == [(load,)]
+
+
+def test_address_may_say_otherwise_how_long_a_host_is_waited_for(pg: Postgres) -> None:
+    with connected(f"{pg.dsn} keepalives_idle=7", "pg") as connection:
+        said = connection.info.get_parameters()
+    assert (said["keepalives_idle"], said["keepalives_count"]) == ("7", "6")
 
 
 @pytest.mark.parametrize(

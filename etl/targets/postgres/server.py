@@ -65,7 +65,15 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
             f"the driver for target {target} is not installed", subject=target, hint=INSTALL
         ) from error
     try:
-        own: dict[str, int | str] = {"connect_timeout": CONNECT_SECONDS, "application_name": "etl"}
+        own: dict[str, int | str] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "etl",
+            # A host that is gone is known in two minutes; what is between it and us keeps awake
+            # while DuckDB works.
+            "keepalives_idle": 60,
+            "keepalives_interval": 10,
+            "keepalives_count": 6,
+        }
         given = conninfo_to_dict(dsn)
         missing: dict[str, int | str | None] = {k: v for k, v in own.items() if k not in given}
         # Texts travel as DuckDB has them, whatever the database's encoding is.
@@ -87,12 +95,14 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
         # Each statement sees what was committed before it: also by those whose lock it waited for.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with connection:
-            # UTC, ISO dates and exact floats, whatever the role's own settings are; and time for
-            # DuckDB, at which the transaction waits.
+            # UTC, ISO dates and exact floats, whatever the role's own settings are; time for
+            # DuckDB, at which the transaction waits; and a commit that is on the server's disk.
             connection.execute(
                 "SELECT set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true), "
                 "set_config('extra_float_digits', '1', true), "
                 "set_config('idle_in_transaction_session_timeout', '0', true), "
+                "set_config('synchronous_commit', replace(current_setting('synchronous_commit'), "
+                "'off', 'local'), true), "
                 f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)"
             )
             yield connection
