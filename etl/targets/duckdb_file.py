@@ -186,6 +186,14 @@ def _create(cursor: duckdb.DuckDBPyConnection, catalog: str, table: str, version
 
 def _swap(part: Path, path: Path) -> None:
     if path.exists():
+        group = path.stat().st_gid
+        try:
+            if group != part.stat().st_gid:
+                os.chown(part, -1, group)
+        except OSError:  # who is no member cannot give a file to a group
+            logger.bind(path=str(path)).warning(
+                f"the file's group could not stay {group}: its members may be unable to read it"
+            )
         shutil.copymode(path, part)
     os.replace(part, path)  # noqa: PTH105  by this name, so that tests can stand in its way
     sync(path.parent)
