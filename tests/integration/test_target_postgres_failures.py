@@ -494,21 +494,6 @@ def test_rows_that_a_foreign_key_deletes_from_another_table_are_missed(pg: Postg
     assert {run.rows_at_target for run in pg.publish(*both).values()} == {9}
 
 
-@pytest.mark.parametrize("does", ["CASCADE", "SET NULL"])
-def test_rows_of_others_are_not_lost_to_a_mart_without_a_key(pg: Postgres, does: str) -> None:
-    """All of its rows would go and come again, and with them what refers to them."""
-    keyless = Publication("marts.a", "a")
-    pg.publish(keyless)
-    pg.query(f"ALTER TABLE a ADD UNIQUE (id); CREATE TABLE notes (of bigint REFERENCES a (id) "
-             f"ON DELETE {does}); INSERT INTO notes SELECT id FROM a")  # fmt: skip
-    pg.change("UPDATE base.a SET v = 'changed' WHERE id = 1")
-    with pytest.raises(LoadError, match="notes refers to it") as caught:
-        pg.publish(keyless)
-    assert "name a `key`" in caught.value.hint
-    assert pg.publish(A)["a"].updated == 1
-    assert pg.query("SELECT count(of) FROM notes") == [(10,)]
-
-
 def test_table_whose_name_the_server_would_cut_is_refused(pg: Postgres) -> None:
     """Two of them that begin alike would be one."""
     for name in ("n" * 64, f"{'s' * 64}.a"):

@@ -447,6 +447,22 @@ def test_column_that_rounds_what_is_appended_is_code_12(place: Place) -> None:
         place.publish(APPEND)
 
 
+@pytest.mark.parametrize("does", ["CASCADE", "SET NULL"])
+def test_rows_of_others_are_not_lost_to_a_mart_without_a_key(place: Place, does: str) -> None:
+    """All of its rows would go and come again, and with them what refers to them."""
+    keyless = Publication("marts.a", "a")
+    place.publish(keyless)
+    place.query("ALTER TABLE a ADD UNIQUE (id)")
+    place.query(f"CREATE TABLE notes (n bigint REFERENCES a (id) ON DELETE {does})")
+    place.query("INSERT INTO notes SELECT id FROM a")
+    place.change("UPDATE base.a SET v = 'changed' WHERE id = 1")
+    with pytest.raises(LoadError, match="notes refers to it") as caught:
+        place.publish(keyless)
+    assert "name a `key`" in caught.value.hint
+    assert place.publish(A)["a"].updated == 1
+    assert place.query("SELECT count(n) FROM notes") == [(10,)]
+
+
 def test_trigger_that_keeps_a_column_of_its_own_is_no_failure(place: Place) -> None:
     place.publish(A)
     place.query(f"ALTER TABLE a ADD noted {place.text}")

@@ -89,6 +89,12 @@ def test_statements_that_count_what_was_written() -> None:
     compare("written", recorder.statements)
 
 
+def test_statement_that_finds_what_refers_to_a_table() -> None:
+    recorder = Recorder()
+    assert tables.find_reference(recorder, Table("dbo", "Prices")) is None
+    compare("references", recorder.statements)
+
+
 def test_error_that_ended_the_transaction_is_told_in_the_servers_words() -> None:
     """As one in a trigger does. The staged rows are gone, and no savepoint can be set."""
     recorder = Recorder()

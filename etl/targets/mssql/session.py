@@ -21,6 +21,7 @@ from etl.targets.mssql.staging import stage
 from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
+from etl.targets.server.refusals import refuse_reference
 from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
 
 if TYPE_CHECKING:
@@ -103,6 +104,10 @@ class MssqlSession:
         """Delete, update, insert; the row that is refused is named."""
         import pyodbc
 
+        if not (change.publication.key or is_new):
+            refuse_reference(
+                change, tables.find_reference(self._connection, change.table), self._target
+            )
         savepoint = "etl_change"
         present = self._present(change.table)
         self._connection.execute(f"SAVE TRANSACTION {savepoint}")

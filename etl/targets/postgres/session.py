@@ -25,6 +25,7 @@ from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
+from etl.targets.server.refusals import refuse_reference
 from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
 
 if TYPE_CHECKING:
@@ -115,8 +116,10 @@ class PostgresSession:
         """Delete, update, insert; the row that is refused is named."""
         import psycopg
 
-        if not change.publication.key and not is_new:
-            tables.refuse_lost_references(self._connection, change.table, self._target)
+        if not (change.publication.key or is_new):
+            refuse_reference(
+                change, tables.find_reference(self._connection, change.table), self._target
+            )
         try:
             with self._connection.transaction():
                 tables.plan_with_pages_at_hand(self._connection, change.table)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from etl.errors import AuthError, ConfigError, LoadError
+from etl.errors import AuthError, ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.publication import Publication, quote
@@ -78,21 +78,15 @@ def refuse_hidden_rows(connection: psycopg.Connection[Any], table: Table, target
         )
 
 
-def refuse_lost_references(connection: psycopg.Connection[Any], table: Table, target: str) -> None:
-    """Raise LoadError when rows elsewhere would go, or lose a value, with the rows of a table."""
+def find_reference(connection: psycopg.Connection[Any], table: Table) -> str | None:
+    """A table whose rows would go, or lose a value, with the rows of this one."""
     row = execute(
         connection,
         "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' "
         "AND confrelid = %s::regclass AND confdeltype IN ('c', 'n', 'd')",
         table.sql,
     ).fetchone()
-    if row:
-        raise LoadError(
-            f"{table.plain} at target {target}: {row[0]} refers to it with ON DELETE, and without "
-            "a key all rows go and come again",
-            subject=target,
-            hint="name a `key` in the load, or a grain in the model",
-        )
+    return str(row[0]) if row else None
 
 
 def prepare(

@@ -70,6 +70,17 @@ def mismatch(
     )
 
 
+def refuse_reference(change: Change[C], other: str | None, target: str) -> None:
+    """Raise LoadError where rows of another table would go with those that come again."""
+    if other is not None:
+        raise LoadError(
+            f"{change.table.plain} at target {target}: {other} refers to it with ON DELETE, and "
+            "without a key all rows go and come again",
+            subject=target,
+            hint="name a `key` in the load, or a grain in the model",
+        )
+
+
 def change_there(what: str, publication: Publication) -> str:
     """What helps: something has to be changed at the target, or the table made anew by a run."""
     if publication.strategy == "replace":
