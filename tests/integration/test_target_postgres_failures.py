@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -211,6 +212,20 @@ def test_partitioned_table_is_published_into(pg: Postgres) -> None:
     assert pg.rows() == pg.mart()
     assert pg.query("SELECT id FROM changed") == [(1,)]
     assert pg.publish(without)["a"].status == "unchanged"
+
+
+def test_mart_of_too_many_columns_to_be_compared_is_told(pg: Postgres) -> None:
+    def change(texts: str) -> None:
+        listed = ", ".join(f"'{texts}' AS c{i}" for i in range(1000))
+        pg.change(f"CREATE OR REPLACE VIEW marts.a AS SELECT id, {listed} FROM base.a")
+
+    change("v")
+    pg.publish(A)
+    change("w")
+    with pytest.raises(LoadError, match="54011") as caught:
+        pg.publish(A)
+    assert "the load's `columns`" in caught.value.hint
+    assert pg.publish(dataclasses.replace(A, columns=("id", "c7")))["a"].updated == 10
 
 
 def test_failure_inside_a_trigger_is_told_in_the_servers_words(pg: Postgres) -> None:

@@ -43,6 +43,11 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("25006", UnreachableError, "a standby, or a role with default_transaction_read_only"),
     ("25P03", UnreachableError, "the role's idle_in_transaction_session_timeout is short"),
     ("25P04", UnreachableError, "the role's transaction_timeout is short"),
+    (
+        "54011",
+        LoadError,
+        "it compares some 800 columns at most: name fewer in the load's `columns`",
+    ),
     ("53300", UnreachableError, "the server has no connection left: run again"),
     ("53", ResourcesError, "free disk or memory on the server"),
     ("58", ResourcesError, "look into the server's log"),
