@@ -93,10 +93,11 @@ def lacking(present: dict[str, Present], columns: tuple[Column, ...]) -> tuple[C
 
 
 def find_reference(connection: pyodbc.Connection, table: Table) -> str | None:
-    """A table whose rows would go, or lose a value, with the rows of this one."""
+    """Another table whose rows would go, or lose a value, with the rows of this one."""
     row = connection.execute(
         "SELECT OBJECT_NAME(parent_object_id) FROM sys.foreign_keys "
-        "WHERE referenced_object_id = OBJECT_ID(?) AND delete_referential_action <> 0",
+        "WHERE referenced_object_id = OBJECT_ID(?) AND delete_referential_action <> 0 "
+        "AND parent_object_id <> referenced_object_id",
         table.sql,
     ).fetchone()
     return str(row[0]) if row else None

@@ -27,6 +27,10 @@ LOCK_SECONDS = 60
 INSTALL = "pip install 'etl-job[postgres]'"
 
 _MADE = "another session has just made the same schema or table: run again"
+_READ_ONLY = (
+    "a standby (target_session_attrs=read-write in the `dsn` finds the primary), or a role with "
+    "default_transaction_read_only"
+)
 # The first of these that a SQLSTATE starts with decides; anything else is refused data.
 _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("28", AuthError, "check user and password in the target's `dsn`, and pg_hba.conf"),
@@ -40,7 +44,7 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("57", UnreachableError, "the server stopped the work: run again"),
     ("42P06", UnreachableError, _MADE),
     ("42P07", UnreachableError, _MADE),
-    ("25006", UnreachableError, "a standby, or a role with default_transaction_read_only"),
+    ("25006", UnreachableError, _READ_ONLY),
     ("25P03", UnreachableError, "the role's idle_in_transaction_session_timeout is short"),
     ("25P04", UnreachableError, "the role's transaction_timeout is short"),
     (

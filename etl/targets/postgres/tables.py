@@ -79,11 +79,11 @@ def refuse_hidden_rows(connection: psycopg.Connection[Any], table: Table, target
 
 
 def find_reference(connection: psycopg.Connection[Any], table: Table) -> str | None:
-    """A table whose rows would go, or lose a value, with the rows of this one."""
+    """Another table whose rows would go, or lose a value, with the rows of this one."""
     row = execute(
         connection,
         "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' "
-        "AND confrelid = %s::regclass AND confdeltype IN ('c', 'n', 'd')",
+        "AND confrelid = %s::regclass AND conrelid <> confrelid AND confdeltype IN ('c', 'n', 'd')",
         table.sql,
     ).fetchone()
     return str(row[0]) if row else None
