@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import duckdb
+from loguru import logger
 
 from etl.errors import ConfigError
-from etl.targets.publication import fold
+from etl.targets.publication import Publication, fold
 from etl.warehouse import exists
 
 SCHEMA = "etl_published"
@@ -36,6 +37,15 @@ def claimed(cursor: duckdb.DuckDBPyConnection, target: str) -> set[str]:
         return set()
     known = f"SELECT table_name FROM {CLAIMS} WHERE target = $1"  # noqa: S608 - a constant
     return {str(table) for (table,) in cursor.execute(known, [target]).fetchall()}
+
+
+def warn_of_loss(publication: Publication, target: str, *, known: bool) -> None:
+    """Tell that a table is gone which was `known` to be there, where it had rows of its own."""
+    if known and publication.strategy != "replace":
+        logger.bind(target=target, table=publication.table).warning(
+            "the table was published before and is gone, with what the mart has no more: if it was "
+            "not dropped on purpose, put back a copy, then run again"
+        )
 
 
 def refuse_foreign(

@@ -22,7 +22,7 @@ from etl.targets.catalog import (
     read_version,
 )
 from etl.targets.choosing import choose
-from etl.targets.claims import claim, refuse_foreign
+from etl.targets.claims import claim, claimed, refuse_foreign, warn_of_loss
 from etl.targets.comparison import (
     check_count,
     check_key,
@@ -135,6 +135,9 @@ def _compare(
         check_key(cursor, mart, publication, target)
         content = fingerprint(cursor, mart)
         comments = read_comments(cursor, str(name), publication.model)
+    if before is None:
+        known = fold(publication.table) in claimed(cursor, target)
+        warn_of_loss(publication, target, known=known)
     present = before.relation if before else None
     relation = succeed(cursor, present, mart, publication, target)
     # Columns that left the mart and stay at the target keep what is said about them.

@@ -133,6 +133,17 @@ def test_append_once_never_changes_what_is_there(place: Place, known: bool) -> N
     assert (rows[1], rows[2], rows[10]) == ("v1", "v2", "new")
 
 
+@pytest.mark.parametrize("publication", [MERGE, APPEND, A])
+def test_table_that_is_gone_is_told_where_it_had_rows_of_its_own(
+    place: Place, publication: Publication, warnings: list[str]
+) -> None:
+    place.publish(publication)
+    place.query("DROP TABLE a")
+    assert place.publish(publication)["a"].inserted == 10
+    told = [text for text in warnings if "published before and is gone" in text]
+    assert len(told) == (publication != A)
+
+
 def test_mart_of_no_rows_empties_the_table(place: Place) -> None:
     place.publish(A, B)
     place.change("DELETE FROM base.a; DELETE FROM base.b")

@@ -16,6 +16,7 @@ from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.catalog import read_comments
 from etl.targets.choosing import choose
+from etl.targets.claims import warn_of_loss
 from etl.targets.comparison import Changes, check_key, reading
 from etl.targets.publication import Publication, qualify, quote
 from etl.targets.relation import Relation, describe, query
@@ -153,6 +154,7 @@ def _stage(
         with reading(publication, mart.memory.target):
             check_key(cursor, mart.relation, publication, mart.memory.target)
     if found.is_new:
+        warn_of_loss(publication, mart.memory.target, known=mart.memory.exists(cursor))
         # As long as its rows are the only ones, there is nothing to be compared with.
         filled = session.fill(cursor, publication, table, mart.columns, about, sent)
         if filled is not None:
