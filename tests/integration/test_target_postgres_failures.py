@@ -29,6 +29,7 @@ from tests.integration.servers import A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
+MERGE = Publication("marts.a", "a", ("id",), "merge")
 KEYED_B = Publication("marts.b", "reports.b", ("n",))
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
 
@@ -192,6 +193,30 @@ def test_hint_of_the_server_is_told(pg: Postgres) -> None:
     assert "REPLICA IDENTITY" in caught.value.hint
     pg.query("ALTER TABLE a REPLICA IDENTITY FULL")
     assert pg.publish(keyless)["a"].reconciled
+
+
+@pytest.mark.parametrize(
+    "effect",
+    ["TRUNCATE a", "ALTER TABLE a DROP COLUMN v; ALTER TABLE a ADD COLUMN v text DEFAULT 'theirs'"],
+)
+@pytest.mark.parametrize("publication", [A, MERGE])
+def test_table_that_a_trigger_of_another_empties_or_alters_is_compared(
+    pg: Postgres, effect: str, publication: Publication
+) -> None:
+    """The server counts no rows of it then."""
+    pg.change("CREATE OR REPLACE TABLE base.b AS SELECT i AS n FROM range(3) AS r(i)")
+    both = publication, KEYED_B
+    pg.publish(*both)
+    pg.query(f"""
+        CREATE FUNCTION rebuild() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN {effect}; RETURN NULL; END $$;
+        CREATE TRIGGER rebuild AFTER INSERT ON reports.b EXECUTE FUNCTION rebuild();
+        ALTER FUNCTION rebuild() SECURITY DEFINER
+    """)
+    pg.change("INSERT INTO base.b VALUES (3)")
+    with pytest.raises(ReconciliationError, match=r"public\.a at target pg"):
+        pg.publish(*both)
+    assert pg.rows() == pg.mart()
 
 
 def test_rows_of_inherited_tables_are_counted_too(pg: Postgres) -> None:

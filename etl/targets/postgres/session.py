@@ -146,7 +146,10 @@ class PostgresSession:
     def did_more(self, table: Table, changes: Changes) -> bool:
         """As the server counts what the transaction did."""
         told = changes.inserted + changes.updated + changes.deleted
-        return versions.count_writes(self._connection, table) != told
+        is_rebuilt = self._columns[table] is not None and versions.is_rebuilt(
+            self._connection, table
+        )
+        return is_rebuilt or versions.count_writes(self._connection, table) != told
 
     def reconcile(self, change: Change[Column], expected: int) -> Versions:
         """Compare table and staged rows.

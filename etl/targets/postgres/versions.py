@@ -68,7 +68,8 @@ def read_staged_versions(connection: psycopg.Connection[Any], statements: Statem
 def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
     """Rows of a table that this transaction inserted, updated and deleted.
 
-    Those of its partitions, and of tables that inherit from it, are rows of its own. 0 where the server has `track_counts` off.
+    Those of its partitions, and of tables that inherit from it, are rows of its own. 0 where the
+    server has `track_counts` off.
     """
     counted = " + ".join(
         f"pg_stat_get_xact_tuples_{done}(oid)" for done in ("inserted", "updated", "deleted")
@@ -81,3 +82,17 @@ def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
         table.sql,
     )
     return int(writes)
+
+
+def is_rebuilt(connection: psycopg.Connection[Any], table: Table) -> bool:
+    """True when this transaction emptied the table or altered it: it holds the lock for that.
+
+    No rows are counted then.
+    """
+    (found,) = fetch_one(
+        connection,
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() "
+        "AND relation = %s::regclass AND mode = 'AccessExclusiveLock')",
+        table.sql,
+    )
+    return bool(found)
