@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from etl.errors import ConfigError, ExitCode
@@ -16,13 +16,14 @@ SWITCH = {
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse whose usage errors are one line and end with the code of a wrong option."""
+    """argparse with a variable behind each option; a usage error is one line and code 2."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, env: Mapping[str, str], **more: Any) -> None:
         # An abbreviation that works today is ambiguous once an option is added.
         super().__init__(
             formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **more
         )
+        self._env = env
 
     def error(self, message: str) -> Any:
         """Say what is wrong and where the options are listed."""
@@ -32,8 +33,86 @@ class Parser(argparse.ArgumentParser):
         """Every option that the command takes."""
         return [option for action in self._actions for option in action.option_strings]
 
+    def add_option(
+        self, option: str, metavar: str, text: str, usual: str | None = None, **more: Any
+    ) -> None:
+        """An option with a value; `usual` is it where neither option nor variable is given.
 
-class Append(argparse.Action):
+        Raises:
+            ConfigError: the variable holds none of the `choices`.
+        """
+        value = self._env.get(_variable(option)) or usual
+        _check(option, [value] if value else [], more.get("choices"))
+        self.add_argument(option, metavar=metavar, help=text, default=value, **more)
+
+    def add_list(
+        self,
+        option: str,
+        metavar: str | None,
+        text: str,
+        separator: str | None = ",",
+        choices: Sequence[str] | None = None,
+    ) -> None:
+        """An option that can be given more than once; its variable has all values.
+
+        Raises:
+            ConfigError: the variable holds none of the `choices`.
+        """
+        given = self._env.get(_variable(option), "").split(separator)
+        values = [x.strip() for x in given if x.strip()]
+        _check(option, values, choices)
+        self.add_argument(
+            option, action=_Append, metavar=metavar, help=text, default=values, choices=choices
+        )
+
+    def add_switch(self, option: str, text: str) -> None:
+        """A switch that its variable can turn on.
+
+        Raises:
+            ConfigError: the variable says neither yes nor no.
+        """
+        self.add_argument(option, action="store_true", default=self._is_on(option), help=text)
+
+    def add_one_of(self, options: Mapping[str, str]) -> None:
+        """Switches of which one at most is on.
+
+        Raises:
+            ConfigError: the variables turn several on.
+        """
+        group = self.add_mutually_exclusive_group()
+        names = tuple(option.strip("-") for option in options)
+        on = [option for option in options if self._is_on(option)]
+        if len(on) > 1:
+            raise ConfigError(f"{' and '.join(_variable(o) for o in on)}: only one can be on")
+        for option, text in options.items():
+            group.add_argument(
+                option, action=_Choose, nargs=0, const=names, default=option in on, help=text
+            )
+
+    def _is_on(self, option: str) -> bool:
+        value = self._env.get(_variable(option), "")
+        if value.strip().lower() not in SWITCH:
+            # Taken for "no", a mistyped ETL_DRY_RUN would start a real run.
+            raise ConfigError(
+                f"{_variable(option)}={value}: is no switch", hint="write true or false"
+            )
+        return SWITCH[value.strip().lower()]
+
+
+def _variable(option: str) -> str:
+    return "ETL_" + option.strip("-").replace("-", "_").upper()
+
+
+def _check(option: str, values: Iterable[str], choices: Sequence[str] | None) -> None:
+    for value in values:
+        if choices and value not in choices:
+            raise ConfigError(
+                f"{_variable(option)}: no such {option.strip('-')}: {value}",
+                hint=", ".join(choices),
+            )
+
+
+class _Append(argparse.Action):
     """Collects values; the first one on the command line displaces the variable's."""
 
     def __call__(
@@ -63,49 +142,6 @@ class Version(argparse.Action):
             text = "etl, not installed"
         sys.stdout.write(text + "\n")
         parser.exit()
-
-
-def add_switch(parser: Parser, env: Mapping[str, str], option: str, text: str) -> None:
-    """A switch that its variable can turn on.
-
-    Raises:
-        ConfigError: the variable says neither yes nor no.
-    """
-    parser.add_argument(option, action="store_true", default=_switch(env, option), help=text)
-
-
-def add_one_of(parser: Parser, env: Mapping[str, str], options: Mapping[str, str]) -> None:
-    """Switches of which one at most is on.
-
-    Raises:
-        ConfigError: the variables turn several on.
-    """
-    group = parser.add_mutually_exclusive_group()
-    names = tuple(option.strip("-") for option in options)
-    on = [option for option in options if _switch(env, option)]
-    if len(on) > 1:
-        raise ConfigError(f"{' and '.join(_variable(o) for o in on)}: only one can be on")
-    for option, text in options.items():
-        group.add_argument(
-            option, action=_Choose, nargs=0, const=names, default=option in on, help=text
-        )
-
-
-def _variable(option: str) -> str:
-    return "ETL_" + option.strip("-").replace("-", "_").upper()
-
-
-def _switch(env: Mapping[str, str], option: str) -> bool:
-    value = env.get(_variable(option), "")
-    if value.strip().lower() not in SWITCH:
-        # Taken for "no", a mistyped ETL_DRY_RUN would start a real run.
-        raise ConfigError(f"{_variable(option)}={value}: is no switch", hint="write true or false")
-    return SWITCH[value.strip().lower()]
-
-
-def listed(env: Mapping[str, str], name: str) -> list[str]:
-    """The values of a variable that stands for an option given more than once."""
-    return [x.strip() for x in env.get(name, "").split(",") if x.strip()]
 
 
 def seconds(text: str) -> float:

@@ -45,16 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             said, _, hint = complaint.getvalue().removeprefix("etl: ").partition("→")
             return leave(ConfigError(said, hint=hint.strip())) if e.code else 0
         prepare_libraries()
-        return COMMANDS[arguments.command](arguments)
+        return COMMANDS[arguments.command](arguments) or 0
     except ConfigError as e:
         say_config_error(e)
         return leave(e)
     except EtlError as e:
         return _fail(e)
     except Stopped as e:  # there is no run: it waited for the lock, or was a plan
-        return leave(EtlError(e.code.meaning), e.code)
+        return leave(EtlError(e.code.meaning, code=e.code))
     except KeyboardInterrupt:
-        return leave(EtlError(ExitCode.INTERRUPTED.meaning), ExitCode.INTERRUPTED)
+        return leave(EtlError(ExitCode.INTERRUPTED.meaning, code=ExitCode.INTERRUPTED))
     except ANY_FAILURE as e:
         if (known := classify_os_error(e)) is not None:
             return _fail(known)
@@ -132,7 +132,7 @@ def _finish(
     return code
 
 
-def _plan(arguments: argparse.Namespace) -> int:
+def _plan(arguments: argparse.Namespace) -> None:
     from etl.planning import plan
 
     settings = _settings(arguments)
@@ -142,10 +142,9 @@ def _plan(arguments: argparse.Namespace) -> int:
         _print_json({"changes": lines})
     else:
         put_out("\n".join(lines or ["nothing to change"]) + "\n")
-    return int(ExitCode.OK)
 
 
-def _generate(arguments: argparse.Namespace) -> int:
+def _generate(arguments: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from etl.generate.generation import generate, refuse_changes, tell_unpublished
@@ -168,10 +167,9 @@ def _generate(arguments: argparse.Namespace) -> int:
         told += [f"{same} unchanged"] if same else []
         put_out("\n".join(told + tell_unpublished(settings, changes)) + "\n")
     refuse_changes(changes, check=arguments.check)
-    return int(ExitCode.OK)
 
 
-def _lineage(arguments: argparse.Namespace) -> int:
+def _lineage(arguments: argparse.Namespace) -> None:
     from etl.lineage.answer import find_lineage
     from etl.lineage.html import as_html
     from etl.lineage.text import as_dot, as_json, as_tree
@@ -185,10 +183,9 @@ def _lineage(arguments: argparse.Namespace) -> int:
     with redirect_stdout(sys.stderr):
         text = show(find_lineage(settings, arguments.name, direction))
     put_out(text)
-    return int(ExitCode.OK)
 
 
-def _status(arguments: argparse.Namespace) -> int:
+def _status(arguments: argparse.Namespace) -> None:
     from etl.status import read_status, show_status
 
     status = read_status(_settings(arguments), arguments.runs)
@@ -196,17 +193,15 @@ def _status(arguments: argparse.Namespace) -> int:
         _print_json(status)
     else:
         put_out(show_status(status))
-    return int(ExitCode.OK)
 
 
-def _report(arguments: argparse.Namespace) -> int:
+def _report(arguments: argparse.Namespace) -> None:
     from etl.past_runs import find_run
     from etl.report.page import make_page, write_page
 
     settings = _settings(arguments)
     record = find_run(settings, arguments.run)
     put_out(make_page(settings, record) if arguments.html else f"{write_page(settings, record)}\n")
-    return int(ExitCode.OK)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
@@ -224,7 +219,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return int(verdict(findings))
 
 
-def _init(arguments: argparse.Namespace) -> int:
+def _init(arguments: argparse.Namespace) -> None:
     from etl.start.project import create_project
 
     if len(arguments.source) > 1:
@@ -232,10 +227,9 @@ def _init(arguments: argparse.Namespace) -> int:
     source = arguments.source[0] if arguments.source else None
     folder = Path(arguments.directory)
     put_out(redact(create_project(folder, source, arguments.base_url, os.environ)))
-    return int(ExitCode.OK)
 
 
-def _config_show(arguments: argparse.Namespace) -> int:
+def _config_show(arguments: argparse.Namespace) -> None:
     import yaml
 
     from etl.secrets import mask
@@ -246,24 +240,21 @@ def _config_show(arguments: argparse.Namespace) -> int:
         _print_json(shown)
     else:
         put_out(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True))
-    return int(ExitCode.OK)
 
 
-def _config_schema(arguments: argparse.Namespace) -> int:
+def _config_schema(arguments: argparse.Namespace) -> None:
     from etl.settings_schema import json_schema, settings_table
 
     if arguments.markdown:
         put_out(settings_table())
     else:
         _print_json(json_schema())
-    return int(ExitCode.OK)
 
 
-def _exit_codes(arguments: argparse.Namespace) -> int:
+def _exit_codes(arguments: argparse.Namespace) -> None:
     from etl.exit_codes import FORMATS
 
     put_out(FORMATS[arguments.format]())
-    return int(ExitCode.OK)
 
 
 def _print_json(value: Any, redact: Callable[[str], str] = str) -> None:
@@ -284,7 +275,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     return load_settings(project, arguments.profile)
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "run": _run,
     "retry": _retry,
     "plan": _plan,

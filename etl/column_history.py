@@ -69,8 +69,7 @@ def write_changes(
         "(source VARCHAR, project VARCHAR, change JSON)"
     )
     connection.execute(
-        "DELETE FROM etl_meta.raw_changes WHERE source = ? AND project <> ?",
-        [source, project],
+        "DELETE FROM etl_meta.raw_changes WHERE source = ? AND project <> ?", [source, project]
     )
     for change in changes:
         connection.execute(

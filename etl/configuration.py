@@ -30,9 +30,7 @@ SECRETS_DIR = Path("/run/secrets/etl")
 
 
 def load_settings(
-    project: Path,
-    profile: str = "default",
-    environ: Mapping[str, str] | None = None,
+    project: Path, profile: str = "default", environ: Mapping[str, str] | None = None
 ) -> Settings:
     """The settings of a project under a profile.
 
@@ -50,9 +48,8 @@ def load_settings(
         merged = merge(merged, layer.tree)
     for read in (_environment, _secrets_dir):
         layer = read(environ, merged, problems)
-        layer.tree, findings = _cleaned_variables(layer)
         layers.append(layer)
-        problems += [_problem(f, layers) for f in findings]
+        problems += [_problem(f, layers) for f in layer.findings]
         merged = merge(merged, layer.tree)
     for key in sorted(INTERNAL & merged.keys()):
         problems.append(Problem(_origin(layers, (key,)), f"{key}: is no setting"))
@@ -173,23 +170,6 @@ def _secrets_dir(
             continue
         named[path.name.upper().removeprefix("ETL_")] = Variable(str(path), text)
     return variables_layer(str(folder), named, merged, problems, strict=True)
-
-
-def _cleaned_variables(layer: Layer) -> tuple[dict[str, Any], list[Finding]]:
-    """The variables' tree without what no setting can be; `Items` are kept as they are."""
-    findings: list[Finding] = []
-
-    def walk(node: Any, path: tuple[Any, ...]) -> Any:
-        if path in layer.names:
-            cleaned, found = clean(node)
-            findings.extend(Finding((*path, *f.path), f.message, f.hint) for f in found)
-            return cleaned
-        if isinstance(node, dict):
-            for key, value in node.items():
-                node[key] = walk(value, (*path, key))
-        return node
-
-    return walk(layer.tree, ()), findings
 
 
 def _origin(layers: Iterable[Layer], path: tuple[Any, ...]) -> str:

@@ -26,83 +26,52 @@ from typing import Any
 
 
 class ExitCode(IntEnum):
-    """What the process tells its scheduler. Append-only: a number never changes its meaning."""
+    """What the process tells its scheduler. Append-only: a number never changes its meaning.
 
-    OK = 0
-    UNEXPECTED = 1
-    CONFIG = 2
-    DATA_QUALITY = 3
-    CONNECTION = 4
-    EXTRACT = 5
-    TRANSFORM = 6
-    LOAD = 7
-    LOCKED = 8
-    TIMEOUT = 9
-    SCHEMA = 10
-    APPROVAL = 11
-    RECONCILIATION = 12
-    AUTH = 13
-    RESOURCES = 14
-    INTERRUPTED = 130
-    TERMINATED = 143
+    Beside each its `meaning`, a sentence for the table that README, `etl exit-codes` and deploy
+    files show, and whether it is `retryable`: the same run, started again unchanged, may succeed.
+    """
 
-    @property
-    def meaning(self) -> str:
-        """One sentence for the table that README, `etl exit-codes` and deploy files show."""
-        return _TABLE[self][0]
+    meaning: str
+    retryable: bool
 
-    @property
-    def retryable(self) -> bool:
-        """True when the same run, started again unchanged, may succeed."""
-        return _TABLE[self][1]
+    OK = 0, (
+        "everything that was extracted is committed, transformed, audited and published; "
+        "also when there was nothing to do"
+    )  # fmt: skip
+    UNEXPECTED = 1, "a failure that nobody classified: a bug"
+    CONFIG = 2, (
+        "wrong option, invalid or missing setting, unknown source, model or stage, "
+        "missing driver, extra or credential"
+    )  # fmt: skip
+    DATA_QUALITY = 3, (
+        "a blocking audit, a freshness or volume check failed, or a required source was empty"
+    )  # fmt: skip
+    CONNECTION = 4, (
+        "a source, the warehouse, the state store or a target could not be reached, timed out, "
+        "or answered 429/5xx until the retries ran out"
+    ), True  # fmt: skip
+    EXTRACT = 5, (
+        "a source answered with something unusable: 4xx, malformed page, endless pagination"
+    )  # fmt: skip
+    TRANSFORM = 6, "a model failed to parse, plan or execute"
+    LOAD = 7, "a target refused the data"
+    LOCKED = 8, "another run holds this job's lock", True
+    TIMEOUT = 9, "the run's own deadline passed", True
+    SCHEMA = 10, "raw data broke its schema contract"
+    APPROVAL = 11, "the plan holds a change that the policy does not let through unattended"
+    RECONCILIATION = 12, "rows were lost or doubled between two stages"
+    AUTH = 13, "credentials were rejected"
+    RESOURCES = 14, "disk full, out of memory, or a file not writable", True
+    INTERRUPTED = 130, "SIGINT: stopped cleanly, resumable", True
+    TERMINATED = 143, "SIGTERM: stopped cleanly, resumable", True
 
+    def __new__(cls, number: int, meaning: str = "", retryable: bool = False) -> ExitCode:
+        code = int.__new__(cls, number)
+        code._value_ = number
+        code.meaning, code.retryable = meaning, retryable
+        return code
 
-_TABLE: dict[ExitCode, tuple[str, bool]] = {
-    ExitCode.OK: (
-        (
-            "everything that was extracted is committed, transformed, audited and published; "
-            "also when there was nothing to do"
-        ),
-        False,
-    ),
-    ExitCode.UNEXPECTED: ("a failure that nobody classified: a bug", False),
-    ExitCode.CONFIG: (
-        (
-            "wrong option, invalid or missing setting, unknown source, model or stage, "
-            "missing driver, extra or credential"
-        ),
-        False,
-    ),
-    ExitCode.DATA_QUALITY: (
-        "a blocking audit, a freshness or volume check failed, or a required source was empty",
-        False,
-    ),
-    ExitCode.CONNECTION: (
-        (
-            "a source, the warehouse, the state store or a target could not be reached, timed out, "
-            "or answered 429/5xx until the retries ran out"
-        ),
-        True,
-    ),
-    ExitCode.EXTRACT: (
-        "a source answered with something unusable: 4xx, malformed page, endless pagination",
-        False,
-    ),
-    ExitCode.TRANSFORM: ("a model failed to parse, plan or execute", False),
-    ExitCode.LOAD: ("a target refused the data", False),
-    ExitCode.LOCKED: ("another run holds this job's lock", True),
-    ExitCode.TIMEOUT: ("the run's own deadline passed", True),
-    ExitCode.SCHEMA: ("raw data broke its schema contract", False),
-    ExitCode.APPROVAL: (
-        "the plan holds a change that the policy does not let through unattended",
-        False,
-    ),
-    ExitCode.RECONCILIATION: ("rows were lost or doubled between two stages", False),
-    ExitCode.AUTH: ("credentials were rejected", False),
-    ExitCode.RESOURCES: ("disk full, out of memory, or a file not writable", True),
-    ExitCode.INTERRUPTED: ("SIGINT: stopped cleanly, resumable", True),
-    ExitCode.TERMINATED: ("SIGTERM: stopped cleanly, resumable", True),
-}
 
 SEVERITY: tuple[ExitCode, ...] = (
     # A stopped run knows its other failures only in part: it has to be started again anyway.
@@ -156,12 +125,15 @@ class EtlError(Exception):
     code = ExitCode.UNEXPECTED
     sample: tuple[dict[str, Any], ...] = ()
 
-    def __init__(self, message: str, *, subject: str = "", hint: str = "") -> None:
+    def __init__(
+        self, message: str, *, subject: str = "", hint: str = "", code: ExitCode | None = None
+    ) -> None:
         super().__init__(message)
         # One failure is one line, in the log as on the screen, whatever a library's words are.
         self.message = " ".join(message.split())
         self.subject = subject
         self.hint = hint
+        self.code = code or type(self).code
 
     def __str__(self) -> str:
         return self.message
@@ -173,12 +145,7 @@ class ConfigError(EtlError):
     code = ExitCode.CONFIG
 
     def __init__(
-        self,
-        message: str,
-        *,
-        subject: str = "",
-        hint: str = "",
-        problems: tuple[Problem, ...] = (),
+        self, message: str, *, subject: str = "", hint: str = "", problems: tuple[Problem, ...] = ()
     ) -> None:
         super().__init__(message, subject=subject, hint=hint)
         self.problems = problems

@@ -29,13 +29,8 @@ def as_markdown() -> str:
 def as_json() -> str:
     """A list of objects: code, name, meaning, retryable."""
     table = [
-        {
-            "code": int(code),
-            "name": code.name,
-            "meaning": code.meaning,
-            "retryable": code.retryable,
-        }
-        for code in ExitCode
+        {"code": int(c), "name": c.name, "meaning": c.meaning, "retryable": c.retryable}
+        for c in ExitCode
     ]
     return json.dumps(table, indent=2) + "\n"
 

@@ -6,9 +6,9 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from etl.errors import ConfigError, EtlError, ExitCode
+from etl.errors import ConfigError, EtlError
 
 if TYPE_CHECKING:
     from etl.records import RunRecord
@@ -58,32 +58,30 @@ def say(text: str) -> None:
     tell(redact(text) + "\n")
 
 
-def leave(error: EtlError, code: ExitCode | None = None) -> int:
+def leave(error: EtlError) -> int:
     """The error's code, and its description where ETL_TERMINATION_LOG asks for one."""
-    path = os.environ.get(TERMINATION_LOG)
-    error.code = code or error.code
-    if path:
-        from etl.termination import describe_error, leave_message
+    if os.environ.get(TERMINATION_LOG):
+        from etl.termination import describe_error
 
         description = describe_error(error)
-        shown = {k: redact(v) if isinstance(v, str) else v for k, v in description.items()}
-        _say_unwritten(path, leave_message(Path(path), shown))
+        _describe({k: redact(v) if isinstance(v, str) else v for k, v in description.items()})
     return int(error.code)
 
 
 def leave_record(record: RunRecord) -> None:
     """The same for a run: called while its end is written, whatever ended it."""
-    path = os.environ.get(TERMINATION_LOG)
-    if path:
-        from etl.termination import describe_run, leave_message
+    if os.environ.get(TERMINATION_LOG):
+        from etl.termination import describe_run
 
-        description = describe_run(record)
-        if description is not None:
-            _say_unwritten(path, leave_message(Path(path), description))
+        if (description := describe_run(record)) is not None:
+            _describe(description)
 
 
-def _say_unwritten(path: str, reason: str) -> None:
-    if reason:
+def _describe(description: dict[str, Any]) -> None:
+    from etl.termination import leave_message
+
+    path = os.environ[TERMINATION_LOG]
+    if reason := leave_message(Path(path), description):
         say(f"etl: {TERMINATION_LOG}={path}: the failure is not described there: {reason}")
 
 

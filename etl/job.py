@@ -150,7 +150,11 @@ class _Lifecycle:
         self._stop_logs()
 
     def _note_stop(self, code: ExitCode) -> None:
-        self._note(_stopped(code, self.run.settings))
+        timeout = self.run.settings.timeout
+        is_late = code == ExitCode.TIMEOUT and timeout
+        said = f"the run's deadline of {timeout:g} s passed" if is_late else code.meaning
+        hint = "`etl retry` goes on where it stopped; `etl run` starts anew; both are safe"
+        self._note(EtlError(said, hint=hint, code=code))
 
     def _note(self, error: EtlError) -> None:
         if error.message not in [f.message for f in self.run.failures]:
@@ -182,17 +186,6 @@ class _Lifecycle:
             self.run.warn(warning)
             self._record = self._save(record.finished_at)
         return self._record or record
-
-
-def _stopped(code: ExitCode, settings: Settings) -> EtlError:
-    error = EtlError(
-        f"the run's deadline of {settings.timeout:g} s passed"
-        if code == ExitCode.TIMEOUT and settings.timeout
-        else code.meaning,
-        hint="`etl retry` goes on where it stopped; `etl run` starts anew; both are safe",
-    )
-    error.code = code
-    return error
 
 
 def _keep_history(settings: Settings, record: RunRecord) -> None:
@@ -227,6 +220,5 @@ def _tell_end(record: RunRecord) -> None:
         exit_code=record.exit_code,
         exit_name=record.exit_name,
         partial=record.partial,
-        seconds=round((record.finished_at or record.started_at).timestamp()
-                      - record.started_at.timestamp(), 3),
-    ).log(level, "run finished")  # fmt: skip
+        seconds=round(record.seconds or 0, 3),
+    ).log(level, "run finished")

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from etl.secrets import hide_secrets
+
 if TYPE_CHECKING:
     from loguru import Record
 
@@ -28,10 +30,7 @@ class Lines:
     """Renders records as loguru's format functions: outside the sinks' lock."""
 
     def __init__(self, run_id: str, redact: Redact, *, tracebacks: bool) -> None:
-        from etl.secrets import hide_secrets
-
         self._run_id, self._redact, self._tracebacks = run_id, redact, tracebacks
-        self._hide = hide_secrets
 
     # The line is handed over as a field: loguru would read braces and tags in a format.
     def format_json(self, record: Record) -> str:
@@ -68,7 +67,7 @@ class Lines:
 
     def _clean(self, fields: dict[str, Any]) -> dict[str, Any]:
         # By name, too: a header or token that no setting knows.
-        hidden = self._hide(_to_json(fields))
+        hidden = hide_secrets(_to_json(fields))
         return {key: self._redact_all(value) for key, value in hidden.items()}
 
     def _redact_all(self, value: Any) -> Any:

@@ -38,8 +38,7 @@ def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]
     except filelock.Timeout:
         who = lock_holder(settings)
         text = (
-            f"run {who.get('run_id') or '?'} (pid {who.get('pid')} on {who.get('host')}) holds it "
-            f"since {who.get('since')}"
+            f"{name_holder(who)} holds it since {who.get('since')}"
             if who
             else "its holder has not written its name yet"
         )
@@ -77,6 +76,11 @@ def lock_holder(settings: Settings) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def name_holder(note: dict[str, Any]) -> str:
+    """The lock's note in words."""
+    return f"run {note.get('run_id') or '?'} (pid {note.get('pid')} on {note.get('host')})"
 
 
 def is_locked(settings: Settings) -> bool:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 from loguru import logger
 
 from etl.lines import Lines, Redact
+from etl.settings import Settings, read_size
 
 if TYPE_CHECKING:
     from loguru import Message, Record
     from rich.console import Console
-
-    from etl.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -59,7 +58,6 @@ def start_logs(
     file: _File | None = None
     sinks: list[tuple[Callable[[Message], None], Callable[[Record], str]]] = []
     if folder is not None:
-        from etl.settings import read_size
 
         def on_failure(reason: str) -> None:
             # From here on standard error takes every line, and this is the first to say so.

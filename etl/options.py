@@ -8,18 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from etl.arguments import (
-    Append,
-    Parser,
-    Version,
-    add_one_of,
-    add_switch,
-    count,
-    environment_name,
-    listed,
-    seconds,
-)
-from etl.errors import ConfigError
+from etl.arguments import Parser, Version, count, environment_name, seconds
 
 STAGES = ("extract", "transform", "audit", "load")
 CODE_FORMATS = ("text", "markdown", "json", "kubernetes", "systemd")
@@ -43,6 +32,7 @@ def parse(argv: Sequence[str] | None, env: Mapping[str, str] | None = None) -> a
 
 def _parser(env: Mapping[str, str]) -> Parser:
     parser = Parser(
+        env,
         prog="etl",
         description="A batch job that a scheduler can trust: extract, transform, audit, load.",
         epilog="Every option can be set by a variable: --wait-lock by ETL_WAIT_LOCK. "
@@ -65,40 +55,32 @@ def _parser(env: Mapping[str, str]) -> Parser:
         "  etl run --environment dev_ann             in a virtual environment; not published\n"
         "  etl run --json --wait-lock 600            for a scheduler\n",
     )  # fmt: skip
-    run.add_argument(
-        "--stage", action=Append, choices=STAGES, default=_stages(env),
-        help="only this stage; repeat for more (always run in pipeline order)",
+    run.add_list(
+        "--stage", None, "only this stage; repeat for more (always run in pipeline order)",
+        choices=STAGES,
     )  # fmt: skip
-    run.add_argument(
-        "--source", action=Append, metavar="NAME", default=listed(env, "ETL_SOURCE"),
-        help="only this source and what depends on it; repeat for more",
+    run.add_list("--source", "NAME", "only this source and what depends on it; repeat for more")
+    run.add_list(
+        "--select", "SELECTOR",
+        "only these models and what they read, in SQLMesh's selector language (+model, tag:x)",
     )  # fmt: skip
-    run.add_argument(
-        "--select", action=Append, metavar="SELECTOR", default=listed(env, "ETL_SELECT"),
-        help="only these models and what they read, in SQLMesh's selector language (+model, tag:x)",
-    )  # fmt: skip
-    _environment(run, env)
-    add_switch(
-        run, env, "--full-refresh",
+    _add_environment(run)
+    run.add_switch(
+        "--full-refresh",
         "extract everything anew in place of what is in raw, and build the models anew",
-    )  # fmt: skip
-    run.add_argument(
-        "--start", metavar="DATE", default=env.get("ETL_START") or None,
-        help="build again what was loaded from this day on",
-    )  # fmt: skip
-    run.add_argument(
-        "--end", metavar="DATE", default=env.get("ETL_END") or None, help="… up to this day"
     )
-    add_switch(run, env, "--dry-run", "say what each stage would do; change nothing")
-    _wait_lock(run, env)
-    add_switch(run, env, "--json", "print the run record on standard output")
+    run.add_option("--start", "DATE", "build again what was loaded from this day on")
+    run.add_option("--end", "DATE", "… up to this day")
+    run.add_switch("--dry-run", "say what each stage would do; change nothing")
+    _add_wait_lock(run)
+    run.add_switch("--json", "print the run record on standard output")
 
     retry = _command(
         commands, "retry", env, "the last failed run again, from the stage that failed",
         "It keeps the run's id and options. After code 0 there is nothing to retry: code 2.",
     )  # fmt: skip
-    _wait_lock(retry, env)
-    add_switch(retry, env, "--json", "print the run record on standard output")
+    _add_wait_lock(retry)
+    retry.add_switch("--json", "print the run record on standard output")
 
     plan = _command(
         commands, "plan", env, "what a run would change in the models",
@@ -106,10 +88,10 @@ def _parser(env: Mapping[str, str]) -> Parser:
         "  etl plan           show the changes that transform.approve lets through or holds back\n"
         "  etl plan --apply   approve them all\n",
     )  # fmt: skip
-    add_switch(plan, env, "--apply", "approve and apply what the policy holds back")
-    _environment(plan, env)
-    _wait_lock(plan, env)
-    add_switch(plan, env, "--json", "print the changes as JSON")
+    plan.add_switch("--apply", "approve and apply what the policy holds back")
+    _add_environment(plan)
+    _add_wait_lock(plan)
+    plan.add_switch("--json", "print the changes as JSON")
 
     generate = _command(
         commands, "generate", env, "SQL models from the schemas that dlt recorded",
@@ -119,21 +101,12 @@ def _parser(env: Mapping[str, str]) -> Parser:
         "  etl generate --fact orders     and a fact table with the keys of all it refers to\n"
         "  etl generate --check           write nothing; 11 when something would change\n",
     )  # fmt: skip
-    generate.add_argument(
-        "--source", action=Append, metavar="NAME", default=listed(env, "ETL_SOURCE"),
-        help="only this source; repeat for more",
-    )  # fmt: skip
-    generate.add_argument(
-        "--table", metavar="TABLE", default=env.get("ETL_TABLE") or None,
-        help="only the models of this raw table",
-    )  # fmt: skip
-    generate.add_argument(
-        "--fact", action=Append, metavar="TABLE", default=listed(env, "ETL_FACT"),
-        help="also a fact table on this raw table; repeat for more",
-    )  # fmt: skip
-    add_switch(generate, env, "--check", "write nothing; end with 11 when something would change")
-    _wait_lock(generate, env)
-    add_switch(generate, env, "--json", "print the files as JSON")
+    generate.add_list("--source", "NAME", "only this source; repeat for more")
+    generate.add_option("--table", "TABLE", "only the models of this raw table")
+    generate.add_list("--fact", "TABLE", "also a fact table on this raw table; repeat for more")
+    generate.add_switch("--check", "write nothing; end with 11 when something would change")
+    _add_wait_lock(generate)
+    generate.add_switch("--json", "print the files as JSON")
 
     lineage = _command(
         commands, "lineage", env, "where columns come from, and what they feed",
@@ -147,11 +120,11 @@ def _parser(env: Mapping[str, str]) -> Parser:
         "It reads the models alone, so it can be asked while a run lasts.",
     )  # fmt: skip
     lineage.add_argument("name", metavar="MODEL[.column]", help="a model or a raw table")
-    add_one_of(lineage, env, {
+    lineage.add_one_of({
         "--upstream": "what it is made of (the default for models)",
         "--downstream": "what it feeds (the default for raw tables)",
     })  # fmt: skip
-    add_one_of(lineage, env, {
+    lineage.add_one_of({
         "--json": "print the graph as JSON",
         "--dot": "print the graph for Graphviz",
         "--html": "print the graph as one page that needs no network",
@@ -160,24 +133,22 @@ def _parser(env: Mapping[str, str]) -> Parser:
     _add_looks(commands, env)
     _add_init(commands, env)
 
-    config = _subparser(commands, "config", "show the settings, or their schema")
+    config = _subparser(commands, "config", env, "show the settings, or their schema")
     parts = config.add_subparsers(metavar="PART", required=True)
     show = _command(
         parts, "show", env, "the merged settings, secrets masked",
         "The output is a valid config/etl.yaml, but for the masked secrets.",
     )  # fmt: skip
-    add_switch(show, env, "--all", "with every default")
-    add_switch(show, env, "--json", "print as JSON")
-    schema = _subparser(parts, "schema", "the JSON Schema of config/*.yaml, for editors")
-    schema.set_defaults(command="config schema")
-    add_switch(schema, env, "--markdown", "a table of all settings instead")
+    show.add_switch("--all", "with every default")
+    show.add_switch("--json", "print as JSON")
+    schema = _subparser(parts, "schema", env, "the JSON Schema of config/*.yaml, for editors")
+    schema.add_switch("--markdown", "a table of all settings instead")
 
-    codes = _subparser(commands, "exit-codes", "what each exit code means")
-    codes.add_argument(
-        "--format", choices=CODE_FORMATS, metavar="FORMAT", default=_format(env),
-        help=f"{', '.join(CODE_FORMATS)} (a podFailurePolicy for a Job)",
+    codes = _subparser(commands, "exit-codes", env, "what each exit code means")
+    codes.add_option(
+        "--format", "FORMAT", f"{', '.join(CODE_FORMATS)} (a podFailurePolicy for a Job)",
+        usual="text", choices=CODE_FORMATS,
     )  # fmt: skip
-    codes.set_defaults(command="exit-codes")
     return parser
 
 
@@ -186,11 +157,8 @@ def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
         commands, "status", env, "last runs, freshness, pending packages, lock holder",
         "It reads files only, so it can be asked while a run lasts.",
     )  # fmt: skip
-    status.add_argument(
-        "--runs", type=count, default=env.get("ETL_RUNS") or "10", metavar="N",
-        help="how many runs to list (default: 10)",
-    )  # fmt: skip
-    add_switch(status, env, "--json", "print the status as JSON")
+    status.add_option("--runs", "N", "how many runs to list (default: 10)", usual="10", type=count)
+    status.add_switch("--json", "print the status as JSON")
 
     report = _command(
         commands, "report", env, "the HTML report of a run",
@@ -204,7 +172,7 @@ def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
         "run", metavar="RUN", nargs="?", default="latest",
         help="the run's id, as `etl status` lists it (default: the latest)",
     )  # fmt: skip
-    add_switch(report, env, "--html", "print the page, and write nothing")
+    report.add_switch("--html", "print the page, and write nothing")
 
     doctor = _command(
         commands, "doctor", env, "can this job run here?",
@@ -212,81 +180,58 @@ def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
         "code is the one that a run would end with: 0 when all is well.\n"
         "It does not read the models: etl plan does.",
     )  # fmt: skip
-    add_switch(doctor, env, "--json", "print the findings as JSON")
+    doctor.add_switch("--json", "print the findings as JSON")
 
 
 def _add_init(commands: Any, env: Mapping[str, str]) -> None:
     init = _subparser(
-        commands, "init", "a new project that runs",
+        commands, "init", env, "a new project that runs",
         "examples:\n"
         "  etl init shop\n"
         "                 a project without a source\n"
         "  etl init shop --base-url https://api.example.com/v1/orders?limit=100\n"
         "                 asks the API once and proposes a source from its answer\n",
     )  # fmt: skip
-    init.set_defaults(command="init")
     init.add_argument("directory", metavar="DIR", help="its folder: a new one, or an empty one")
-    init.add_argument(
-        "--source", action=Append, metavar="NAME", default=listed(env, "ETL_SOURCE"),
-        help="the name of its source (default: from the host of the URL)",
-    )  # fmt: skip
-    init.add_argument(
-        "--base-url", action=Append, metavar="URL", default=env.get("ETL_BASE_URL", "").split(),
-        help="a URL of a JSON API to propose a source from; repeat for more of the same API",
+    init.add_list("--source", "NAME", "the name of its source (default: from the host of the URL)")
+    init.add_list(
+        "--base-url", "URL",
+        "a URL of a JSON API to propose a source from; repeat for more of the same API",
+        separator=None,  # a URL may hold a comma
     )  # fmt: skip
 
 
-def _subparser(commands: Any, name: str, text: str, epilog: str = "") -> Parser:
-    parser: Parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
-    parser.set_defaults(parser=parser)
-    return parser
-
-
-def _command(
-    commands: Any,
-    name: str,
-    env: Mapping[str, str],
-    text: str,
-    epilog: str,
+def _subparser(
+    commands: Any, name: str, env: Mapping[str, str], text: str, epilog: str = ""
 ) -> Parser:
-    parser = _subparser(commands, name, text, epilog)
-    parser.set_defaults(command=parser.prog.removeprefix("etl "))
-    parser.add_argument(
-        "--project", metavar="DIR", default=env.get("ETL_PROJECT") or ".",
-        help="the folder with config/ and sqlmesh/ (default: here)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--profile", metavar="NAME", default=env.get("ETL_PROFILE") or "default",
-        help="config/NAME.yaml on top of config/etl.yaml; several: A,B",
+    parser: Parser = commands.add_parser(name, env=env, help=text, description=text, epilog=epilog)
+    parser.set_defaults(parser=parser, command=parser.prog.removeprefix("etl "))
+    return parser
+
+
+def _command(commands: Any, name: str, env: Mapping[str, str], text: str, epilog: str) -> Parser:
+    """A command that works in a project."""
+    parser = _subparser(commands, name, env, text, epilog)
+    parser.add_option(
+        "--project", "DIR", "the folder with config/ and sqlmesh/ (default: here)", usual="."
+    )
+    parser.add_option(
+        "--profile", "NAME", "config/NAME.yaml on top of config/etl.yaml; several: A,B",
+        usual="default",
     )  # fmt: skip
     return parser
 
 
-def _environment(parser: Parser, env: Mapping[str, str]) -> None:
-    parser.add_argument(
-        "--environment", metavar="NAME", type=environment_name,
-        default=env.get("ETL_ENVIRONMENT") or "prod",
-        help="SQLMesh environment; only prod is published to targets",
+def _add_environment(parser: Parser) -> None:
+    parser.add_option(
+        "--environment", "NAME", "SQLMesh environment; only prod is published to targets",
+        usual="prod", type=environment_name,
     )  # fmt: skip
 
 
-def _wait_lock(parser: Parser, env: Mapping[str, str]) -> None:
-    parser.add_argument(
-        "--wait-lock", type=seconds, metavar="SECONDS", default=env.get("ETL_WAIT_LOCK") or "0",
-        help="wait so long for another run to end, instead of leaving at once with 8",
+def _add_wait_lock(parser: Parser) -> None:
+    parser.add_option(
+        "--wait-lock", "SECONDS",
+        "wait so long for another run to end, instead of leaving at once with 8",
+        usual="0", type=seconds,
     )  # fmt: skip
-
-
-def _format(env: Mapping[str, str]) -> str:
-    text = env.get("ETL_FORMAT") or "text"
-    if text not in CODE_FORMATS:
-        raise ConfigError(f"ETL_FORMAT: no such format: {text}", hint=", ".join(CODE_FORMATS))
-    return text
-
-
-def _stages(env: Mapping[str, str]) -> list[str]:
-    stages = listed(env, "ETL_STAGE")
-    for stage in stages:
-        if stage not in STAGES:
-            raise ConfigError(f"ETL_STAGE: no such stage: {stage}", hint=f"{', '.join(STAGES)}")
-    return stages

@@ -14,9 +14,10 @@ from etl.runs import Run, utc_now
 from etl.secrets import redactor
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
-from etl.stages.forecast import copied_project
+from etl.stages.forecast import copied_project, refuse_unfit
 from etl.stages.tables import ensure_raw_tables
-from etl.stages.transform import hold_back_unfinished, transform_models
+from etl.stages.transform import transform_models
+from etl.stages.unfinished import hold_back_unfinished
 from etl.stop import Stop, stopping
 from etl.warehouse import connect
 
@@ -51,7 +52,11 @@ def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[st
 def _plan_lines(
     settings: Settings, environment: str, drift: list[tuple[str, SchemaChange]]
 ) -> list[str]:
-    """What a run would change in the models, then how raw drifted since, with what that touches."""
+    """What a run would change in the models, then how raw drifted since, with what that touches.
+
+    Raises:
+        StageError: models that a run refuses.
+    """
     from etl.project.changes import describe_changes, unchanged
     from etl.project.partial import find_part
 
@@ -60,6 +65,7 @@ def _plan_lines(
     if part is not None and not part.models:
         return [unchanged(part.total), *_drift_lines(drift, lambda table, column: ())]
     with copied_project(settings, environment, part) as project:
+        refuse_unfit(project, settings, project.graph.names)
         total = part.total if part is not None else len(project.graph.names)
         lines = describe_changes(project.plan(), total)
         return [*lines, *(_drift_lines(drift, downstream_of(project)) if drift else ())]

@@ -132,10 +132,7 @@ class Run:
         """Write run.json so that a reader sees the old or the new one, never half of it."""
         record = self.record(finished_at)
         with self._writing:
-            write_atomically(
-                self.folder / "run.json",
-                record.model_dump_json(indent=2),
-            )
+            write_atomically(self.folder / "run.json", record.model_dump_json(indent=2))
         return record
 
 

@@ -7,14 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from etl.arrival import uncounted
-from etl.backlog import (
-    changed_at,
-    last_commit,
-    last_read,
-    pending_packages,
-    quarantined_packages,
-)
-from etl.lock import is_locked, lock_holder
+from etl.backlog import changed_at, last_commit, last_read, pending_packages, quarantined_packages
+from etl.lock import is_locked, lock_holder, name_holder
 from etl.past_runs import past_runs
 from etl.records import RunRecord
 from etl.settings import Settings
@@ -96,12 +90,8 @@ def show_status(status: dict[str, Any]) -> str:
     """The status as lines for a terminal."""
     lock = status["lock"]
     lines = [f"job {status['job']} (profile {status['profile']}), data in {status['data_dir']}"]
-    lines.append(
-        f"lock: run {lock.get('run_id') or '?'} (pid {lock.get('pid')} on {lock.get('host')}) "
-        f"since {lock.get('since')}"
-        if lock["held"]
-        else "lock: free"
-    )
+    held = f"{name_holder(lock)} since {lock.get('since')}"
+    lines.append(f"lock: {held if lock['held'] else 'free'}")
     for s in status["sources"]:
         line = f"source {s['name']}: last read {s['last_read_at'] or 'never'}"
         line += f", newest package committed {s['last_extracted_at'] or 'never'}"

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from etl.causes import causes
 from etl.errors import ConfigError, EtlError
-from etl.records import RunRecord
+from etl.records import Failure, RunRecord
 
 # The kubelet cuts longer messages off, and half a JSON object is none.
 LIMIT = 4096
@@ -20,37 +19,26 @@ def describe_run(record: RunRecord) -> dict[str, Any] | None:
     worst = record.worst
     if worst is None:
         return None
-    return {
-        "code": worst.exit_code,
-        "class": worst.exit_name,
-        "run_id": record.run_id,
-        "job": record.job,
-        "stage": worst.stage,
-        "subject": worst.subject,
-        "message": worst.message,
-        "cause": worst.cause,
-        "hint": worst.hint,
-        "retryable": worst.retryable,
-        "partial": record.partial,
-        "more_failures": len(record.failures) - 1,
-    }
+    run = {"run_id": record.run_id, "job": record.job, "stage": worst.stage}
+    more = {"partial": record.partial, "more_failures": len(record.failures) - 1}
+    return _describe(worst, run) | more
 
 
 def describe_error(error: EtlError) -> dict[str, Any]:
     """A failure before there was a run, or of a command that makes none."""
-    root = causes(error)[-1]
-    cause = "" if root is error else f"{type(root).__name__}: {root}"
+    told = _describe(Failure.of(error, ""), {"run_id": ""})
     if isinstance(error, ConfigError) and error.problems:
-        cause = "; ".join(map(str, error.problems))
+        told["cause"] = "; ".join(map(str, error.problems))
+    return told
+
+
+def _describe(failure: Failure, run: dict[str, Any]) -> dict[str, Any]:
+    about = ("subject", "message", "cause", "hint", "retryable")
     return {
-        "code": int(error.code),
-        "class": error.code.name,
-        "run_id": "",
-        "subject": error.subject,
-        "message": error.message,
-        "cause": cause,
-        "hint": error.hint,
-        "retryable": error.code.retryable,
+        "code": failure.exit_code,
+        "class": failure.exit_name,
+        **run,
+        **{name: getattr(failure, name) for name in about},
     }
 
 

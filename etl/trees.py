@@ -29,9 +29,9 @@ def clean(tree: Any) -> tuple[Any, list[Finding]]:
         nonlocal count
         count += 1
         if count > MAX_VALUES:
-            raise _UnusableError(f"has more than {MAX_VALUES:,} values (aliases counted)")
+            raise ValueError(f"has more than {MAX_VALUES:,} values (aliases counted)")
         if len(path) > MAX_DEPTH:
-            raise _UnusableError(f"is nested more than {MAX_DEPTH} levels deep")
+            raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
         if isinstance(value, dict):
             findings.extend(
                 Finding((*path, key), "a key must be text", "write it in quotes")
@@ -51,9 +51,5 @@ def clean(tree: Any) -> tuple[Any, list[Finding]]:
 
     try:
         return copy(tree, ()), findings
-    except _UnusableError as e:
+    except ValueError as e:
         return {}, [Finding((), str(e))]
-
-
-class _UnusableError(ValueError):
-    """The tree as a whole cannot be taken."""

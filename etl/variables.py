@@ -6,6 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import yaml
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 
 from etl.errors import Problem
 from etl.settings import Settings
+from etl.trees import Finding, clean
 
 # Set by the loader, never by a file or variable.
 INTERNAL = {"project", "profile"}
@@ -41,18 +43,18 @@ class Items(dict[int, Any]):
     """Single items of a list, by index, as a variable names them."""
 
 
+@dataclass
 class Layer:
     """One origin of settings: its name as the user knows it, and its tree.
 
-    `names` holds, for settings that come from variables, the variable of each path.
+    For settings that come from variables `names` holds the variable of each path, `findings` what
+    no setting can be and so is not in the tree.
     """
 
-    def __init__(
-        self, name: str, tree: dict[str, Any], names: dict[tuple[Any, ...], str] | None = None
-    ) -> None:
-        self.name = name
-        self.tree = tree
-        self.names = names or {}
+    name: str
+    tree: dict[str, Any]
+    names: dict[tuple[Any, ...], str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
 
     def sets(self, path: tuple[Any, ...]) -> bool:
         """True when it may set the group at this path itself, not only a value within it."""
@@ -143,8 +145,9 @@ def _put(layer: Layer, short: str, merged: Any, variable: Variable) -> None:
         path += (key,)
         known = _child(known, key)
         if not rest:
-            node[key] = _value(variable.text, known, annotations_at(path))
+            node[key], found = clean(_value(variable.text, known, annotations_at(path)))
             layer.names[path] = variable.name
+            layer.findings += [f._replace(path=(*path, *f.path)) for f in found]
             return
         if not isinstance(node.get(key), dict):
             listed = isinstance(known, list) or (known is None and _is_list(annotations_at(path)))

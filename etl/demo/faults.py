@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -87,8 +88,8 @@ class Fault:
 def parse_fault(spec: str) -> Fault:
     """A fault from `KIND[:key=value[,key=value]...]`, the keys being those of `Fault`.
 
-    `page` may be a range, `page=2-4`; `value` is a number, true, false, null or else text. Raises
-    ValueError that names the wrong part.
+    `page` may be a range, `page=2-4`; `value` is JSON or else text. Raises ValueError that names
+    the wrong part.
     """
     kind, _, options = spec.partition(":")
     given: dict[str, object] = {}
@@ -119,15 +120,10 @@ def _convert(key: str, text: str) -> object:
 
 
 def _literal(text: str) -> object:
-    words: dict[str, object] = {"true": True, "false": False, "null": None}
-    if text in words:
-        return words[text]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 class Faults:

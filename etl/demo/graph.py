@@ -1,4 +1,4 @@
-"""Who follows whom on a day, and what changed between two days, from seed arithmetic alone."""
+"""Who follows whom on a day, from seed arithmetic alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from etl.demo.dice import Dice
-from etl.demo.people import FIRST_GUEST, GUESTS_PER_DAY, Profile, did, handle, profile, subject
+from etl.demo.people import FIRST_GUEST, GUESTS_PER_DAY
 
 Kind = Literal["followers", "follows"]
-KINDS: Final[tuple[Kind, ...]] = ("followers", "follows")
 
 _SETTLED: Final = date(2024, 12, 31).toordinal()
 _BREAK_EVERY, _BREAK_DAYS = 120, 6
@@ -46,65 +45,11 @@ CIRCLES: Final[Mapping[tuple[str, Kind], Circle]] = {
 ACTORS: Final = ("chess.com", "lichess.org")
 
 
-@dataclass(frozen=True)
-class Graph:
-    """One actor's profile and both of its lists on a day, newest first."""
-
-    actor: str
-    day: date
-    subject: Profile
-    followers: tuple[Profile, ...]
-    follows: tuple[Profile, ...]
-
-    def of(self, kind: Kind) -> tuple[Profile, ...]:
-        """The list that `kind` names."""
-        return self.followers if kind == "followers" else self.follows
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What changed in one list from a day to a later one.
-
-    `gained` and `lost` are DIDs; `renamed` maps the DID of an account that stands in the list on
-    both days to its (former, present) handle.
-    """
-
-    gained: frozenset[str]
-    lost: frozenset[str]
-    renamed: Mapping[str, tuple[str, str]]
-
-
-def graph(actor: str, day: date) -> Graph:
-    """Both lists of `actor` (one of `ACTORS`) on `day`. Raises KeyError for any other actor."""
-    return Graph(
-        actor,
-        day,
-        subject(actor),
-        tuple(profile(person, day) for person in members(actor, "followers", day)),
-        tuple(profile(person, day) for person in members(actor, "follows", day)),
-    )
-
-
-def difference(actor: str, kind: Kind, before: date, after: date) -> Difference:
-    """What changed in one list from `before` to `after`. Raises KeyError for an unknown actor."""
-    former, present = set(members(actor, kind, before)), set(members(actor, kind, after))
-    handles = {
-        person: (handle(person, before), handle(person, after)) for person in former & present
-    }
-    return Difference(
-        gained=frozenset(did(person) for person in present - former),
-        lost=frozenset(did(person) for person in former - present),
-        renamed={did(person): pair for person, pair in handles.items() if pair[0] != pair[1]},
-    )
-
-
-def differences(before: date, after: date) -> dict[tuple[str, Kind], Difference]:
-    """`difference` for every list, by (actor, kind)."""
-    return {key: difference(*key, before, after) for key in CIRCLES}
-
-
 def members(actor: str, kind: Kind, day: date) -> tuple[int, ...]:
-    """The numbers of the accounts on a list, those who followed last first."""
+    """The numbers of the accounts on a list, those who followed last first.
+
+    Raises KeyError for an actor that is not one of `ACTORS`.
+    """
     circle, today = CIRCLES[actor, kind], day.toordinal()
     since: dict[int, int] = {}
     for block in circle.core:

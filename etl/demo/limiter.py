@@ -5,15 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a request may pass, and what its answer says about the limit."""
-
-    allowed: bool
-    headers: dict[str, str]
 
 
 class Limiter:
@@ -27,15 +18,10 @@ class Limiter:
             raise ValueError(f"rate limit must be at least 1 in more than 0 s: {count}/{seconds}")
         self._count, self._seconds, self._enforced = count, seconds, enforced
         self._lock = threading.Lock()
-        self._ends, self._used, self._rejected = 0.0, 0, 0
+        self._ends, self._used = 0.0, 0
 
-    @property
-    def rejected(self) -> int:
-        """How many requests were refused so far."""
-        return self._rejected
-
-    def admit(self) -> Verdict:
-        """Count one request."""
+    def admit(self) -> tuple[bool, dict[str, str]]:
+        """Count one request: whether it may pass, and what its answer says about the limit."""
         with self._lock:
             now = time.monotonic()
             if now >= self._ends:
@@ -43,7 +29,6 @@ class Limiter:
             self._used += 1
             left, wait = self._count - self._used, self._ends - now
             allowed = left >= 0 or not self._enforced
-            self._rejected += not allowed
         headers = {
             "ratelimit-limit": str(self._count),
             "ratelimit-remaining": str(max(left, 0)),
@@ -52,4 +37,4 @@ class Limiter:
         }
         if not allowed:
             headers["retry-after"] = str(math.ceil(wait))
-        return Verdict(allowed, headers)
+        return allowed, headers

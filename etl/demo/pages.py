@@ -9,27 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
-from typing import Protocol
 from zlib import crc32
 
-from etl.demo.bulk import bulk
+from etl.demo.bulk import Bulk, bulk
 from etl.demo.graph import ACTORS, Kind, members
 from etl.demo.people import profile, subject
-
-
-class Listing(Protocol):
-    """A list of encoded profiles that can be cut into pages."""
-
-    @property
-    def subject(self) -> bytes:
-        """The encoded profile of the actor whose list it is."""
-
-    @property
-    def size(self) -> int:
-        """Rows in all."""
-
-    def rows(self, start: int, stop: int) -> Sequence[bytes]:
-        """The encoded rows from `start` up to `stop`, fewer at the end."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +94,14 @@ def resolve(actor: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def listing(actor: str, kind: Kind, day: date) -> Listing | None:
+def listing(actor: str, kind: Kind, day: date) -> Bulk | _Day | None:
     """The list of `actor` (a handle) on `day`, None when there is no such actor."""
     if actor not in ACTORS:
         return bulk(actor, kind)
     return _Day(_encode(subject(actor)), members(actor, kind, day), day)
 
 
-def cut(source: Listing, actor: str, kind: Kind, offset: int, limit: int) -> Page:
+def cut(source: Bulk | _Day, actor: str, kind: Kind, offset: int, limit: int) -> Page:
     """The page of at most `limit` rows that starts at `offset`; the last one has no cursor."""
     end = offset + limit
     cursor = encode_cursor(actor, kind, Position(end)) if end < source.size else None

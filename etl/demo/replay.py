@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from ipaddress import ip_address
-from types import TracebackType
 from typing import Final, Self
 from urllib.parse import parse_qsl
 
 from etl.demo.faults import Fault, Faults
 from etl.demo.graph import Kind
-from etl.demo.limiter import Limiter, Verdict
+from etl.demo.limiter import Limiter
 from etl.demo.markets import api as markets
 from etl.demo.pages import Position, cut, decode_cursor, listing, resolve
 from etl.demo.replies import Bendable, Reply, Silence, bend, refuse, tell
@@ -109,11 +108,6 @@ class Replay:
         return tuple(self._requests)
 
     @property
-    def rate_limited(self) -> int:
-        """How many requests `rate_limit` refused."""
-        return self._limiter.rejected
-
-    @property
     def faults(self) -> tuple[Fault, ...]:
         """The faults in force; setting them starts their counts anew."""
         return self._faults.all
@@ -140,21 +134,17 @@ class Replay:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def answer(self, verb: str, target: str, headers: Mapping[str, str]) -> Reply | Silence:
         """The answer to one request, waits included; what a connection's thread calls."""
         asked = _Asked.of(verb, target, headers)
-        verdict = self._limiter.admit()
-        page, late, reply = 0, 0.0, self._refusal(asked, verdict)
+        allowed, limit = self._limiter.admit()
+        page, late, reply = 0, 0.0, self._refusal(asked) if allowed else refuse(429)
         if reply is None:
-            page, late, reply = self._serve(asked)
+            serve = {"shop": self._sell, "market": self._trade}.get(asked.api, self._list)
+            page, late, reply = serve(asked)
         status, at = reply.status, time.monotonic()
         self._requests.append(
             Request(asked.method, asked.actor, page, status, at, asked.query, headers)
@@ -163,30 +153,20 @@ class Replay:
             self._closing.wait(wait)
         if isinstance(reply, Silence):
             return reply
-        return replace(reply, headers={**verdict.headers, **reply.headers})
+        return replace(reply, headers={**limit, **reply.headers})
 
-    def _refusal(self, asked: _Asked, verdict: Verdict) -> Reply | Silence | None:
+    def _refusal(self, asked: _Asked) -> Reply | Silence | None:
         """Why a request gets no list, None when it is to get one."""
-        if not verdict.allowed:
-            return refuse(429)
-        if not asked.known:
+        if not asked.api:
             return refuse(404)
-        if (
-            self._token is not None
-            and asked.headers.get("authorization") != f"Bearer {self._token}"
-        ):
+        told = asked.headers.get("authorization")
+        if self._token is not None and told != f"Bearer {self._token}":
             return refuse(401)
-        if not asked.of_shop and not asked.of_market and asked.method not in _METHODS:
+        if asked.api == "bluesky" and asked.method not in _METHODS:
             return refuse(501)
         if asked.verb != "GET":
             return refuse(400, f"Incorrect HTTP method ({asked.verb}) expected GET")
         return None
-
-    def _serve(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
-        """Page number, seconds of latency and answer of the API that is asked."""
-        if asked.of_market:
-            return self._trade(asked)
-        return (self._sell if asked.of_shop else self._list)(asked)
 
     def _list(self, asked: _Asked) -> tuple[int, float, Reply | Silence]:
         """Page number, seconds of latency and answer of one of the two list methods."""
@@ -246,12 +226,13 @@ class Replay:
 
 @dataclass(frozen=True)
 class _Asked:
-    """A request taken apart; `actor` is a handle when the one asked for is known."""
+    """A request taken apart; `actor` is a handle when the one asked for is known.
+
+    `api` is `bluesky`, `shop`, `market`, or empty for a path of none of them.
+    """
 
     verb: str
-    known: bool
-    of_shop: bool
-    of_market: bool
+    api: str
     method: str
     actor: str
     query: Mapping[str, str]
@@ -261,14 +242,14 @@ class _Asked:
     def of(cls, verb: str, target: str, headers: Mapping[str, str]) -> Self:
         path, _, text = target.partition("?")
         query = dict(parse_qsl(text, keep_blank_values=True))
-        of_shop = path.removeprefix(shop.PATH) in shop.RESOURCES
-        of_market = path.startswith(markets.PATH)
-        known = of_shop or of_market or path.startswith("/xrpc/")
-        method = path.removeprefix("/xrpc/")
-        if of_shop or of_market:
-            method = path.removeprefix("/")
-        actor = resolve(query.get("actor", ""))
-        return cls(verb, known, of_shop, of_market, method, actor, query, headers)
+        api, method = "", path.removeprefix("/")
+        if path.removeprefix(shop.PATH) in shop.RESOURCES:
+            api = "shop"
+        elif path.startswith(markets.PATH):
+            api = "market"
+        elif path.startswith("/xrpc/"):
+            api, method = "bluesky", path.removeprefix("/xrpc/")
+        return cls(verb, api, method, resolve(query.get("actor", "")), query, headers)
 
     def limit(self) -> int:
         """Rows per page. Raises ValueError in the API's words, for a lacking actor as well."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 from etl.demo.faults import Fault
+from etl.demo.markets.api import ChartPage
+from etl.demo.pages import Page
+from etl.demo.shop.api import ShopPage
 
 _JSON: Final = "application/json; charset=utf-8"
 _HTML: Final = (
@@ -64,43 +67,15 @@ class Silence:
     status: ClassVar[int] = 0
 
 
-def refuse(status: int, message: str | None = None, error: str | None = None) -> Reply:
+def refuse(status: int, message: str = "") -> Reply:
     """The API's JSON for an error status."""
-    usual_error, usual_message = _ERRORS[status]
-    told = {"error": error or usual_error, "message": message or usual_message}
+    error, usual = _ERRORS[status]
+    told = {"error": error, "message": message or usual}
     return Reply(status, json.dumps(told).encode())
 
 
-class Bendable(Protocol):
-    """A page of any API of the replay, as faults need it."""
-
-    @property
-    def rows(self) -> Sequence[bytes]:
-        """The encoded rows."""
-
-    @property
-    def list_field(self) -> str:
-        """The key of the rows in the body."""
-
-    @property
-    def first_field(self) -> str:
-        """The field that rows lose when a fault names none."""
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """What the answer carries beside its body."""
-
-    def encode(self) -> bytes:
-        """The response body."""
-
-    def with_rows(self, rows: Sequence[bytes]) -> Bendable:
-        """The same page with other rows."""
-
-    def ended(self, *, null: bool = False) -> Bendable:
-        """The page as if it were the last one; with `null` it says so with a null."""
-
-    def led_back(self, *, again: bool) -> Bendable:
-        """The page with a way on that leads back to it; `again` marks that way."""
+Bendable = Page | ChartPage | ShopPage
+"""A page of any API of the replay."""
 
 
 def tell(page: Bendable) -> Reply:
@@ -122,15 +97,8 @@ class _Case:
         return usual if self.fault.seconds is None else self.fault.seconds
 
 
-_Bend = Callable[[_Case], Reply | Silence]
-
-
-def _error(status: int) -> _Bend:
-    return lambda _: refuse(status)
-
-
-def _html(status: int) -> _Bend:
-    return lambda _: Reply(status, _HTML.encode(), "text/html; charset=utf-8")
+def _html(status: int) -> Reply:
+    return Reply(status, _HTML.encode(), "text/html; charset=utf-8")
 
 
 def _wait_seconds(case: _Case) -> Reply:
@@ -154,31 +122,6 @@ def _cut(case: _Case) -> Reply:
     return Reply(200, body[:half], missing=len(body) - half)
 
 
-def _truncated(case: _Case) -> Reply:
-    body = case.page.encode()
-    return Reply(200, body[: len(body) // 2])
-
-
-def _repeat_cursor(case: _Case) -> Reply:
-    return tell(case.page.led_back(again=False))
-
-
-def _empty_page(case: _Case) -> Reply:
-    return tell(case.page.led_back(again=True).with_rows(()))
-
-
-def _null_cursor(case: _Case) -> Reply:
-    return tell(case.page.ended(null=True))
-
-
-def _no_cursor(case: _Case) -> Reply:
-    return tell(case.page.ended())
-
-
-def _empty(case: _Case) -> Reply:
-    return tell(case.page.ended().with_rows(()))
-
-
 def _missing_field(case: _Case) -> Reply:
     answer = json.loads(case.page.encode())
     del answer[case.page.list_field]
@@ -196,35 +139,35 @@ def _drop_field(case: _Case) -> Reply:
     return _rows(case, lambda row: {key: value for key, value in row.items() if key != name})
 
 
-def _repeat_row(case: _Case) -> Reply:
-    return tell(case.page.with_rows((*case.page.rows, *case.page.rows[:1])))
-
-
 def _rows(case: _Case, change: Callable[[dict[str, object]], dict[str, object]]) -> Reply:
     rows = [json.dumps(change(json.loads(row)), ensure_ascii=False) for row in case.page.rows]
     return tell(case.page.with_rows([row.encode() for row in rows]))
 
 
-_BENDS: Final[Mapping[str, _Bend]] = {
-    **{str(status): _error(status) for status in (400, 401, 403, 404, 500, 502, 504)},
+def _refusing(status: int) -> Callable[[_Case], Reply]:
+    return lambda _: refuse(status)
+
+
+_BENDS: Final[Mapping[str, Callable[[_Case], Reply | Silence]]] = {
+    **{str(status): _refusing(status) for status in (400, 401, 403, 404, 500, 502, 504)},
     "429": _wait_seconds,
     "429-date": _wait_until,
-    "429-bare": _error(429),
+    "429-bare": _refusing(429),
     "503": _unavailable,
     "timeout": lambda case: Silence(case.seconds(30)),
     "disconnect": lambda _: Silence(0),
     "cut": _cut,
-    "truncated": _truncated,
-    "html": _html(200),
-    "html-403": _html(403),
-    "html-502": _html(502),
-    "repeat_cursor": _repeat_cursor,
-    "empty_page": _empty_page,
-    "null_cursor": _null_cursor,
-    "no_cursor": _no_cursor,
-    "empty": _empty,
+    "truncated": lambda case: replace(_cut(case), missing=0),
+    "html": lambda _: _html(200),
+    "html-403": lambda _: _html(403),
+    "html-502": lambda _: _html(502),
+    "repeat_cursor": lambda case: tell(case.page.led_back(again=False)),
+    "empty_page": lambda case: tell(case.page.led_back(again=True).with_rows(())),
+    "null_cursor": lambda case: tell(case.page.ended(null=True)),
+    "no_cursor": lambda case: tell(case.page.ended()),
+    "empty": lambda case: tell(case.page.ended().with_rows(())),
     "missing_field": _missing_field,
     "extra_field": _extra_field,
     "drop_field": _drop_field,
-    "repeat_row": _repeat_row,
+    "repeat_row": lambda case: tell(case.page.with_rows((*case.page.rows, *case.page.rows[:1]))),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from etl.doctor.findings import Finding, ask
 from etl.errors import ExitCode, ResourcesError
-from etl.lock import is_locked, lock_holder
+from etl.lock import is_locked, lock_holder, name_holder
 from etl.records import Options
 from etl.runs import utc_now
 from etl.settings import Settings
@@ -53,8 +53,7 @@ def check_lock(settings: Settings) -> Iterator[Finding]:
     who = lock_holder(settings)
     yield Finding(
         "lock", "", "failed",
-        f"run {who.get('run_id') or '?'} (pid {who.get('pid')} on {who.get('host')}) holds it "
-        f"since {who.get('since')}",
+        f"{name_holder(who)} holds it since {who.get('since')}",
         "wait for it, or start with --wait-lock SECONDS", code=ExitCode.LOCKED,
     )  # fmt: skip
 

@@ -61,14 +61,14 @@ def staging_model(schema: RawSchema, table: RawTable) -> Draft:
             f"{schema.dataset}.{table.name}: {name} would have {len(name)} characters; SQLMesh, "
             f"which names files by its models, takes {LONGEST_NAME}",
             subject=schema.source,
-            hint="rename the field (processing_steps: map), or keep the list as JSON "
-            "(max_table_nesting) in the source's configuration",
+            hint="rename the field (`processing_steps`: docs/configuration.md), or keep the list "
+            "as JSON (max_table_nesting) in the source's configuration",
         )
     if table.has(LOADED_AT):
         raise ConfigError(
             f"{schema.dataset}.{table.name}.{LOADED_AT}: staging models add a column of this name",
             subject=schema.source,
-            hint="rename the field in the source's configuration (processing_steps: map)",
+            hint="rename the field by `processing_steps` of the resource: docs/configuration.md",
         )
     descriptions = {c.name: describe_column(table, c) for c in table.data}
     descriptions |= {c: describe_bookkeeping(table, c) for c in _bookkeeping(table)}

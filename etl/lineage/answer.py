@@ -55,25 +55,17 @@ class Answer:
         """Every node, those that were asked for first."""
         return tuple(dict.fromkeys([*self.asked, *(n for edge in self.edges for n in edge)]))
 
-    def upstream(self, node: Node) -> tuple[Node, ...]:
-        """What the node is made of, one step."""
-        return self._sides[0].get(node, ())
-
-    def downstream(self, node: Node) -> tuple[Node, ...]:
-        """What is made of the node, one step."""
-        return self._sides[1].get(node, ())
+    def next_to(self, node: Node) -> tuple[Node, ...]:
+        """One step from the node, in the direction that was asked for."""
+        return tuple(self._steps.get(node, ()))
 
     @cached_property
-    def _sides(self) -> tuple[dict[Node, tuple[Node, ...]], dict[Node, tuple[Node, ...]]]:
-        up: dict[Node, list[Node]] = {}
-        down: dict[Node, list[Node]] = {}
+    def _steps(self) -> dict[Node, list[Node]]:
+        steps: dict[Node, list[Node]] = {}
         for source, target in self.edges:
-            up.setdefault(target, []).append(source)
-            down.setdefault(source, []).append(target)
-        return (
-            {n: tuple(found) for n, found in up.items()},
-            {n: tuple(found) for n, found in down.items()},
-        )
+            start, end = (target, source) if self.direction == "upstream" else (source, target)
+            steps.setdefault(start, []).append(end)
+        return steps
 
 
 def find_lineage(settings: Settings, name: str, direction: Direction | None = None) -> Answer:

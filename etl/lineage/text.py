@@ -52,12 +52,11 @@ def _branches(answer: Answer, node: Node, indent: str, seen: set[Node]) -> Itera
 
 def _beside_and_beyond(answer: Answer, node: Node) -> tuple[list[Node], list[Node]]:
     """The next nodes in its own table, which a model that reads itself has, and in other ones."""
-    step = answer.upstream if answer.direction == "upstream" else answer.downstream
     own: dict[Node, None] = {}
     others: dict[Node, None] = {}
     todo = [node]
     while todo:
-        for other in step(todo.pop()):
+        for other in answer.next_to(todo.pop()):
             if (other.kind, other.table) != (node.kind, node.table):
                 others[other] = None
             elif other not in own:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from sqlmesh import Context
 from sqlmesh.core.config import (
@@ -25,21 +24,19 @@ from sqlmesh.core.config import (
 )
 from sqlmesh.core.console import set_console
 from sqlmesh.core.model import Model
-from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import ANY_FAILURE, ConfigError, DataQualityError, TransformError
+from etl.errors import ANY_FAILURE, ConfigError, TransformError
 from etl.libraries import prepare_libraries
+from etl.project.evaluator import Evaluator
 from etl.project.failures import classify, closed_state
-from etl.project.listener import Listener, bare_name
+from etl.project.listener import Listener
 from etl.project.loader import ContentLoader
-from etl.project.misfits import find_misfits
 from etl.settings import Settings
 
 _LOADER = {"loader": ContentLoader}
-_RENDERING = ("start", "end", "execution_time", "snapshots", "deployability_index")
 
 
 class _Config(Config):
@@ -91,7 +88,8 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
                 sql=AutoCategorizationMode.FULL,
                 seed=AutoCategorizationMode.FULL,
             ),
-            use_finalized_state=False,
+            # Of a plan that failed half-way nothing counts: see Project.plan.
+            use_finalized_state=True,
         ),
         cache_dir=str(cache),
         disable_anonymized_analytics=True,
@@ -119,64 +117,6 @@ def project_config(sqlmesh_dir: Path) -> Config:
     return build_config(settings)
 
 
-class _Evaluator(SnapshotEvaluator):
-    """SQLMesh's evaluator, which also tells of every audit: the scheduler only counts them."""
-
-    def __init__(self, *args: Any, listener: Listener, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._listener = listener
-
-    def set_correlation_id(self, correlation_id: Any) -> _Evaluator:
-        """The same evaluator with a mark in its queries."""
-        return _Evaluator(
-            {
-                gateway: adapter.with_settings(correlation_id=correlation_id)
-                for gateway, adapter in self.adapters.items()
-            },
-            self.ddl_concurrent_tasks,
-            self.selected_gateway,
-            listener=self._listener,
-        )
-
-    def evaluate(self, snapshot: Snapshot, **kwargs: Any) -> str | None:
-        """Evaluate a snapshot, unless its table does not take what its query returns.
-
-        Raises:
-            TransformError: columns of another type; the interval counts as not evaluated.
-            DataQualityError: rows without a key.
-        """
-        result: str | None = super().evaluate(snapshot, **kwargs)
-        rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
-        misfits = find_misfits(self.get_adapter(snapshot.model_gateway), snapshot, **rendering)
-        name = bare_name(snapshot.name)
-        if misfits.retyped:
-            raise TransformError(
-                f"{name}: its table keeps the types it began with: {', '.join(misfits.retyped)}",
-                hint="name the columns in the model and cast them: what is changed has a new table",
-            )
-        if misfits.keyless:
-            raise DataQualityError(
-                f"{name}: its key ({misfits.key}) is NULL, and such rows are added again in each "
-                f"run: {misfits.keyless}",
-                hint="leave such rows out in the model, or give them a value (COALESCE)",
-            )
-        if misfits.new:
-            self._listener.kept_columns(snapshot, misfits.new)
-        return result
-
-    def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
-        """Audit a snapshot and report each result.
-
-        SQLMesh would run a standalone audit once per full day, in the middle of a run; the audit
-        stage runs them all, after every model (`etl.project.audits`).
-        """
-        if not snapshot.is_model:
-            return []
-        results: list[Any] = super().audit(snapshot, **kwargs)
-        self._listener.audited(snapshot, results, self.get_adapter(snapshot.model_gateway))
-        return results
-
-
 class _Context(Context):
     """SQLMesh's Context, which would make a plain one of our configuration."""
 
@@ -201,7 +141,7 @@ class ProjectContext(_Context):
         """The evaluator that reports its audits."""
         if self._snapshot_evaluator is None:
             plain = super().snapshot_evaluator
-            self._snapshot_evaluator = _Evaluator(
+            self._snapshot_evaluator = Evaluator(
                 plain.adapters,
                 plain.ddl_concurrent_tasks,
                 plain.selected_gateway,

@@ -173,8 +173,11 @@ class Project:
             restate: no changes; build these anew, from `start` to `end`.
 
         Raises:
-            TransformError: the project cannot be planned.
+            TransformError: the project cannot be planned; `subject` is the model whose change is
+                refused, if there is one.
         """
+        self._forget_unfinished()
+        self.listener.refused = ""
         try:
             plan: Plan = self.context.plan_builder(
                 self.environment,
@@ -202,3 +205,16 @@ class Project:
                     "it; left out of one run, the model is made anew by the next, without its rows"
                 )
             raise error from e
+
+    def _forget_unfinished(self) -> None:
+        """Begin anew with an environment that no plan has ever finished; later ones fall back.
+
+        SQLMesh notes models with `forward_only`, as histories have, as the environment's before it
+        evaluates them. When that fails, it would take them for models that stand.
+        """
+        environment = self._environment()
+        if environment is None or environment.finalized_ts:
+            return
+        if not environment.previous_finalized_snapshots:
+            self.context.state_sync.invalidate_environment(self.environment, protect_prod=False)
+            self.context.state_sync.delete_expired_environments(name=self.environment)

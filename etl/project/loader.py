@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from sqlglot import exp
 from sqlmesh.core.loader import CacheBase, SqlMeshLoader
+from sqlmesh.core.model import SCDType2ByColumnKind, SCDType2ByTimeKind
 
 
 class ContentLoader(SqlMeshLoader):
@@ -20,6 +22,17 @@ class ContentLoader(SqlMeshLoader):
     def load_model_tests(self) -> list[Any]:
         """None."""
         return []
+
+    def _load_models(self, *given: Any, **named: Any) -> Any:
+        models, chosen = super()._load_models(*given, **named)
+        for model in models.values():
+            if isinstance(model.kind, SCDType2ByColumnKind | SCDType2ByTimeKind):
+                # SQLMesh reads it as of no dialect, and back from its state as of the model's:
+                # each change of a history would be one of the types of its columns.
+                kind = model.kind.time_data_type
+                read = exp.DataType.build(kind.sql(model.dialect), dialect=model.dialect)
+                kind.set("this", read.this)
+        return models, chosen
 
     def _load_sql_models(
         self, macros: Any, jinja_macros: Any, audits: Any, signals: Any, cache: CacheBase,

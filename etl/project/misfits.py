@@ -3,37 +3,92 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import duckdb
 from sqlglot import exp
-from sqlmesh.core.model import Model, SqlModel
+from sqlmesh.core.model import (
+    Model,
+    SCDType2ByColumnKind,
+    SCDType2ByTimeKind,
+    SqlModel,
+)
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 
 
 @dataclass(frozen=True)
 class Misfits:
-    """Columns of another type, told; columns that are new; rows without a key, and their key."""
+    """Columns of another type, told; columns that are new; the key, rows without it or too many."""
 
     retyped: tuple[str, ...] = ()
     new: tuple[str, ...] = ()
     keyless: int = 0
     key: str = ""
+    doubled: int = 0
 
 
-def find_misfits(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
-    """Look at what SQLMesh has just evaluated."""
+def find_misfits(adapter: Any, snapshot: Snapshot, *, is_first: bool, **rendering: Any) -> Misfits:
+    """Look at what SQLMesh has just evaluated, for the first time or again."""
     if not snapshot.is_model or not snapshot.is_materialized or snapshot.is_seed:
         return Misfits()
     model = snapshot.model
     index = rendering.get("deployability_index") or DeployabilityIndex.all_deployable()
     table = exp.to_table(snapshot.table_name(is_deployable=index.is_deployable(snapshot)))
     retyped, new = _compare_columns(adapter, model, table, rendering)
-    keys, keyless = _keys(model), 0
-    if keys:
-        empty = exp.or_(*(key.copy().is_(exp.null()) for key in keys))
-        (keyless,) = adapter.fetchone(exp.select("COUNT(*)").from_(table).where(empty)) or (0,)
-    return Misfits(retyped, new, keyless, ", ".join(key.name or key.sql() for key in keys))
+    keyless, doubled, keys = 0, 0, _keys(model)
+    if keys and not _is_known_ahead(model):
+        query = exp.select("COUNT(*)").from_(table).where(_is_empty(keys), _open(model))
+        (keyless,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
+    if is_first and model.kind.is_incremental_by_unique_key:
+        # SQLMesh merges what comes later, and takes any of the rows of one key.
+        keys = model.unique_key
+        query = exp.select(_too_many(keys)).from_(table)
+        (doubled,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
+    return Misfits(retyped, new, keyless, _names(keys), doubled)
+
+
+def find_strays(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
+    """Rows that a history is about to get and that it does not find again by their key.
+
+    They would stay when it is mended. Of several rows of one key SQLMesh takes any.
+    """
+    model = snapshot.model if snapshot.is_model else None
+    if not _is_known_ahead(model):
+        return Misfits()
+    query = model.render_query_or_raise(engine_adapter=adapter, **rendering)
+    rows = exp.select("*").distinct().from_(query.subquery()).subquery()
+    keys = _keys(model)
+    query = exp.select(exp.func("COUNT_IF", _is_empty(keys)), _too_many(keys)).from_(rows)
+    empty, doubled = adapter.fetchone(query, quote_identifiers=True) or (0, 0)
+    return Misfits(keyless=empty, key=_names(keys), doubled=doubled)
+
+
+def _is_known_ahead(model: Model | None) -> TypeGuard[SqlModel]:
+    """True for a history whose query can be asked for its keys by itself."""
+    return isinstance(model, SqlModel) and model.kind.is_scd_type_2 and not model.pre_statements
+
+
+def _is_empty(keys: list[exp.Expr]) -> exp.Expr:
+    return exp.or_(*(key.copy().is_(exp.null()) for key in keys))
+
+
+def _too_many(keys: list[exp.Expr]) -> exp.Expr:
+    """Rows beyond the first of each key."""
+    distinct = exp.Distinct(expressions=[exp.Tuple(expressions=[key.copy() for key in keys])])
+    return exp.Count(this=exp.Star()) - exp.Count(this=distinct)
+
+
+def _names(keys: list[exp.Expr]) -> str:
+    return ", ".join(key.name or key.sql() for key in keys)
+
+
+def _open(model: Model) -> exp.Expr | None:
+    """Of a history, the rows that it would end when it found them by their key."""
+    return (
+        model.kind.valid_to_name.is_(exp.null())
+        if isinstance(model.kind, SCDType2ByColumnKind | SCDType2ByTimeKind)
+        else None
+    )
 
 
 def _compare_columns(
@@ -64,10 +119,7 @@ def _describe(adapter: Any, what: exp.Query | exp.Table) -> dict[str, str]:
 def _keys(model: Model) -> list[exp.Expr]:
     """By what SQLMesh finds the rows that it replaces, where it does not find those of a NULL.
 
-    Several columns it compares as one text, in which a NULL is a value. Histories are left out:
-    they keep their table, and with it such rows, when the model is mended.
+    But for histories, it compares several columns as one text, in which a NULL is a value.
     """
-    if model.kind.is_scd_type_2:
-        return []
     keys = model.partitioned_by if model.kind.is_incremental_by_partition else model.unique_key
-    return keys if len(keys) == 1 else []
+    return keys if len(keys) == 1 or model.kind.is_scd_type_2 else []

@@ -74,7 +74,11 @@ def describe_collision(error: BaseException, source: str, pii: Iterable[str]) ->
     """
     from dlt.common.libs.pyarrow import NameNormalizationCollision
 
-    hint = "nothing was committed; read the source by a `factory` that renames or drops one of them"
+    hint = (
+        "nothing was committed; an object with free keys stays JSON by `columns: {its_name: "
+        "{data_type: json}}` of the resource; else rename a field by `processing_steps`, or in the "
+        "factory"
+    )
     if isinstance(error, NameNormalizationCollision):
         text = " ".join(str(error).split())[:500]
         return SchemaError(f"{dataset_name(source)}: {text}", subject=source, hint=hint)

@@ -49,6 +49,10 @@ CURSOR_ERRORS = (
     IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
     IncrementalCursorInvalidCoercion,
 )  # fmt: skip
+NOTHING_THERE = (
+    "; where 404 means that there is nothing, the endpoint says so: `response_actions: "
+    "[{status_code: 404, action: ignore}]`"
+)
 
 
 def classify(
@@ -105,7 +109,8 @@ def classify(
     return EtlError(
         f"{subject}: {step} failed: {type(root).__name__}: {_text(root)}",
         subject=subject,
-        hint="this failure has no class yet: please report it with the run's log",
+        hint="did a function of your own raise it (factory, processing_steps)? mend it there; else "
+        "it has no class yet: please report it with the run's log",
     )
 
 
@@ -173,22 +178,24 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
             status, url = cause.response.status_code, safe_url(cause.response.url)
             page = place_of(cause.response.request).page
             subject_at = f"{subject}, page {page}" if page else subject
+            if is_busy(cause.response):
+                return UnreachableError(
+                    f"{subject_at}: {status} until the retries ran out ({url})",
+                    subject=subject,
+                    hint="the API is busy or broken, or its limit is used up: run again later, or "
+                    "set the source's `rate_limit`",
+                )
             if status in (401, 403):
                 return AuthError(
                     f"{subject_at}: {status}, the credentials were rejected ({url})",
                     subject=subject,
                     hint="check the secret of this source and what it may read",
                 )
-            if is_busy(status):
-                return UnreachableError(
-                    f"{subject_at}: {status} until the retries ran out ({url})",
-                    subject=subject,
-                    hint="the API is busy or broken: run again later",
-                )
             return ExtractError(
                 f"{subject_at}: {status} ({url})",
                 subject=subject,
-                hint="the API refuses this request: compare it with the API's documentation",
+                hint="the API refuses this request: compare it with the API's documentation"
+                + NOTHING_THERE * (status == 404),
             )
         if isinstance(cause, UNREACHABLE):
             request = cause.request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from requests import PreparedRequest, Request
+from requests import PreparedRequest, Request, Response
 from requests.exceptions import ChunkedEncodingError, Timeout
 from requests.exceptions import ConnectionError as RequestsConnectionError
 
@@ -13,9 +13,15 @@ from etl.errors import UnreachableError
 UNREACHABLE = (RequestsConnectionError, Timeout, ChunkedEncodingError)
 
 
-def is_busy(status: int) -> bool:
-    """True for answers that mean: ask again later."""
-    return status == 429 or 500 <= status < 600
+def is_busy(response: Response) -> bool:
+    """True for answers that mean: ask again later.
+
+    A 403 does when its headers speak of a limit that is used up, as GitHub's do.
+    """
+    status, headers = response.status_code, response.headers
+    left = headers.get("ratelimit-remaining") or headers.get("x-ratelimit-remaining")
+    is_limit = status == 403 and ("Retry-After" in headers or left == "0")
+    return is_limit or status == 429 or 500 <= status < 600
 
 
 class NotReachedError(UnreachableError):

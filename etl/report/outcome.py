@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etl.causes import causes
 from etl.errors import EtlError
@@ -15,6 +15,9 @@ from etl.records import RunRecord
 from etl.report.notification import about_refusal, about_run
 from etl.runs import write_atomically
 from etl.settings import Metrics, Notify, Settings, Traces
+
+if TYPE_CHECKING:
+    import requests
 
 Redact = Callable[[str], str]
 
@@ -72,64 +75,38 @@ def _run_before(settings: Settings, record: RunRecord) -> RunRecord | None:
 
 
 def _push(metrics: Metrics, job: str, text: str) -> Message:
-    def send() -> None:
-        import requests
-        from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+    from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 
+    def send() -> None:
+        # PUT: what the run before said of sources and models that are gone is gone as well.
+        place = f"{str(metrics.pushgateway).rstrip('/')}/metrics/job/{job}"
         password = metrics.password.get_secret_value() if metrics.password else ""
-        _check(
-            # PUT: what the run before said of sources and models that are gone is gone as well.
-            requests.put(
-                f"{str(metrics.pushgateway).rstrip('/')}/metrics/job/{job}",
-                data=text.encode(),
-                headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4},
-                auth=(metrics.username, password) if metrics.username else None,
-                timeout=metrics.timeout_seconds,
-                allow_redirects=False,
-            )
-        )
+        auth = (metrics.username, password) if metrics.username else None
+        _request("PUT", place, text.encode(), CONTENT_TYPE_PLAIN_0_0_4, metrics, auth=auth)
 
     return Message("metrics: the Pushgateway", metrics.timeout_seconds, send)
 
 
 def _export(traces: Traces, record: RunRecord, redact: Redact) -> Message:
     def send() -> None:
-        import requests
-
         try:
             from etl.report.traces import CONTENT_TYPE, as_otlp, count_refused
         except ModuleNotFoundError as e:
             raise _UntoldError("was not told: pip install 'etl-job[otel]'") from e
-        response = requests.post(
-            str(traces.endpoint),
-            data=as_otlp(record, redact),
-            headers={
-                **{name: value.get_secret_value() for name, value in traces.headers.items()},
-                "Content-Type": CONTENT_TYPE,
-            },
-            timeout=traces.timeout_seconds,
-            allow_redirects=False,
+        keys = {name: value.get_secret_value() for name, value in traces.headers.items()}
+        answer = _request(
+            "POST", str(traces.endpoint), as_otlp(record, redact), CONTENT_TYPE, traces, keys
         )
-        _check(response)
-        if refused := count_refused(response.content):
-            raise _UntoldError(f"answered {response.status_code} and refused {refused} spans")
+        if refused := count_refused(answer.content):
+            raise _UntoldError(f"answered {answer.status_code} and refused {refused} spans")
 
     return Message("traces: the collector", traces.timeout_seconds, send)
 
 
 def _notify(notify: Notify, notice: dict[str, Any]) -> Message:
     def send() -> None:
-        import requests
-
-        _check(
-            requests.post(
-                notify.webhook.get_secret_value() if notify.webhook else "",
-                data=json.dumps(notice).encode(),
-                headers={"Content-Type": "application/json"},
-                timeout=notify.timeout_seconds,
-                allow_redirects=False,
-            )
-        )
+        hook = notify.webhook.get_secret_value() if notify.webhook else ""
+        _request("POST", hook, json.dumps(notice).encode(), "application/json", notify)
 
     return Message("notification: the webhook", notify.timeout_seconds, send)
 
@@ -138,9 +115,24 @@ class _UntoldError(Exception):
     """Why something was not told, in words without a secret."""
 
 
-def _check(response: Any) -> None:
-    if not 200 <= response.status_code < 300:
-        raise _UntoldError(f"answered {response.status_code}")
+def _request(
+    verb: str,
+    url: str,
+    body: bytes,
+    content_type: str,
+    place: Metrics | Traces | Notify,
+    headers: Mapping[str, str] | None = None,
+    auth: tuple[str, str] | None = None,
+) -> requests.Response:
+    import requests
+
+    answer = requests.request(
+        verb, url, data=body, headers={**(headers or {}), "Content-Type": content_type}, auth=auth,
+        timeout=place.timeout_seconds, allow_redirects=False,
+    )  # fmt: skip
+    if not 200 <= answer.status_code < 300:
+        raise _UntoldError(f"answered {answer.status_code}")
+    return answer
 
 
 def _send(messages: list[Message]) -> list[str]:

@@ -46,7 +46,8 @@ def build_source(
     `first` says that raw has no table of it yet.
 
     Raises:
-        ConfigError: the settings name no importable factory, or dlt does not accept them.
+        ConfigError: the settings name no importable factory, dlt does not accept them, or they
+            would lose rows.
         EtlError: a factory fails when it is called.
     """
     stamp = dict.fromkeys(source.stamp, snapshot_date)
@@ -58,6 +59,7 @@ def build_source(
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
             if resource.incremental is not None:
                 monitor.incremental.add(resource.name)
+        _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None
     limit = source.rate_limit
@@ -68,6 +70,8 @@ def build_source(
         wait=wait,
     )
     config, stamps, fields = rest_config(name, source, monitor, session)
+    for resource in config["resources"]:
+        _find_steps(name, resource, project)
     try:
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
@@ -84,6 +88,7 @@ def build_source(
         found = fields.get(resource.name, FieldPaths("", ""))
         found.table = _table(resource)
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
+    _follow_parents(built, monitor)
     _hold_contract(built, source, first)
     return built, session
 
@@ -146,6 +151,37 @@ def _keep_newest(resource: DltResource, cursor: str) -> None:
         and not any(c.get("dedup_sort") for c in columns.values())
     ):
         resource.apply_hints(columns={cursor: {"name": cursor, "dedup_sort": "desc"}})
+
+
+def _follow_parents(built: DltSource, monitor: Monitor) -> None:
+    """What is asked for each row of a parent is asked for its new rows only, if it brings no other.
+
+    Raises:
+        ConfigError: that little would replace the whole table.
+    """
+    resources = built.resources
+    known = [n for n in resources if n in monitor.incremental and not _is_replaced(resources[n])]
+    for name, resource in resources.items():
+        # dlt tells no other way whose rows a resource reads.
+        parent = resource._pipe.parent
+        while parent and parent.name not in known:
+            parent = parent.parent
+        if parent and _is_replaced(resource):
+            raise ConfigError(
+                f"sources.{monitor.source}: {name} says `replace`, and is read for new rows of "
+                f"{parent.name} only (`incremental`): all others would go",
+                subject=f"{monitor.source}.{name}",
+                hint=f"merge {name} by a `primary_key`, or read {parent.name} whole: without "
+                "`incremental`",
+            )
+        if parent:
+            monitor.incremental.add(name)
+
+
+def _is_replaced(resource: DltResource) -> bool:
+    """True for what dlt reads from its start in each run, with or without a cursor."""
+    given = resource.write_disposition
+    return (given.get("disposition") if isinstance(given, dict) else given) == "replace"
 
 
 def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
@@ -230,16 +266,36 @@ def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) ->
     return built
 
 
+def _find_steps(name: str, resource: dict[str, Any], project: Path) -> None:
+    """Let `processing_steps` of a file name functions, as `factory` does: dlt takes them alone."""
+    where = f"sources.{name}.resources[{resource.get('name')}].processing_steps"
+    steps = resource.get("processing_steps")
+    for step in steps if isinstance(steps, list) else ():
+        for kind, given in step.items() if isinstance(step, dict) else ():
+            if isinstance(given, str):
+                step[kind] = _find_function(given, where, name, project)
+
+
 def find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:
-    module_name, _, attribute = (source.factory or "").partition(":")
+    """The function that a source names.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    return _find_function(source.factory or "", f"sources.{name}.factory", name, project)
+
+
+def _find_function(given: str, where: str, source: str, project: Path) -> Callable[..., Any]:
+    module_name, _, attribute = given.partition(":")
     if str(project) not in sys.path:
         sys.path.insert(0, str(project))
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as e:
+    except (ImportError, AttributeError, ValueError) as e:
         raise ConfigError(
-            f"sources.{name}.factory: {source.factory} cannot be imported: {first_line(e)}",
-            subject=name,
-            hint=f"modules are looked up in {project} and among the installed packages",
+            f"{where}: {given} cannot be imported: {first_line(e)}",
+            subject=source,
+            hint=f"name it as package.module:function; modules are looked up in {project} and "
+            "among the installed packages",
         ) from e
     return found

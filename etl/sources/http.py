@@ -27,6 +27,8 @@ from etl.sources.limiter import RateLimiter, seconds_of
 
 # A server that wants us to wait longer than this is unavailable for this run.
 LONGEST_WAIT_SECONDS = 300.0
+# A pause that is longer than this is told.
+TOLD_WAIT_SECONDS = 10.0
 
 # Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
 DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
@@ -36,9 +38,10 @@ LONG_NUMBER = b"0" * 20
 class ApiSession(Session):
     """dlt's session with our limits. One per source, shared by its threads.
 
-    A request is tried `attempts` times while the API is busy (429, 5xx), waiting as it asks with
-    Retry-After or else exponentially. An API that cannot be reached at all is tried three times:
-    the stage's own retry goes on from there. `homes` are the addresses that may see credentials.
+    A request is tried `attempts` times while the API is busy (429, 5xx, a limit's 403), waiting as
+    it asks with Retry-After or else exponentially. An API that cannot be reached at all is tried
+    three times: the stage's own retry goes on from there. `homes` are the addresses that may see
+    credentials.
     """
 
     def __init__(
@@ -101,7 +104,7 @@ class ApiSession(Session):
             stop=self._give_up,
             wait=self._pause,
             retry=tenacity.retry_any(
-                tenacity.retry_if_exception(_may_pass), tenacity.retry_if_result(_is_busy_answer)
+                tenacity.retry_if_exception(_may_pass), tenacity.retry_if_result(is_busy)
             ),
             sleep=self._wait,
             before_sleep=self._note_retry,
@@ -133,8 +136,11 @@ class ApiSession(Session):
         return response
 
     def _learn(self, response: Response) -> None:
-        self.limiter.learn(response.headers)
-        if response.status_code in (429, 503):
+        if (delay := self.limiter.learn(response.headers)) > TOLD_WAIT_SECONDS:
+            logger.bind(wait_s=round(delay), url=safe_url(response.url)).warning(
+                "the API's limit is used up: no request until it begins anew"
+            )
+        if response.status_code in (403, 429, 503):
             pause = seconds_of(response.headers.get("Retry-After"), self._wall_clock())
             if pause is not None and pause <= LONGEST_WAIT_SECONDS:
                 self.limiter.block(pause)
@@ -208,7 +214,8 @@ class _JsonOnce:
                     f"{len(content)} bytes, stops making sense at byte {e.pos}) "
                     f"({safe_url(self._response.url)})",
                     hint="ask the URL yourself: did a proxy answer, or a log-in page, or was the "
-                    "answer cut off?",
+                    "answer cut off? what is no JSON, such as CSV, is read by a `factory` "
+                    "(docs/apis.md)",
                 ) from None
         return self._parsed
 
@@ -225,12 +232,8 @@ def _answer(state: tenacity.RetryCallState) -> Response | None:
 
 def _may_pass(error: BaseException) -> bool:
     if isinstance(error, HTTPError):
-        return error.response is not None and is_busy(error.response.status_code)
+        return error.response is not None and is_busy(error.response)
     return isinstance(error, UNREACHABLE)
-
-
-def _is_busy_answer(response: Response) -> bool:
-    return is_busy(response.status_code)
 
 
 def _last_outcome(state: tenacity.RetryCallState) -> Response:

@@ -96,17 +96,22 @@ class RateLimiter:
         with self._lock:
             self._blocked_until = max(self._blocked_until, self._clock() + seconds)
 
-    def learn(self, headers: Mapping[str, str]) -> None:
-        """Obey `ratelimit-remaining` and `ratelimit-reset` (also as x-ratelimit-…) of an answer."""
+    def learn(self, headers: Mapping[str, str]) -> float:
+        """Obey `ratelimit-remaining` and `ratelimit-reset` (also as x-ratelimit-…) of an answer.
+
+        Returns for how many seconds nothing is sent therefore.
+        """
         remaining = headers.get("ratelimit-remaining") or headers.get("x-ratelimit-remaining")
         reset = headers.get("ratelimit-reset") or headers.get("x-ratelimit-reset")
         if remaining is None or reset is None:
-            return
+            return 0.0
         try:
             left = int(float(remaining))
         except ValueError:
-            return
+            return 0.0
         delay = seconds_of(reset, self._wall_clock())
         # Requests of other chains may be on their way: the server will count them against this.
-        if delay is not None and left <= max(0, self._in_flight - 1):
-            self.block(delay)
+        if delay is None or left > max(0, self._in_flight - 1):
+            return 0.0
+        self.block(delay)
+        return delay

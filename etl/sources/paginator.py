@@ -8,13 +8,14 @@ from typing import Any
 
 from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.detector import find_response_page_data
-from dlt.sources.helpers.rest_client.paginators import BasePaginator
+from dlt.sources.helpers.rest_client.paginators import BasePaginator, RangePaginator
 from requests import Request, Response
 
 from etl.errors import ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.sources.monitor import Monitor
+from etl.sources.totals import HINT, UNREADABLE_HINT, Totals
 
 # What dlt's paginators raise of a total, a cursor or a link that is none.
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError)
@@ -46,6 +47,7 @@ class GuardedPaginator(BasePaginator):
         self._url = ""
         self._is_list = False
         self._last_page = 0
+        self._totals = Totals()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GuardedPaginator:
         return GuardedPaginator(
@@ -70,8 +72,8 @@ class GuardedPaginator(BasePaginator):
 
         Raises:
             ExtractError: the page has no such field or no list where others have one, it repeats
-                the one before, its pagination is unreadable, or there are too many or too many
-                empty ones.
+                the one before, its pagination is unreadable, or there are too many, too many empty
+                ones, or other rows than the API says.
         """
         self._monitor.check_stop()
         self._url = safe_url(response.url)
@@ -90,7 +92,14 @@ class GuardedPaginator(BasePaginator):
         try:
             self._inner.update_state(response, data)
         except UNREADABLE as e:
-            raise self._broken(number, f"its pagination is unreadable: {type(e).__name__}") from e
+            hint = UNREADABLE_HINT if isinstance(self._inner, RangePaginator) else ""
+            what = f"its pagination is unreadable: {type(e).__name__}"
+            raise self._broken(number, what, hint) from e
+        self._totals.add(self._inner, response.json(), rows)
+        # A selector that looks into rows finds another number of them.
+        ended = not self.has_next_page and "*" not in str(self._selector)
+        if ended and (lack := self._totals.lack(self._inner)):
+            raise self._broken(number, lack, HINT)
         guards = self._monitor.settings.guards
         self._empty = self._empty + 1 if rows == 0 else 0
         if self.has_next_page:
@@ -102,11 +111,14 @@ class GuardedPaginator(BasePaginator):
     def _check_place(self, number: int, answer: Any, rows: int) -> None:
         """Rows have to be where they were on the pages before, and in the run before."""
         base = find_base(answer, self._selector)
+        monitor, resource = self._monitor, self._resource
+        earlier = monitor.bases.get(resource) or monitor.earlier_bases.get(resource)
+        # An answer that is an object is a row to dlt, and an error's JSON none of the resource.
+        if (earlier, base) == ("$[*]", "$"):
+            raise self._broken(number, "the answer is no list as before")
         if self._selector is None:
-            # dlt guesses where rows are on the first page of a chain, and takes an answer without
-            # any list for a row. What it finds in an error's JSON are no rows of the resource.
-            monitor, resource = self._monitor, self._resource
-            earlier = monitor.bases.get(resource) or monitor.earlier_bases.get(resource)
+            # dlt guesses where rows are on the first page of a chain. What it finds in an error's
+            # JSON are no rows of the resource.
             if earlier is not None and base != earlier:
                 raise self._broken(
                     number,
@@ -115,7 +127,7 @@ class GuardedPaginator(BasePaginator):
                 )
             self._selector = jsonpath.compile_path(base.removesuffix("[*]"))
         if rows:
-            self._monitor.bases.setdefault(self._resource, base)
+            monitor.bases.setdefault(resource, base)
         found = self._selector.find(answer)
         if rows == 0 and (not found or found[0].value is None):
             raise self._broken(number, f"the page has no field `{self._selector}`")

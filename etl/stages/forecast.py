@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etl.errors import StageError
+from etl.errors import EtlError, StageError
 from etl.records import Options
 from etl.settings import Settings
 from etl.stages.context import RunContext
@@ -43,12 +44,29 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
         if unknown := unknown_loads(project, options):
             raise StageError(unknown)
         wanted, _, is_part = find_scope(project, options)
+        refuse_unfit(project, settings, wanted)
         again = models_to_restate(project, options, wanted)
         plan = plan_part(project, wanted).plan if is_part else project.plan()
         return [
             *(describe_plan(plan) if plan is not None else ()),
             *(f"transform: build {m} anew{_interval(options)}" for m in sorted(again)),
         ]
+
+
+def refuse_unfit(project: Project, settings: Settings, models: Collection[str]) -> None:
+    """Refuse those among these models that a run would not plan.
+
+    Raises:
+        StageError: with a TransformError for each.
+    """
+    from etl.project.refusals import find_unfit
+
+    here = settings.warehouse.exists()
+    with connect(settings.warehouse, read_only=True) if here else nullcontext() as connection:
+        unfit = find_unfit(project, connection, datetime.now(UTC))
+    refused: list[EtlError] = [e for name, e in unfit.items() if name in models]
+    if refused:
+        raise StageError(refused)
 
 
 @contextmanager

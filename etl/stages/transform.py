@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
-from etl.arrival import uncounted
-from etl.backlog import half_loaded
-from etl.errors import EtlError, ReconciliationError, StageError
+from etl.errors import EtlError, StageError, TransformError
 from etl.logs import adopt_library_loggers
 from etl.model_states import Verdict, read_states
 from etl.packages import Package, active_packages, fingerprint_packages, note_processed
 from etl.records import Options
 from etl.runs import Run
-from etl.settings import Settings, dataset_name
+from etl.settings import dataset_name
 from etl.stages.context import RunContext
 from etl.stages.forecast import say_plan
 from etl.stages.generation import generate_models
@@ -24,11 +22,13 @@ from etl.stages.idle import find_idle, note_transformation
 from etl.stages.reconcile import raw_tables, reconcile
 from etl.stages.scope import find_scope, models_in_scope, models_to_restate, unknown_loads
 from etl.stages.tables import ensure_raw_tables
+from etl.stages.unfinished import hold_back_unfinished
 from etl.stages.verdicts import held_back, mark, note_what_views_show, shown_outside, verdicts
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
+    from etl.project.proposal import Proposal
     from etl.project.runner import Outcome
 
 
@@ -74,29 +74,6 @@ def transform(ctx: RunContext) -> None:
         raise StageError(failures)
 
 
-def hold_back_unfinished(settings: Settings, run: Run) -> list[EtlError]:
-    """Sources of which raw holds part of a package, or was not seen to hold the whole of one.
-
-    A killed run may have left some files of a package in raw: rows that a merge or a replace has
-    taken out, and not yet their successors. Models would take that for the source's state. Counted
-    as a failure of extract: that stage finishes the package first, also in `etl retry`.
-    """
-    found: list[EtlError] = []
-    for source in sorted(settings.active_sources.keys() - run.failed_sources):
-        packages = dict.fromkeys(half_loaded(settings, source), "is only partly in raw")
-        packages |= dict.fromkeys(uncounted(settings, source), "was not yet found whole in raw")
-        for load_id, state in packages.items():
-            error = ReconciliationError(
-                f"{source}: load package {load_id} of an earlier run {state}",
-                subject=source,
-                hint=f"etl run --stage extract --source {source} finishes and counts it first",
-            )
-            run.fail(error, "extract")
-            logger.error(str(error))
-            found.append(error)
-    return found
-
-
 def transform_models(project: Project, run: Run, options: Options, approve: str) -> list[EtlError]:
     """Plan, evaluate, count, and note which models may be published; returns what failed.
 
@@ -104,7 +81,6 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         ApprovalError, TransformError: nothing could be transformed.
     """
     from etl.project.changes import find_audited_anew
-    from etl.project.proposal import propose
     from etl.project.refusals import find_unfit
     from etl.project.runner import evaluate
     from etl.project.standing import refuse_lost_tables
@@ -118,11 +94,9 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     project.listener.forget()  # the stage may be tried again
     _rewind(project, run, begun_at, waiting, before)
+    proposal = _propose(project, run, options, approve, unfit)
+    # When it is refused, the graph is now the environment's: what stands there goes on.
     wanted, held, partly = find_scope(project, options, run.failed_sources, unfit)
-    proposal = propose(project, approve, wanted if partly else None, held)
-    if proposal.refusal is not None:
-        # The graph is now the environment's: what stands there goes on.
-        wanted, held, _ = find_scope(project, options, run.failed_sources, unfit)
     restate = models_to_restate(project, options, wanted)
     touched = models_in_scope(project, options, run.failed_sources, unfit)
     _warn_of_kept(project, run, restate)
@@ -168,6 +142,26 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         with connect(settings.warehouse) as connection:
             note_transformation(connection, project, run.run_id, packages, pairs, begun_at)
     return failures
+
+
+def _propose(
+    project: Project,
+    run: Run,
+    options: Options,
+    approve: str,
+    unfit: dict[str, TransformError],
+) -> Proposal:
+    """What may be planned; a model whose change SQLMesh refuses becomes unfit, and is left out."""
+    from etl.project.proposal import propose
+
+    while True:
+        wanted, held, partly = find_scope(project, options, run.failed_sources, unfit)
+        try:
+            return propose(project, approve, wanted if partly else None, held)
+        except TransformError as e:
+            if e.subject not in wanted:
+                raise
+            unfit[e.subject] = e
 
 
 def _tidy(project: Project, run: Run) -> None:

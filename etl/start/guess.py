@@ -66,17 +66,18 @@ def guess_resources(answer: Answer) -> list[Resource]:
         paging = Paging("single_page", "the answer is one thing, no list")
         rows = [answer.body] if isinstance(answer.body, dict) else []
         key = guess_key(rows, name_of(answer.url, ""))
+        doubt = _doubt(answer.body)
         return [
             Resource(
-                name_of(answer.url, ""), answer.url, "one object", dict(answer.params), None,
-                "", paging, key, (), len(rows),
+                name_of(answer.url, ""), answer.url, f"one object{doubt}", dict(answer.params),
+                None, "", paging, key, (), len(rows), sure=not doubt,
             )
         ]  # fmt: skip
     rows = objects(found.value)[:MAX_ROWS]
     count = len(found.value)
     name = name_of(answer.url, found.keys[-1] if found.keys else "")
     around = [f for f in fields(answer.body) if f.keys != found.keys]
-    paging = guess_paging(answer, around, count)
+    paging = guess_paging(answer, around, count, found.path)
     whole = len(rows) == min(count, MAX_ROWS)
     where = f"under {found.path}" if found.keys else "that the answer is"
     return [
@@ -204,6 +205,26 @@ def _links(body: Any) -> Iterator[tuple[str, str]]:
                     title = item.get("name", item.get("rel")) if isinstance(item, dict) else ""
                     yield (title if isinstance(title, str) else ""), target
             return
+
+
+def _doubt(body: Any) -> str:
+    """Why one object may be no row; nothing when it looks like one."""
+    if isinstance(body, dict) and body.get("error"):
+        return ", and it tells of an error: ask again with what the API wants"
+    for one in (Field((), body), *fields(body)):
+        if _is_keyed(one):
+            return (
+                f"; {one.path} has rows under days or numbers: a column each, unless a function "
+                "makes rows of them (docs/apis.md)"
+            )
+    return ""
+
+
+def _is_keyed(one: Field) -> bool:
+    """True for an object that is a list in disguise: its keys are days, times or numbers."""
+    keys = one.value if isinstance(one.value, dict) else ()
+    day = r"\d{4}-\d\d-\d\d[T\d:.Z+-]*|\d+"
+    return len(keys) > 1 and all(isinstance(k, str) and re.fullmatch(day, k) for k in keys)
 
 
 def _is_index(one: Field) -> bool:

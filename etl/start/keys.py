@@ -37,11 +37,10 @@ class Key(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """A column whose times may tell what is new, and the values it has in the answer."""
+    """A column whose times may tell what is new, and the evidence."""
 
     column: str
     evidence: str
-    lowest: str
 
 
 def guess_key(rows: list[dict[str, Any]], resource: str) -> Key | None:
@@ -85,7 +84,7 @@ def guess_cursors(rows: list[dict[str, Any]]) -> list[Cursor]:
             continue
         what = "tells of changes" if name in UPDATED else "tells of new rows only"
         evidence = f"{len(values)} of {len(values)} rows have an ISO time in {column}; it {what}"
-        found.append(((UPDATED + CREATED).index(name), Cursor(column, evidence, min(values))))
+        found.append(((UPDATED + CREATED).index(name), Cursor(column, evidence)))
     return [cursor for _, cursor in sorted(found, key=lambda pair: pair[0])]
 
 

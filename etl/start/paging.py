@@ -17,12 +17,12 @@ from etl.start.answer import (
     Answer,
     Paging,
 )
-from etl.start.shapes import Field, json_path, number, pruned, words
+from etl.start.shapes import Field, json_path, number, words
 
 
-def guess_paging(answer: Answer, around: list[Field], rows: int) -> Paging:
-    """The paginator of a list with so many rows; `around` are the values beside the list."""
-    page = _Page(answer, around, rows)
+def guess_paging(answer: Answer, around: list[Field], rows: int, path: str) -> Paging:
+    """The paginator of a list with so many rows, at `path`; `around` are the values beside it."""
+    page = _Page(answer, around, rows, path)
     links = [p for p in (page.header_link(), page.json_link()) if p is not None]
     whole = next((p for p in links if p.sure), None)
     if whole is not None:
@@ -35,8 +35,9 @@ def guess_paging(answer: Answer, around: list[Field], rows: int) -> Paging:
 class _Page:
     """One answer, asked for each kind of pagination in turn."""
 
-    def __init__(self, answer: Answer, around: list[Field], rows: int) -> None:
+    def __init__(self, answer: Answer, around: list[Field], rows: int, path: str) -> None:
         self.answer = answer
+        self.path = path
         self.around = around
         self.rows = rows
         self.params = {"_".join(words(k)): k for k in answer.params}
@@ -48,14 +49,10 @@ class _Page:
         return self._link("header_link", "the Link header has rel=next", url)
 
     def json_link(self) -> Paging | None:
-        """A URL in the body: found by dlt's own detector, or under a key that it does not know."""
-        from dlt.sources.helpers.rest_client.detector import find_next_page_path
-
-        keys, value = find_next_page_path(pruned(self.answer.body))
-        found = [Field(tuple(keys), value)] if keys else []
-        found += [f for f in self.around if "next" in words(".".join(f.keys))]
-        for one in found:
-            if isinstance(one.value, str) and _is_link(one.value):
+        """A URL in the body, under a key that says `next` or in an object that does."""
+        for one in self.around:
+            says_next = any("next" in words(k) or k.lower().startswith("next") for k in one.keys)
+            if says_next and isinstance(one.value, str) and _is_link(one.value):
                 settings = {"type": "json_link", "next_url_path": json_path(one.keys)}
                 return self._link(settings, f"{one.path} holds the URL of the next page", one.value)
         return None
@@ -69,12 +66,8 @@ class _Page:
         return Paging(settings, f"{evidence}, but it drops {', '.join(lost)}", sure=False)
 
     def page_number(self) -> Paging | None:
-        from dlt.sources.helpers.rest_client.detector import find_total_pages_path
-
-        keys, value = find_total_pages_path(pruned(self.answer.body))
-        known = keys and number(value) is not None
-        pages = Field(tuple(keys), value) if known else self._find(TOTAL_PAGES)
-        if pages is None or number(pages.value) is None:
+        pages = self._find_number(TOTAL_PAGES)
+        if pages is None:
             return None
         base, where, param = self._current_page()
         settings = _page_number(base, param) | {"total_path": pages.path}
@@ -111,8 +104,8 @@ class _Page:
 
     def offset(self) -> Paging | None:
         given = next((self.params[n] for n in self.params if n in OFFSET), None)
-        told = self._find(OFFSET)
-        if given is None and (told is None or number(told.value) is None):
+        told = self._find_number(OFFSET)
+        if given is None and told is None:
             return None
         name = given if given is not None else told.keys[-1] if told is not None else "offset"
         limit_param, limit, where = self._limit()
@@ -143,8 +136,7 @@ class _Page:
 
     def page_until_empty(self) -> Paging | None:
         """Numbered pages without their number: they end with `has_more` or an empty page."""
-        told = self._find(PAGE - {"number", "p"})
-        if (told is None or number(told.value) is None) and not PAGE & self.params.keys():
+        if self._find_number(PAGE - {"number", "p"}) is None and not PAGE & self.params.keys():
             return None
         base, where, param = self._current_page()
         settings = _page_number(base, param) | {"total_path": None}
@@ -168,6 +160,9 @@ class _Page:
             reason = f"{total[0]} says {total[1]} rows, this page has {self.rows}"
         elif (more := self._find(MORE)) is not None and more.value is True:
             reason = f"{more.path} is true"
+            last = {"type": "cursor", "cursor_path": f"{self.path}[-1].id",
+                    "cursor_param": "starting_after", "has_more_path": more.path}  # fmt: skip
+            others = (last, *others)
         elif limit is not None and self.rows and self.rows == limit:
             reason = f"this page is full: {self.rows} rows, as many as were asked for"
         if reason:
@@ -192,6 +187,11 @@ class _Page:
         return next(
             (f for f in self.around if f.name in names and not isinstance(f.value, dict | list)),
             None,
+        )
+
+    def _find_number(self, names: set[str]) -> Field | None:
+        return next(
+            (f for f in self.around if f.name in names and number(f.value) is not None), None
         )
 
     def _total(self) -> Field | None:

@@ -11,6 +11,7 @@ import requests
 from requests.exceptions import InvalidURL, MissingSchema, RequestException
 
 from etl.errors import AuthError, ConfigError, EtlError, ExtractError, UnreachableError
+from etl.raw.places import is_busy
 from etl.secrets import is_secret_key, safe_url
 from etl.start.answer import Answer
 
@@ -97,7 +98,7 @@ def ask(address: Address, variable: str) -> Answer:
             address.url, params=params, headers=headers, auth=basic, stream=True,
             timeout=(CONNECT_SECONDS, READ_SECONDS),
         ) as response:  # fmt: skip
-            _check_status(response.status_code, shown, variable)
+            _check_status(response, shown, variable)
             content = _read(response, shown)
             links = {k: str(v.get("url", "")) for k, v in response.links.items() if k}
             answered = {k.lower(): v for k, v in response.headers.items()}
@@ -115,7 +116,8 @@ def ask(address: Address, variable: str) -> Answer:
         kind = answered.get("content-type", "no content type")
         raise ExtractError(
             f"{shown}: the answer is no JSON ({kind}, {len(content)} bytes)",
-            hint="name the URL of the API itself, as its documentation writes it",
+            hint="name the URL of the API itself, as its documentation writes it; what is no JSON, "
+            "CSV say, is read by a `factory`: docs/apis.md",
         ) from None
     # Led to another host, the API is still the one that was named.
     same = urlsplit(final).hostname == urlsplit(address.url).hostname
@@ -127,17 +129,22 @@ def _bare(url: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _check_status(status: int, shown: str, variable: str) -> None:
+def _check_status(response: requests.Response, shown: str, variable: str) -> None:
     error: EtlError
+    status = response.status_code
     if 200 <= status < 300:
         return
-    if status in (401, 403):
+    if is_busy(response):
+        error = UnreachableError(
+            f"{shown}: {status}",
+            hint="the API is busy or broken, or its limit is used up: try later",
+        )
+    elif status in (401, 403):
         error = AuthError(
             f"{shown}: {status}, it asks for credentials or rejects them",
-            hint=f"set {variable}TOKEN (bearer), or {variable}USERNAME and …PASSWORD",
+            hint=f"set {variable}TOKEN (bearer), or {variable}USERNAME and …PASSWORD; a key in a "
+            "header of its own: docs/start.md, Credentials",
         )
-    elif status == 429 or status >= 500:
-        error = UnreachableError(f"{shown}: {status}", hint="the API is busy or broken: try later")
     else:
         error = ExtractError(
             f"{shown}: {status}", hint="compare the URL with the API's documentation"

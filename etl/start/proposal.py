@@ -13,6 +13,9 @@ from etl.start.answer import Paging
 from etl.start.guess import Resource
 from etl.start.keys import Key
 
+# The first page may hold the newest rows alone: what is older than its oldest would never be read.
+LONG_AGO = "1970-01-01T00:00:00Z"
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -168,7 +171,7 @@ def _incremental(indent: str, one: Resource) -> Iterator[str]:
     for cursor in one.cursors[:2]:
         yield f"{indent}# evidence: {_line(cursor.evidence)}; name the API's own parameter for it"
         settings = {
-            "cursor_path": cursor.column, "initial_value": cursor.lowest,
+            "cursor_path": cursor.column, "initial_value": LONG_AGO,
             "start_param": "updated_since",
         }  # fmt: skip
         yield _comment(f"{indent}incremental: {flow(settings)}")

@@ -71,14 +71,6 @@ def fields(body: Any) -> Iterator[Field]:
         level = below
 
 
-def pruned(body: Any, depth: int = MAX_DEPTH) -> Any:
-    """The objects of a body without their lists, for helpers that know no bounds."""
-    if not isinstance(body, dict) or depth == 0:
-        return None if isinstance(body, dict | list) else body
-    usable = [(k, v) for k, v in body.items() if isinstance(k, str) and is_usable(k)]
-    return {k: pruned(v, depth - 1) for k, v in usable[:MAX_FIELDS]}
-
-
 def objects(value: Any) -> list[dict[str, Any]]:
     """The objects in a list; none when it is no list."""
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []

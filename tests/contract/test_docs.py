@@ -8,13 +8,10 @@ import json
 import os
 import re
 import shlex
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
 
 import jsonschema
 import pytest
@@ -31,6 +28,7 @@ from etl.records import json_schema as record_schema
 from etl.settings_schema import json_schema, settings_table
 from etl.variables import OPTION_VARIABLES
 from tests.duckdb_files import opened
+from tests.integration.extracting import serving
 from tests.processes import run_etl, without_settings
 from tests.soak.__main__ import make_parser as soak_parser
 
@@ -182,20 +180,16 @@ def test_every_module_that_a_page_names_is_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+def test_every_link_leads_to_a_file_and_a_heading_of_it(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)]+))?\)", text):
         if "://" not in target:
-            assert (page.parent / target).exists(), target
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
-def test_every_link_to_a_heading_leads_somewhere(page: Path) -> None:
-    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
-        if "://" not in target:
-            text = ((page.parent / target) if target else page).read_text(encoding="utf-8")
-            headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-            anchors = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
-            assert anchor in anchors, f"{target}#{anchor}"
+            there = (page.parent / target) if target else page
+            assert there.exists(), target
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", there.read_text("utf-8"), re.MULTILINE)
+                anchors = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+                assert anchor in anchors, f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("block", blocks("shell"), ids=lambda b: f"{b.page}:{b.text[:20]!r}")
@@ -296,41 +290,28 @@ def test_no_block_goes_untested() -> None:
 PRODUCTS = [{"id": n, "name": f"tea {n}", "price_eur": n / 2} for n in range(1, 251)]
 
 
-class Shop(BaseHTTPRequestHandler):
+def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
     """The README's API: /v1/products?limit=100&cursor=…, for who has the token."""
-
-    def do_GET(self) -> None:
-        """Answer one page."""
-        parts = urlsplit(self.path)
-        asked = {k: int(v[0]) for k, v in parse_qs(parts.query).items()}
-        begin, end = asked.get("cursor", 0), asked.get("cursor", 0) + asked["limit"]
-        answer: dict[str, Any] = {"products": PRODUCTS[begin:end]}
-        if end < len(PRODUCTS):
-            answer["next"] = str(end)
-        right = self.headers["Authorization"] == "Bearer s3cret-t0ken"
-        body = json.dumps(answer if right else {"error": "who are you?"}).encode()
-        self.send_response(200 if right and parts.path == "/v1/products" else 401)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the library's name
-        """Say nothing."""
+    if headers["authorization"] != "Bearer s3cret-t0ken" or path != "/v1/products":
+        return 401, {"error": "who are you?"}, {}
+    begin = int(asked.get("cursor", 0))
+    end = begin + int(asked["limit"])
+    more = {"next": str(end)} if end < len(PRODUCTS) else {}
+    return {"products": PRODUCTS[begin:end], **more}
 
 
 @pytest.fixture
 def shop() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1/"
-        server.shutdown()
+    with serving(answer) as api:
+        yield f"{api.url}v1/"
 
 
 @pytest.mark.slow
-def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
+def test_the_readmes_own_api_runs_end_to_end(
+    shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files = {b.file: b.text for b in blocks() if b.file}
-    assert len(files) == 2
+    assert len(files) == 4  # the README's, and two models of docs/models.md
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -342,7 +323,9 @@ def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
     for command in (["run", "--stage", "extract"], ["generate"]):
         done = run_etl([*command, "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
-    for expected in (500, 750):
+    for expected, ended in ((500, []), (750, [(1, 0.5)])):
+        if ended:
+            monkeypatch.setitem(PRODUCTS[0], "price_eur", 9.75)
         done = run_etl(["run", "--json", "--project", str(tmp_path)], tmp_path, environment)
         assert done.returncode == 0, done.stderr
         # The record, and nothing else, on standard output; it fits its published schema.
@@ -356,6 +339,13 @@ def test_the_readmes_own_api_runs_end_to_end(shop: str, tmp_path: Path) -> None:
         with opened(tmp_path / "data" / "warehouse.duckdb", read_only=True) as c:
             staged = c.sql("FROM staging.stg_shop__products").count("*").fetchall()
             assert staged == [(expected,)]
+            newest = c.sql("SELECT product_id, product_name, price_eur FROM marts.products")
+            assert sorted(newest.fetchall()) == [tuple(p.values()) for p in PRODUCTS]
+            held = c.sql("SELECT * EXCLUDE (valid_from) FROM marts.price_history").fetchall()
+        assert sorted((i, price) for i, price, until in held if until is None) == [
+            (p["id"], p["price_eur"]) for p in PRODUCTS
+        ]
+        assert [(i, price) for i, price, until in held if until] == ended
         with opened(tmp_path / "data" / "marts.duckdb", read_only=True) as c:
             rows = c.sql("SELECT product_id, product_name, price_eur FROM prices_daily ORDER BY 1")
             assert rows.fetchall() == [tuple(p.values()) for p in PRODUCTS]

@@ -22,6 +22,7 @@ from tests.duckdb_files import opened
 from tests.processes import start_cold, without_settings
 
 SLOW = Fault("latency", seconds=0.5)
+REFUSED = Fault("404", method="getFollows", page=2)
 FEW = "[bulk-300.test]"
 FOLLOWS = "stg_bluesky__follows"
 ACTORS = "ETL_SOURCES__BLUESKY__FOR_EACH__ACTOR"
@@ -63,30 +64,21 @@ def finish_with_failed_audit(job: Job) -> Finished:
     return job.run()
 
 
-def finish_with_empty_source(job: Job) -> Finished:
-    job.replay.faults = [Fault("empty")]
-    return job.run("--stage", "extract")
+def finish_with(fault: Fault) -> Callable[[Job], Finished]:
+    """What the API does wrong while it is read."""
+
+    def finish(job: Job) -> Finished:
+        job.replay.faults = [fault]
+        return job.run("--stage", "extract")
+
+    finish.__name__ = f"finish_with_{fault.kind}"
+    return finish
 
 
 def finish_with_dead_port(job: Job) -> Finished:
     return job.run(
         "--stage", "extract", ETL_SOURCES__BLUESKY__CLIENT__BASE_URL="http://127.0.0.1:9/xrpc/"
     )
-
-
-def finish_with_busy_api(job: Job) -> Finished:
-    job.replay.faults = [Fault("503")]
-    return job.run("--stage", "extract")
-
-
-def finish_with_refused_request(job: Job) -> Finished:
-    job.replay.faults = [Fault("404", method="getFollows", page=2)]
-    return job.run("--stage", "extract")
-
-
-def finish_with_truncated_page(job: Job) -> Finished:
-    job.replay.faults = [Fault("truncated", page=3)]
-    return job.run("--stage", "extract")
 
 
 def finish_with_broken_model(job: Job) -> Finished:
@@ -137,11 +129,6 @@ def finish_with_lost_rows(job: Job) -> Finished:
     return job.run("--select", f"staging.{FOLLOWS}")
 
 
-def finish_with_rejected_credentials(job: Job) -> Finished:
-    job.replay.faults = [Fault("401")]
-    return job.run("--stage", "extract")
-
-
 def limit_files() -> None:
     """Like a full disk: no file may grow beyond 200 kB; the signal becomes an error (EFBIG)."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -179,11 +166,11 @@ CAUSES: list[tuple[ExitCode, Callable[[Job], Finished], str]] = [
     (ExitCode.UNEXPECTED, finish_unclassified, "broken"),
     (ExitCode.CONFIG, finish_with_wrong_setting, ""),
     (ExitCode.DATA_QUALITY, finish_with_failed_audit, "marts.mutuals"),
-    (ExitCode.DATA_QUALITY, finish_with_empty_source, "bluesky"),
+    (ExitCode.DATA_QUALITY, finish_with(Fault("empty")), "bluesky"),
     (ExitCode.CONNECTION, finish_with_dead_port, "bluesky"),
-    (ExitCode.CONNECTION, finish_with_busy_api, "bluesky"),
-    (ExitCode.EXTRACT, finish_with_refused_request, "bluesky.follows["),
-    (ExitCode.EXTRACT, finish_with_truncated_page, "bluesky"),
+    (ExitCode.CONNECTION, finish_with(Fault("503")), "bluesky"),
+    (ExitCode.EXTRACT, finish_with(REFUSED), "bluesky.follows["),
+    (ExitCode.EXTRACT, finish_with(Fault("truncated", page=3)), "bluesky"),
     (ExitCode.TRANSFORM, finish_with_broken_model, f"staging.{FOLLOWS}"),
     (ExitCode.LOAD, finish_with_refusing_target, ""),
     (ExitCode.LOCKED, finish_while_locked, ""),
@@ -191,7 +178,7 @@ CAUSES: list[tuple[ExitCode, Callable[[Job], Finished], str]] = [
     (ExitCode.SCHEMA, finish_with_frozen_schema, "bluesky"),
     (ExitCode.APPROVAL, finish_without_approval, ""),
     (ExitCode.RECONCILIATION, finish_with_lost_rows, f"staging.{FOLLOWS}"),
-    (ExitCode.AUTH, finish_with_rejected_credentials, "bluesky"),
+    (ExitCode.AUTH, finish_with(Fault("401")), "bluesky"),
     (ExitCode.RESOURCES, finish_with_full_disk, ""),
     (ExitCode.INTERRUPTED, finish_after_signal(signal.SIGINT), ""),
     (ExitCode.TERMINATED, finish_after_signal(signal.SIGTERM), ""),
@@ -306,20 +293,6 @@ def test_a_damaged_file_is_named_with_what_to_do(
     assert done.code == ExitCode.CONNECTION
     assert f"{file}.duckdb is no DuckDB database" in done.err
     assert f"from one backup; {advice}" in done.err
-
-
-def test_the_holder_of_the_lock_is_named(job: Job) -> None:
-    done = finish_while_locked(job)
-    assert "pid" in done.err
-    assert "since 20" in done.err
-    assert done.out == ""
-
-
-def test_a_dead_holders_lock_is_free(job: Job) -> None:
-    finish_while_locked(job)  # kills the first run with SIGKILL
-    job.replay.faults = []
-    job.variables[ACTORS] = FEW
-    assert job.run("--stage", "extract").code == 0
 
 
 def test_wait_lock_waits_for_the_other_run(job: Job) -> None:

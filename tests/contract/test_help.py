@@ -61,26 +61,19 @@ def test_every_command_has_a_function() -> None:
 
 
 @pytest.mark.parametrize(("command", "option"), OPTIONS)
-def test_every_option_has_its_variable(command: str, option: str) -> None:
+def test_every_option_has_its_variable_and_wins_over_it(command: str, option: str) -> None:
     text, value = VALUES.get(option, ("yes", True))
-    name = "ETL_" + option.strip("-").replace("-", "_").upper()
-    assert name.removeprefix("ETL_") in OPTION_VARIABLES
-    given = parse(words(command), {name: text})
-    assert getattr(given, option.strip("-").replace("-", "_")) == value
+    dest = option.strip("-").replace("-", "_")
+    assert dest.upper() in OPTION_VARIABLES
+    variables = {f"ETL_{dest.upper()}": text}
+    given = parse(words(command), variables)
+    assert getattr(given, dest) == value
     assert vars(given).keys() == vars(parse(words(command), {})).keys()
-
-
-@pytest.mark.parametrize(("command", "option"), OPTIONS)
-def test_the_command_line_wins_over_the_variable(command: str, option: str) -> None:
-    if option not in VALUES:
-        return  # a switch can only be turned on
-    name = "ETL_" + option.strip("-").replace("-", "_").upper()
-    last = {"--stage": "audit", "--wait-lock": "9", "--runs": "9", "--format": "text"}.get(
-        option, "z"
-    )
-    given = parse([*words(command), option, last], {name: VALUES[option][0]})
-    found = getattr(given, option.strip("-").replace("-", "_"))
-    assert found in (last, [last], 9, 9.0)
+    if option in VALUES:  # a switch can only be turned on
+        usual = {"--stage": "audit", "--wait-lock": "9", "--runs": "9", "--format": "text"}
+        last = usual.get(option, "z")
+        found = getattr(parse([*words(command), option, last], variables), dest)
+        assert found in (last, [last], 9, 9.0)
 
 
 def test_a_switch_displaces_the_variable_of_one_that_excludes_it() -> None:

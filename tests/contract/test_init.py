@@ -135,15 +135,6 @@ def test_a_source_proposed_from_the_replay_is_read_whole_and_modelled(tmp_path: 
                 assert connection.execute(sql).fetchall() == [(rows, rows)]
 
 
-def test_what_is_in_the_way_is_named_and_kept(tmp_path: Path) -> None:
-    (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "notes.txt").write_text("mine")
-    done = etl("init", "shop", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "shop: is not empty: notes.txt" in done.stderr
-    assert [p.name for p in (tmp_path / "shop").iterdir()] == ["notes.txt"]
-
-
 def test_two_sources_are_one_too_many(tmp_path: Path) -> None:
     done = etl("init", "shop", "--source", "a", "--source", "b", cwd=tmp_path)
     assert done.returncode == 2

@@ -10,10 +10,10 @@ from typing import cast
 
 import pytest
 
-from etl.demo import graph
 from tests.contract.process import DAY, Job, Models, new_job
 from tests.contract.test_exit_codes import wait_for
 from tests.duckdb_files import opened
+from tests.followers import KINDS, listed
 
 ACTOR = "chess.com"
 
@@ -26,13 +26,13 @@ def job(tmp_path: Path) -> Iterator[Job]:
 
 def assert_right(job: Job) -> None:
     """Readers see the day's mutuals; each package is whole, with its labels, and none is twice."""
-    truth = graph(ACTOR, DAY)
-    followers, follows = ({p["did"] for p in x} for x in (truth.followers, truth.follows))
+    truth = {kind: listed(ACTOR, kind, DAY) for kind in KINDS}
+    followers, follows = ({p["did"] for p in truth[kind]} for kind in KINDS)
     with opened(job.data / "marts.duckdb", read_only=True) as marts:
         published = marts.sql("SELECT did FROM mutuals").fetchall()
     assert sorted(published) == sorted((did,) for did in followers & follows)
     with opened(job.data / "warehouse.duckdb", read_only=True) as warehouse:
-        for table, profiles in (("followers", truth.followers), ("follows", truth.follows)):
+        for table, profiles in truth.items():
             labels = sum(len(cast(list[object], p.get("labels", []))) for p in profiles)
             packages = warehouse.sql(
                 "SELECT count(*), count(DISTINCT did), (SELECT count(*) "

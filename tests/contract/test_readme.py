@@ -8,18 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 
 from etl.cli import COMMANDS
 from etl.configuration import load_settings
 from etl.settings import Settings
-from tests.contract import test_docs
 from tests.contract.process import Models, new_job
 from tests.contract.test_docs import blocks
-from tests.duckdb_files import opened
 from tests.processes import ROOT, run_etl, without_settings
 
-shop = test_docs.shop
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -122,48 +118,3 @@ def test_the_secrets_directory_of_the_readme_wins_over_variables(tmp_path: Path)
 def test_every_command_stands_in_the_table() -> None:
     section = TEXT.split("\n## Commands\n")[1].split("\n## ")[0]
     assert set(re.findall(r"^\| `etl ([a-z -]+)` \|", section, re.MULTILINE)) == set(COMMANDS)
-
-
-# -- your own API ----------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_the_example_is_right_for_other_write_dispositions(shop: str, tmp_path: Path) -> None:
-    """Whatever is read and transformed again leaves each row once: merged, and replaced."""
-
-    config, mart = (b for b in blocks() if b.file)
-    (tmp_path / "config").mkdir()
-    settings = yaml.safe_load(config.text)
-    (products,) = settings["sources"]["shop"]["resources"]
-    settings["sources"]["shop"]["resources"] = [
-        products | {"name": "merged", "write_disposition": "merge", "primary_key": "id"},
-        products | {"name": "replaced", "write_disposition": "replace"},
-    ]
-    (load,) = settings["loads"]
-    settings["loads"] = [load | {"model": f"marts.{name}"} for name in ("merged", "replaced")]
-    (tmp_path / config.file).write_text(yaml.safe_dump(settings), encoding="utf-8")
-    for name in ("merged", "replaced"):
-        path = tmp_path / Path(mart.file).with_name(f"{name}.sql")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = mart.text.replace("marts.prices_daily", f"marts.{name}")
-        path.write_text(text.replace("stg_shop__products", f"stg_shop__{name}"), encoding="utf-8")
-    environment = without_settings(
-        ETL_SOURCES__SHOP__CLIENT__BASE_URL=shop,
-        ETL_SOURCES__SHOP__CLIENT__AUTH__TOKEN="s3cret-t0ken",
-    )
-    for command in (
-        ["run", "--stage", "extract"],
-        ["generate"],
-        ["run", "--stage", "transform"],
-        ["run"],
-    ):
-        done = run_etl([*command, "--project", str(tmp_path)], tmp_path, environment)
-        assert done.returncode == 0, done.stderr
-    for name in ("merged", "replaced"):
-        for file, table, key in (
-            ("warehouse.duckdb", f"staging.stg_shop__{name}", "id"),
-            ("marts.duckdb", name, "product_id"),
-        ):
-            with opened(tmp_path / "data" / file, read_only=True) as connection:
-                rows = connection.sql(f"SELECT count(*), count(DISTINCT {key}) FROM {table}")
-                assert rows.fetchall() == [(250, 250)], table

@@ -6,8 +6,8 @@ from datetime import date
 
 import requests
 
-from etl.demo import ACTORS, Replay, graph
-from etl.demo.graph import KINDS
+from etl.demo import ACTORS, Replay
+from tests.followers import KINDS, listed
 
 DAY = date(2026, 1, 1)
 BULK = "bulk-250.test"
@@ -24,7 +24,7 @@ def test_atproto_client_accepts_every_page() -> None:
             "follows": client.app.bsky.graph.get_follows,
         }
         expected = {
-            (actor, kind): [row["did"] for row in graph(actor, DAY).of(kind)]
+            (actor, kind): [row["did"] for row in listed(actor, kind, DAY)]
             for actor in ACTORS
             for kind in KINDS
         }

@@ -152,6 +152,7 @@ def test_broken_api_ends_with_its_class_and_leaves_nothing(
     assert failure.message.startswith(f"{tag(kind)}.followers[{actor_of(kind)}], page ")
     assert "getFollowers?" in failure.message
     assert "s3cret" not in failure.message
+    assert ("response_actions" in failure.hint) == (kind == "404")
     assert refused.left[tag(kind)] == NOTHING
 
 

@@ -197,6 +197,20 @@ def test_error_in_place_of_the_rows_of_the_last_run_is_refused(tmp_path: Path) -
     assert count(settings, "api_raw.rows") == 2
 
 
+@pytest.mark.parametrize("answer", [{"error": "quota"}, {}])
+def test_object_in_place_of_the_last_runs_list_is_refused(tmp_path: Path, answer: Any) -> None:
+    answers: list[Any] = [ITEMS, answer]
+    whole = {"endpoint": {"path": "rows", "data_selector": "$"}, "write_disposition": "replace"}
+    with serving(lambda *_: answers[0]) as api:
+        settings = plain(tmp_path, api, whole)
+        extract_once(settings)
+        answers.pop(0)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert "page 1" in str(failure)
+    assert count(settings, "api_raw.rows") == len(ITEMS)
+
+
 def test_one_thing_may_have_lists_without_being_one(tmp_path: Path) -> None:
     things: dict[str, Any] = {"1": {"id": 1, "tags": [1, 2]}, "2": {"id": 2}}
 
@@ -222,6 +236,91 @@ def test_page_that_repeats_is_refused(tmp_path: Path) -> None:
     assert "page 2: the page is the same as the one before" in str(failure)
 
 
+def numbered(rows: int, asked: dict[str, str], size: int = 3) -> dict[str, Any]:
+    """A page of numbered rows by `offset` or `page`, never more than `size`, and their totals."""
+    first = int(asked["offset"]) if "offset" in asked else (int(asked["page"]) - 1) * size
+    items = [{"id": n} for n in range(rows)][first : first + size]
+    return {"items": items, "total": rows, "pages": -(-rows // size)}
+
+
+OFFSET = {"type": "offset", "limit": 3, "total_path": "total"}
+NUMBER = {"type": "page_number", "base_page": 1, "total_path": "pages"}
+
+
+@pytest.mark.parametrize(
+    ("paginator", "rows", "change", "said"),
+    [
+        (OFFSET | {"limit": 5}, 12, {}, "brought 8 rows, and `total` says 12"),
+        (OFFSET | {"limit": 5, "total_path": None}, 15, {}, "every page brought 3 rows"),
+        (OFFSET, 9, {"total": 4}, "brought 6 rows, and `total` says 4"),
+        (OFFSET, 9, {"total": 12}, "brought 9 rows, and `total` says 12"),
+        (OFFSET, 9, {3: []}, "page 2: the pages brought 3 rows, and `total` says 9"),
+        (NUMBER, 12, {3: []}, "page 2: the page is empty, and `pages` says 4"),
+    ],
+)
+def test_other_rows_than_the_api_says_are_refused(
+    tmp_path: Path, paginator: dict[str, Any], rows: int, change: dict[Any, Any], said: str
+) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = numbered(rows, asked) | {k: v for k, v in change.items() if isinstance(k, str)}
+        empty = (asked.get("offset", "") == "3" or asked.get("page") == "2") and 3 in change
+        return page | {"items": []} if empty else page
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert said in str(failure)
+    assert "total_path: null" in failure.hint
+    assert count(settings, "api_raw.rows") == 0
+
+
+@pytest.mark.parametrize(
+    ("paginator", "is_last_empty"),
+    [
+        ({"type": "cursor", "cursor_path": "items[-1].key", "cursor_param": "after"}, False),
+        (NUMBER | {"total_path": None}, True),
+    ],
+)
+def test_end_of_pages_that_say_there_is_more_is_refused(
+    tmp_path: Path, paginator: dict[str, Any], is_last_empty: bool
+) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        is_empty = is_last_empty and asked["page"] == "2"
+        return {"items": [] if is_empty else ITEMS, "more": True}
+
+    with serving(answer) as api:
+        client = {"paginator": paginator | {"has_more_path": "more"}}
+        [failure] = failures_of(plain(tmp_path, api, SELECTED, client=client))
+    assert type(failure) is ExtractError
+    assert "there is more" in str(failure)
+
+
+@pytest.mark.parametrize(
+    "paginator",
+    [
+        OFFSET,
+        OFFSET | {"total_path": None},
+        OFFSET | {"offset": 1},
+        OFFSET | {"limit": 50, "total_path": None},
+        OFFSET | {"maximum_offset": 6},
+        NUMBER,
+        NUMBER | {"total_path": "total"},
+        NUMBER | {"total_path": None},
+    ],
+)
+@pytest.mark.parametrize("rows", [7, 9])
+def test_as_many_rows_as_the_api_says_pass(
+    tmp_path: Path, paginator: dict[str, Any], rows: int
+) -> None:
+    size = 50 if paginator.get("limit") == 50 else 3
+    limited = min(rows, 6) if "maximum_offset" in paginator else rows
+    with serving(lambda path, asked, headers: numbered(rows, asked, size)) as api:
+        settings = plain(tmp_path, api, SELECTED, required=False, client={"paginator": paginator})
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == limited - paginator.get("offset", 0)
+
+
 @pytest.mark.parametrize(
     ("paginator", "more"),
     [
@@ -241,6 +340,7 @@ def test_pagination_that_is_unreadable_is_the_fault_of_the_api(
         [failure] = failures_of(settings)
     assert type(failure) is ExtractError
     assert "'id'" not in str(failure)
+    assert ("total_path: null" in failure.hint) == (paginator["type"] != "json_link")
 
 
 @pytest.mark.parametrize("rows", [[{"id": 1, "at": None}], [{"id": 1}]])

@@ -100,7 +100,7 @@ def test_four_chains_stay_below_the_rate_limit(tmp_path: Path) -> None:
         started = time.monotonic()
         extract_once(settings_of(tmp_path, {"b": source}))
         took = time.monotonic() - started
-        assert replay.rate_limited == 0
+        assert 429 not in [r.status for r in replay.requests]
         assert len(replay.requests) == 80
     # Four windows of a second, and the API tells their ends in whole seconds.
     assert took < 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+from collections.abc import Iterator
 from copy import deepcopy
 from datetime import date
 from pathlib import Path
@@ -495,17 +496,47 @@ def test_rows_that_name_their_tables_are_counted_there(tmp_path: Path) -> None:
     assert extract(by_row=True) == [("py_raw.bought", 1, 1), ("py_raw.seen", 2, 2)]
 
 
+def by_day(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Rows of an object that has them by day."""
+    yield from ({"day": day, "rate": rate} for day, rate in row["rates"].items())
+
+
+def test_processing_steps_are_functions_that_the_settings_name(tmp_path: Path) -> None:
+    rates = {"2026-01-01": 1.5, "2026-01-02": 1.75}
+    resource = {
+        "name": "rates",
+        "write_disposition": "merge",
+        "primary_key": "day",
+        "processing_steps": [{"yield_map": f"{__name__}:by_day"}],
+        "endpoint": {"path": "rates", "data_selector": "$"},
+    }
+    with serving(lambda *_: {"base": "EUR", "rates": rates}) as api:
+        source = {"client": {"base_url": api.url}, "resources": [resource]}
+        ctx = extract_once(settings := settings_of(tmp_path, {"api": source}))
+    assert query(settings, "SELECT day::TEXT, rate FROM api_raw.rates ORDER BY 1") == [
+        *rates.items()
+    ]
+    assert [(r.expected, r.agrees) for r in ctx.run.reconciliations] == [(2, True)]
+
+
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "no_module": ({"factory": "no_such_module:f"}, "cannot be imported"),
     "no_name": ({"factory": "{}:no_such"}, "cannot be imported"),
     "no_source": ({"factory": "{}:nothing"}, "returned int, not a dlt source"),
+    "no_step": (
+        {
+            "client": {"base_url": "http://api.test"},
+            "resources": [{"name": "a", "processing_steps": [{"map": "rename"}]}],
+        },
+        "rename cannot be imported",
+    ),
     "no_argument": ({"factory": "{}:nothing", "arguments": {"x": 1}}, "does not accept them"),
 }
 
 
 def test_factory_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, factory: str) -> None:
     sources = {
-        name: given | {"factory": given["factory"].format(factory)}
+        name: given | {k: v.format(factory) for k, v in given.items() if k == "factory"}
         for name, (given, _) in UNUSABLE.items()
     }
     failures = failures_of(settings_of(tmp_path, sources))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from etl.configuration import load_settings
+from etl.errors import EtlError
 from etl.start.project import create_project
 from tests.integration.extracting import count, extract_once, query, serving
 
@@ -282,8 +283,6 @@ def broken(status: int, body: bytes = b"{}") -> Callable[..., Any]:
 def test_an_answer_that_cannot_be_used_leaves_nothing_behind(
     answer: Any, code: int, exists: bool, tmp_path: Path
 ) -> None:
-    from etl.errors import EtlError
-
     project = tmp_path / "shop"
     if exists:
         project.mkdir()
@@ -292,17 +291,3 @@ def test_an_answer_that_cannot_be_used_leaves_nothing_behind(
     assert raised.value.code == code
     assert len(api.asked) == 1
     assert sorted(tmp_path.rglob("*")) == ([project] if exists else [])
-
-
-def test_a_host_that_does_not_answer_is_code_4(tmp_path: Path) -> None:
-    from etl.errors import UnreachableError
-
-    with serving(bare_list_of) as api:
-        url = api.url
-    with pytest.raises(UnreachableError, match="cannot be reached"):
-        create_project(tmp_path / "shop", "shop", [url], {})
-    assert list(tmp_path.iterdir()) == []
-
-
-def bare_list_of(*_: Any) -> Any:
-    return ROWS

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from etl.cli import main
-from etl.demo import ACTORS, Replay, difference
+from etl.demo import ACTORS, Replay
 from etl.errors import ExitCode
+from tests.followers import KINDS, difference, listed
 from tests.integration import shop_reference
 from tests.integration.conftest import FirstRun
 from tests.integration.projects import Bluesky, Shop
@@ -120,7 +121,7 @@ def test_second_day_shows_exactly_who_came_left_and_was_renamed(
     )
     assert {r[1] for r in rows if r[0] == "gained"} == expected.gained
     assert {r[1] for r in rows if r[0] == "lost"} == expected.lost
-    assert {r[1]: (r[3], r[2]) for r in rows if r[0] == "renamed"} == dict(expected.renamed)
+    assert {r[1]: (r[3], r[2]) for r in rows if r[0] == "renamed"} == expected.renamed
     assert len(rows) == len(expected.gained) + len(expected.lost) + len(expected.renamed)
 
 
@@ -147,25 +148,17 @@ def test_the_shops_generated_models_and_its_mart_equal_plain_python(bluesky: Blu
 @pytest.mark.slow
 @pytest.mark.parametrize("actor", ACTORS)
 def test_day_with_two_runs_counts_nobody_twice(bluesky: Bluesky, actor: str) -> None:
-    from etl.demo import graph
-
     expected = difference(actor, "followers", FIRST, SECOND)
     daily = bluesky.mart(
         "SELECT snapshot_date, followers_count, follows_count, gained_count, lost_count "
         f"FROM followers_daily WHERE actor = '{actor}' ORDER BY 1"
     )
-    first, second = graph(actor, FIRST), graph(actor, SECOND)
+    followers, follows = ([listed(actor, kind, day) for day in (FIRST, SECOND)] for kind in KINDS)
     assert daily == [
-        (FIRST, len(first.followers), len(first.follows), None, None),
-        (
-            SECOND,
-            len(second.followers),
-            len(second.follows),
-            len(expected.gained),
-            len(expected.lost),
-        ),
+        (FIRST, len(followers[0]), len(follows[0]), None, None),
+        (SECOND, len(followers[1]), len(follows[1]), len(expected.gained), len(expected.lost)),
     ]
-    mutual = {p["did"] for p in second.followers} & {p["did"] for p in second.follows}
+    mutual = {p["did"] for p in followers[1]} & {p["did"] for p in follows[1]}
     found = bluesky.mart(f"SELECT did FROM mutuals WHERE actor = '{actor}'")
     assert sorted(str(d) for (d,) in found) == sorted(map(str, mutual))
 

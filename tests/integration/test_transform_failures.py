@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -325,7 +326,10 @@ def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
     assert "'ready' for 'marts.items'" in failure.message
 
 
-def test_column_that_a_table_may_not_lose_is_told_of_its_model(shop: Shop) -> None:
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_column_that_a_table_may_not_lose_is_told_of_its_model(
+    shop: Shop, is_allowed: bool
+) -> None:
     kept = "kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at, forward_only TRUE)"
     shop.write(
         "sqlmesh/models/kept.sql",
@@ -334,28 +338,103 @@ def test_column_that_a_table_may_not_lose_is_told_of_its_model(shop: Shop) -> No
     )
     assert shop.go_on().exit_code == 0
     shop.edit("sqlmesh/models/kept.sql", "id, amount,", "id,")
-    (failure,) = shop.go_on().failures
+    (failure,) = shop.go_on((3, "eve", 5)).failures
     assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.kept")
     assert "on_destructive_change ALLOW" in failure.hint
-    shop.edit("sqlmesh/models/kept.sql", "only TRUE", "only TRUE, on_destructive_change ALLOW")
+    assert shop.published("totals")[-1] == ("eve", 5)  # it holds back nothing else
+    mended = shop.folder / "sqlmesh/models/kept.sql"
+    if is_allowed:
+        shop.edit("sqlmesh/models/kept.sql", "only TRUE", "only TRUE, on_destructive_change ALLOW")
+    else:
+        mended.rename(shop.folder / "kept.sql")
+        assert shop.go_on().exit_code == 0
+        (shop.folder / "kept.sql").rename(mended)
     assert shop.go_on().exit_code == 0
+    assert shop.query("SELECT * EXCLUDE (_loaded_at) FROM marts.kept ORDER BY id") == [
+        (1,), (2,), (3,)
+    ]  # fmt: skip
 
 
-def test_history_that_failed_at_first_is_made_anew_as_its_hint_says(shop: Shop) -> None:
-    """SQLMesh takes it for one that stands, though it has no table."""
-    kind = "SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])"
-    text = f"MODEL (name marts.history, kind {kind}); SELECT %s AS id, amount FROM %s"
-    shop.write("sqlmesh/models/h.sql", text % ("error('no')::TEXT", "staging.stg_shop__orders"))
-    assert shop.go_on().exit_code == ExitCode.TRANSFORM
-    shop.write("sqlmesh/models/h.sql", text % ("id", "staging.stg_shop__orders"))
-    (failure,) = shop.go_on().failures
-    assert failure.subject == "marts.history"
-    assert "left out of one run" in failure.hint
-    (shop.folder / "sqlmesh/models/h.sql").rename(shop.folder / "h.sql")
+HISTORY = (
+    "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])); "
+    "SELECT (%s)::BIGINT AS id, amount FROM staging.stg_shop__orders"
+)
+TOO_MANY = ": its key (id) stands in several rows, of which any one would be taken: %d too many"
+BELOW = "MODEL (name marts.below, kind FULL); SELECT id, amount FROM marts.history"
+
+
+@pytest.mark.parametrize("is_first_run", [True, False])
+def test_history_that_failed_at_first_is_mended_in_place(shop: Shop, is_first_run: bool) -> None:
+    """SQLMesh would take it for one that stands, though it has no table."""
+    shop.write("sqlmesh/models/h.sql", HISTORY % "error('no')")
+    shop.write("sqlmesh/models/below.sql", BELOW)
+    if is_first_run:
+        shutil.rmtree(shop.data)
+        shop.sell((1, "ann", 50), (2, "bob", 200))
+    record = shop.run()
+    assert [f.message for f in record.failures] == [
+        "marts.history: failed: Invalid Input Error: no"
+    ]
+    assert shop.verdicts()["marts.totals"] == "passed"  # it holds back nothing else
+    shop.write("sqlmesh/models/h.sql", HISTORY % "id")
     assert shop.go_on().exit_code == 0
-    (shop.folder / "h.sql").rename(shop.folder / "sqlmesh/models/h.sql")
+    assert shop.query("SELECT id FROM marts.below ORDER BY id") == [(1,), (2,)]
+
+
+def test_rows_without_a_key_do_not_enter_a_history(shop: Shop) -> None:
+    """SQLMesh would add them again in each run, and they would stay when the model is mended."""
+    shop.write("sqlmesh/models/h.sql", HISTORY % "nullif(id, 3)")
+    shop.write("sqlmesh/models/below.sql", BELOW)
     assert shop.go_on().exit_code == 0
+    (failure,) = shop.go_on((3, "cid", 5), (4, "dan", 5)).failures
+    assert failure.exit_code == ExitCode.DATA_QUALITY
+    assert failure.message == (
+        "marts.history: its key (id) is NULL, and such rows are added again in each run: 1"
+    )
     assert shop.query("SELECT count(*) FROM marts.history") == [(2,)]
+    shop.edit("sqlmesh/models/h.sql", "nullif(id, 3)", "id")
+    record = shop.go_on()
+    assert record.exit_code == 0, [f.message for f in record.failures]
+    assert shop.query("SELECT count(*), count(id) FROM marts.history") == [(4, 4)]
+    assert shop.query("SELECT count(*) FROM marts.below") == [(4,)]
+
+
+def test_history_of_several_rows_of_one_key_is_refused(shop: Shop) -> None:
+    """SQLMesh would take any of them, and another one in the next run."""
+    shop.write("sqlmesh/models/h.sql", HISTORY % "1 + id % 2")
+    assert shop.go_on((4, "dan", 200)).exit_code == 0  # the same row twice is one row
+    (failure,) = shop.go_on((5, "eve", 51), (6, "fin", 60)).failures
+    assert failure.exit_code == ExitCode.DATA_QUALITY
+    assert failure.message == "marts.history" + TOO_MANY % 2
+    assert shop.query("SELECT count(*) FROM marts.history") == [(2,)]
+
+
+def test_merge_that_begins_with_several_rows_of_one_key_is_refused(shop: Shop) -> None:
+    """SQLMesh would keep all of them, until a later batch leaves one."""
+    text = (
+        "MODEL (name marts.merged, kind INCREMENTAL_BY_UNIQUE_KEY (unique_key id)); "
+        "SELECT (%s)::BIGINT AS id, amount FROM staging.stg_shop__orders "
+        "WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz"
+    )
+    shop.write("sqlmesh/models/merged.sql", text % "1")
+    (failure,) = shop.go_on().failures
+    assert failure.exit_code == ExitCode.DATA_QUALITY
+    assert failure.message == "marts.merged" + TOO_MANY % 1
+    shop.write("sqlmesh/models/merged.sql", text % "id")
+    assert shop.go_on().exit_code == 0
+    assert shop.query("SELECT id FROM marts.merged ORDER BY id") == [(1,), (2,)]
+
+
+def test_rows_without_a_key_that_are_in_a_history_are_told_in_each_run(shop: Shop) -> None:
+    """What a model's statements make ready cannot be asked before it is evaluated."""
+    text = HISTORY.replace(
+        "; SELECT", "; CREATE OR REPLACE TEMP MACRO key_of(id) AS nullif(id, 2); SELECT"
+    )
+    shop.write("sqlmesh/models/h.sql", text % "key_of(id)")
+    for _ in range(2):
+        (failure,) = shop.go_on().failures
+        assert failure.exit_code == ExitCode.DATA_QUALITY
+        assert "its key (id) is NULL" in failure.message
 
 
 def test_model_that_is_never_built_anew_is_named_where_it_was_asked_for(shop: Shop) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from etl.errors import ExitCode
+from etl.errors import ExitCode, StageError
+from etl.planning import show_plan
 from tests.integration.projects import Shop
 
 # A model that takes the place of raw's own table, one that never begins, one that doubles rows, and
@@ -53,6 +55,10 @@ def test_unfit_model_is_refused_and_the_others_go_on(shop: Shop, case: str) -> N
     assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 5)]
     assert shop.query("SELECT version FROM shop_raw._dlt_version"), "raw is as it was"
     assert shop.go_on((4, "eve", 5)).exit_code == ExitCode.TRANSFORM
+    foreseen = shop.go_on(dry_run=True)
+    assert [f.message for f in foreseen.failures] == [record.failures[0].message]
+    with pytest.raises(StageError, match=re.escape(record.failures[0].message)):
+        show_plan(shop.settings, "prod", 0)
     (shop.folder / "sqlmesh/models/unfit.sql").unlink()
     assert shop.go_on().exit_code == 0
     assert shop.published("totals")[-1] == ("eve", 10)

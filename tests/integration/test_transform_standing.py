@@ -16,7 +16,7 @@ from etl.errors import ExitCode, StageError
 from etl.job import run_job
 from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
-from etl.project.engine import _Evaluator
+from etl.project.evaluator import Evaluator
 from etl.records import Options
 from etl.stages.transform import transform_models
 from tests.integration.projects import Shop
@@ -248,18 +248,18 @@ def test_killed_rebuilding_is_finished_by_the_next_run(
     class Killed(BaseException):
         """Nothing is tidied up, as after a SIGKILL."""
 
-    def kill(self: _Evaluator, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
+    def kill(self: Evaluator, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
         if "stg_shop__orders__items" in snapshot.name or "sales" in snapshot.name:
             raise Killed
         return audit(self, snapshot, **kwargs)
 
-    audit = _Evaluator.audit
+    audit = Evaluator.audit
     small = "grain id, audits (forall(criteria := (amount < 1000)))"
     sales.edit("sqlmesh/models/sales.sql", "grain id", small)
     assert sales.go_on().exit_code == 0
     sales.query("UPDATE shop_raw.orders SET amount = 5000 WHERE id = 2")
     with monkeypatch.context() as patch:
-        patch.setattr(_Evaluator, "audit", kill)
+        patch.setattr(Evaluator, "audit", kill)
         with pytest.raises(Killed):
             sales.go_on(full_refresh=True)
     record = sales.go_on()
@@ -289,15 +289,15 @@ def test_failure_that_passed_is_not_told_when_the_stage_is_tried_again(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.edit("config/etl.yaml", "attempts: 1", "attempts: 2")
-    evaluate, unreachable = _Evaluator.evaluate, [True]
+    evaluate, unreachable = Evaluator.evaluate, [True]
 
-    def evaluate_at_last(self: _Evaluator, snapshot: Snapshot, **kwargs: Any) -> Any:
+    def evaluate_at_last(self: Evaluator, snapshot: Snapshot, **kwargs: Any) -> Any:
         if "items" in snapshot.name and "stg" not in snapshot.name and unreachable:
             unreachable.clear()
             raise duckdb.HTTPException("the file of a model's read_csv")
         return evaluate(self, snapshot, **kwargs)
 
-    monkeypatch.setattr(_Evaluator, "evaluate", evaluate_at_last)
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate_at_last)
     monkeypatch.setattr("etl.stop.Stop.wait", lambda self, seconds: None)
     record = shop.go_on((3, "eve", 5))
     assert (record.exit_code, record.stages[0].attempts) == (0, 2), record.failures

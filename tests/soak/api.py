@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+
+from tests.integration import extracting as small_api
 
 Row = dict[str, Any]
 # Each resource, and the field by which its rows are sorted and read on.
@@ -186,40 +185,16 @@ def _by_size(value: Any) -> str:
 def serving(api: Api) -> Iterator[str]:
     """The API's address, as long as it is served."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            url = urlsplit(self.path)
-            resource, _, part = url.path.strip("/").partition("/")
-            query = {name: values[0] for name, values in parse_qs(url.query).items()}
-            status, page = 404, {}  # of the base URL, which `etl doctor` asks
-            if resource in ORDER:
-                asked = query.get("since"), query.get("cursor")
-                status, page = 200, api.page(resource, part, *asked)
-            body = json.dumps(page).encode()
-            if api.fault is not None and api.fault[0] == resource:
-                kind = api.fault[1]
-                status = int(kind) if kind.isdigit() else 200
-                body = b"<html>" if kind == "html" else body
-                time.sleep(3 if kind == "hang" else 0)
-            try:
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-            except OSError:
-                pass  # the job was killed, or had no more patience
+    def answer(path: str, query: dict[str, str], headers: dict[str, str]) -> Any:
+        resource, _, part = path.strip("/").partition("/")
+        status, page = 404, {}  # of the base URL, which `etl doctor` asks
+        if resource in ORDER:
+            status, page = 200, api.page(resource, part, query.get("since"), query.get("cursor"))
+        if api.fault is None or api.fault[0] != resource:
+            return status, page, {}
+        kind = api.fault[1]
+        time.sleep(3 if kind == "hang" else 0)
+        return int(kind) if kind.isdigit() else 200, b"<html>" if kind == "html" else page, {}
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 100  # a job asks many at once
-
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with small_api.serving(answer) as served:
+        yield served.url

@@ -119,6 +119,42 @@ def test_incremental_resources_are_known() -> None:
     assert monitor.incremental == {"a", "b"}
 
 
+def family(parent: str, child: str) -> dict[str, Any]:
+    """An incremental resource, what is read for each of its rows, and again for each of these."""
+    cursor = {"cursor_path": "id", "start_param": "since"}
+    return {
+        "resources": [
+            {
+                "name": "a",
+                "write_disposition": parent,
+                "endpoint": {"path": "a", "incremental": cursor},
+            },
+            {"name": "b", "endpoint": {"path": "a/{resources.a.id}/b"}},
+            {
+                "name": "c",
+                "write_disposition": child,
+                "endpoint": {"path": "b/{resources.b.id}/c"},
+            },
+        ]
+    }
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "incremental"),
+    [("merge", "merge", {"a", "b", "c"}), ("replace", "replace", {"a"})],
+)
+def test_what_is_read_for_new_rows_only_is_incremental(
+    parent: str, child: str, incremental: set[str]
+) -> None:
+    _, monitor = build(**family(parent, child))
+    assert monitor.incremental == incremental
+
+
+def test_what_is_read_for_new_rows_only_replaces_nothing() -> None:
+    with pytest.raises(ConfigError, match=r"^sources\.api: c says `replace`.* new rows of a only"):
+        build(**family("append", "replace"))
+
+
 @pytest.mark.parametrize(
     ("contract", "first", "expected"),
     [

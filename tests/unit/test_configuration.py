@@ -278,6 +278,53 @@ def test_several_profiles_lie_on_top_of_each_other_in_their_order(project: Proje
             load(folder, name)
 
 
+# -- where a run is told --------------------------------------------------------------------------
+
+GATEWAY = "pushgateway: 'http://host:9091'"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("metrics: {textfile: etl.txt}", "metrics.textfile: must end with .prom"),
+        ("metrics: {textfile: runs/etl.prom}", "metrics.textfile: `runs` in data_dir is the job's"),
+        ("metrics: {pushgateway: 'host:9091'}", "metrics.pushgateway: write http://host:port"),
+        (
+            "metrics: {pushgateway: 'http://etl:canary@host:9091'}",
+            "metrics.pushgateway: write http://host:port",
+        ),
+        ("metrics: {username: etl, password: canary}", "has an effect only with `pushgateway`"),
+        (f"metrics: {{{GATEWAY}, username: etl}}", "metrics.password: is missing"),
+        (f"metrics: {{{GATEWAY}, password: canary}}", "metrics.username: is missing"),
+        ("metrics: {timeout_seconds: 600}", "metrics.timeout_seconds"),
+        ("traces: {endpoint: 'collector:4318'}", "traces.endpoint: write http://host:port"),
+        ("traces: {headers: {api-key: canary}}", "traces.headers: has an effect only with"),
+        ("notify: {webhook: canary.example/x}", "notify.webhook: is no address"),
+        ("notify: {when: [success]}", "notify.when.0"),
+    ],
+)
+def test_a_place_that_nobody_can_be_told_at_is_a_problem(
+    project: Project, text: str, said: str
+) -> None:
+    found = problems(project(text))
+    assert any(said in p for p in found), found
+    assert "canary" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "metrics: {textfile: /var/lib/node_exporter/etl.prom}",
+        f"metrics: {{{GATEWAY}, username: etl, password: pw, timeout_seconds: 1}}",
+        "metrics: {pushgateway: 'https://host/prefix/'}",
+        "traces: {endpoint: 'https://host/v1/traces', headers: {api-key: secret}}",
+        "notify: {webhook: 'https://hooks.example/services/T/B/x', when: [failure]}",
+    ],
+)
+def test_a_place_that_can_be_told_at_is_taken(project: Project, text: str) -> None:
+    load(project(text))
+
+
 # -- secrets stay secret ---------------------------------------------------------------------------
 
 CANARY = "hunter2canary"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,14 +13,25 @@ from typing import Any
 import pytest
 import requests
 
-from etl.demo import ACTORS, Replay, graph
-from etl.demo.graph import KINDS, Kind
+from etl.demo import ACTORS, Replay
+from etl.demo.graph import Kind
+from tests.followers import KINDS, listed
 
 DAY = date(2026, 1, 1)
 METHODS: dict[Kind, str] = {
     "followers": "app.bsky.graph.getFollowers",
     "follows": "app.bsky.graph.getFollows",
 }
+FINGERPRINT = """
+from datetime import date
+from hashlib import sha256
+from etl.demo.markets.prices import TICKERS, chart
+from etl.demo.shop.orders import encoded_orders
+from tests.followers import listed
+day = date(2026, 1, 1)
+found = listed("chess.com", "followers", day), encoded_orders(day), [chart(t, day) for t in TICKERS]
+print(sha256(repr(found).encode()).hexdigest())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +57,24 @@ def pages(replay: Replay, actor: str, kind: Kind, limit: int = 100) -> Iterator[
             query["cursor"] = page["cursor"]
 
 
+def test_what_is_served_is_the_same_in_every_process() -> None:
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", FINGERPRINT],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(prints) == 1
+
+
 @pytest.mark.parametrize("actor", ACTORS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_pages_together_are_the_graph_of_the_day(replay: Replay, actor: str, kind: Kind) -> None:
     found = list(pages(replay, actor, kind))
-    assert [row for page in found for row in page[kind]] == list(graph(actor, DAY).of(kind))
+    assert [row for page in found for row in page[kind]] == listed(actor, kind, DAY)
     assert all(set(page) == {"subject", kind, "cursor"} for page in found[:-1])
     assert set(found[-1]) == {"subject", kind}
     assert {page["subject"]["handle"] for page in found} == {actor}
@@ -115,7 +141,7 @@ def test_date_may_move_while_serving() -> None:
     with Replay(DAY) as replay:
         replay.date = date(2026, 1, 2)
         rows = [row for page in pages(replay, "lichess.org", "follows") for row in page["follows"]]
-    assert rows == list(graph("lichess.org", date(2026, 1, 2)).follows)
+    assert rows == listed("lichess.org", "follows", date(2026, 1, 2))
 
 
 def test_requests_are_recorded_in_order() -> None:
@@ -170,7 +196,7 @@ def test_rate_limit_refuses_what_exceeds_it_until_the_window_ends() -> None:
         assert [answer.headers["ratelimit-remaining"] for answer in answers] == list("21000")
         assert answers[-1].headers["retry-after"] == "1"
         assert answers[-1].json()["error"] == "RateLimitExceeded"
-        assert replay.rate_limited == 2
+        assert [r.status for r in replay.requests].count(429) == 2
         time.sleep(0.6)
         assert get(replay, actor="bulk-1.test").status_code == 200
 

@@ -64,6 +64,23 @@ def test_busy_api_is_asked_again(api: responses.RequestsMock, status: int) -> No
     assert 0.75 <= client.waits[1] <= 1.25
 
 
+@pytest.mark.parametrize(
+    ("headers", "waits"),
+    [
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW) + 12)}, 12.0),
+        ({"Retry-After": "7"}, 7.0),
+    ],
+)
+def test_403_of_a_limit_that_is_used_up_is_asked_again(
+    api: responses.RequestsMock, headers: dict[str, str], waits: float
+) -> None:
+    api.get(URL, status=403, headers=headers)
+    api.get(URL, json=[1])
+    client = Waiting()
+    assert client.get().json() == [1]
+    assert client.now == pytest.approx(waits, abs=0.7)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
 def test_refusal_is_final(api: responses.RequestsMock, status: int) -> None:
     api.get(URL, status=status)

@@ -75,11 +75,10 @@ def test_what_cannot_be_told_is_said() -> None:
 
 
 def test_steps_in_both_directions() -> None:
-    answer = Answer("x", "upstream", (ONE,), EDGES)
-    assert answer.upstream(ONE) == (STG, ROWS)
-    assert answer.downstream(STG) == (ONE, ROWS)
-    assert answer.upstream(API) == answer.downstream(TARGET) == ()
-    assert set(answer.nodes) == {API, RAW, STG, ONE, ROWS, TARGET}
+    up, down = (Answer("x", direction, (ONE,), EDGES) for direction in ("upstream", "downstream"))
+    assert (up.next_to(ONE), up.next_to(API)) == ((STG, ROWS), ())
+    assert (down.next_to(STG), down.next_to(TARGET)) == ((ONE, ROWS), ())
+    assert set(up.nodes) == {API, RAW, STG, ONE, ROWS, TARGET}
 
 
 def test_the_json_has_every_node_and_edge() -> None:

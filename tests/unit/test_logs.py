@@ -8,11 +8,10 @@ import io
 import json
 import logging
 import os
-import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -26,16 +25,11 @@ from loguru import logger
 from pydantic import SecretStr, ValidationError
 
 from etl import logs
+from etl.lines import Redact
 from etl.logs import adopt_library_loggers, bound, shared_console, stage_context, start_logs
 from etl.progress import Progress
 from etl.secrets import redactor
 from etl.settings import Settings, read_size
-
-Start = Callable[..., Callable[[], None]]
-
-
-def nothing(text: str) -> str:
-    return text
 
 
 @pytest.fixture(autouse=True)
@@ -51,40 +45,50 @@ def _restore_logging() -> Iterator[None]:
         x.setLevel(level)
 
 
-def start_on(
-    stream: TextIO,
-    folder: Path | None = None,
-    redact: Callable[[str], str] = nothing,
-    *,
-    run_id: str = "r1",
-    **log: Any,
-) -> Callable[[], None]:
-    """Logs that take this stream for standard error (pytest changes the real one per phase)."""
-    with contextlib.redirect_stderr(stream):
-        return start_logs(Settings(log=log), folder, run_id, redact)
+class Log:
+    """Logs to a folder, and to a stream for standard error (pytest changes the real one)."""
+
+    def __init__(self, stream: TextIO, folder: Path | None) -> None:
+        self.stream, self.folder = stream, folder
+
+    def start(self, redact: Redact = str, run_id: str = "r1", **log: Any) -> Callable[[], None]:
+        with contextlib.redirect_stderr(self.stream):
+            return start_logs(Settings(log=log), self.folder, run_id, redact)
+
+    @contextlib.contextmanager
+    def __call__(self, redact: Redact = str, **more: Any) -> Iterator[None]:
+        stop = self.start(redact, **more)
+        yield
+        stop()
+
+    @property
+    def text(self) -> str:
+        """What the file holds."""
+        file = (self.folder or Path()) / "log.jsonl"
+        return file.read_text(encoding="utf-8") if file.exists() else ""
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.text.split("\n")[:-1]]
+
+    @property
+    def shown(self) -> str:
+        """What the stream got."""
+        assert isinstance(self.stream, io.StringIO)
+        return self.stream.getvalue()
+
+    @property
+    def shown_lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.shown.split("\n")[:-1]]
+
+
+def events(lines: list[dict[str, Any]]) -> list[str]:
+    return [line["event"] for line in lines]
 
 
 @pytest.fixture
-def stderr() -> io.StringIO:
-    return io.StringIO()
-
-
-@pytest.fixture
-def start(tmp_path: Path, stderr: io.StringIO) -> Start:
-    def begin(redact: Callable[[str], str] = nothing, **more: Any) -> Callable[[], None]:
-        return start_on(stderr, tmp_path, redact, **more)
-
-    return begin
-
-
-def lines_of(source: Path | io.StringIO) -> list[dict[str, Any]]:
-    """Every line as an object; a folder stands for its log file."""
-    if isinstance(source, io.StringIO):
-        text = source.getvalue()
-    else:
-        file = source / "log.jsonl"
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
-    return [json.loads(line) for line in text.split("\n")[:-1]]
+def log(tmp_path: Path) -> Log:
+    return Log(io.StringIO(), tmp_path)
 
 
 class FakeTerminal(io.StringIO):
@@ -93,23 +97,21 @@ class FakeTerminal(io.StringIO):
 
 
 @pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> FakeTerminal:
+def terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Log:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    return FakeTerminal()
+    return Log(FakeTerminal(), tmp_path)
 
 
 # --- the line -----------------------------------------------------------------------------------
 
 
-def test_a_line_is_one_flat_object_in_the_documented_order(start: Start, tmp_path: Path) -> None:
-    stop = start()
-    with stage_context("extract", source="bluesky"):
+def test_a_line_is_one_flat_object_in_the_documented_order(log: Log) -> None:
+    with log(), stage_context("extract", source="bluesky"):
         logger.bind(rows=42, pages=3).info("extracted")
-    stop()
 
-    (line,) = lines_of(tmp_path)
+    (line,) = log.lines
     assert list(line) == ["time", "level", "run_id", "stage", "source", "event", "rows", "pages"]
     assert line["time"].endswith("Z")
     assert len(line["time"]) == len("2026-01-01T00:00:00.000Z")
@@ -127,47 +129,41 @@ def test_a_line_is_one_flat_object_in_the_documented_order(start: Start, tmp_pat
     }
 
 
-def test_standard_error_gets_the_same_lines_when_it_is_no_terminal(
-    start: Start, tmp_path: Path, stderr: io.StringIO
-) -> None:
-    stop = start()
-    logger.bind(rows=1).info("extracted")
-    stop()
-    assert lines_of(stderr) == lines_of(tmp_path)
+def test_standard_error_gets_the_same_lines_when_it_is_no_terminal(log: Log) -> None:
+    with log():
+        logger.bind(rows=1).info("extracted")
+    assert log.shown_lines == log.lines
 
 
-def test_a_command_that_is_no_run_logs_to_standard_error_only(
-    tmp_path: Path, stderr: io.StringIO
-) -> None:
-    stop = start_on(stderr, run_id="")
-    logger.info("checked")
-    stop()
-    (line,) = lines_of(stderr)
+def test_a_command_that_is_no_run_logs_to_standard_error_only(log: Log, tmp_path: Path) -> None:
+    log.folder = None
+    with log(run_id=""):
+        logger.info("checked")
+    (line,) = log.shown_lines
     assert "run_id" not in line
     assert not list(tmp_path.iterdir())
 
 
-def test_values_that_are_no_json_become_text(start: Start, tmp_path: Path) -> None:
+def test_values_that_are_no_json_become_text(log: Log) -> None:
     class Silent:
         def __str__(self) -> str:
             raise ValueError("no text")
 
     nested: dict[str, Any] = {}
     nested["self"] = nested
-    stop = start()
-    logger.bind(
-        nan=float("nan"),
-        path=Path("/a"),
-        amount=Decimal("1.5"),
-        names={"x"},
-        mixed={1: (b"x", None, True)},
-        bad=Silent(),
-        nested=nested,
-        name="\udc80",
-        hidden=SecretStr("plain-secret"),
-    ).info("said")
-    stop()
-    (line,) = lines_of(tmp_path)
+    with log():
+        logger.bind(
+            nan=float("nan"),
+            path=Path("/a"),
+            amount=Decimal("1.5"),
+            names={"x"},
+            mixed={1: (b"x", None, True)},
+            bad=Silent(),
+            nested=nested,
+            name="\udc80",
+            hidden=SecretStr("plain-secret"),
+        ).info("said")
+    (line,) = log.lines
     assert line["nan"] == "nan"
     assert line["path"] == "/a"
     assert line["amount"] == "1.5"
@@ -178,80 +174,64 @@ def test_values_that_are_no_json_become_text(start: Start, tmp_path: Path) -> No
     assert line["hidden"] == "**********"
 
 
-def test_a_bound_field_cannot_replace_one_of_ours(start: Start, tmp_path: Path) -> None:
-    stop = start()
-    logger.bind(time="noon", level="low", event="e", error="x").info("said")
-    stop()
-    (line,) = lines_of(tmp_path)
+def test_a_bound_field_cannot_replace_one_of_ours(log: Log) -> None:
+    with log():
+        logger.bind(time="noon", level="low", event="e", error="x").info("said")
+    (line,) = log.lines
     assert (line["level"], line["event"]) == ("INFO", "said")
-    assert (line["time_"], line["level_"], line["event_"], line["error_"]) == (
-        "noon",
-        "low",
-        "e",
-        "x",
-    )
+    assert [line[f"{k}_"] for k in ("time", "level", "event", "error")] == ["noon", "low", "e", "x"]
 
 
 @given(event=st.text(), value=st.text())
 def test_any_text_comes_back_from_its_line(event: str, value: str) -> None:
-    stream = io.StringIO()
-    stop = start_on(stream)
-    logger.bind(value=value).info(event)
-    stop()
-    written = stream.getvalue()
-    assert len(written.splitlines()) == 1
-    line = json.loads(written)
+    log = Log(io.StringIO(), None)
+    with log():
+        logger.bind(value=value).info(event)
+    assert len(log.shown.splitlines()) == 1
+    (line,) = log.shown_lines
     assert (line["event"], line["value"]) == (event, value)
 
 
 @pytest.mark.parametrize(("level", "shown"), [("INFO", False), ("DEBUG", True)])
-def test_a_traceback_is_written_at_debug_only(
-    start: Start, tmp_path: Path, level: str, shown: bool
-) -> None:
-    stop = start(level=level)
-    try:
-        raise ValueError("no such page")
-    except ValueError:
-        logger.exception("failed")
-    stop()
-    (line,) = lines_of(tmp_path)
+def test_a_traceback_is_written_at_debug_only(log: Log, level: str, shown: bool) -> None:
+    with log(level=level):
+        try:
+            raise ValueError("no such page")
+        except ValueError:
+            logger.exception("failed")
+    (line,) = log.lines
     assert line["error"] == {"type": "ValueError", "message": "no such page"}
     assert ("traceback" in line) is shown
     assert list(line)[-1] == ("traceback" if shown else "error")
 
 
-def test_an_exception_logged_outside_of_any_is_an_ordinary_line(
-    start: Start, tmp_path: Path
-) -> None:
-    stop = start()
-    logger.exception("failed")
-    stop()
-    assert "error" not in lines_of(tmp_path)[0]
+def test_an_exception_logged_outside_of_any_is_an_ordinary_line(log: Log) -> None:
+    with log():
+        logger.exception("failed")
+    assert "error" not in log.lines[0]
 
 
 @pytest.mark.parametrize("text", ["{}", "{x} {0}", "%s %d", "<red>x</red>", "</>", "[red]x[/red]"])
 @pytest.mark.parametrize("log_format", ["json", "text"])
 def test_braces_percents_and_tags_in_data_are_only_text(
-    start: Start, tmp_path: Path, stderr: io.StringIO, log_format: str, text: str
+    log: Log, log_format: str, text: str
 ) -> None:
-    stop = start(format=log_format)
-    logger.bind(value=text).info(text)
-    try:
-        raise ValueError(text)
-    except ValueError:
-        logger.exception(text)
-    logging.getLogger("dlt").warning(text)
-    stop()
-    assert [x["event"] for x in lines_of(tmp_path)] == [text] * 3
-    assert stderr.getvalue().count(text) >= 4
+    with log(format=log_format):
+        logger.bind(value=text).info(text)
+        try:
+            raise ValueError(text)
+        except ValueError:
+            logger.exception(text)
+        logging.getLogger("dlt").warning(text)
+    assert events(log.lines) == [text] * 3
+    assert log.shown.count(text) >= 4
 
 
-def test_a_very_long_value_is_cut_after_redaction(start: Start, tmp_path: Path) -> None:
+def test_a_very_long_value_is_cut_after_redaction(log: Log) -> None:
     secret = "s3cr3t-canary"
-    stop = start(redactor({"a": SecretStr(secret)}))
-    logger.info("x" * 19_995 + secret)
-    stop()
-    event = lines_of(tmp_path)[0]["event"]
+    with log(redactor({"a": SecretStr(secret)})):
+        logger.info("x" * 19_995 + secret)
+    event = log.lines[0]["event"]
     assert len(event) < 20_100
     assert "s3cr" not in event
 
@@ -259,38 +239,32 @@ def test_a_very_long_value_is_cut_after_redaction(start: Start, tmp_path: Path) 
 # --- context ------------------------------------------------------------------------------------
 
 
-def test_a_thread_carries_run_stage_and_source(start: Start, tmp_path: Path) -> None:
-    stop = start()
-
+def test_a_thread_carries_run_stage_and_source(log: Log) -> None:
     def extract(n: int) -> None:
         with logger.contextualize(source=f"s{n}"):
             logger.info("extracted")
 
-    with stage_context("extract"):
-        in_context = bound(extract)
-    threads = [threading.Thread(target=in_context, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    stop()
-    found = {(x["run_id"], x["stage"], x["source"]) for x in lines_of(tmp_path)}
+    with log():
+        with stage_context("extract"):
+            in_context = bound(extract)
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(in_context, range(8)))
+    found = {(x["run_id"], x["stage"], x["source"]) for x in log.lines}
     assert found == {("r1", "extract", f"s{n}") for n in range(8)}
 
 
 # --- libraries ----------------------------------------------------------------------------------
 
 
-def test_library_information_is_our_debug_and_warnings_stay(start: Start, tmp_path: Path) -> None:
-    stop = start(level="DEBUG")
-    logging.getLogger("sqlmesh.core.plan").info("planned %s", "a")
-    logging.getLogger("sqlglot").debug("parsed")
-    logging.getLogger("dlt").warning("slow")
-    logging.getLogger("urllib3.connectionpool").error("refused")
-    logging.getLogger("unheard.of").critical("gone")
-    logging.getLogger("dlt").log(35, "between")
-    stop()
-    assert [(x["level"], x["logger"], x["event"]) for x in lines_of(tmp_path)] == [
+def test_library_information_is_our_debug_and_warnings_stay(log: Log) -> None:
+    with log(level="DEBUG"):
+        logging.getLogger("sqlmesh.core.plan").info("planned %s", "a")
+        logging.getLogger("sqlglot").debug("parsed")
+        logging.getLogger("dlt").warning("slow")
+        logging.getLogger("urllib3.connectionpool").error("refused")
+        logging.getLogger("unheard.of").critical("gone")
+        logging.getLogger("dlt").log(35, "between")
+    assert [(x["level"], x["logger"], x["event"]) for x in log.lines] == [
         ("DEBUG", "sqlmesh", "planned a"),
         ("WARNING", "dlt", "slow"),
         ("ERROR", "urllib3", "refused"),
@@ -299,77 +273,57 @@ def test_library_information_is_our_debug_and_warnings_stay(start: Start, tmp_pa
     ]
 
 
-def test_a_normal_run_does_not_show_library_information(start: Start, tmp_path: Path) -> None:
-    stop = start()
-    logging.getLogger("dlt").info("normalized")
-    stop()
-    assert lines_of(tmp_path) == []
+def test_a_normal_run_does_not_show_library_information(log: Log) -> None:
+    with log():
+        logging.getLogger("dlt").info("normalized")
+    assert log.lines == []
 
 
-def test_python_warnings_are_lines(start: Start, tmp_path: Path) -> None:
-    stop = start()
-    with warnings.catch_warnings():
+def test_python_warnings_are_lines(log: Log) -> None:
+    with log(), warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(False)
         adopt_library_loggers()
         warnings.warn("old", DeprecationWarning, stacklevel=1)
         logging.captureWarnings(False)
-    stop()
-    (line,) = lines_of(tmp_path)
+    (line,) = log.lines
     assert line["logger"] == "warnings"
     assert line["event"].endswith("DeprecationWarning: old")
 
 
 @pytest.mark.parametrize("adopt_again", [False, True])
-def test_dlt_adds_no_handler_and_no_double_line(
-    start: Start, tmp_path: Path, stderr: io.StringIO, adopt_again: bool
-) -> None:
+def test_dlt_adds_no_handler_and_no_double_line(log: Log, adopt_again: bool) -> None:
     from dlt.common.logger import _create_logger
 
-    stop = start()
-    with contextlib.redirect_stderr(stderr):
-        _create_logger("dlt", "WARNING", "{message}", "pipeline", {})
-    if adopt_again:
-        adopt_library_loggers()
-    logging.getLogger("dlt").warning("slow")
-    stop()
-    assert [x["event"] for x in lines_of(tmp_path)] == ["slow"]
-    assert [x["event"] for x in lines_of(stderr)] == ["slow"]
+    with log():
+        with contextlib.redirect_stderr(log.stream):
+            _create_logger("dlt", "WARNING", "{message}", "pipeline", {})
+        if adopt_again:
+            adopt_library_loggers()
+        logging.getLogger("dlt").warning("slow")
+    assert events(log.lines) == ["slow"]
+    assert events(log.shown_lines) == ["slow"]
 
 
-def test_a_library_that_prints_is_taken_off_the_terminal(
-    start: Start, tmp_path: Path, stderr: io.StringIO
-) -> None:
-    stop = start()
-    library = logging.getLogger("sqlmesh.noisy")
-    library.addHandler(logging.StreamHandler(stderr))
-    other = logging.getLogger("noisy")
-    other.propagate = False
-    other.addHandler(logging.StreamHandler(sys.stdout))
-    with contextlib.redirect_stderr(stderr):
-        adopt_library_loggers()
-    library.warning("once")
-    other.warning("once")
-    stop()
-    assert [x["logger"] for x in lines_of(tmp_path)] == ["sqlmesh", "noisy"]
-    assert len(lines_of(stderr)) == 2
+def test_a_library_that_prints_is_taken_off_the_terminal(log: Log) -> None:
+    with log():
+        library = logging.getLogger("sqlmesh.noisy")
+        library.addHandler(logging.StreamHandler(log.stream))
+        other = logging.getLogger("noisy")
+        other.propagate = False
+        other.addHandler(logging.StreamHandler(sys.stdout))
+        with contextlib.redirect_stderr(log.stream):
+            adopt_library_loggers()
+        library.warning("once")
+        other.warning("once")
+    assert [x["logger"] for x in log.lines] == ["sqlmesh", "noisy"]
+    assert len(log.shown_lines) == 2
 
 
-def test_wrong_arguments_of_a_library_line_are_not_printed(
-    start: Start, stderr: io.StringIO, tmp_path: Path
-) -> None:
-    stop = start()
-    logging.getLogger("dlt").warning("%s %s", "only one")  # noqa: PLE1206
-    stop()
-    assert [x["event"] for x in lines_of(stderr)] == ["%s %s"]
-
-
-def test_importing_logs_loads_no_heavy_library() -> None:
-    heavy = "('rich', 'dlt', 'sqlmesh', 'duckdb', 'pydantic')"
-    code = f"import sys, etl.logs, etl.progress; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
-    assert done.stderr == ""
+def test_wrong_arguments_of_a_library_line_are_not_printed(log: Log) -> None:
+    with log():
+        logging.getLogger("dlt").warning("%s %s", "only one")  # noqa: PLE1206
+    assert events(log.shown_lines) == ["%s %s"]
 
 
 # --- secrets ------------------------------------------------------------------------------------
@@ -420,60 +374,51 @@ def log_everywhere(secret: str) -> None:
 @pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
 @pytest.mark.parametrize("kind", ["plain", "unicode", "braces", "url special"])
-def test_no_secret_reaches_any_sink(
-    start: Start, tmp_path: Path, stderr: io.StringIO, kind: str, level: str, log_format: str
-) -> None:
+def test_no_secret_reaches_any_sink(log: Log, kind: str, level: str, log_format: str) -> None:
     secret = CANARIES[kind]
-    stop = start(redactor({"auth": SecretStr(secret)}), level=level, format=log_format)
-    with contextlib.redirect_stdout(stderr):
+    redact = redactor({"auth": SecretStr(secret)})
+    with log(redact, level=level, format=log_format), contextlib.redirect_stdout(log.stream):
         log_everywhere(secret)
-    stop()
-    for written in ((tmp_path / "log.jsonl").read_text(), stderr.getvalue()):
+    for written in (log.text, log.shown):
         shown = [form for form in forms(secret) if form in written]
         assert not shown, written
-    assert len(lines_of(tmp_path)) == 8
+    assert len(log.lines) == 8
 
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
-def test_no_secret_of_json_special_characters_reaches_any_sink(
-    start: Start, tmp_path: Path, stderr: io.StringIO, log_format: str
-) -> None:
+def test_no_secret_of_json_special_characters_reaches_any_sink(log: Log, log_format: str) -> None:
     secret = CANARIES["json special"]
-    stop = start(redactor({"auth": SecretStr(secret)}), format=log_format)
-    logger.bind(value=secret, deep=[{"k": secret}]).info(f"Bearer {secret}.")
-    logging.getLogger("dlt").warning("sent %s", secret)
-    try:
-        raise ValueError(secret)
-    except ValueError:
-        logger.exception("failed")
-    stop()
-    for written in ((tmp_path / "log.jsonl").read_text(), stderr.getvalue()):
+    with log(redactor({"auth": SecretStr(secret)}), format=log_format):
+        logger.bind(value=secret, deep=[{"k": secret}]).info(f"Bearer {secret}.")
+        logging.getLogger("dlt").warning("sent %s", secret)
+        try:
+            raise ValueError(secret)
+        except ValueError:
+            logger.exception("failed")
+    for written in (log.text, log.shown):
         assert not [form for form in [*forms(secret), 'ca"na', "na\\ry"] if form in written]
-    assert len(lines_of(tmp_path)) == 3
+    assert len(log.lines) == 3
 
 
-def test_a_number_that_is_a_secret_is_masked(start: Start, tmp_path: Path) -> None:
-    stop = start(redactor({"auth": SecretStr("48151623")}))
-    logger.bind(pin=48151623, rows=42).info("said")
-    stop()
-    (line,) = lines_of(tmp_path)
+def test_a_number_that_is_a_secret_is_masked(log: Log) -> None:
+    with log(redactor({"auth": SecretStr("48151623")})):
+        logger.bind(pin=48151623, rows=42).info("said")
+    (line,) = log.lines
     assert (line["pin"], line["rows"]) == ("**********", 42)
 
 
-def test_what_no_setting_knows_is_masked_by_its_name(start: Start, tmp_path: Path) -> None:
-    stop = start(redactor())
-    logger.bind(request={"headers": {"X-Odd": "unknown-canary", "Accept": "json"}}).info("sent")
-    stop()
-    headers = lines_of(tmp_path)[0]["request"]["headers"]
+def test_what_no_setting_knows_is_masked_by_its_name(log: Log) -> None:
+    with log(redactor()):
+        logger.bind(request={"headers": {"X-Odd": "unknown-canary", "Accept": "json"}}).info("sent")
+    headers = log.lines[0]["request"]["headers"]
     assert headers == {"X-Odd": "**********", "Accept": "json"}
 
 
 @pytest.mark.parametrize("secret", ["time", "event", "level", "INFO", '","', '":"', "2026", "true"])
-def test_a_secret_cannot_break_the_line(start: Start, tmp_path: Path, secret: str) -> None:
-    stop = start(redactor({"auth": SecretStr(secret), "b": SecretStr("xyz" + secret)}))
-    logger.bind(ok=True).info("said")
-    stop()
-    (line,) = lines_of(tmp_path)
+def test_a_secret_cannot_break_the_line(log: Log, secret: str) -> None:
+    with log(redactor({"auth": SecretStr(secret), "b": SecretStr("xyz" + secret)})):
+        logger.bind(ok=True).info("said")
+    (line,) = log.lines
     assert list(line) == ["time", "level", "run_id", "event", "ok"]
     assert line["level"] == "INFO"
     datetime.fromisoformat(line["time"])
@@ -501,83 +446,65 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> dict[str, bool]:
 
 @pytest.mark.parametrize("quiet", [False, True])
 def test_a_full_disk_is_said_once_and_the_log_goes_on(
-    start: Start, tmp_path: Path, stderr: io.StringIO, full_disk: dict[str, bool], quiet: bool
+    log: Log, full_disk: dict[str, bool], quiet: bool
 ) -> None:
-    stop = start(quiet=quiet)
-    logger.info("one")
-    logger.info("two")
-    full_disk["full"] = False
-    logger.info("three")
-    stop()
-    said = lines_of(stderr)
-    assert [x["event"] for x in said] == [
-        "log file: No space left on device",
-        "one",
-        "two",
-        "three",
-    ]
+    with log(quiet=quiet):
+        logger.info("one")
+        logger.info("two")
+        full_disk["full"] = False
+        logger.info("three")
+    said = log.shown_lines
+    assert events(said) == ["log file: No space left on device", "one", "two", "three"]
     assert said[0]["level"] == "ERROR"
-    assert [x["event"] for x in lines_of(tmp_path)] == ["three"]
+    assert events(log.lines) == ["three"]
 
 
-def test_a_file_that_cannot_be_opened_is_said_once(tmp_path: Path, stderr: io.StringIO) -> None:
-    (tmp_path / "run").write_text("a file stands where the folder should be")
-    stop = start_on(stderr, tmp_path / "run")
-    logger.info("one")
-    logger.info("two")
-    stop()
-    events = [x["event"] for x in lines_of(stderr)]
-    assert events == ["log file: File exists", "one", "two"]
+def test_a_file_that_cannot_be_opened_is_said_once(log: Log, tmp_path: Path) -> None:
+    log.folder = tmp_path / "run"
+    log.folder.write_text("a file stands where the folder should be")
+    with log():
+        logger.info("one")
+        logger.info("two")
+    assert events(log.shown_lines) == ["log file: File exists", "one", "two"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
-def test_a_full_standard_error_does_not_end_the_run(
-    tmp_path: Path,
-) -> None:
-    stream = Path("/dev/full").open("w", encoding="utf-8", buffering=1)  # noqa: SIM115
-    stop = start_on(stream, tmp_path)
-    logger.info("one")
-    stop()
+def test_a_full_standard_error_does_not_end_the_run(log: Log) -> None:
+    log.stream = Path("/dev/full").open("w", encoding="utf-8", buffering=1)  # noqa: SIM115
+    with log():
+        logger.info("one")
     with contextlib.suppress(OSError):
-        stream.close()
-    assert [x["event"] for x in lines_of(tmp_path)] == ["one"]
+        log.stream.close()
+    assert events(log.lines) == ["one"]
 
 
-def test_a_closed_standard_error_does_not_end_the_run(
-    start: Start, tmp_path: Path, stderr: io.StringIO
-) -> None:
-    stop = start()
-    stderr.close()
-    logger.info("one")
-    stop()
-    assert [x["event"] for x in lines_of(tmp_path)] == ["one"]
+def test_a_closed_standard_error_does_not_end_the_run(log: Log) -> None:
+    with log():
+        log.stream.close()
+        logger.info("one")
+    assert events(log.lines) == ["one"]
 
 
-def test_a_second_attempt_appends_to_the_same_file(start: Start, tmp_path: Path) -> None:
+def test_a_second_attempt_appends_to_the_same_file(log: Log) -> None:
     for event in ("first", "second"):
-        stop = start()
-        logger.info(event)
-        stop()
-    assert [x["event"] for x in lines_of(tmp_path)] == ["first", "second"]
+        with log():
+            logger.info(event)
+    assert events(log.lines) == ["first", "second"]
 
 
-def test_half_a_line_of_a_dead_machine_does_not_spoil_the_next(
-    start: Start, tmp_path: Path
-) -> None:
+def test_half_a_line_of_a_dead_machine_does_not_spoil_the_next(log: Log, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"time": "20')
-    stop = start()
-    logger.info("next")
-    stop()
-    half, whole = (tmp_path / "log.jsonl").read_text().splitlines()
+    with log():
+        logger.info("next")
+    half, whole = log.text.splitlines()
     assert half == '{"time": "20'
     assert json.loads(whole)["event"] == "next"
 
 
-def test_a_large_file_is_split_without_losing_a_line(start: Start, tmp_path: Path) -> None:
-    stop = start(rotation="1 KB")
-    for n in range(50):
-        logger.info(f"line {n}")
-    stop()
+def test_a_large_file_is_split_without_losing_a_line(log: Log, tmp_path: Path) -> None:
+    with log(rotation="1 KB"):
+        for n in range(50):
+            logger.info(f"line {n}")
     parts = sorted(tmp_path.glob("log.*.jsonl"), key=lambda p: int(p.name.split(".")[1]))
     assert len(parts) > 3
     everything = [*parts, tmp_path / "log.jsonl"]
@@ -587,9 +514,9 @@ def test_a_large_file_is_split_without_losing_a_line(start: Start, tmp_path: Pat
 
 
 @pytest.mark.parametrize("rotation", ["banana", "", "-1 MB", "0 MB", "1 day", "10 XB"])
-def test_a_rotation_that_is_no_size_is_a_config_error(start: Start, rotation: str) -> None:
+def test_a_rotation_that_is_no_size_is_a_config_error(log: Log, rotation: str) -> None:
     with pytest.raises(ValidationError, match=r"log\.rotation"):
-        start(rotation=rotation)
+        log.start(rotation=rotation)
 
 
 @pytest.mark.parametrize(
@@ -600,63 +527,53 @@ def test_sizes_are_read_as_written(text: str, size: int) -> None:
     assert read_size(text) == size
 
 
-def test_quiet_keeps_warnings_on_standard_error_and_all_in_the_file(
-    start: Start, tmp_path: Path, stderr: io.StringIO
-) -> None:
-    stop = start(quiet=True)
-    logger.info("extracted")
-    logger.warning("slow")
-    stop()
-    assert [x["event"] for x in lines_of(stderr)] == ["slow"]
-    assert [x["event"] for x in lines_of(tmp_path)] == ["extracted", "slow"]
+def test_quiet_keeps_warnings_on_standard_error_and_all_in_the_file(log: Log) -> None:
+    with log(quiet=True):
+        logger.info("extracted")
+        logger.warning("slow")
+    assert events(log.shown_lines) == ["slow"]
+    assert events(log.lines) == ["extracted", "slow"]
 
 
-def test_nothing_is_written_after_the_end(
-    start: Start, tmp_path: Path, stderr: io.StringIO
-) -> None:
-    stop = start()
+def test_nothing_is_written_after_the_end(log: Log) -> None:
+    stop = log.start()
     stop()
     stop()
     logger.error("late")
     logging.getLogger("dlt").error("late")
-    assert stderr.getvalue() == ""
+    assert log.shown == ""
 
 
 # --- text ---------------------------------------------------------------------------------------
 
 
-def test_text_is_asked_for_or_chosen_on_a_terminal(terminal: FakeTerminal, tmp_path: Path) -> None:
-    stop = start_on(terminal, tmp_path)
-    with stage_context("extract", source="bluesky"):
+def test_text_is_asked_for_or_chosen_on_a_terminal(terminal: Log) -> None:
+    with terminal(), stage_context("extract", source="bluesky"):
         logger.bind(rows=42).warning("few rows")
-    stop()
-    written = terminal.getvalue()
+    written = terminal.shown
     assert "extract bluesky: few rows  rows=42" in written
     assert "\x1b[33m" in written, "coloured"
-    assert lines_of(tmp_path)[0]["event"] == "few rows"
+    assert terminal.lines[0]["event"] == "few rows"
 
 
-def test_json_on_a_terminal_when_asked_for(terminal: FakeTerminal) -> None:
-    stop = start_on(terminal, format="json")
-    assert shared_console() is None
-    logger.info("said")
-    stop()
-    assert lines_of(terminal)[0]["event"] == "said"
+def test_json_on_a_terminal_when_asked_for(terminal: Log) -> None:
+    with terminal(format="json"):
+        assert shared_console() is None
+        logger.info("said")
+    assert terminal.shown_lines[0]["event"] == "said"
 
 
 @pytest.mark.parametrize("text", ["<red>x</red> {}", "[bold]x[/bold]", "[/nope]", ":smile:"])
-def test_markup_in_data_is_only_text_on_a_terminal(terminal: FakeTerminal, text: str) -> None:
-    stop = start_on(terminal)
-    logger.bind(v=text).info(text)
-    stop()
-    assert f"{text}  v={text}" in terminal.getvalue()
+def test_markup_in_data_is_only_text_on_a_terminal(terminal: Log, text: str) -> None:
+    with terminal():
+        logger.bind(v=text).info(text)
+    assert f"{text}  v={text}" in terminal.shown
 
 
-def test_data_cannot_forge_a_line_or_move_the_cursor(start: Start, stderr: io.StringIO) -> None:
-    stop = start(format="text")
-    logger.info("one\n12:00:00Z INFO     forged\x1b[2J\r\x9b")
-    stop()
-    first, second = stderr.getvalue().splitlines()
+def test_data_cannot_forge_a_line_or_move_the_cursor(log: Log) -> None:
+    with log(format="text"):
+        logger.info("one\n12:00:00Z INFO     forged\x1b[2J\r\x9b")
+    first, second = log.shown.splitlines()
     assert first.endswith(" one")
     assert second == "    12:00:00Z INFO     forged\\x1b[2J\\r\\x9b"
 
@@ -664,30 +581,18 @@ def test_data_cannot_forge_a_line_or_move_the_cursor(start: Start, stderr: io.St
 # --- progress -----------------------------------------------------------------------------------
 
 
-class FakeClock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def test_without_a_terminal_progress_is_a_line_each_half_minute(
-    start: Start, tmp_path: Path
-) -> None:
-    stop, clock = start(), FakeClock()
-    with Progress(clock=clock) as progress:
+def test_without_a_terminal_progress_is_a_line_each_half_minute(log: Log) -> None:
+    # Each count asks for the time once: two a second, and then the models.
+    times = iter([*(n / 2 for n in range(130)), 65, 100])
+    with log(), Progress(clock=lambda: next(times)) as progress:
         progress.stage("extract")
-        for second in range(65):
-            clock.now = second
+        for _ in range(65):
             progress.advance("pages", "bluesky")
             progress.advance("rows", "bluesky", 100)
         progress.stage("transform")
         progress.advance("models", "marts.a")
-        clock.now = 100
         progress.advance("models", "marts.b")
-    stop()
-    found = lines_of(tmp_path)
+    found = log.lines
     assert [(x["event"], x.get("source"), x.get("pages"), x.get("models")) for x in found] == [
         ("extracting", "bluesky", 31, None),
         ("extracting", "bluesky", 61, None),
@@ -695,60 +600,43 @@ def test_without_a_terminal_progress_is_a_line_each_half_minute(
     ]
 
 
-def test_progress_counts_from_many_threads(terminal: FakeTerminal) -> None:
-    stop = start_on(terminal)
-
+def test_progress_counts_from_many_threads(terminal: Log) -> None:
     def extract(source: str) -> None:
         for _ in range(500):
             progress.advance("rows", source, 2)
             logger.debug("not shown")
 
-    with Progress() as progress:
+    with terminal(), Progress() as progress:
         progress.stage("extract")
-        threads = [threading.Thread(target=extract, args=(f"s{n % 2}",)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(extract, ["s0", "s1", "s0", "s1"]))
         logger.warning("between")
-    stop()
-    written = terminal.getvalue()
+    written = terminal.shown
     assert written.count("2,000 rows") >= 2
     assert "between" in written
 
 
-def test_the_terminal_is_restored_when_the_run_fails(terminal: FakeTerminal) -> None:
-    stop = start_on(terminal)
-
-    def interrupted() -> None:
-        with Progress() as progress:
-            progress.stage("extract")
-            progress.advance("pages", "[red]{x}", 1)
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    stop()
-    written = terminal.getvalue()
+def test_the_terminal_is_restored_when_the_run_fails(terminal: Log) -> None:
+    with terminal(), contextlib.suppress(KeyboardInterrupt), Progress() as progress:
+        progress.stage("extract")
+        progress.advance("pages", "[red]{x}", 1)
+        raise KeyboardInterrupt
+    written = terminal.shown
     hide, show = "\x1b[?25l", "\x1b[?25h"
     assert written.rindex(show) > written.rindex(hide)
 
 
-def test_quiet_shows_no_progress(terminal: FakeTerminal) -> None:
-    stop = start_on(terminal, quiet=True)
-    with Progress() as progress:
+def test_quiet_shows_no_progress(terminal: Log) -> None:
+    with terminal(quiet=True), Progress() as progress:
         progress.stage("extract")
         progress.advance("pages", "bluesky")
-    stop()
-    assert terminal.getvalue() == ""
+    assert terminal.shown == ""
 
 
 def test_standard_output_stays_free_while_progress_is_live(
-    terminal: FakeTerminal, capsys: pytest.CaptureFixture[str]
+    terminal: Log, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stop = start_on(terminal)
-    with Progress() as progress:
+    with terminal(), Progress() as progress:
         progress.advance("pages", "bluesky")
         sys.stdout.write("data\n")
-    stop()
     assert capsys.readouterr().out == "data\n"

@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 from pydantic import SecretStr
 
 from etl.errors import DataQualityError, EtlError, LockedError, UnreachableError
-from etl.records import Failure, Options, RunRecord
 from etl.report.notification import MAX_CHARACTERS, about_refusal, about_run
 from etl.settings import Notify, Settings
-
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
-
-
-def record(*errors: EtlError, **more: Any) -> RunRecord:
-    """A finished run with these failures; its code is the first one's."""
-    code = errors[0].code if errors else 0
-    return RunRecord.model_validate(
-        {
-            "run_id": "20260102T000000Z-000001", "job": "shop", "profile": "default",
-            "environment": "prod", "options": Options(), "attempt": 1, "versions": {},
-            "started_at": NOW, "finished_at": NOW, "status": "finished", "exit_code": int(code),
-            "exit_name": "", "partial": False, "snapshot_date": "2026-01-02",
-            "failures": [Failure.of(e, "extract") for e in errors], **more,
-        }
-    )  # fmt: skip
+from tests.run_records import record
 
 
 def settings(*when: str) -> Settings:

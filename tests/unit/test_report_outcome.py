@@ -21,7 +21,7 @@ from etl.records import RunRecord
 from etl.report import outcome
 from etl.report.outcome import tell_outcome, tell_refusal
 from etl.settings import Settings
-from tests.unit.test_report_notification import record
+from tests.run_records import record
 
 HOOK = "https://chat.example/services/T0/B0/path-secret"
 GATEWAY = "http://gateway.example:9091"
@@ -138,7 +138,7 @@ def test_a_place_that_never_answers_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = threading.Event()
-    monkeypatch.setattr(requests, "post", lambda *a, **k: done.wait(60))
+    monkeypatch.setattr(requests, "request", lambda *a, **k: done.wait(60))
     notify = {"webhook": HOOK, "timeout_seconds": 0.01}
     try:
         said = tell(settings(tmp_path, notify=notify))

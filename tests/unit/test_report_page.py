@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from etl.past_runs import find_run
 from etl.records import RunRecord
 from etl.report.page import make_bars, make_page, write_page
 from etl.settings import Settings
-from tests.unit.test_report_notification import NOW, record
+from tests.run_records import full, record
 
 VOID = {"meta", "link", "img", "br", "hr", "input"}
 CELLS = {"td", "th", "dt", "dd", "p", "li"}
@@ -53,58 +53,6 @@ class Page(HTMLParser):
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings.model_validate({"job": "shop", "data_dir": tmp_path})
-
-
-def times(start: int, end: int) -> dict[str, datetime]:
-    return {
-        "started_at": NOW + timedelta(seconds=start),
-        "finished_at": NOW + timedelta(seconds=end),
-    }
-
-
-def full(**more: Any) -> RunRecord:
-    """A run in which something of every kind happened."""
-    source = {"source": "shop", "pages": 3, "requests": 4, "retries": 1}
-    load = {"target": "pg", "strategy": "merge", **times(40, 50)}
-    given = {
-        "finished_at": NOW + timedelta(seconds=50), "exit_name": "DATA_QUALITY", "partial": True,
-        "warnings": ("the clock was ahead",), "versions": {"etl-job": "1.2.3"},
-        "stages": [
-            {"name": "extract", "status": "ok", "attempts": 1, "seconds": 10, **times(0, 10)},
-            {"name": "load", "status": "ok", "attempts": 1, "seconds": 10, **times(40, 50)},
-        ],
-        "sources": [
-            {**source, "resource": "orders", "rows": 1234, "load_ids": ["17.5"], **times(0, 9),
-             "schema_changes": [{"kind": "new", "table": "orders", "column": "tax"}],
-             "discarded": [{"table": "orders", "column": "x", "rows": 7}]},
-        ],
-        "reconciliations": [
-            {"between": "api-raw", "subject": "shop_raw.orders", "load_id": "17.5",
-             "expected": 1234, "found": 1233},
-            {"between": "raw-staging", "subject": "staging.a", "load_id": "17.5",
-             "expected": 5, "found": 5},
-        ],
-        "models": [
-            {"name": "marts.a", "kind": "FULL", "intervals": 1, "rows": 9, "seconds": 2,
-             "status": "failed", **times(20, 22)},
-            {"name": "marts.idle", "kind": "VIEW", "intervals": 0, "rows": None, "seconds": 0,
-             "status": "held_back"},
-        ],
-        "audits": [
-            {"model": "marts.a", "name": "not_null", "blocking": True, "status": "failed",
-             "failing_rows": 42, "sql": "SELECT * FROM a WHERE b IS NULL",
-             "sample": [{"id": 5, "b": None}]},
-            {"model": "marts.a", "name": "unique", "blocking": False, "status": "passed",
-             "failing_rows": 0, "sql": ""},
-        ],
-        "loads": [
-            {**load, "model": "marts.b", "table": "public.b", "status": "published",
-             "inserted": 11, "updated": 22, "deleted": 33, "rows_at_target": 4444},
-            {**load, "model": "marts.a", "table": "public.a", "status": "held_back"},
-        ],
-    }  # fmt: skip
-    error = DataQualityError("audit not_null failed on marts.a", subject="marts.a", hint="mend it")
-    return record(error, **{**given, **more})
 
 
 def test_all_that_the_record_tells_is_on_the_page(settings: Settings) -> None:

@@ -11,13 +11,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from etl.errors import DataQualityError, LockedError
 from etl.records import RunRecord
 from etl.report.traces import as_otlp
-from tests.unit.test_report_notification import NOW, record
-
-
-def times(first: float, last: float) -> dict[str, datetime]:
-    """Seconds after the run's start."""
-    names = ("started_at", "finished_at")
-    return {n: NOW + timedelta(seconds=s) for n, s in zip(names, (first, last), strict=True)}
+from tests.run_records import NOW, record, times
 
 
 def part(stage: str, status: str, first: float, last: float) -> dict[str, Any]:

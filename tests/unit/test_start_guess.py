@@ -161,10 +161,40 @@ def test_times_of_changes_come_before_times_of_creation() -> None:
     ]  # fmt: skip
     found = guess_cursors(rows)
     assert [c.column for c in found] == ["updatedAt", "createdAt"]
-    assert found[0].lowest == "2026-02-01T03:04:05.5+01:00"
 
 
 # -- an index --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"base": "EUR", "rates": {"2026-01-01": {"USD": 1.1}, "2026-01-02": {"USD": 1.2}}},
+        {"Series": {"2026-01-01T10:00": 1, "2026-01-01T11:00:00Z": 2}},
+        {"17": {"name": "a"}, "18": {"name": "b"}},
+    ],
+)
+def test_rows_under_days_or_numbers_are_no_columns(body: Any) -> None:
+    [resource] = guess_resources(Answer(URL, body))
+    assert "docs/apis.md" in resource.evidence
+    assert not resource.sure
+
+
+def test_an_error_is_no_row() -> None:
+    [resource] = guess_resources(Answer(URL, {"ok": False, "error": {"code": 190}}))
+    assert "error" in resource.evidence
+    assert not resource.sure
+
+
+def test_one_object_is_one_row() -> None:
+    [resource] = guess_resources(Answer(URL, {"id": 1, "rates": {"USD": 1.1}, "on": {"2026": 1}}))
+    assert (resource.evidence, resource.sure) == ("one object", True)
+
+
+def test_incremental_begins_before_all_rows_though_the_first_page_has_the_newest() -> None:
+    body = [{"id": n, "updated_at": f"2026-02-0{n}T03:04:05Z"} for n in (3, 2)]
+    text = as_yaml(make_proposal("shop", {}, guess_resources(Answer(URL, body))))
+    assert '# incremental: {cursor_path: updated_at, initial_value: "1970-01-01T00:00:00Z"' in text
 
 
 def test_an_index_of_endpoints_is_a_resource_for_each() -> None:

@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from etl.libraries import prepare_libraries
 from etl.start.answer import Answer, Paging
 from etl.start.paging import guess_paging
 from etl.start.shapes import fields
 
-prepare_libraries()
 URL = "https://api.example.com/v1/teas"
 
 
@@ -20,7 +18,7 @@ def paging(
 ) -> Paging:
     body = {"teas": [{}] * rows, **about}
     around = [f for f in fields(body) if f.keys != ("teas",)]
-    return guess_paging(Answer(URL, body, params or {}, **more), around, rows)
+    return guess_paging(Answer(URL, body, params or {}, **more), around, rows, "teas")
 
 
 def settings(about: dict[str, Any], rows: int = 10, params: Any = None, **more: Any) -> Any:
@@ -123,6 +121,15 @@ def test_more_rows_without_a_way_to_them_are_said(
     found = paging(about, rows, **more)
     assert (found.incomplete, found.sure) == (True, False)
     assert found.others
+
+
+def test_the_last_rows_id_is_offered_as_the_cursor_of_a_page_that_has_more() -> None:
+    found = paging({"has_more": True}, 10)
+    assert not found.sure
+    assert found.others[0] == {
+        "type": "cursor", "cursor_path": "teas[-1].id", "cursor_param": "starting_after",
+        "has_more_path": "has_more",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

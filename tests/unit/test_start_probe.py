@@ -56,6 +56,13 @@ def test_rejected_credentials_name_the_variables_that_give_them() -> None:
 
 
 @responses.activate
+def test_a_limit_that_is_used_up_asks_for_no_credentials() -> None:
+    responses.get(URL, status=403, headers={"x-ratelimit-remaining": "0"})
+    with pytest.raises(UnreachableError, match="403"):
+        ask(Address(URL), "ETL_X_")
+
+
+@responses.activate
 def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     responses.get(URL, body=b"[" + b"1," * 500 + b"1]")
     monkeypatch.setattr(probe, "MAX_BYTES", 100)

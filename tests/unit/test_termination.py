@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,34 +11,23 @@ from hypothesis import strategies as st
 
 from etl.cli import main
 from etl.errors import ConfigError, ExitCode, Problem, SchemaError, UnreachableError
-from etl.records import Failure, Options, RunRecord
 from etl.termination import CUT, LIMIT, describe_error, describe_run, encode, leave_message
-
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def record_of(code: ExitCode, *failures: Failure) -> RunRecord:
-    return RunRecord(
-        run_id="20260101T000000Z-abcdef", job="shop", profile="default", environment="prod",
-        options=Options(), attempt=1, versions={}, started_at=NOW, finished_at=NOW,
-        status="finished", exit_code=int(code), exit_name=code.name, partial=True,
-        snapshot_date="2026-01-01", failures=failures,
-    )  # fmt: skip
+from tests.run_records import record
 
 
 def test_the_most_severe_failure_is_told() -> None:
-    busy = Failure.of(UnreachableError("answered 503", subject="shop.orders"), "extract")
-    broken = Failure.of(SchemaError("new column x", subject="bluesky", hint="look"), "extract")
-    told = describe_run(record_of(ExitCode.SCHEMA, busy, broken))
+    busy = UnreachableError("answered 503", subject="shop.orders")
+    broken = SchemaError("new column x", subject="bluesky", hint="look")
+    told = describe_run(record(busy, broken, exit_code=10, partial=True))
     assert told == {
-        "code": 10, "class": "SCHEMA", "run_id": "20260101T000000Z-abcdef", "job": "shop",
+        "code": 10, "class": "SCHEMA", "run_id": "20260102T000000Z-000001", "job": "shop",
         "stage": "extract", "subject": "bluesky", "message": "new column x", "cause": "",
         "hint": "look", "retryable": False, "partial": True, "more_failures": 1,
     }  # fmt: skip
 
 
 def test_a_run_that_ended_well_tells_nothing() -> None:
-    assert describe_run(record_of(ExitCode.OK)) is None
+    assert describe_run(record()) is None
 
 
 def test_every_problem_of_the_configuration_is_a_cause() -> None:

@@ -1,0 +1,84 @@
+"""Evaluates a model by SQLMesh, refuses rows that its table does not take, tells of every audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlmesh.core.snapshot import Snapshot
+from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
+
+from etl.errors import DataQualityError, TransformError
+from etl.project.listener import Listener, bare_name
+from etl.project.misfits import Misfits, find_misfits, find_strays
+
+_RENDERING = ("start", "end", "execution_time", "snapshots", "deployability_index")
+
+
+class Evaluator(SnapshotEvaluator):
+    """One for a run, with the listener of its context."""
+
+    def __init__(self, *args: Any, listener: Listener, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._listener = listener
+
+    def set_correlation_id(self, correlation_id: Any) -> Evaluator:
+        """The same evaluator with a mark in its queries."""
+        return Evaluator(
+            {
+                gateway: adapter.with_settings(correlation_id=correlation_id)
+                for gateway, adapter in self.adapters.items()
+            },
+            self.ddl_concurrent_tasks,
+            self.selected_gateway,
+            listener=self._listener,
+        )
+
+    def evaluate(self, snapshot: Snapshot, **kwargs: Any) -> str | None:
+        """Evaluate a snapshot, unless its table does not take what its query returns.
+
+        Raises:
+            TransformError: columns of another type; the interval counts as not evaluated.
+            DataQualityError: rows without a key, or too many of one.
+        """
+        adapter, name = self.get_adapter(snapshot.model_gateway), bare_name(snapshot.name)
+        rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
+        _refuse_strays(name, find_strays(adapter, snapshot, **rendering))
+        is_first = not snapshot.intervals
+        result: str | None = super().evaluate(snapshot, **kwargs)
+        misfits = find_misfits(adapter, snapshot, is_first=is_first, **rendering)
+        if misfits.retyped:
+            raise TransformError(
+                f"{name}: its table keeps the types it began with: {', '.join(misfits.retyped)}",
+                hint="name the columns in the model and cast them: what is changed has a new table",
+            )
+        _refuse_strays(name, misfits)
+        if misfits.new:
+            self._listener.kept_columns(snapshot, misfits.new)
+        return result
+
+    def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:
+        """Audit a snapshot and report each result.
+
+        SQLMesh would run a standalone audit once per full day, in the middle of a run; the audit
+        stage runs them all, after every model (`etl.project.audits`).
+        """
+        if not snapshot.is_model:
+            return []
+        results: list[Any] = super().audit(snapshot, **kwargs)
+        self._listener.audited(snapshot, results, self.get_adapter(snapshot.model_gateway))
+        return results
+
+
+def _refuse_strays(name: str, misfits: Misfits) -> None:
+    if misfits.keyless:
+        raise DataQualityError(
+            f"{name}: its key ({misfits.key}) is NULL, and such rows are added again in each "
+            f"run: {misfits.keyless}",
+            hint="leave such rows out in the model, or give them a value (COALESCE)",
+        )
+    if misfits.doubled:
+        raise DataQualityError(
+            f"{name}: its key ({misfits.key}) stands in several rows, of which any one would be "
+            f"taken: {misfits.doubled} too many",
+            hint="let the model return one row for each key: QUALIFY ROW_NUMBER() OVER (…) = 1",
+        )
