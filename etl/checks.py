@@ -190,7 +190,7 @@ def _led_to(path: Path) -> str:
 
 
 def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
     for i, load in enumerate(loads if isinstance(loads, list) else []):
         if not isinstance(load, dict):
             continue
@@ -201,25 +201,26 @@ def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
             )
         if not (isinstance(model, str) and isinstance(target, str)):
             continue
-        kind = _mapping(targets, target).get("kind")
+        settings = _mapping(targets, target)
+        kind = settings.get("kind")
         for key in SERVER_ONLY if str(kind) in {"duckdb", "parquet", "dlt"} else ():
             if load.get(key) not in (None, [], Load.model_fields[key].default):
                 yield Finding(("loads", i, key), f"has no effect at a target of kind {kind}")
         table = load.get("table")
         if not isinstance(table, str):
             table = model.rpartition(".")[2]
-        # DuckDB's names ignore case.
-        place = (target, table.casefold())
+        # Two targets may be one server; and DuckDB's names ignore case.
+        server = repr(sorted((k, v) for k, v in settings.items() if k != "default_schema"))
+        schema = settings.get("default_schema") or ("dbo" if kind == "mssql" else "public")
+        place = (server, (table if "." in table else f"{schema}.{table}").casefold())
         if place not in seen:
-            seen[place] = model
+            seen[place] = (model, target)
+        elif seen[place] == (model, target):
+            yield Finding(("loads", i), f"{model} goes to target {target} twice")
         else:
-            other = seen[place]
-            what = (
-                f"{model} goes to target {target} twice"
-                if other == model
-                else f"{other} goes to table {table} of target {target} already"
-            )
-            yield Finding(("loads", i), what, "" if other == model else "give one another `table`")
+            other, there = seen[place]
+            what = f"{other} goes to table {table} of target {there} already"
+            yield Finding(("loads", i), what, "give one another `table`")
 
 
 def _check_dialect(dialect: Any) -> Iterator[Finding]:

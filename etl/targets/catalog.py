@@ -17,6 +17,16 @@ from etl.targets.publication import Order, fold, qualify, quote, split_name
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint
 from etl.warehouse import literal
 
+# What a file can have beside schemas, and where it is listed without DuckDB's own.
+_KINDS = {
+    "table": "duckdb_tables() WHERE NOT internal",
+    "view": "duckdb_views() WHERE NOT internal",
+    "function": "duckdb_functions() WHERE NOT internal",
+    "type": "duckdb_types() WHERE NOT internal",
+    "sequence": "duckdb_sequences() WHERE true",
+    "index": "duckdb_indexes() WHERE true",
+}
+
 
 @dataclass(frozen=True)
 class Version:
@@ -42,13 +52,14 @@ class Version:
 class Published:
     """The target's file as it stands.
 
-    `tables` holds those that some load names and `unnamed` the others; `readable` is false when
-    there is no file, or a damaged one.
+    `tables` holds those that some load names and `unnamed` the others, `others` what is no table:
+    a job makes nothing else. `readable` is false when there is no file, or a damaged one.
     """
 
     readable: bool = False
     tables: dict[str, Version] = field(default_factory=dict)
     unnamed: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -135,21 +146,24 @@ def _read_published(
     cursor: duckdb.DuckDBPyConnection, catalog: str, path: Path, order: Order
 ) -> Published:
     try:
-        rows = cursor.execute(
-            "SELECT schema_name, table_name, true FROM duckdb_tables() WHERE database_name = $1 "
-            "UNION ALL SELECT schema_name, view_name, false FROM duckdb_views() "
-            "WHERE database_name = $1 AND NOT internal",
-            [catalog],
-        ).fetchall()
-        names = {f"{schema}.{table}": is_table for schema, table, is_table in rows}
+        names: dict[str, list[str]] = {}
+        for kind, listed in _KINDS.items():
+            found = cursor.execute(
+                f"SELECT DISTINCT schema_name, {kind}_name FROM {listed} "  # noqa: S608
+                "AND database_name = $1 ORDER BY ALL",
+                [catalog],
+            ).fetchall()
+            names[kind] = [f"{schema}.{name}" for schema, name in found]
+        tables = names.pop("table")
         return Published(
             readable=True,
             tables={
                 fold(name): read_version(cursor, catalog, name)
-                for name, is_table in names.items()
-                if is_table and fold(name) in order.tables
+                for name in tables
+                if fold(name) in order.tables
             },
-            unnamed=tuple(sorted(n for n in names if fold(n) not in order.tables)),
+            unnamed=tuple(n for n in tables if fold(n) not in order.tables),
+            others=tuple(f"{kind} {n}" for kind, found in names.items() for n in found),
         )
     except duckdb.OutOfMemoryException:
         raise

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import duckdb
+from loguru import logger
 
 from etl.errors import ConfigError
-from etl.targets.publication import fold
+from etl.targets.publication import Publication, fold
 from etl.warehouse import exists
 
 SCHEMA = "etl_published"
@@ -38,22 +39,36 @@ def claimed(cursor: duckdb.DuckDBPyConnection, target: str) -> set[str]:
     return {str(table) for (table,) in cursor.execute(known, [target]).fetchall()}
 
 
+def warn_of_loss(publication: Publication, target: str, *, known: bool) -> None:
+    """Tell that a table is gone which was `known` to be there, where it had rows of its own."""
+    if known and publication.strategy != "replace":
+        logger.bind(target=target, table=publication.table).warning(
+            "the table was published before and is gone, with what the mart has no more: if it was "
+            "not dropped on purpose, put back a copy, then run again"
+        )
+
+
 def refuse_foreign(
-    cursor: duckdb.DuckDBPyConnection, target: str, path: Path, unnamed: Collection[str]
+    cursor: duckdb.DuckDBPyConnection,
+    target: str,
+    path: Path,
+    unnamed: Collection[str],
+    others: Iterable[str],
 ) -> None:
-    """Refuse to replace a file that has tables of others.
+    """Refuse to replace a file that has anything of others.
 
     Args:
         unnamed: the tables of the file that no load names.
+        others: what the file has beside tables.
 
     Raises:
-        ConfigError: this job has not made one of them.
+        ConfigError: this job has not made all of it.
     """
     made = claimed(cursor, target) if unnamed else set()
-    if foreign := [t for t in unnamed if fold(t) not in made]:
+    if foreign := [*others, *(f"table {t}" for t in unnamed if fold(t) not in made)]:
         raise ConfigError(
-            f"{path} of target {target} is replaced as a whole, and has tables that this job did "
-            f"not make: {', '.join(foreign)}",
+            f"{path} of target {target} is replaced as a whole, and has what this job did not "
+            f"make: {', '.join(foreign)}",
             subject=target,
-            hint="give the target a path of its own; or drop the tables, if nobody needs them",
+            hint="give the target a path of its own; or drop it, if nobody needs it",
         )

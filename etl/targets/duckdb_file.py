@@ -22,7 +22,7 @@ from etl.targets.catalog import (
     read_version,
 )
 from etl.targets.choosing import choose
-from etl.targets.claims import claim, refuse_foreign
+from etl.targets.claims import claim, claimed, refuse_foreign, warn_of_loss
 from etl.targets.comparison import (
     check_count,
     check_key,
@@ -84,7 +84,7 @@ def _publish(
     marts: dict[str, Version] = {}
     runs: list[LoadRun] = []
     with open_published(cursor, path, order) as old:
-        refuse_foreign(cursor, order.target, path, old.unnamed)
+        refuse_foreign(cursor, order.target, path, old.unnamed, old.others)
         for publication in order.publish:
             run, mart = _compare(cursor, publication, old, order.target, dry_run=dry_run)
             runs.append(run)
@@ -135,6 +135,9 @@ def _compare(
         check_key(cursor, mart, publication, target)
         content = fingerprint(cursor, mart)
         comments = read_comments(cursor, str(name), publication.model)
+    if before is None:
+        known = fold(publication.table) in claimed(cursor, target)
+        warn_of_loss(publication, target, known=known)
     present = before.relation if before else None
     relation = succeed(cursor, present, mart, publication, target)
     # Columns that left the mart and stay at the target keep what is said about them.
@@ -186,6 +189,14 @@ def _create(cursor: duckdb.DuckDBPyConnection, catalog: str, table: str, version
 
 def _swap(part: Path, path: Path) -> None:
     if path.exists():
+        group = path.stat().st_gid
+        try:
+            if group != part.stat().st_gid:
+                os.chown(part, -1, group)
+        except OSError:  # who is no member cannot give a file to a group
+            logger.bind(path=str(path)).warning(
+                f"the file's group could not stay {group}: its members may be unable to read it"
+            )
         shutil.copymode(path, part)
     os.replace(part, path)  # noqa: PTH105  by this name, so that tests can stand in its way
     sync(path.parent)

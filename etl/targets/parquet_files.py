@@ -25,7 +25,7 @@ from loguru import logger
 from etl.errors import ConfigError, LoadError
 from etl.records import LoadRun
 from etl.targets.choosing import choose
-from etl.targets.claims import claim, claimed
+from etl.targets.claims import claim, claimed, warn_of_loss
 from etl.targets.comparison import (
     check_count,
     check_key,
@@ -160,6 +160,8 @@ def _read_present(
         if current is None and (path / table).is_symlink():
             raise duckdb.IOException("the link's directory is gone")
         if current is None:
+            known = fold(table) in claimed(cursor, target)
+            warn_of_loss(publication, target, known=known)
             return None, None
         old = describe(cursor, _files(current))
         return old, fingerprint(cursor, old)

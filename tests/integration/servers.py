@@ -55,6 +55,8 @@ class Place(ABC):
     schema: str
     # Types of a table that somebody else made.
     text: str
+    # What gives column `v` of table `a` another name.
+    rename_v: str
 
     def __init__(self, warehouse: duckdb.DuckDBPyConnection) -> None:
         self.warehouse = warehouse
@@ -123,6 +125,7 @@ class Postgres(Place):
     """A new database of the tests' own server."""
 
     kind, schema, text = "postgres", "public", "text"
+    rename_v = "ALTER TABLE a RENAME v TO former"
 
     def __init__(self, server: Server, warehouse: duckdb.DuckDBPyConnection) -> None:
         super().__init__(warehouse)
@@ -163,6 +166,7 @@ class SqlServer(Place):
     """The database that the variable names, emptied."""
 
     kind, schema, text = "mssql", "dbo", "nvarchar(max)"
+    rename_v = "EXEC sp_rename 'a.v', 'former', 'COLUMN'"
 
     def __init__(self, dsn: str, warehouse: duckdb.DuckDBPyConnection) -> None:
         super().__init__(warehouse)

@@ -310,6 +310,14 @@ def test_tables_that_dlt_gives_one_name_are_refused(file: Place) -> None:
         file.publish(by(), held_back=[Publication("marts.b", "a_table")])
 
 
+def test_column_that_dlt_fills_itself_is_refused(place: Place) -> None:
+    place.warehouse.execute("CREATE TABLE marts.c AS SELECT 1 AS n, 'mine' AS \"_DLT_load_id\"")
+    with pytest.raises(ConfigError, match="_dlt_load_id, which dlt fills"):
+        place.publish(Publication("marts.c", "c"))
+    place.publish(Publication("marts.c", "c", columns=("n",)))
+    assert place.read("c", "n") == [(1,)]
+
+
 def test_table_with_a_schema_is_refused(file: Place) -> None:
     with pytest.raises(ConfigError, match="one schema"):
         file.publish(Publication("marts.b", "other.b"))

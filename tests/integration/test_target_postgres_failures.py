@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -21,13 +22,15 @@ from etl.errors import (
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.postgres import tables
-from etl.targets.postgres.server import execute
+from etl.targets.postgres.server import connected, execute
 from etl.targets.server import loading
 from etl.targets.server.published import Published
 from tests.integration.servers import A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
+MERGE = Publication("marts.a", "a", ("id",), "merge")
+KEYED_B = Publication("marts.b", "reports.b", ("n",))
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
 
 
@@ -79,6 +82,28 @@ def test_missing_driver_is_told_with_the_command(
     error = publish_to(pg, "postgresql:///x")
     assert isinstance(error, ConfigError)
     assert error.hint == "pip install 'etl-job[postgres]'"
+
+
+def test_rows_that_row_security_may_hide_are_told(pg: Postgres) -> None:
+    """They would stay, and be counted by nobody."""
+    pg.query("""
+        CREATE TABLE a (id bigint PRIMARY KEY, v text); INSERT INTO a VALUES (100, 'hidden');
+        GRANT ALL ON a TO etl; ALTER TABLE a ENABLE ROW LEVEL SECURITY
+    """)
+    for policy in ("", "CREATE POLICY few ON a USING (id < 50)",
+                   "CREATE POLICY others ON a TO reader USING (true)"):  # fmt: skip
+        if policy:
+            pg.query(policy)
+        with pytest.raises(AuthError, match=r"row security of public\.a .* may hide rows"):
+            pg.publish(A)
+    pg.query("CREATE POLICY everything ON a TO etl USING (true) WITH CHECK (true)")
+    assert pg.publish(A)["a"].deleted == 1
+    assert pg.rows() == pg.mart()
+    pg.query("CREATE POLICY less ON a AS RESTRICTIVE FOR SELECT USING (id < 5)")
+    with pytest.raises(AuthError, match="may hide rows"):
+        pg.publish(A)
+    pg.query("ALTER TABLE a DISABLE ROW LEVEL SECURITY")
+    assert pg.publish(A)["a"].status == "unchanged"
 
 
 def test_foreign_key_without_its_row_is_refused(pg: Postgres) -> None:
@@ -135,6 +160,129 @@ def test_deferred_constraint_fails_at_the_commit_and_nothing_is_there(pg: Postgr
     assert pg.publish(A)["a"].inserted == 10
 
 
+def test_what_helps_at_rows_that_are_good_together_only(pg: Postgres) -> None:
+    """Each of these hints is followed here."""
+    both = A, KEYED_B
+    pg.change("CREATE OR REPLACE TABLE base.a AS SELECT i AS id, i AS v FROM range(6) AS r(i)")
+    pg.change("CREATE OR REPLACE TABLE base.b AS SELECT i AS n FROM range(6) AS r(i)")
+    pg.publish(*both)
+    pg.query("ALTER TABLE a ADD CONSTRAINT ranks UNIQUE (v)")
+    pg.change("UPDATE base.a SET v = (v + 1) % 6")
+    with pytest.raises(LoadError, match=r"constraint ranks: .*23505") as caught:
+        pg.publish(*both)
+    assert "DEFERRABLE" in caught.value.hint
+    pg.query("ALTER TABLE a DROP CONSTRAINT ranks, ADD CONSTRAINT ranks UNIQUE (v) DEFERRABLE")
+    assert pg.publish(*both)["a"].updated == 6
+    pg.query("ALTER TABLE a ADD CONSTRAINT parents FOREIGN KEY (id) REFERENCES reports.b")
+    pg.change("INSERT INTO base.a VALUES (6, 6); INSERT INTO base.b VALUES (6)")
+    with pytest.raises(LoadError, match=r"constraint parents: .*23503") as caught:
+        pg.publish(*both)
+    assert "DEFERRABLE INITIALLY DEFERRED" in caught.value.hint
+    pg.query("ALTER TABLE a ALTER CONSTRAINT parents DEFERRABLE INITIALLY DEFERRED")
+    assert pg.publish(*both)["a"].inserted == 1
+
+
+def test_hint_of_the_server_is_told(pg: Postgres) -> None:
+    """As where rows of a table that is replicated have nothing to be known by."""
+    keyless = Publication("marts.a", "a")
+    pg.publish(keyless)
+    pg.query("CREATE PUBLICATION everything FOR ALL TABLES")
+    pg.change("UPDATE base.a SET v = 'x' WHERE id = 1")
+    with pytest.raises(LoadError, match="55000") as caught:
+        pg.publish(keyless)
+    assert "REPLICA IDENTITY" in caught.value.hint
+    pg.query("ALTER TABLE a REPLICA IDENTITY FULL")
+    assert pg.publish(keyless)["a"].reconciled
+
+
+@pytest.mark.parametrize(
+    "effect",
+    ["TRUNCATE a", "ALTER TABLE a DROP COLUMN v; ALTER TABLE a ADD COLUMN v text DEFAULT 'theirs'"],
+)
+@pytest.mark.parametrize("publication", [A, MERGE])
+def test_table_that_a_trigger_of_another_empties_or_alters_is_compared(
+    pg: Postgres, effect: str, publication: Publication
+) -> None:
+    """The server counts no rows of it then."""
+    pg.change("CREATE OR REPLACE TABLE base.b AS SELECT i AS n FROM range(3) AS r(i)")
+    both = publication, KEYED_B
+    pg.publish(*both)
+    pg.query(f"""
+        CREATE FUNCTION rebuild() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN {effect}; RETURN NULL; END $$;
+        CREATE TRIGGER rebuild AFTER INSERT ON reports.b EXECUTE FUNCTION rebuild();
+        ALTER FUNCTION rebuild() SECURITY DEFINER
+    """)
+    pg.change("INSERT INTO base.b VALUES (3)")
+    with pytest.raises(ReconciliationError, match=r"public\.a at target pg"):
+        pg.publish(*both)
+    assert pg.rows() == pg.mart()
+
+
+def test_rows_of_inherited_tables_are_counted_too(pg: Postgres) -> None:
+    """Else what a trigger does beside them would make up for their number."""
+    pg.publish(A)
+    pg.query("""
+        CREATE TABLE older () INHERITS (a); ALTER TABLE older OWNER TO etl;
+        INSERT INTO older SELECT * FROM ONLY a WHERE id < 5; DELETE FROM ONLY a WHERE id < 5
+    """)
+    pg.publish(A)
+    pg.query("""
+        CREATE FUNCTION beside() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN UPDATE ONLY a SET v = 'theirs' WHERE id = 7; RETURN NULL; END $$;
+        CREATE TRIGGER beside AFTER UPDATE ON older FOR EACH ROW EXECUTE FUNCTION beside()
+    """)
+    pg.change("UPDATE base.a SET v = 'ours' WHERE id = 1")
+    with pytest.raises(ReconciliationError, match="1 of them with other values"):
+        pg.publish(A)
+
+
+def test_partitioned_table_is_published_into(pg: Postgres) -> None:
+    pg.query("""
+        CREATE TABLE a (id bigint, v text) PARTITION BY LIST (v);
+        CREATE TABLE others PARTITION OF a DEFAULT;
+        CREATE TABLE changed PARTITION OF a FOR VALUES IN ('changed');
+        ALTER TABLE a OWNER TO etl; ALTER TABLE others OWNER TO etl;
+        ALTER TABLE changed OWNER TO etl
+    """)
+    with pytest.raises(LoadError, match="0A000") as caught:
+        pg.publish(A)
+    assert "`primary_key: false`" in caught.value.hint
+    without = Publication("marts.a", "a", ("id",), primary_key=False)
+    pg.publish(without)
+    pg.change("UPDATE base.a SET v = 'changed' WHERE id = 1; DELETE FROM base.a WHERE id = 2")
+    assert pg.publish(without)["a"].rows_at_target == 9
+    assert pg.rows() == pg.mart()
+    assert pg.query("SELECT id FROM changed") == [(1,)]
+    assert pg.publish(without)["a"].status == "unchanged"
+
+
+def test_mart_of_too_many_columns_to_be_compared_is_told(pg: Postgres) -> None:
+    def change(texts: str) -> None:
+        listed = ", ".join(f"'{texts}' AS c{i}" for i in range(1000))
+        pg.change(f"CREATE OR REPLACE VIEW marts.a AS SELECT id, {listed} FROM base.a")
+
+    change("v")
+    pg.publish(A)
+    change("w")
+    with pytest.raises(LoadError, match="54011") as caught:
+        pg.publish(A)
+    assert "the load's `columns`" in caught.value.hint
+    assert pg.publish(dataclasses.replace(A, columns=("id", "c7")))["a"].updated == 10
+
+
+def test_failure_inside_a_trigger_is_told_in_the_servers_words(pg: Postgres) -> None:
+    pg.publish(A)
+    pg.query("""
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM nowhere(1); RETURN NEW; END $$;
+        CREATE TRIGGER note BEFORE UPDATE ON a FOR EACH ROW EXECUTE FUNCTION note()
+    """)
+    pg.change("UPDATE base.a SET v = 'x' WHERE id = 1")
+    with pytest.raises(LoadError, match=r"nowhere\(integer\) does not exist \(42883\)"):
+        pg.publish(A)
+
+
 @pytest.mark.parametrize("theirs", ["integer", "timestamp", "boolean"])
 def test_column_of_another_type_is_told(pg: Postgres, theirs: str) -> None:
     pg.query(f"CREATE TABLE a (id bigint, v {theirs}); ALTER TABLE a OWNER TO etl")
@@ -162,6 +310,26 @@ def test_column_that_changes_the_values_of_its_mart_is_told(
     assert f"; v is {theirs} there and {ours} in the mart" in str(caught.value)
     assert "ALTER COLUMN" in caught.value.hint
     assert pg.query("SELECT count(*) FROM a") == [(0,)]
+
+
+@pytest.mark.parametrize("publication", [A, Publication("marts.a", "a")])
+@pytest.mark.parametrize(
+    ("fits", "loses"),
+    [
+        ("9007199254740991", "9007199254740993"),
+        ("0.1::DECIMAL(38,18)", "12345678901234567.89::DECIMAL(38,18)"),
+    ],
+)
+def test_numbers_that_lose_digits_in_a_column_of_floats_are_told(
+    pg: Postgres, publication: Publication, fits: str, loses: str
+) -> None:
+    """As floats, both are the same to the server."""
+    pg.query("CREATE TABLE a (id bigint, v double precision); ALTER TABLE a OWNER TO etl")
+    pg.change(f"CREATE OR REPLACE TABLE base.a AS SELECT 1 AS id, {fits} AS v")
+    assert pg.publish(publication)["a"].reconciled
+    pg.change(f"CREATE OR REPLACE TABLE base.a AS SELECT 1 AS id, {loses} AS v")
+    with pytest.raises(ReconciliationError, match=r"v is double precision there and .* lost"):
+        pg.publish(publication)
 
 
 def test_column_of_fixed_length_that_all_values_fill_is_taken(pg: Postgres) -> None:
@@ -243,6 +411,18 @@ def test_change_of_a_writer_that_was_waited_for_is_seen_whatever_the_roles_isola
     assert pg.rows() == pg.mart()
 
 
+def test_column_that_another_job_adds_meanwhile_is_not_added_again(pg: Postgres) -> None:
+    pg.publish(A)
+    pg.change("CREATE OR REPLACE VIEW marts.a AS SELECT *, id * 2 AS n FROM base.a")
+    with ThreadPoolExecutor(1) as job, pg.server.admin(pg.database) as other:
+        with other.transaction():
+            other.execute("LOCK TABLE a IN SHARE ROW EXCLUSIVE MODE; ALTER TABLE a ADD n bigint")
+            published = job.submit(pg.publish, A)
+            while not published.done() and pg.query(WAITING) == [(0,)]:
+                time.sleep(0.01)
+        assert published.result()["a"].updated == 10
+
+
 # What each publication makes first at an empty database, beside the table of marks.
 MADE = pytest.mark.parametrize(
     ("made", "publication"),
@@ -298,6 +478,21 @@ def test_wait_for_the_warehouse_does_not_end_the_transaction(
     assert pg.publish(A)["a"].reconciled
 
 
+@pytest.mark.parametrize(("role", "load"), [("off", "local"), ("remote_apply", "remote_apply")])
+def test_what_is_committed_is_on_the_disk_whatever_the_role_says(
+    pg: Postgres, role: str, load: str
+) -> None:
+    pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} SET synchronous_commit = {role}")
+    with connected(pg.dsn, "pg") as connection:
+        assert connection.execute("SHOW synchronous_commit").fetchall() == [(load,)]
+
+
+def test_address_may_say_otherwise_how_long_a_host_is_waited_for(pg: Postgres) -> None:
+    with connected(f"{pg.dsn} keepalives_idle=7", "pg") as connection:
+        said = connection.info.get_parameters()
+    assert (said["keepalives_idle"], said["keepalives_count"]) == ("7", "6")
+
+
 @pytest.mark.parametrize(
     ("setting", "state"),
     [("default_transaction_read_only = on", "25006"), ("statement_timeout = '1ms'", "57014")],
@@ -313,7 +508,6 @@ def test_setting_of_the_role_that_keeps_it_from_writing_is_told(
 
 
 OTHERS_ROW = "UPDATE a SET v = 'theirs' WHERE id = 5"
-KEYED_B = Publication("marts.b", "reports.b", ("n",))
 LATE = f"""
     CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN {OTHERS_ROW}; RETURN NULL; END $$;

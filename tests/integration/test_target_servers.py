@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError
+from etl.settings import Strategy
 from etl.targets import Publication
 from tests.integration.servers import A, B, Place, counts, mssql, pg, place, warehouse
 
@@ -132,6 +133,17 @@ def test_append_once_never_changes_what_is_there(place: Place, known: bool) -> N
     assert (rows[1], rows[2], rows[10]) == ("v1", "v2", "new")
 
 
+@pytest.mark.parametrize("publication", [MERGE, APPEND, A])
+def test_table_that_is_gone_is_told_where_it_had_rows_of_its_own(
+    place: Place, publication: Publication, warnings: list[str]
+) -> None:
+    place.publish(publication)
+    place.query("DROP TABLE a")
+    assert place.publish(publication)["a"].inserted == 10
+    told = [text for text in warnings if "published before and is gone" in text]
+    assert len(told) == (publication != A)
+
+
 def test_mart_of_no_rows_empties_the_table(place: Place) -> None:
     place.publish(A, B)
     place.change("DELETE FROM base.a; DELETE FROM base.b")
@@ -153,6 +165,17 @@ def test_new_column_of_the_mart_is_added_and_filled(place: Place) -> None:
               "CREATE OR REPLACE VIEW marts.a AS SELECT * FROM base.a")  # fmt: skip
     assert counts(place.publish(A)["a"]) == ("published", 0, 10, 0, 10, True)
     assert place.query("SELECT sum(n) FROM a") == [(90,)]
+    assert place.publish(A)["a"].status == "unchanged"
+
+
+@pytest.mark.parametrize("renamed", [True, False])
+def test_column_that_somebody_made_anew_is_filled_again(place: Place, *, renamed: bool) -> None:
+    """No row was written by that, so no version of one tells it."""
+    place.publish(A)
+    place.query(place.rename_v if renamed else "ALTER TABLE a DROP COLUMN v")
+    place.query(f"ALTER TABLE a ADD v {place.text}")
+    assert counts(place.publish(A)["a"]) == ("published", 0, 10, 0, 10, True)
+    assert place.rows() == place.mart()
     assert place.publish(A)["a"].status == "unchanged"
 
 
@@ -353,11 +376,14 @@ def test_refusal_of_a_mart_without_a_key_is_told_in_the_servers_words(place: Pla
     assert place.count("a") == 10
 
 
-def test_column_of_another_type_is_told(place: Place) -> None:
+@pytest.mark.parametrize("publication", [A, MERGE])
+def test_column_of_another_type_is_told(place: Place, publication: Publication) -> None:
+    """Where rows stay that the mart has no more, nobody is told to drop the table."""
     place.make("id bigint, v int")
     with pytest.raises(LoadError, match=r"v is int\w* there and .* in the mart") as caught:
-        place.publish(A)
-    assert "drop the table" in caught.value.hint
+        place.publish(publication)
+    assert ("or drop the table" in caught.value.hint) == (publication == A)
+    assert ("do not drop it" in caught.value.hint) == (publication == MERGE)
     assert place.count("a") == 0
 
 
@@ -377,6 +403,79 @@ def test_rows_that_a_trigger_changes_beside_those_that_were_sent_are_compared(
     with pytest.raises(ReconciliationError, match="10 rows were sent, 10 are there, 1 of them"):
         place.publish(publication)
     assert place.rows() == [(i, f"v{i}") for i in range(10)]
+
+
+@pytest.mark.parametrize("publication", [MERGE, APPEND])
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_that_had_to_stay_are_missed(
+    place: Place, publication: Publication, *, known: bool
+) -> None:
+    place.publish(publication)
+    place.add_trigger("INSERT", "DELETE FROM a WHERE id = 2")
+    place.change(CHANGE)
+    if not known:
+        place.change("DROP SCHEMA etl_published CASCADE")
+    with pytest.raises(ReconciliationError, match="10 rows after publishing, 11 that came or had"):
+        place.publish(publication)
+    assert place.rows() == [(i, f"v{i}") for i in range(10)]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_rows_that_are_appended_otherwise_than_they_were_sent_are_told(
+    place: Place, *, known: bool
+) -> None:
+    """Others differ from the mart, and stay as they are."""
+    place.publish(APPEND)
+    place.change(CHANGE)
+    place.publish(APPEND)
+    place.add_trigger("INSERT", "UPDATE a SET v = 'theirs' WHERE id = 11")
+    place.change("INSERT INTO base.a VALUES (11, 'ours'); UPDATE base.a SET v = 'x' WHERE id = 5")
+    if not known:
+        place.change("DROP SCHEMA etl_published CASCADE")
+    with pytest.raises(ReconciliationError, match="1 rows were sent, 1 are there, 1 of them"):
+        place.publish(APPEND)
+    assert place.count("a") == 11
+
+
+@pytest.mark.parametrize("strategy", ["merge", "append_once"])
+def test_key_that_somebody_wrote_twice_is_told_where_rows_stay(
+    place: Place, strategy: Strategy
+) -> None:
+    publication = Publication("marts.a", "a", ("id",), strategy, primary_key=False)
+    place.publish(publication)
+    place.query("INSERT INTO a (id, v) VALUES (3, 'twice')")
+    with pytest.raises(ReconciliationError, match=r"are there, .* other values") as caught:
+        place.publish(publication)
+    assert "keys that the table has twice" in caught.value.hint
+    place.query("DELETE FROM a WHERE v = 'twice'")
+    assert place.publish(publication)["a"].reconciled
+
+
+def test_column_that_rounds_what_is_appended_is_code_12(place: Place) -> None:
+    place.make("id bigint PRIMARY KEY, v decimal(5,1)")
+    place.change("CREATE OR REPLACE TABLE base.a AS SELECT 1 AS id, 1.25::DECIMAL(5,2) AS v")
+    with pytest.raises(ReconciliationError, match="1 of them with other values"):
+        place.publish(APPEND)
+
+
+@pytest.mark.parametrize("does", ["CASCADE", "SET NULL"])
+def test_rows_of_others_are_not_lost_to_a_mart_without_a_key(place: Place, does: str) -> None:
+    """All of its rows would go and come again, and with them what refers to them."""
+    keyless = Publication("marts.a", "a")
+    place.publish(keyless)
+    place.query("ALTER TABLE a ADD UNIQUE (id)")
+    if place.kind == "postgres":  # a table's own rows all go anyway
+        place.query("ALTER TABLE a ADD FOREIGN KEY (id) REFERENCES a (id) ON DELETE CASCADE")
+        place.change("UPDATE base.a SET v = 'changed' WHERE id = 2")
+        assert place.publish(keyless)["a"].inserted == 10
+    place.query(f"CREATE TABLE notes (n bigint REFERENCES a (id) ON DELETE {does})")
+    place.query("INSERT INTO notes SELECT id FROM a")
+    place.change("UPDATE base.a SET v = 'changed' WHERE id = 1")
+    with pytest.raises(LoadError, match="notes refers to it") as caught:
+        place.publish(keyless)
+    assert "name a `key`" in caught.value.hint
+    assert place.publish(A)["a"].updated == 1
+    assert place.query("SELECT count(n) FROM notes") == [(10,)]
 
 
 def test_trigger_that_keeps_a_column_of_its_own_is_no_failure(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from tests.integration.forking import Forks, forking
 A = Publication("marts.a", "marts.a", ("id",))
 B = Publication("marts.b", "marts.b", ("id",))
 ROWS = 1000
+# A group that files can be given to; their own where who runs the tests has no other.
+OTHER_GROUP = 4711 if os.geteuid() == 0 else max(os.getgroups(), key=lambda g: g != os.getegid())
 
 # Every row of a state holds the same number in both marts: a reader that sees two saw a mixture.
 STATE = """
@@ -339,7 +342,7 @@ def test_comments_come_along(warehouse: duckdb.DuckDBPyConnection, path: Path) -
     assert held == ["unchanged", "held_back"]
 
 
-def test_link_and_mode_of_the_file_stay(
+def test_link_group_and_mode_of_the_file_stay(
     warehouse: duckdb.DuckDBPyConnection, path: Path, tmp_path: Path
 ) -> None:
     link = tmp_path / "link.duckdb"
@@ -347,10 +350,30 @@ def test_link_and_mode_of_the_file_stay(
     link.symlink_to(path)
     publish("duckdb", warehouse, link)
     path.chmod(0o640)
+    os.chown(path, -1, OTHER_GROUP)
     warehouse.execute(STATE.format(1, ROWS))
     publish("duckdb", warehouse, link)
     assert link.is_symlink()
-    assert path.stat().st_mode & 0o777 == 0o640
+    assert (path.stat().st_mode & 0o777, path.stat().st_gid) == (0o640, OTHER_GROUP)
+
+
+@pytest.mark.skipif(os.getegid() == OTHER_GROUP, reason="no other group to give a file to")
+def test_group_that_cannot_stay_is_told(
+    warehouse: duckdb.DuckDBPyConnection,
+    path: Path,
+    warnings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    path.parent.mkdir()
+    publish("duckdb", warehouse, path)
+    os.chown(path, -1, OTHER_GROUP)
+    monkeypatch.setattr("os.chown", refuse)
+    warehouse.execute(STATE.format(1, ROWS))
+    publish("duckdb", warehouse, path)
+    assert any("group could not stay" in text for text in warnings)
 
 
 def test_schema_named_like_the_file_is_warned_of(

@@ -230,7 +230,7 @@ def test_file_with_tables_of_others_is_left_alone(
     target = Target("duckdb", warehouse, path)
     before = path.read_bytes()
     for dry_run in (True, False):
-        with pytest.raises(ConfigError, match=r"did not make: main\.seen, main\.theirs"):
+        with pytest.raises(ConfigError, match=r"not make: view main\.seen, table main\.theirs"):
             target.publish(A, dry_run=dry_run)
     assert path.read_bytes() == before
     with duckdb.connect(str(path)) as others:
@@ -239,9 +239,34 @@ def test_file_with_tables_of_others_is_left_alone(
     # A second job, with a warehouse of its own, is told the same of the first one's tables.
     with duckdb.connect(str(tmp_path / "second.duckdb")) as second:
         second.execute("CREATE SCHEMA marts; CREATE VIEW marts.c AS SELECT 1")
-        with pytest.raises(ConfigError, match=r"marts\.a, marts\.b"):
+        with pytest.raises(ConfigError, match=r"table marts\.a, table marts\.b"):
             Target("duckdb", second, path).publish(Publication("marts.c", "c"))
     assert len(target.read("marts.a")) == 10
+
+
+@pytest.mark.parametrize(
+    ("made", "what"),
+    [
+        ("CREATE VIEW marts.b AS SELECT 1 AS n", "view marts.b"),  # in the place of a mart
+        ("CREATE MACRO twice(x) AS 2 * x", "function main.twice"),
+        ("CREATE SEQUENCE numbers", "sequence main.numbers"),
+        ("CREATE TYPE mood AS ENUM ('glad')", "type main.mood"),
+        ("CREATE INDEX by_v ON marts.a (v)", "index marts.by_v"),
+    ],
+)
+def test_what_others_made_in_the_file_is_not_lost(
+    warehouse: duckdb.DuckDBPyConnection, tmp_path: Path, made: str, what: str
+) -> None:
+    warehouse.execute("ALTER TABLE base.a ADD COLUMN e ENUM ('a type without a name')")
+    target = Target("duckdb", warehouse, tmp_path / "out.duckdb")
+    target.publish(A)
+    with duckdb.connect(str(target.path)) as others:
+        others.execute(made)
+    with pytest.raises(ConfigError, match=f"not make: {what}"):
+        target.publish(A, B)
+    with duckdb.connect(str(target.path)) as others:
+        others.execute(f"DROP {what.replace('function', 'macro')}")
+    target.publish(A, B)
 
 
 def test_two_jobs_may_publish_into_one_folder(

@@ -167,6 +167,20 @@ def test_rows_that_stay_are_not_lost_with_a_removed_version(
     assert len(target.read("marts.a")) == 10
 
 
+@pytest.mark.parametrize("strategy", ["merge", "append_once", "replace"])
+def test_table_that_is_gone_is_told_where_it_had_rows_of_its_own(
+    target: Target, warnings: list[str], strategy: Strategy
+) -> None:
+    publication = by(strategy)
+    target.publish(publication)
+    assert warnings == []
+    target.path.rename(target.path.with_name("unmounted"))
+    target.publish(publication)
+    assert any("published before and is gone" in text for text in warnings) == (
+        strategy != "replace"
+    )
+
+
 def test_mart_that_is_another_each_time_is_noticed(target: Target) -> None:
     target.publish(by("merge"))
     target.warehouse.execute(

@@ -75,7 +75,7 @@ def test_statements_of_a_change(name: str, key: tuple[str, ...]) -> None:
     if key:
         listed += [sql.delete(everything=False), Statements(change(key, gone=True))
                    .delete(everything=False), sql.update() or "", sql.doubled,
-                   sql.compared]  # fmt: skip
+                   sql.compared, sql.forget, sql.staged_rows]  # fmt: skip
     else:
         listed.append(sql.missing)
     compare(name, listed)
@@ -87,6 +87,12 @@ def test_statements_that_count_what_was_written() -> None:
     for version in ("etl_version", None):
         tables.count_fresh(recorder, Table("dbo", "Prices"), version, stamp)
     compare("written", recorder.statements)
+
+
+def test_statement_that_finds_what_refers_to_a_table() -> None:
+    recorder = Recorder()
+    assert tables.find_reference(recorder, Table("dbo", "Prices")) is None
+    compare("references", recorder.statements)
 
 
 def test_error_that_ended_the_transaction_is_told_in_the_servers_words() -> None:
@@ -168,8 +174,8 @@ class Recorder:
         if "FROM sys.objects" in sql:
             return Rows([(values[1], "U ")] if values[1] in self.made else [])
         if "FROM sys.columns" in sql:
-            return Rows([("id", "bigint", 8, 19, 0, False),
-                         ("etl_version", "timestamp", 8, 0, 0, False)])  # fmt: skip
+            return Rows([(1, "id", "bigint", 8, 19, 0, False),
+                         (2, "etl_version", "timestamp", 8, 0, 0, False)])  # fmt: skip
         if "FROM sys.index" in sql and "index_columns" in sql:
             return Rows([])
         if "@@DBTS" in sql:

@@ -111,6 +111,27 @@ def test_a_target_has_a_file_of_its_own(tmp_path: Path, path: str, said: str) ->
     assert found == ([f"config/etl.yaml: targets.u.path: {said}"] if said else [])
 
 
+@pytest.mark.parametrize(
+    ("second", "load", "said"),
+    [
+        ("{kind: postgres, dsn: 'host=x'}", "target: u", "marts.a goes to table a of target t"),
+        ("{kind: postgres, dsn: 'host=x'}", "target: t, table: public.a", "of target t already"),
+        ("{kind: postgres, dsn: 'host=x', default_schema: b}", "target: u", ""),
+        ("{kind: postgres, dsn: 'host=y'}", "target: u", ""),
+        ("{kind: dlt, destination: x, options: {a: 1}}", "target: u", ""),
+    ],
+)
+def test_a_table_of_a_server_has_one_load(
+    tmp_path: Path, second: str, load: str, said: str
+) -> None:
+    """The last one would take the other's place, each time; also through another target."""
+    targets = "{kind: postgres, dsn: 'host=x'}\n  u: " + second
+    loads = MODEL + "}\n  - {model: other.a, " + load + "}"
+    found = problems(tmp_path, targets, loads)
+    assert len(found) == bool(said)
+    assert said in "".join(found)
+
+
 def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
     target = "{kind: dlt, destination: postgres, options: {credentials: 'postgresql://a:b@c/d'}}"
     load = MODEL + ", strategy: merge, key: [a], columns: [a, b]}"

@@ -19,7 +19,7 @@ from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading, record
-from etl.targets.dlt_destination.destination import Destination, Mart, Tables, narrows
+from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables, narrows
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
 from etl.targets.publication import Order, Publication, fold, quote, take_order
@@ -112,6 +112,12 @@ def _read_mart(
         )
     with reading(publication, name):
         publication, mart = choose(cursor, export(cursor, publication.model), publication, name)
+        if any(destination.column_of(c.name) == LOAD_ID for c in mart.columns):
+            raise ConfigError(
+                f"{publication.model} has a column {LOAD_ID}, which dlt fills at target {name}",
+                subject=name,
+                hint="give it another name in the model, or leave it out by the load's `columns`",
+            )
         check_key(cursor, mart, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {mart.sql}")  # noqa: S608
     return Mart(

@@ -41,7 +41,7 @@ def refused_row(
             for c in change.staged.columns
             if c.name in present and present[c.name].type != c.type
         ]
-        return mismatch(table, target, wrong, words_of(error))
+        return mismatch(change, target, wrong, words_of(error))
     if not is_of_rows(error):
         return classify(error, target, f"publishing {table}")
     if not is_open:

@@ -21,6 +21,7 @@ from etl.targets.mssql.staging import stage
 from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
+from etl.targets.server.refusals import refuse_reference
 from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class MssqlSession:
         if present is None:
             return Found(is_new=True, is_narrow=True)
         version = self._versions[table] = tables.version_column(present)
-        is_narrow = version is None or bool(tables.lacking(present, columns))
-        return Found(is_new=False, is_narrow=is_narrow)
+        lacking = tables.lacking(present, columns)
+        numbers = tuple(present[c.name].number for c in columns if c not in lacking)
+        is_narrow = version is None or bool(lacking)
+        return Found(is_new=False, is_narrow=is_narrow, numbers=numbers)
 
     @contextmanager
     def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:
@@ -101,6 +104,10 @@ class MssqlSession:
         """Delete, update, insert; the row that is refused is named."""
         import pyodbc
 
+        if not (change.publication.key or is_new):
+            refuse_reference(
+                change, tables.find_reference(self._connection, change.table), self._target
+            )
         savepoint = "etl_change"
         present = self._present(change.table)
         self._connection.execute(f"SAVE TRANSACTION {savepoint}")
@@ -136,10 +143,10 @@ class MssqlSession:
         told = self._rows.get(table, 0) + changes.inserted - changes.deleted
         return (rows, fresh) != (told, changes.inserted + changes.updated)
 
-    def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
+    def reconcile(self, change: Change[Column], expected: int) -> Versions:
         """Compare table and staged rows; all of the table's rows are counted again."""
         after = self._read_versions(change.table)
-        reconcile(Statements(change), self._fetch_one, mart_rows, after.rows, self._target)
+        reconcile(Statements(change), self._fetch_one, expected, after.rows, self._target)
         return after
 
     def create_marks(self, schema: str) -> Table:

@@ -33,6 +33,7 @@ _WITH_SCALE = {"time", "datetime2", "datetimeoffset"}
 class Present:
     """A column of a table that is there; `length` in characters or bytes, -1 for `max`."""
 
+    number: int
     name: str
     kind: str
     length: int
@@ -66,7 +67,7 @@ def find(connection: pyodbc.Connection, table: Table, target: str) -> dict[str, 
             hint="name another `table`",
         )
     found = connection.execute(
-        "SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable "
+        "SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable "
         "FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id "
         "WHERE c.object_id = ? ORDER BY c.column_id",
         row[0],
@@ -75,10 +76,10 @@ def find(connection: pyodbc.Connection, table: Table, target: str) -> dict[str, 
 
 
 def _present(
-    name: str, kind: str, length: int, precision: int, scale: int, is_nullable: bool
+    number: int, name: str, kind: str, length: int, precision: int, scale: int, is_nullable: bool
 ) -> Present:
     halved = length // 2 if kind in _IN_CHARACTERS and length > 0 else length
-    return Present(name, kind, halved, precision, scale, bool(is_nullable))
+    return Present(number, name, kind, halved, precision, scale, bool(is_nullable))
 
 
 def version_column(present: dict[str, Present]) -> str | None:
@@ -89,6 +90,17 @@ def version_column(present: dict[str, Present]) -> str | None:
 def lacking(present: dict[str, Present], columns: tuple[Column, ...]) -> tuple[Column, ...]:
     """The columns that a table does not have."""
     return tuple(c for c in columns if c.name not in present)
+
+
+def find_reference(connection: pyodbc.Connection, table: Table) -> str | None:
+    """Another table whose rows would go, or lose a value, with the rows of this one."""
+    row = connection.execute(
+        "SELECT OBJECT_NAME(parent_object_id) FROM sys.foreign_keys "
+        "WHERE referenced_object_id = OBJECT_ID(?) AND delete_referential_action <> 0 "
+        "AND parent_object_id <> referenced_object_id",
+        table.sql,
+    ).fetchone()
+    return str(row[0]) if row else None
 
 
 def prepare(

@@ -12,8 +12,9 @@ from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import quote
 from etl.targets.server.refusals import (
-    CHANGE_TYPES,
+    COLUMN,
     CORRECT,
+    change_there,
     first_refused,
     mismatch,
     refusal,
@@ -30,6 +31,13 @@ T = TypeVar("T")
 _OF_ROWS = ("22", "23")
 # Datatype mismatch, undefined function (no such comparison), cannot coerce.
 _OF_TYPES = {"42804", "42883", "42846"}
+# What helps where the rows are good together, and each of them is checked by itself.
+_TOGETHER = {
+    "23503": f"{CORRECT}; a foreign key between tables of this target has to be "
+    "DEFERRABLE INITIALLY DEFERRED: they change one after the other",
+    "23505": f"{CORRECT}; where rows pass their values on to each other, the unique constraint has "
+    "to be DEFERRABLE: others are checked row by row",
+}
 
 
 def is_of_rows(error: psycopg.Error) -> bool:
@@ -94,7 +102,9 @@ def refused_row(
         connection, sql, lambda: first_refused(change.staged.rows, attempt)
     )
     key = change.publication.key
-    hint = _hint_of_key(connection, table=change.table.sql, key=key)
+    hint = _hint_of_key(connection, change)
+    if hint == CORRECT:
+        hint = _TOGETHER.get(error.sqlstate or "", CORRECT)
     if found is None:
         return _refusal(error, table, target, error.diag.column_name, {}, hint)
     place, error = found
@@ -135,7 +145,9 @@ def _mismatch(
         )
         if _try(connection, compare, assign) is not None:
             wrong.append((column.name, _type_there(connection, change, column), column.type))
-    return mismatch(change.table.plain, target, wrong, error.sqlstate or "")
+    if not wrong:  # a trigger's own failure
+        return _refusal(error, change.table.plain, target, None, {})
+    return mismatch(change, target, wrong, error.sqlstate or "")
 
 
 def changed_by_types(
@@ -159,8 +171,44 @@ def changed_by_types(
     if not wrong:
         return error
     return ReconciliationError(
-        f"{error.message}; {told_types(wrong)}", subject=error.subject, hint=CHANGE_TYPES
+        f"{error.message}; {told_types(wrong)}",
+        subject=error.subject,
+        hint=change_there(COLUMN, change.publication),
     )
+
+
+def refuse_lost_digits(
+    connection: psycopg.Connection[Any], change: Change[Column], target: str
+) -> None:
+    """Raise ReconciliationError for numbers that a column of floats there made others of.
+
+    The server compares them as floats, so both are the same to it.
+    """
+    floats = execute(
+        connection,
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND atttypid IN ('real'::regtype, 'float8'::regtype)",
+        change.table.sql,
+    ).fetchall()
+    by_name, wrong = {c.name: c for c in change.staged.columns}, []
+    for name, theirs in floats:
+        column = by_name.get(name)
+        if column is None or column.type in {"real", "double precision"}:
+            continue
+        staged = column.unstaged
+        (lost,) = fetch_one(
+            connection,
+            f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s "
+            f"WHERE {staged}::{theirs}::text::numeric <> {staged}::numeric)",
+        )
+        if lost:
+            wrong.append((name, theirs, column.type))
+    if wrong:
+        raise ReconciliationError(
+            f"{change.table.plain} at target {target}: {told_types(wrong)}: digits would be lost",
+            subject=target,
+            hint=change_there(COLUMN, change.publication),
+        )
 
 
 def _type_there(connection: psycopg.Connection[Any], change: Change[Column], column: Column) -> str:
@@ -192,23 +240,22 @@ def _column(connection: psycopg.Connection[Any], change: Change[Column], row: in
     return None
 
 
-def _hint_of_key(connection: psycopg.Connection[Any], table: str, key: tuple[str, ...]) -> str:
+def _hint_of_key(connection: psycopg.Connection[Any], change: Change[Column]) -> str:
     """What helps: the table may still have the primary key of an earlier key of the load."""
+    key = change.publication.key
     there = execute(
         connection,
         "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid "
         "AND a.attnum = ANY (i.indkey) WHERE i.indisprimary AND i.indrelid = %s::regclass "
         "ORDER BY 1",
-        table,
+        change.table.sql,
     ).fetchall()
     names = [str(name) for (name,) in there]
     if not names or names == sorted(key):
         return CORRECT
     ours = f"the load's key is ({', '.join(key)})" if key else "the load has no key"
-    return (
-        f"the primary key there is ({', '.join(names)}), {ours}: change it, or drop the table: the "
-        "next run makes it anew"
-    )
+    helps = change_there("it", change.publication)
+    return f"the primary key there is ({', '.join(names)}), {ours}: {helps}"
 
 
 def _without_what_leaves(

@@ -27,11 +27,16 @@ LOCK_SECONDS = 60
 INSTALL = "pip install 'etl-job[postgres]'"
 
 _MADE = "another session has just made the same schema or table: run again"
+_READ_ONLY = (
+    "a standby (target_session_attrs=read-write in the `dsn` finds the primary), or a role with "
+    "default_transaction_read_only"
+)
 # The first of these that a SQLSTATE starts with decides; anything else is refused data.
 _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("28", AuthError, "check user and password in the target's `dsn`, and pg_hba.conf"),
     ("42501", AuthError, "grant the role what docs/postgres.md lists"),
     ("3D000", ConfigError, "create the database, or correct the target's `dsn`"),
+    ("0A", LoadError, f"{CORRECT}; a partitioned one may need the load's `primary_key: false`"),
     ("08", UnreachableError, "check host and port of the target's `dsn`"),
     ("40", UnreachableError, "another transaction was in the way: run again"),
     ("55P03", UnreachableError, "another session holds a lock on the table: run again"),
@@ -39,9 +44,14 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("57", UnreachableError, "the server stopped the work: run again"),
     ("42P06", UnreachableError, _MADE),
     ("42P07", UnreachableError, _MADE),
-    ("25006", UnreachableError, "a standby, or a role with default_transaction_read_only"),
+    ("25006", UnreachableError, _READ_ONLY),
     ("25P03", UnreachableError, "the role's idle_in_transaction_session_timeout is short"),
     ("25P04", UnreachableError, "the role's transaction_timeout is short"),
+    (
+        "54011",
+        LoadError,
+        "it compares some 800 columns at most: name fewer in the load's `columns`",
+    ),
     ("53300", UnreachableError, "the server has no connection left: run again"),
     ("53", ResourcesError, "free disk or memory on the server"),
     ("58", ResourcesError, "look into the server's log"),
@@ -64,7 +74,15 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
             f"the driver for target {target} is not installed", subject=target, hint=INSTALL
         ) from error
     try:
-        own: dict[str, int | str] = {"connect_timeout": CONNECT_SECONDS, "application_name": "etl"}
+        own: dict[str, int | str] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "etl",
+            # A host that is gone is known in two minutes; what is between it and us keeps awake
+            # while DuckDB works.
+            "keepalives_idle": 60,
+            "keepalives_interval": 10,
+            "keepalives_count": 6,
+        }
         given = conninfo_to_dict(dsn)
         missing: dict[str, int | str | None] = {k: v for k, v in own.items() if k not in given}
         # Texts travel as DuckDB has them, whatever the database's encoding is.
@@ -86,12 +104,14 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
         # Each statement sees what was committed before it: also by those whose lock it waited for.
         connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
         with connection:
-            # UTC, ISO dates and exact floats, whatever the role's own settings are; and time for
-            # DuckDB, at which the transaction waits.
+            # UTC, ISO dates and exact floats, whatever the role's own settings are; time for
+            # DuckDB, at which the transaction waits; and a commit that is on the server's disk.
             connection.execute(
                 "SELECT set_config('timezone', 'UTC', true), set_config('datestyle', 'ISO', true), "
                 "set_config('extra_float_digits', '1', true), "
                 "set_config('idle_in_transaction_session_timeout', '0', true), "
+                "set_config('synchronous_commit', replace(current_setting('synchronous_commit'), "
+                "'off', 'local'), true), "
                 f"set_config('lock_timeout', '{LOCK_SECONDS}s', true)"
             )
             yield connection
@@ -127,7 +147,8 @@ def classify(error: psycopg.Error, target: str, doing: str, state: str | None = 
     for prefix, kind, advice in _CLASSES:
         if state.startswith(prefix):
             return kind(f"{message} ({state})", subject=target, hint=advice)
-    return LoadError(f"{message} ({state})", subject=target, hint=CORRECT)
+    more = f"; the server says: {error.diag.message_hint}" if error.diag.message_hint else ""
+    return LoadError(f"{message} ({state})", subject=target, hint=CORRECT + more)
 
 
 def _refused(error: psycopg.Error, conninfo: str, target: str) -> EtlError:

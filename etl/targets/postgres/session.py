@@ -14,12 +14,18 @@ from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.refusals import changed_by_types, refused_row, refused_table
+from etl.targets.postgres.refusals import (
+    changed_by_types,
+    refuse_lost_digits,
+    refused_row,
+    refused_table,
+)
 from etl.targets.postgres.server import connected, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
+from etl.targets.server.refusals import refuse_reference
 from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
 
 if TYPE_CHECKING:
@@ -31,18 +37,20 @@ class PostgresSession:
 
     def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
         self._connection, self._target = connection, target
-        self._columns: dict[Table, set[str] | None] = {}
+        self._columns: dict[Table, dict[str, int] | None] = {}
         # Of each table: all rows as they were found, and without those that a change is about.
         self._found: dict[Table, Versions] = {}
         self._untouched: dict[Table, Versions] = {}
 
     def find(self, table: Table, columns: tuple[Column, ...]) -> Found:
         """Look at the table; it is locked against writers."""
-        present = self._columns[table] = tables.find(self._connection, table, self._target)
+        present = tables.find(self._connection, table, self._target, locked=True)
+        self._columns[table] = present
         if present is None:
             return Found(is_new=True, is_narrow=True)
-        tables.lock(self._connection, table)
-        return Found(is_new=False, is_narrow=any(c.name not in present for c in columns))
+        tables.refuse_hidden_rows(self._connection, table, self._target)
+        numbers = tuple(present.get(c.name, 0) for c in columns)
+        return Found(is_new=False, is_narrow=0 in numbers, numbers=numbers)
 
     @contextmanager
     def counting(self, table: Table) -> Iterator[Callable[[], Versions]]:
@@ -108,12 +116,18 @@ class PostgresSession:
         """Delete, update, insert; the row that is refused is named."""
         import psycopg
 
+        if not (change.publication.key or is_new):
+            refuse_reference(
+                change, tables.find_reference(self._connection, change.table), self._target
+            )
         try:
             with self._connection.transaction():
                 tables.plan_with_pages_at_hand(self._connection, change.table)
                 statements = Statements(change)
                 if change.difference is not None:
-                    touched = versions.read_staged_versions(self._connection, statements)
+                    touched = Versions()
+                    if change.publication.strategy != "append_once":
+                        touched = versions.read_staged_versions(self._connection, statements)
                     self._untouched[change.table] = self._found[change.table] - touched
                 changes = apply(statements, self._write, self._fetch_one, is_new=is_new)
                 self.add_indexes(change.table, change.publication)
@@ -132,9 +146,12 @@ class PostgresSession:
     def did_more(self, table: Table, changes: Changes) -> bool:
         """As the server counts what the transaction did."""
         told = changes.inserted + changes.updated + changes.deleted
-        return versions.count_writes(self._connection, table) != told
+        is_rebuilt = self._columns[table] is not None and versions.is_rebuilt(
+            self._connection, table
+        )
+        return is_rebuilt or versions.count_writes(self._connection, table) != told
 
-    def reconcile(self, change: Change[Column], mart_rows: int) -> Versions:
+    def reconcile(self, change: Change[Column], expected: int) -> Versions:
         """Compare table and staged rows.
 
         The table is not read from end to end for the second time where it is known what it had:
@@ -148,9 +165,10 @@ class PostgresSession:
             with versions.counting(self._connection, change.table) as counted:
                 after = counted()
         try:
-            reconcile(statements, self._fetch_one, mart_rows, after.rows, self._target)
+            reconcile(statements, self._fetch_one, expected, after.rows, self._target)
         except ReconciliationError as error:
             raise changed_by_types(self._connection, change, error) from None
+        refuse_lost_digits(self._connection, change, self._target)
         return after
 
     def create_marks(self, schema: str) -> Table:

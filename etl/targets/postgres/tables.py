@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from etl.errors import ConfigError
+from etl.errors import AuthError, ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.publication import Publication, quote
@@ -21,34 +21,72 @@ if TYPE_CHECKING:
     import psycopg
 
 
-def find(connection: psycopg.Connection[Any], table: Table, target: str) -> set[str] | None:
-    """The columns of a table, None when there is none. Raises ConfigError for a view."""
+def find(
+    connection: psycopg.Connection[Any], table: Table, target: str, *, locked: bool = False
+) -> dict[str, int] | None:
+    """The columns of a table with their numbers, None when there is none.
+
+    `locked` lets writers wait from now on, a second job with the same target too; readers do not.
+    Raises ConfigError for a view.
+    """
     row = execute(
         connection,
-        "SELECT c.oid, c.relkind IN ('r', 'p') FROM pg_class c JOIN pg_namespace n "
+        "SELECT c.relkind IN ('r', 'p') FROM pg_class c JOIN pg_namespace n "
         "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
         table.schema,
         table.name,
     ).fetchone()
     if row is None:
         return None
-    if not row[1]:
+    if not row[0]:
         raise ConfigError(
             f"{table.plain} at target {target} is no table",
             subject=target,
             hint="name another `table`",
         )
+    if locked:  # before its columns are read: another job may be adding some
+        execute(connection, f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
     columns = execute(
         connection,
-        "SELECT attname FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped",
-        row[0],
+        "SELECT attname, attnum FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped",
+        table.sql,
     )
-    return {str(name) for (name,) in columns}
+    return {str(name): int(number) for name, number in columns}
 
 
-def lock(connection: psycopg.Connection[Any], table: Table) -> None:
-    """Let writers wait, a second job with the same target too; readers do not."""
-    execute(connection, f"LOCK TABLE {table.sql} IN SHARE ROW EXCLUSIVE MODE")
+def refuse_hidden_rows(connection: psycopg.Connection[Any], table: Table, target: str) -> None:
+    """Raise AuthError when row security may keep rows from this role: they could not be deleted.
+
+    What it cannot hide is told by a policy that lets all rows be read, and no other beside it.
+    """
+    (hides,) = fetch_one(
+        connection,
+        "SELECT row_security_active(%s::regclass) AND coalesce(NOT bool_or(polpermissive AND "
+        "pg_get_expr(polqual, polrelid) = 'true') OR NOT bool_and(polpermissive), true) "
+        "FROM pg_policy WHERE polrelid = %s::regclass AND polcmd IN ('*', 'r') AND EXISTS "
+        "(SELECT FROM unnest(polroles) AS r(id) WHERE id = 0 OR pg_has_role(id, 'USAGE'))",
+        table.sql,
+        table.sql,
+    )
+    if hides:
+        raise AuthError(
+            f"row security of {table.plain} at target {target} may hide rows from the role",
+            subject=target,
+            hint="ALTER ROLE ... BYPASSRLS, or CREATE POLICY ... USING (true) WITH CHECK (true) "
+            "for it",
+        )
+
+
+def find_reference(connection: psycopg.Connection[Any], table: Table) -> str | None:
+    """Another table whose rows would go, or lose a value, with the rows of this one."""
+    row = execute(
+        connection,
+        "SELECT conrelid::regclass::text FROM pg_constraint WHERE contype = 'f' "
+        "AND confrelid = %s::regclass AND conrelid <> confrelid AND confdeltype IN ('c', 'n', 'd')",
+        table.sql,
+    ).fetchone()
+    return str(row[0]) if row else None
 
 
 def prepare(
@@ -56,7 +94,7 @@ def prepare(
     table: Table,
     columns: tuple[Column, ...],
     comments: dict[str, str],
-    present: set[str] | None,
+    present: Iterable[str] | None,
 ) -> None:
     """Make a table that was not `present` when it was looked for, or add the columns it lacks."""
     listed = [f"{c.sql} {c.type}" for c in columns]
@@ -165,7 +203,9 @@ def write_mark(
     """Set the mark of a table."""
     execute(
         connection,
-        f"INSERT INTO {marks.sql} VALUES (%s, %s, %s, %s, %s, now()) "
+        f"INSERT INTO {marks.sql} "
+        "(table_name, model, publication_id, rows, versions, published_at) "
+        "VALUES (%s, %s, %s, %s, %s, now()) "
         "ON CONFLICT (table_name) DO UPDATE SET model = excluded.model, "
         "publication_id = excluded.publication_id, rows = excluded.rows, "
         "versions = excluded.versions, published_at = excluded.published_at",

@@ -66,18 +66,33 @@ def read_staged_versions(connection: psycopg.Connection[Any], statements: Statem
 
 
 def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
-    """Rows of a table and its partitions that this transaction inserted, updated and deleted.
+    """Rows of a table that this transaction inserted, updated and deleted.
 
-    0 where the server has `track_counts` off.
+    Those of its partitions, and of tables that inherit from it, are rows of its own. 0 where the
+    server has `track_counts` off.
     """
     counted = " + ".join(
         f"pg_stat_get_xact_tuples_{done}(oid)" for done in ("inserted", "updated", "deleted")
     )
     (writes,) = fetch_one(
         connection,
-        f"SELECT sum({counted}) FROM (SELECT %s::regclass::oid AS oid "
-        "UNION SELECT relid FROM pg_partition_tree(%s::regclass)) AS t",
-        table.sql,
+        "WITH RECURSIVE t(oid) AS (SELECT %s::regclass::oid "
+        "UNION SELECT inhrelid FROM pg_inherits JOIN t ON inhparent = t.oid) "
+        f"SELECT sum({counted}) FROM t",
         table.sql,
     )
     return int(writes)
+
+
+def is_rebuilt(connection: psycopg.Connection[Any], table: Table) -> bool:
+    """True when this transaction emptied the table or altered it: it holds the lock for that.
+
+    No rows are counted then.
+    """
+    (found,) = fetch_one(
+        connection,
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() "
+        "AND relation = %s::regclass AND mode = 'AccessExclusiveLock')",
+        table.sql,
+    )
+    return bool(found)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, Generic
 
 from etl.errors import ReconciliationError
+from etl.settings import Strategy
 from etl.targets.comparison import Changes
-from etl.targets.server.session import C, Change, Table
+from etl.targets.server.session import ROW, C, Change, Table
 
 Rows = Callable[[str], int]
 FetchOne = Callable[[str], tuple[Any, ...]]
@@ -110,6 +111,20 @@ class Statements(ABC, Generic[C]):
         return None
 
     @property
+    def forget(self) -> str:
+        """SQL: of the staged rows, those that the table has once by key go: what it has stays."""
+        return (
+            f"DELETE FROM {self.staged.sql} WHERE {ROW} IN (SELECT s.{ROW} "
+            f"FROM {self.staged.sql} AS s JOIN {self.table} AS t ON {self.same_key()} "
+            f"GROUP BY s.{ROW} HAVING count(*) = 1)"
+        )
+
+    @property
+    def staged_rows(self) -> str:
+        """SQL: how many rows are staged."""
+        return f"SELECT {_count()} FROM {self.staged.sql}"
+
+    @property
     def doubled(self) -> str:
         """SQL: how many keys the table has more than once; only without a constraint on them."""
         keys = ", ".join(part for c in self.staged.columns if c.name in self.key
@@ -122,10 +137,9 @@ class Statements(ABC, Generic[C]):
     @property
     def compared(self) -> str:
         """SQL: how many staged rows the table has by key, and how many of them differ."""
-        wrong = "1 = 0" if self.change.publication.strategy == "append_once" else self.differs
         # In two steps: SQL Server sums up no expression that has a query in it.
         pairs = (
-            f"SELECT CASE WHEN {wrong} THEN 1 ELSE 0 END AS n FROM {self.staged.sql} AS s "
+            f"SELECT CASE WHEN {self.differs} THEN 1 ELSE 0 END AS n FROM {self.staged.sql} AS s "
             f"JOIN {self.table} AS t ON {self.same_key()}"
         )
         return f"SELECT {_count()}, {_count('d.n = 1')} FROM ({pairs}) AS d"
@@ -162,6 +176,8 @@ def apply(statements: Statements[C], write: Rows, fetch_one: FetchOne, *, is_new
         # Somebody may have written a key twice into a table without a constraint on it.
         everything = not key or int(fetch_one(statements.doubled)[0]) > 0
         deleted = write(statements.delete(everything=everything))
+    if strategy == "append_once" and not is_new:
+        write(statements.forget)
     # A row that came may be one that left the mart, not the table, some time ago.
     may_be_there = difference is None or difference.updated or strategy == "merge"
     if strategy != "append_once" and key and not is_new and may_be_there:
@@ -172,29 +188,34 @@ def apply(statements: Statements[C], write: Rows, fetch_one: FetchOne, *, is_new
     return Changes(inserted, updated, deleted)
 
 
-def check_rows(table: Table, mart_rows: int, rows: int, target: str) -> None:
-    """Raise ReconciliationError when a replaced table has more or fewer rows than its mart."""
-    if rows != mart_rows:
+def check_rows(table: Table, strategy: Strategy, expected: int, rows: int, target: str) -> None:
+    """Raise ReconciliationError when a replaced table has more or fewer rows than its mart.
+
+    With another strategy, when it has fewer than it had and got.
+    """
+    if rows < expected or (strategy == "replace" and rows > expected):
+        whose = "in the warehouse" if strategy == "replace" else "that came or had to stay"
         raise ReconciliationError(
-            f"{table.plain} at target {target}: {rows} rows after publishing, {mart_rows} in the "
-            "warehouse",
+            f"{table.plain} at target {target}: {rows} rows after publishing, {expected} {whose}",
             subject=target,
             hint=_HINT,
         )
 
 
 def reconcile(
-    statements: Statements[C], fetch_one: FetchOne, mart_rows: int, rows: int, target: str
+    statements: Statements[C], fetch_one: FetchOne, expected: int, rows: int, target: str
 ) -> None:
-    """Compare the table with what was staged and with the mart's count.
+    """Compare the table with what was staged and with the count that is `expected`.
 
     Rows that were not staged kept their version since they were compared, which the mark says.
     Raises ReconciliationError.
     """
-    where = f"{statements.change.table.plain} at target {target}"
-    if statements.change.publication.strategy == "replace":
-        check_rows(statements.change.table, mart_rows, rows, target)
+    table, strategy = statements.change.table, statements.change.publication.strategy
+    where = f"{table.plain} at target {target}"
+    check_rows(table, strategy, expected, rows, target)
     sent = statements.staged.rows
+    if strategy == "append_once":
+        (sent,) = map(int, fetch_one(statements.staged_rows))
     if statements.key:
         found, different = map(int, fetch_one(statements.compared))
     else:
@@ -210,5 +231,5 @@ def reconcile(
 
 _HINT = (
     "the target keeps its old rows; look for triggers, rules, row security and column types "
-    "that change what is written"
+    "that change what is written, and for keys that the table has twice"
 )

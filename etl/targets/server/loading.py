@@ -16,6 +16,7 @@ from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.catalog import read_comments
 from etl.targets.choosing import choose
+from etl.targets.claims import warn_of_loss
 from etl.targets.comparison import Changes, check_key, reading
 from etl.targets.publication import Publication, qualify, quote
 from etl.targets.relation import Relation, describe, query
@@ -44,7 +45,6 @@ class Mart(Generic[C]):
     columns: tuple[C, ...]
     rows: int
     memory: Published
-    shape: str
     seconds: float
 
     @property
@@ -60,13 +60,14 @@ class Loaded:
 
     run: LoadRun
     publication_id: str | None = None
+    shape: str = ""
     whole: bool = False
 
     def remember(self, cursor: duckdb.DuckDBPyConnection, mart: Mart[C]) -> None:
         """Note in the warehouse what the target has now."""
         if self.publication_id is not None:
             mart.memory.write(
-                cursor, mart.relation, mart.publication.key, mart.shape, self.publication_id,
+                cursor, mart.relation, mart.publication.key, self.shape, self.publication_id,
                 whole=self.whole,
             )  # fmt: skip
 
@@ -88,24 +89,29 @@ def read_mart(
     columns = server.map_columns(cursor, relation, publication, name)
     return Mart(
         publication, table, relation, columns, rows, Published(name, table.plain),
-        _shape(publication, relation), time.perf_counter() - started,
+        time.perf_counter() - started,
     )  # fmt: skip
 
 
-def _shape(publication: Publication, relation: Relation) -> str:
+def _shape(mart: Mart[C], found: Found) -> str:
     """Of what the remembered hashes are made; DuckDB's hash may change with its version.
 
-    And what they say of the target: only replaced, it has all of the remembered rows, and no other.
+    And what they say of the target: only replaced, it has all of the remembered rows, and no other;
+    and which of its columns hold them.
     """
-    columns = [(c.name, c.type) for c in relation.columns]
-    return json.dumps([duckdb.__version__, publication.strategy, publication.key, columns])
+    publication = mart.publication
+    columns = [(c.name, c.type) for c in mart.relation.columns]
+    return json.dumps(
+        [duckdb.__version__, publication.strategy, publication.key, columns, found.numbers]
+    )
 
 
 @dataclass(frozen=True)
 class Prepared(Generic[C]):
     """One table before anything that others see of it is changed; then with its `changes`.
 
-    `about` is what the mart says of a table or column that has to be made. `filled` is what a new
+    `about` is what the mart says of a table or column that has to be made, `rows` what the table
+    had. `filled` is what a new
     table has now. Without that and without `change` it is as the mart is.
     """
 
@@ -148,10 +154,11 @@ def _stage(
         with reading(publication, mart.memory.target):
             check_key(cursor, mart.relation, publication, mart.memory.target)
     if found.is_new:
+        warn_of_loss(publication, mart.memory.target, known=mart.memory.exists(cursor))
         # As long as its rows are the only ones, there is nothing to be compared with.
         filled = session.fill(cursor, publication, table, mart.columns, about, sent)
         if filled is not None:
-            return Prepared(mart, found, about, filled.rows, filled=filled, whole=True)
+            return Prepared(mart, found, about, rows, filled=filled, whole=True)
     if difference is not None:
         listed = mart.memory.difference
         same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
@@ -178,7 +185,7 @@ def _compare(
     """
     publication, table, memory = mart.publication, mart.table, mart.memory
     mark = None if found.is_narrow else session.read_mark(marks, table)
-    last, difference = memory.read(cursor, mart.shape), None
+    last, difference = memory.read(cursor, _shape(mart, found)), None
     with session.counting(table) as counted:
         if mark is not None and last is not None and mark.publication_id == last.publication_id:
             with reading(publication, memory.target):
@@ -232,21 +239,28 @@ def settle(
     """
     started = time.perf_counter() - prepared.seconds
     mart, change, after, whole = prepared.mart, prepared.change, prepared.filled, prepared.whole
-    table, changes = mart.table, prepared.changes
+    table, changes, strategy = mart.table, prepared.changes, mart.publication.strategy
+    # Of other strategies, what the mart has no more stays.
+    expected = mart.rows if strategy == "replace" else prepared.rows + changes.inserted
+    if change is not None:
+        after = session.reconcile(change, expected)
     if (change is None or change.difference is not None) and session.did_more(table, changes):
         # Others were written to than were sent. So all of them have to be compared.
         rows, key = mart.relation.sql, mart.publication.key
-        staged = session.stage(cursor, mart.columns, rows, table, key)
+        columns = mart.keys if strategy == "append_once" else mart.columns
+        staged = session.stage(cursor, columns, rows, table, key)
         whole, change = whole or change is None, Change(table, mart.publication, staged)
-    if change is not None:
-        after = session.reconcile(change, mart.rows)
-    elif after is not None:
-        check_rows(table, mart.rows, after.rows, target)
-    else:
+        after = session.reconcile(change, expected)
+    elif change is None and after is not None:
+        check_rows(table, strategy, expected, after.rows, target)
+    if after is None:
         return Loaded(_record(mart, target, changes, prepared.rows, started))
+    found = prepared.found
+    shape = _shape(mart, session.find(table, mart.columns) if found.is_narrow else found)
     publication_id = uuid.uuid4().hex
     session.write_mark(marks, table, mart.publication.model, Mark(publication_id, after))
-    return Loaded(_record(mart, target, changes, after.rows, started), publication_id, whole)
+    run = _record(mart, target, changes, after.rows, started)
+    return Loaded(run, publication_id, shape, whole)
 
 
 def _record(mart: Mart[C], target: str, changes: Changes, rows: int, started: float) -> LoadRun:

@@ -50,6 +50,13 @@ class Published:
         """SQL: the table of keys that differ, one for each table until the commit."""
         return f"temp.main.{quote(f'etl difference: {self.target}: {self.table}')}"
 
+    def exists(self, cursor: duckdb.DuckDBPyConnection) -> bool:
+        """True when the table was published, whatever its shape was."""
+        if not exists(cursor, SCHEMA, "states"):
+            return False
+        asked = f"SELECT 1 FROM {STATES} WHERE target = $1 AND table_name = $2"
+        return bool(cursor.execute(asked, [self.target, self.table]).fetchall())
+
     def read(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> State | None:
         """The last publication, None when there is none or it had another shape."""
         if not exists(cursor, SCHEMA, "states"):

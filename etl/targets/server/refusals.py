@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from etl.errors import LoadError
+from etl.targets.publication import Publication
+from etl.targets.server.session import C, Change
 
 E = TypeVar("E", bound=Exception)
 CORRECT = "correct the model, or the table at the target"
-CHANGE_TYPES = (
-    "change the column there (ALTER TABLE ... ALTER COLUMN), or drop the table: the next run makes "
-    "it anew"
-)
+COLUMN = "the column there (ALTER TABLE ... ALTER COLUMN)"
 _MAX_VALUE = 100
 
 
@@ -60,13 +59,33 @@ def refusal(
     )
 
 
-def mismatch(table: str, target: str, wrong: list[tuple[str, str, str]], said: str) -> LoadError:
+def mismatch(
+    change: Change[C], target: str, wrong: list[tuple[str, str, str]], said: str
+) -> LoadError:
     """The error of columns (name, type there, type in the mart) that do not go together."""
     return LoadError(
-        f"table {table} at target {target}: {told_types(wrong) or 'refused'} ({said})",
+        f"table {change.table.plain} at target {target}: {told_types(wrong) or 'refused'} ({said})",
         subject=target,
-        hint=CHANGE_TYPES,
+        hint=change_there(COLUMN, change.publication),
     )
+
+
+def refuse_reference(change: Change[C], other: str | None, target: str) -> None:
+    """Raise LoadError where rows of another table would go with those that come again."""
+    if other is not None:
+        raise LoadError(
+            f"{change.table.plain} at target {target}: {other} refers to it with ON DELETE, and "
+            "without a key all rows go and come again",
+            subject=target,
+            hint="name a `key` in the load, or a grain in the model",
+        )
+
+
+def change_there(what: str, publication: Publication) -> str:
+    """What helps: something has to be changed at the target, or the table made anew by a run."""
+    if publication.strategy == "replace":
+        return f"change {what}, or drop the table: the next run makes it anew"
+    return f"change {what}; the table has rows that the mart may have no more, so do not drop it"
 
 
 def told_types(wrong: list[tuple[str, str, str]]) -> str:

@@ -81,10 +81,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Found:
-    """Whether a table has to be made, or columns of it."""
+    """Whether a table has to be made, or columns of it.
+
+    `numbers` are those of the mart's columns there: one that somebody made anew, or gave another's
+    name, has another number, and no row was written by that.
+    """
 
     is_new: bool
     is_narrow: bool
+    numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,7 +169,7 @@ class Session(Protocol[C]):
         That is the work of triggers and foreign keys, of this table or another.
         """
 
-    def reconcile(self, change: Change[C], mart_rows: int) -> Versions:
+    def reconcile(self, change: Change[C], expected: int) -> Versions:
         """Compare the table with what was staged; see `applying.reconcile`. Its rows now."""
 
     def create_marks(self, schema: str) -> Table:

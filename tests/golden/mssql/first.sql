@@ -36,11 +36,11 @@ EXEC sys.sp_addextendedproperty @name = N'MS_Description', @value = ?, @level0ty
 
 SELECT o.object_id, o.type FROM sys.objects AS o JOIN sys.schemas AS n ON n.schema_id = o.schema_id WHERE n.name = ? AND o.name = ?;
 
-SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id WHERE c.object_id = ? ORDER BY c.column_id;
+SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id WHERE c.object_id = ? ORDER BY c.column_id;
 
 SELECT o.object_id, o.type FROM sys.objects AS o JOIN sys.schemas AS n ON n.schema_id = o.schema_id WHERE n.name = ? AND o.name = ?;
 
-SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id WHERE c.object_id = ? ORDER BY c.column_id;
+SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id WHERE c.object_id = ? ORDER BY c.column_id;
 
 SAVE TRANSACTION etl_change;
 
@@ -50,7 +50,7 @@ SELECT COUNT(*) FROM sys.indexes WHERE object_id = OBJECT_ID(?) AND is_primary_k
 
 SELECT o.object_id, o.type FROM sys.objects AS o JOIN sys.schemas AS n ON n.schema_id = o.schema_id WHERE n.name = ? AND o.name = ?;
 
-SELECT c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id WHERE c.object_id = ? ORDER BY c.column_id;
+SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id WHERE c.object_id = ? ORDER BY c.column_id;
 
 ALTER TABLE "reports"."a" ADD PRIMARY KEY ("id");
 
@@ -61,6 +61,12 @@ CREATE INDEX "ix_a_key""d" ON "reports"."a" ("key""d");
 SELECT COUNT_BIG(*), SUM(CAST(CAST("etl_version" AS bigint) AS decimal(38,0))) FROM "reports"."a" WITH (TABLOCK, HOLDLOCK);
 
 SELECT coalesce(sum(CASE WHEN 1 = 1 THEN CAST(1 AS bigint) ELSE 0 END), 0), coalesce(sum(CASE WHEN d.n = 1 THEN CAST(1 AS bigint) ELSE 0 END), 0) FROM (SELECT CASE WHEN EXISTS (SELECT t."id", DATALENGTH(CAST(t."key""d" AS nvarchar(max))), CAST(CAST(t."key""d" AS nvarchar(max)) AS varbinary(max)), t."amount", t."is_paid", t."rate", t."paid_at", t."day", DATALENGTH(t."data"), CAST(t."data" AS varbinary(max)), DATALENGTH(CAST(t."tags" AS nvarchar(max))), CAST(CAST(t."tags" AS nvarchar(max)) AS varbinary(max)) EXCEPT SELECT s."id", DATALENGTH(CAST(s."key""d" AS nvarchar(max))), CAST(CAST(s."key""d" AS nvarchar(max)) AS varbinary(max)), s."amount", s."is_paid", s."rate", s."paid_at", s."day", DATALENGTH(s."data"), CAST(s."data" AS varbinary(max)), DATALENGTH(CAST(s."tags" AS nvarchar(max))), CAST(CAST(s."tags" AS nvarchar(max)) AS varbinary(max))) THEN 1 ELSE 0 END AS n FROM #etl_staged_N AS s JOIN "reports"."a" AS t ON t."id" = s."id") AS d;
+
+SELECT o.object_id, o.type FROM sys.objects AS o JOIN sys.schemas AS n ON n.schema_id = o.schema_id WHERE n.name = ? AND o.name = ?;
+
+SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id WHERE c.object_id = ? ORDER BY c.column_id;
+
+SELECT CAST(@@DBTS AS bigint) + 1;
 
 DELETE FROM "dbo"."etl_publications" WHERE table_name = ?;
 
