@@ -149,7 +149,7 @@ def _read_published(
         names: dict[str, list[str]] = {}
         for kind, listed in _KINDS.items():
             found = cursor.execute(
-                f"SELECT DISTINCT schema_name, {kind}_name FROM {listed} "  # noqa: S608
+                f"SELECT DISTINCT schema_name, {kind}_name FROM {listed} "  # noqa: S608 - both of _KINDS
                 "AND database_name = $1 ORDER BY ALL",
                 [catalog],
             ).fetchall()

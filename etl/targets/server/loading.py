@@ -111,8 +111,8 @@ class Prepared(Generic[C]):
     """One table before anything that others see of it is changed; then with its `changes`.
 
     `about` is what the mart says of a table or column that has to be made, `rows` what the table
-    had. `filled` is what a new
-    table has now. Without that and without `change` it is as the mart is.
+    had. `filled` is what a new table has now. Without that and without `change` it is as the mart
+    is.
     """
 
     mart: Mart[C]
