@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from etl.errors import EtlError, LoadError, ReconciliationError
+from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
+from etl.targets.postgres.narrowing import type_there
 from etl.targets.postgres.rows import Rows, write_rows
-from etl.targets.postgres.server import classify, execute, fetch_one
+from etl.targets.postgres.server import classify, execute
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import quote
 from etl.targets.server.refusals import (
-    COLUMN,
     CORRECT,
     change_there,
     first_refused,
     mismatch,
     refusal,
-    told_types,
 )
 from etl.targets.server.session import ROW, Change
 
@@ -144,82 +143,10 @@ def _mismatch(
             f"FROM {change.staged.sql} AS s LIMIT 0"
         )
         if _try(connection, compare, assign) is not None:
-            wrong.append((column.name, _type_there(connection, change, column), column.type))
+            wrong.append((column.name, type_there(connection, change, column), column.type))
     if not wrong:  # a trigger's own failure
         return _refusal(error, change.table.plain, target, None, {})
     return mismatch(change, target, wrong, error.sqlstate or "")
-
-
-def changed_by_types(
-    connection: psycopg.Connection[Any], change: Change[Column], error: ReconciliationError
-) -> ReconciliationError:
-    """The error of rows that are not there as they were sent, with the columns whose type did it.
-
-    The type there takes the mart's values, and makes others of them: it rounds them, or pads them.
-    """
-    sql, wrong = Statements(change), []
-    for column in change.staged.columns:
-        theirs = _type_there(connection, change, column)
-        (changes,) = fetch_one(
-            connection,
-            f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s, "
-            f"LATERAL (SELECT CAST({column.unstaged} AS {theirs}) AS {column.sql}) AS t "
-            f"WHERE {sql.differs_in(column)})",
-        )
-        if changes:
-            wrong.append((column.name, theirs, column.type))
-    if not wrong:
-        return error
-    return ReconciliationError(
-        f"{error.message}; {told_types(wrong)}",
-        subject=error.subject,
-        hint=change_there(COLUMN, change.publication),
-    )
-
-
-def refuse_lost_digits(
-    connection: psycopg.Connection[Any], change: Change[Column], target: str
-) -> None:
-    """Raise ReconciliationError for numbers that a column of floats there made others of.
-
-    The server compares them as floats, so both are the same to it.
-    """
-    floats = execute(
-        connection,
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = %s::regclass AND atttypid IN ('real'::regtype, 'float8'::regtype)",
-        change.table.sql,
-    ).fetchall()
-    by_name, wrong = {c.name: c for c in change.staged.columns}, []
-    for name, theirs in floats:
-        column = by_name.get(name)
-        if column is None or column.type in {"real", "double precision"}:
-            continue
-        staged = column.unstaged
-        (lost,) = fetch_one(
-            connection,
-            f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s "
-            f"WHERE {staged}::{theirs}::text::numeric <> {staged}::numeric)",
-        )
-        if lost:
-            wrong.append((name, theirs, column.type))
-    if wrong:
-        raise ReconciliationError(
-            f"{change.table.plain} at target {target}: {told_types(wrong)}: digits would be lost",
-            subject=target,
-            hint=change_there(COLUMN, change.publication),
-        )
-
-
-def _type_there(connection: psycopg.Connection[Any], change: Change[Column], column: Column) -> str:
-    (theirs,) = fetch_one(
-        connection,
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = %s::regclass AND attname = %s",
-        change.table.sql,
-        column.name,
-    )
-    return str(theirs)
 
 
 def _column(connection: psycopg.Connection[Any], change: Change[Column], row: int) -> str | None:

@@ -14,12 +14,8 @@ from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.refusals import (
-    changed_by_types,
-    refuse_lost_digits,
-    refused_row,
-    refused_table,
-)
+from etl.targets.postgres.narrowing import changed_by_types, refuse_lost_digits
+from etl.targets.postgres.refusals import refused_row, refused_table
 from etl.targets.postgres.server import connected, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
