@@ -34,7 +34,8 @@ def _reach(settings: Settings, name: str, source: Source) -> str:
 
 def _address(settings: Settings, name: str, source: Source) -> str | None:
     """The base URL; what the source needs besides is asked for. Raises ConfigError."""
-    from etl.sources.build import declare_source, find_factory
+    from etl.sources.build import declare_source
+    from etl.sources.functions import find_factory
 
     if source.client is not None:
         declare_source(settings, name)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import re
-import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,15 +15,14 @@ from dlt.extract.hints import make_nested_hints
 from dlt.sources.rest_api import rest_api_source
 
 from etl.api_fields import FieldPaths
-from etl.errors import ConfigError, EtlError
-from etl.raw.failures import classify
-from etl.secrets import reveal
+from etl.errors import ConfigError
 from etl.settings import Settings, Source
+from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
 from etl.sources.monitor import Monitor, PageStep
-from etl.sources.refusals import first_line, refused
+from etl.sources.refusals import refused
 from etl.sources.rest import rest_config
 
 
@@ -52,7 +47,7 @@ def build_source(
     """
     stamp = dict.fromkeys(source.stamp, snapshot_date)
     if source.factory is not None:
-        built = _call_factory(name, source, project, monitor)
+        built = call_factory(name, source, project, monitor)
         for resource in built.resources.values():
             endpoint = f"{source.factory} resource {resource.name}"
             table_of = _table_by_row(resource, built.schema.naming)
@@ -71,7 +66,7 @@ def build_source(
     )
     config, stamps, fields = rest_config(name, source, monitor, session)
     for resource in config["resources"]:
-        _find_steps(name, resource, project)
+        find_steps(name, resource, project)
     try:
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
@@ -107,18 +102,6 @@ def declare_source(
         wait=time.sleep, first=first,
     )  # fmt: skip
     return built, monitor
-
-
-def import_factories(sources: Mapping[str, Source], project: Path) -> None:
-    """Import the modules of all factories; what cannot be imported fails when it is built.
-
-    For the thread that starts the others: dlt takes a pandas that another thread is still
-    importing for a whole one.
-    """
-    for name, source in sources.items():
-        if source.factory is not None:
-            with suppress(ConfigError):
-                find_factory(name, source, project)
 
 
 def _reach_nested(resource: DltResource) -> None:
@@ -226,76 +209,3 @@ def _table_by_row(resource: DltResource, naming: NamingConvention) -> Callable[[
         return None
     # Named as in raw: what two rows name may be one table.
     return lambda row: naming.normalize_tables_path(table_of(row))
-
-
-def _call_factory(name: str, source: Source, project: Path, monitor: Monitor) -> DltSource:
-    """What the factory returns, as a source.
-
-    One that has a parameter `monitor` is given this extraction's, to count pages, to name resources
-    that read only what is new, and to contain the failure of a part.
-
-    Raises:
-        ConfigError: it does not take the arguments, or returns no source.
-        EtlError: it fails, with the class of an extraction that fails so.
-    """
-    function = find_factory(name, source, project)
-    try:
-        given = reveal(source.arguments)
-        if "monitor" in inspect.signature(function).parameters:
-            given["monitor"] = monitor
-        built = function(**given)
-    except TypeError as e:
-        raise ConfigError(
-            f"sources.{name}.arguments: {source.factory} does not accept them: {first_line(e)}",
-            subject=name,
-        ) from e
-    except EtlError:
-        raise
-    except Exception as e:
-        raise classify(e, name, "extract", project) from e
-    if isinstance(built, DltResource):
-        from dlt.common.schema import Schema
-
-        built = DltSource(Schema(name), name, [built])
-    if not isinstance(built, DltSource):
-        raise ConfigError(
-            f"sources.{name}.factory: {source.factory} returned {type(built).__name__}, "
-            "not a dlt source or resource",
-            subject=name,
-        )
-    return built
-
-
-def _find_steps(name: str, resource: dict[str, Any], project: Path) -> None:
-    """Let `processing_steps` of a file name functions, as `factory` does: dlt takes them alone."""
-    where = f"sources.{name}.resources[{resource.get('name')}].processing_steps"
-    steps = resource.get("processing_steps")
-    for step in steps if isinstance(steps, list) else ():
-        for kind, given in step.items() if isinstance(step, dict) else ():
-            if isinstance(given, str):
-                step[kind] = _find_function(given, where, name, project)
-
-
-def find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:
-    """The function that a source names.
-
-    Raises:
-        ConfigError: there is none of this name.
-    """
-    return _find_function(source.factory or "", f"sources.{name}.factory", name, project)
-
-
-def _find_function(given: str, where: str, source: str, project: Path) -> Callable[..., Any]:
-    module_name, _, attribute = given.partition(":")
-    if str(project) not in sys.path:
-        sys.path.insert(0, str(project))
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise ConfigError(
-            f"{where}: {given} cannot be imported: {first_line(e)}",
-            subject=source,
-            hint=f"name it as package.module:function; modules are looked up in {project} and "
-            "among the installed packages",
-        ) from e
-    return found

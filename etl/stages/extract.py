@@ -11,7 +11,8 @@ from etl.arrival import read_arrival
 from etl.errors import ANY_FAILURE, EtlError, StageError, TransformError
 from etl.logs import adopt_library_loggers, bound
 from etl.raw.places import NotReachedError
-from etl.sources.build import declare_source, import_factories
+from etl.sources.build import declare_source
+from etl.sources.functions import import_factories
 from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.drift import tell_drift

@@ -1,4 +1,4 @@
-"""Finds columns whose type at PostgreSQL makes other values of a mart's: it rounds, pads or cuts."""
+"""Finds columns whose type at PostgreSQL makes other values of a mart's: it rounds, pads, cuts."""
 
 from __future__ import annotations
 
