@@ -200,6 +200,8 @@ def main(arguments: list[str] | None = None) -> None:
         ways["etl, 1 % changed, all sent"] = partial(bench.again, 100, known=False)
         ways["etl, 1 % changed"] = partial(bench.again, 100)
         ways["etl, no change"] = partial(bench.again, 0)
+        if unknown := set(options.only or ()) - ways.keys():
+            parser.error(f"--only {', '.join(unknown)}: the ways are {'; '.join(ways)}")
         if options.only:
             ways = {name: way for name, way in ways.items() if name in options.only}
         results = alternate(ways, options.rounds)
