@@ -176,9 +176,9 @@ class Project:
             TransformError: the project cannot be planned; `subject` is the model whose change is
                 refused, if there is one.
         """
-        self._forget_unfinished()
         self.listener.refused = ""
         try:
+            self._forget_unfinished()
             plan: Plan = self.context.plan_builder(
                 self.environment,
                 select_models=sorted(select) if select is not None and restate is None else None,

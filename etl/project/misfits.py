@@ -1,4 +1,4 @@
-"""Finds what a model's table does not take as its query returns it: other types, keys of NULL."""
+"""Finds what a model's table does not take as its query returns it: types, keys, rows of a key."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -393,6 +393,12 @@ def test_writer_that_holds_the_table_is_waited_for_and_then_told(
     assert pg.query("SELECT * FROM a ORDER BY id") == pg.mart()
 
 
+def until_it_waits(pg: Postgres, published: Future[Any]) -> None:
+    """Until a publication waits for a lock, or is done."""
+    while not published.done() and pg.query(WAITING) == [(0,)]:
+        time.sleep(0.01)
+
+
 def test_change_of_a_writer_that_was_waited_for_is_seen_whatever_the_roles_isolation(
     pg: Postgres,
 ) -> None:
@@ -405,8 +411,7 @@ def test_change_of_a_writer_that_was_waited_for_is_seen_whatever_the_roles_isola
         with writer.transaction():
             writer.execute("UPDATE a SET v = 'theirs' WHERE id = 2")
             published = job.submit(pg.publish, A)
-            while not published.done() and pg.query(WAITING) == [(0,)]:
-                time.sleep(0.01)
+            until_it_waits(pg, published)
         assert published.result()["a"].updated == 2
     assert pg.rows() == pg.mart()
 
@@ -418,8 +423,7 @@ def test_column_that_another_job_adds_meanwhile_is_not_added_again(pg: Postgres)
         with other.transaction():
             other.execute("LOCK TABLE a IN SHARE ROW EXCLUSIVE MODE; ALTER TABLE a ADD n bigint")
             published = job.submit(pg.publish, A)
-            while not published.done() and pg.query(WAITING) == [(0,)]:
-                time.sleep(0.01)
+            until_it_waits(pg, published)
         assert published.result()["a"].updated == 10
 
 
@@ -439,8 +443,7 @@ def test_table_or_schema_that_another_session_is_making_is_class_4(
         with other.transaction():
             other.execute(f"{made} {'(id bigint)' if 'TABLE' in made else ''}".encode())
             published = job.submit(pg.publish, publication)
-            while not published.done() and pg.query(WAITING) == [(0,)]:
-                time.sleep(0.01)
+            until_it_waits(pg, published)
         with pytest.raises(UnreachableError, match="23505") as caught:
             published.result()
         assert "run again" in caught.value.hint

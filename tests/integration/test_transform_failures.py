@@ -11,6 +11,7 @@ from typing import Any, Never
 
 import duckdb
 import pytest
+from sqlmesh.utils.errors import SQLMeshError
 
 from etl.errors import ExitCode
 from etl.job import run_job
@@ -379,6 +380,19 @@ def test_history_that_failed_at_first_is_mended_in_place(shop: Shop, is_first_ru
     shop.write("sqlmesh/models/h.sql", HISTORY % "id")
     assert shop.go_on().exit_code == 0
     assert shop.query("SELECT id FROM marts.below ORDER BY id") == [(1,), (2,)]
+
+
+def test_environment_that_cannot_be_begun_anew_is_a_plans_failure(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Never:
+        raise SQLMeshError("no")
+
+    shop.write("sqlmesh/models/h.sql", HISTORY % "id")
+    monkeypatch.setattr("etl.project.environment.Project._forget_unfinished", refuse)
+    (failure,) = shop.go_on().failures
+    assert failure.exit_code == ExitCode.TRANSFORM
+    assert failure.message == "the plan cannot be made: no"
 
 
 def test_rows_without_a_key_do_not_enter_a_history(shop: Shop) -> None:

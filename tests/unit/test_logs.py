@@ -322,7 +322,7 @@ def test_a_library_that_prints_is_taken_off_the_terminal(log: Log) -> None:
 
 def test_wrong_arguments_of_a_library_line_are_not_printed(log: Log) -> None:
     with log():
-        logging.getLogger("dlt").warning("%s %s", "only one")  # noqa: PLE1206
+        logging.getLogger("dlt").warning("%s %s", "only one")  # noqa: PLE1206 - what is tested
     assert events(log.shown_lines) == ["%s %s"]
 
 
@@ -470,6 +470,7 @@ def test_a_file_that_cannot_be_opened_is_said_once(log: Log, tmp_path: Path) -> 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
 def test_a_full_standard_error_does_not_end_the_run(log: Log) -> None:
+    # Open until the end: what it holds back cannot be written when it is closed either.
     log.stream = Path("/dev/full").open("w", encoding="utf-8", buffering=1)  # noqa: SIM115
     with log():
         logger.info("one")
