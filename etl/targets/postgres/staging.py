@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from etl.errors import ReconciliationError
+from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
@@ -136,7 +137,7 @@ def _copy(
         ):
             copy.write(HEAD)
             # Closed before anything else is asked of the cursor, also when the server refuses.
-            with closing(_written_ahead(columns, read_batches(cursor, columns, rows_sql))) as ahead:
+            with closing(_written_ahead(columns, _read(cursor, columns, rows_sql))) as ahead:
                 for written in ahead:
                     copy.write(written.data)
                     rows += len(written)
@@ -151,7 +152,7 @@ def _copy(
             columns,
             key,
             # The same rows again, with the key's values as texts behind the columns.
-            read_batches(cursor, columns, rows_sql, key),
+            _read(cursor, columns, rows_sql, key),
             target,
         ) from error
     return Sum(rows, total)
@@ -182,18 +183,13 @@ def _copy_into(table: str, columns: Iterable[Column]) -> str:
     return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
 
 
-def read_batches(
+def _read(
     cursor: duckdb.DuckDBPyConnection,
     columns: tuple[Column, ...],
     rows_sql: str,
     named: tuple[str, ...] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Rows of a FROM clause in the types that `write_rows` takes; then some columns as texts."""
-    # 64-bit offsets: a batch of long texts may pass 2 GB.
-    cursor.execute("SET arrow_large_buffer_size = true")
     listed = [f"{c.sent} AS {quote(f'etl: value {i}')}" for i, c in enumerate(columns)]
     listed += [f"{quote(k)}::VARCHAR AS {quote(f'etl: key {i}')}" for i, k in enumerate(named)]
-    query = f"SELECT {', '.join(listed)} FROM {rows_sql}"
-    for batch in cursor.execute(query).to_arrow_reader(BATCH_ROWS):
-        if batch.num_rows:
-            yield batch
+    return read_batches(cursor, f"SELECT {', '.join(listed)} FROM {rows_sql}", BATCH_ROWS)
