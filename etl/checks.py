@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.names import nearest
-from etl.settings import NAME, Load, Settings, Source
+from etl.settings import DEFAULT_SCHEMAS, NAME, Load, Settings, Source
 from etl.trees import Finding
 
 # What belongs to one kind of source only: elsewhere it would be ignored without a word.
@@ -202,8 +202,8 @@ def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
         if not (isinstance(model, str) and isinstance(target, str)):
             continue
         settings = _mapping(targets, target)
-        kind = settings.get("kind")
-        for key in SERVER_ONLY if str(kind) in {"duckdb", "parquet", "dlt"} else ():
+        kind = str(settings.get("kind"))
+        for key in SERVER_ONLY if kind in NEEDED.keys() - SERVERS else ():
             if load.get(key) not in (None, [], Load.model_fields[key].default):
                 yield Finding(("loads", i, key), f"has no effect at a target of kind {kind}")
         table = load.get("table")
@@ -211,7 +211,7 @@ def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
             table = model.rpartition(".")[2]
         # Two targets may be one server; and DuckDB's names ignore case.
         server = repr(sorted((k, v) for k, v in settings.items() if k != "default_schema"))
-        schema = settings.get("default_schema") or ("dbo" if kind == "mssql" else "public")
+        schema = settings.get("default_schema") or DEFAULT_SCHEMAS.get(kind)
         place = (server, (table if "." in table else f"{schema}.{table}").casefold())
         if place not in seen:
             seen[place] = (model, target)

@@ -171,6 +171,12 @@ class Transform(Part):
     )
 
 
+# Where each kind of target has the tables that name no schema.
+DEFAULT_SCHEMAS = {
+    "duckdb": "main", "parquet": "main", "postgres": "public", "mssql": "dbo", "dlt": "public",
+}  # fmt: skip
+
+
 class Target(Part):
     """A place where people read marts."""
 
@@ -205,8 +211,8 @@ class Target(Part):
 
     @property
     def schema_name(self) -> str:
-        """`default_schema`, or what the server itself takes for it."""
-        return self.default_schema or ("dbo" if self.kind == "mssql" else "public")
+        """The schema of tables that name none."""
+        return self.default_schema or DEFAULT_SCHEMAS[self.kind]
 
 
 class Load(Part):

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -39,7 +38,6 @@ from etl.targets.publication import (
     qualify,
     quote,
     split_name,
-    take_order,
 )
 from etl.targets.relation import describe, fingerprint, query
 from etl.targets.succession import succeed
@@ -50,28 +48,25 @@ PART = ".*.part"
 
 def publish(
     connection: duckdb.DuckDBPyConnection,
-    target_name: str,
+    order: Order,
     target_path: Path,
-    publications: Iterable[Publication],
-    held_back: Iterable[Publication] = (),
     *,
     dry_run: bool = False,
 ) -> list[LoadRun]:
     """Bring the marts to the file; see `Publish`. All tables change in one rename."""
-    order = take_order(target_name, publications, held_back)
     path = target_path.resolve()  # a link stays a link: the file behind it is replaced
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    refuse_other_kind(path, target_name, folder=False)
+    refuse_other_kind(path, order.target, folder=False)
     if not order.tables:
         return []
     with connection.cursor() as cursor:
         try:
-            with translating(cursor, target_name, f"publishing {path}", path.parent, PART):
-                refuse_writer(path, target_name)
+            with translating(cursor, order.target, f"publishing {path}", path.parent, PART):
+                refuse_writer(path, order.target)
                 if not dry_run:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     _remove_parts(path)
-                    _remove_wal(path, target_name)
+                    _remove_wal(path, order.target)
                 return _publish(cursor, path, part, order, dry_run=dry_run)
         finally:
             if not dry_run:

@@ -58,20 +58,17 @@ class Publication:
 class Publish(Protocol[Place_contra]):
     """Bring the marts to one target of this kind; all of them are checked before any is visible.
 
-    `connection` is open on the warehouse and in no transaction. `held_back` names the
-    publications whose table keeps its present version. Raises ConfigError, UnreachableError,
-    LoadError, ReconciliationError, ResourcesError; the target is then as it was, or (when only
-    the count after the swap failed) holds the new version.
+    `connection` is open on the warehouse and in no transaction. Raises ConfigError,
+    UnreachableError, LoadError, ReconciliationError, ResourcesError; the target is then as it was,
+    or (when only the count after the swap failed) holds the new version.
     """
 
     def __call__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        target_name: str,
+        order: Order,
         place: Place_contra,
         /,
-        publications: Iterable[Publication],
-        held_back: Iterable[Publication] = (),
         *,
         dry_run: bool = False,
     ) -> list[LoadRun]: ...
@@ -79,7 +76,7 @@ class Publish(Protocol[Place_contra]):
 
 @dataclass(frozen=True)
 class Order:
-    """What one call shall do: each table once, held back or published."""
+    """What one call shall do: each table once, published or left in its present version."""
 
     target: str
     publish: tuple[Publication, ...]
@@ -118,7 +115,7 @@ def fold(table: str) -> str:
 def take_order(
     target: str,
     publications: Iterable[Publication],
-    held_back: Iterable[Publication],
+    held_back: Iterable[Publication] = (),
     default_schema: str = DEFAULT_SCHEMA,
 ) -> Order:
     """Sort out what to publish and what to hold back. Raises ConfigError on a bad table name.

@@ -23,6 +23,7 @@ from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.postgres import tables
 from etl.targets.postgres.server import connected, execute
+from etl.targets.publication import Order
 from etl.targets.server import loading
 from etl.targets.server.published import Published
 from tests.integration.servers import A, B, Postgres, pg, warehouse
@@ -37,7 +38,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' 
 def publish_to(pg: Postgres, dsn: str) -> EtlError:
     target = Target(kind="postgres", dsn=SecretStr(dsn))
     with pytest.raises(EtlError) as caught:
-        SERVER_TARGETS["postgres"](pg.warehouse, "pg", target, [A])
+        SERVER_TARGETS["postgres"](pg.warehouse, Order("pg", (A,), ()), target)
     return caught.value
 
 

@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,11 @@ class Target:
     def __init__(self, kind: str, warehouse: duckdb.DuckDBPyConnection, path: Path) -> None:
         self.kind, self.warehouse, self.path = kind, warehouse, path
 
-    def publish(self, *publications: Publication, **options: Any) -> dict[str, LoadRun]:
-        runs = FILE_TARGETS[self.kind](self.warehouse, "t", self.path, publications, **options)
+    def publish(
+        self, *publications: Publication, held_back: Iterable[Publication] = (), **options: bool
+    ) -> dict[str, LoadRun]:
+        order = take_order("t", publications, held_back)
+        runs = FILE_TARGETS[self.kind](self.warehouse, order, self.path, **options)
         return {run.table: run for run in runs}
 
     def read(self, table: str, what: str = "*") -> list[Any]:
@@ -446,11 +449,12 @@ from pathlib import Path
 import duckdb
 from etl.errors import ResourcesError
 from etl.targets import FILE_TARGETS, Publication
+from etl.targets.publication import Order
 c = duckdb.connect(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
 try:
     big = Publication("marts.big", "marts.a", ("id",))
-    FILE_TARGETS[sys.argv[1]](c, "t", Path(sys.argv[3]), [big])
+    FILE_TARGETS[sys.argv[1]](c, Order("t", (big,), ()), Path(sys.argv[3]))
 except ResourcesError as error:
     print(error)
     sys.exit(14)

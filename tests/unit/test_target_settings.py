@@ -116,6 +116,11 @@ def test_a_target_has_a_file_of_its_own(tmp_path: Path, path: str, said: str) ->
     [
         ("{kind: postgres, dsn: 'host=x'}", "target: u", "marts.a goes to table a of target t"),
         ("{kind: postgres, dsn: 'host=x'}", "target: t, table: public.a", "of target t already"),
+        (
+            "{kind: duckdb, path: u}",
+            "target: u, table: main.a}\n  - {model: third.a, target: u",
+            "of target u already",
+        ),
         ("{kind: postgres, dsn: 'host=x', default_schema: b}", "target: u", ""),
         ("{kind: postgres, dsn: 'host=y'}", "target: u", ""),
         ("{kind: dlt, destination: x, options: {a: 1}}", "target: u", ""),

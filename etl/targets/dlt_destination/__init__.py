@@ -7,7 +7,7 @@ nothing is resumed: the mart still stands in the warehouse, so a new package bri
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
@@ -22,7 +22,7 @@ from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables, narrows
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
-from etl.targets.publication import Order, Publication, fold, quote, take_order
+from etl.targets.publication import Order, Publication, fold, quote
 from etl.targets.relation import query
 
 _KEYS = "temp.main.etl_keys"
@@ -30,10 +30,8 @@ _KEYS = "temp.main.etl_keys"
 
 def publish(
     connection: duckdb.DuckDBPyConnection,
-    target_name: str,
+    order: Order,
     target: Target,
-    publications: Iterable[Publication],
-    held_back: Iterable[Publication] = (),
     *,
     dry_run: bool = False,
 ) -> list[LoadRun]:
@@ -41,16 +39,15 @@ def publish(
 
     Tables change one after the other. What fails in between is repaired by the next run.
     """
-    order = take_order(target_name, publications, held_back)
     if not order.tables:
         return []
-    work = warehouse_folder(connection) / "cache" / "destinations" / target_name
+    work = warehouse_folder(connection) / "cache" / "destinations" / order.target
     with (
         connection.cursor() as cursor,
-        translating(cursor, target_name, "publishing marts", work, "**/*"),
-        _translated(target_name),
+        translating(cursor, order.target, "publishing marts", work, "**/*"),
+        _translated(order.target),
     ):
-        destination = Destination(target_name, target)
+        destination = Destination(order.target, target)
         _check_names(order, destination)
         marts = [_read_mart(cursor, p, destination) for p in order.publish]
         names = {fold(p.table): destination.name_of(p.table) for p in order.hold}
@@ -64,7 +61,7 @@ def publish(
             started, before = time.perf_counter(), tables.count(mart.table)
             changes = _compare(cursor, mart, keyed, before)
             run = record(
-                mart.publication, target_name, changes,
+                mart.publication, order.target, changes,
                 rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
             )  # fmt: skip
             runs.append(run)
