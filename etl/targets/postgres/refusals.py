@@ -19,7 +19,7 @@ from etl.targets.server.refusals import (
     mismatch,
     refusal,
 )
-from etl.targets.server.session import ROW, Change
+from etl.targets.server.session import ROW, Change, Delivery
 
 if TYPE_CHECKING:
     import psycopg
@@ -47,17 +47,15 @@ def is_of_rows(error: psycopg.Error) -> bool:
 def refused_copy(
     connection: psycopg.Connection[Any],
     error: psycopg.Error,
-    table: str,
+    delivery: Delivery[Column],
     copy_sql: Callable[[Iterable[Column]], str],
-    columns: tuple[Column, ...],
-    key: tuple[str, ...],
     batches: Iterable[pa.RecordBatch],
-    target: str,
 ) -> EtlError:
     """The error of a COPY that failed, with the first row that fails by itself.
 
     Of each batch the columns come first, then the key's values as texts.
     """
+    table, target, columns = delivery.table.plain, delivery.target, delivery.columns
     if not is_of_rows(error):
         return classify(error, target, f"copying {table}")
     for batch in batches:
@@ -77,7 +75,7 @@ def refused_copy(
              is not None), None,
         )  # fmt: skip
         texts = refused.columns[len(columns) :]
-        values = {k: str(t[0].as_py()) for k, t in zip(key, texts, strict=True)}
+        values = {k: str(t[0].as_py()) for k, t in zip(delivery.key, texts, strict=True)}
         return _refusal(error, table, target, column, values)
     return _refusal(error, table, target, None, {})
 

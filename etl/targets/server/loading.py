@@ -25,6 +25,7 @@ from etl.targets.server.published import HASH, Published
 from etl.targets.server.session import (
     C,
     Change,
+    Delivery,
     Found,
     Mark,
     Server,
@@ -52,6 +53,13 @@ class Mart(Generic[C]):
         """The columns of the key."""
         by_name = {c.name: c for c in self.columns}
         return tuple(by_name[k] for k in self.publication.key)
+
+    def deliver(
+        self, cursor: duckdb.DuckDBPyConnection, columns: tuple[C, ...], rows: str
+    ) -> Delivery[C]:
+        """What brings some of its columns and rows to the target."""
+        key = self.publication.key
+        return Delivery(cursor, rows, columns, self.table, self.memory.target, key)
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,6 @@ def _stage(
     session: Session[C], cursor: duckdb.DuckDBPyConnection, mart: Mart[C], marks: Table
 ) -> Prepared[C]:
     publication, table, sent, gone = mart.publication, mart.table, mart.relation.sql, None
-    key = publication.key
     found = session.find(table, mart.columns)
     about = _read_about(cursor, publication) if found.is_narrow else {}
     rows, difference = 0, None
@@ -156,17 +163,17 @@ def _stage(
     if found.is_new:
         warn_of_loss(publication, mart.memory.target, known=mart.memory.exists(cursor))
         # As long as its rows are the only ones, there is nothing to be compared with.
-        filled = session.fill(cursor, publication, table, mart.columns, about, sent)
+        filled = session.fill(mart.deliver(cursor, mart.columns, sent), publication, about)
         if filled is not None:
             return Prepared(mart, found, about, rows, filled=filled, whole=True)
     if difference is not None:
         listed = mart.memory.difference
-        same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
+        same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in publication.key)
         sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
         if difference.deleted and publication.strategy == "replace":
             keys = f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
-            gone = session.stage(cursor, mart.keys, keys, table, key)
-    staged = session.stage(cursor, mart.columns, sent, table, key)
+            gone = session.stage(mart.deliver(cursor, mart.keys, keys))
+    staged = session.stage(mart.deliver(cursor, mart.columns, sent))
     change = Change(table, publication, staged, difference, gone)
     return Prepared(mart, found, about, rows, change, whole=difference is None)
 
@@ -246,9 +253,8 @@ def settle(
         after = session.reconcile(change, expected)
     if (change is None or change.difference is not None) and session.did_more(table, changes):
         # Others were written to than were sent. So all of them have to be compared.
-        rows, key = mart.relation.sql, mart.publication.key
         columns = mart.keys if strategy == "append_once" else mart.columns
-        staged = session.stage(cursor, columns, rows, table, key)
+        staged = session.stage(mart.deliver(cursor, columns, mart.relation.sql))
         whole, change = whole or change is None, Change(table, mart.publication, staged)
         after = session.reconcile(change, expected)
     elif change is None and after is not None:

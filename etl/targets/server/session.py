@@ -93,6 +93,21 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Delivery(Generic[C]):
+    """Rows of the warehouse on their way: `rows` is their FROM clause, for the `cursor`.
+
+    `table`, `target` and `key` are what an error names.
+    """
+
+    cursor: duckdb.DuckDBPyConnection
+    rows: str
+    columns: tuple[C, ...]
+    table: Table
+    target: str
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Staged(Generic[C]):
     """A staging table at the target, gone with the session: its SQL name and its rows."""
 
@@ -126,27 +141,14 @@ class Session(Protocol[C]):
         """What tells a table's rows and their versions, which the server may count meanwhile."""
 
     def fill(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        publication: Publication,
-        table: Table,
-        columns: tuple[C, ...],
-        about: dict[str, str],
-        rows_sql: str,
+        self, delivery: Delivery[C], publication: Publication, about: dict[str, str]
     ) -> Versions | None:
         """Make a table that is missing, bring rows of the warehouse straight into it, index it.
 
         Checked as `stage` checks. None, and nothing done, where rows have to be staged first.
         """
 
-    def stage(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        columns: tuple[C, ...],
-        rows_sql: str,
-        table: Table,
-        key: tuple[str, ...],
-    ) -> Staged[C]:
+    def stage(self, delivery: Delivery[C]) -> Staged[C]:
         """Bring rows of the warehouse to a new staging table, and check that all came as sent."""
 
     def prepare(
