@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etl.arguments import Parser, Version, count, environment_name, seconds
+from etl.names import STAGE_NAMES
 
-STAGES = ("extract", "transform", "audit", "load")
 CODE_FORMATS = ("text", "markdown", "json", "kubernetes", "systemd")
 
 
@@ -57,7 +57,7 @@ def _parser(env: Mapping[str, str]) -> Parser:
     )  # fmt: skip
     run.add_list(
         "--stage", None, "only this stage; repeat for more (always run in pipeline order)",
-        choices=STAGES,
+        choices=STAGE_NAMES,
     )  # fmt: skip
     run.add_list("--source", "NAME", "only this source and what depends on it; repeat for more")
     run.add_list(

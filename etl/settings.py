@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -171,10 +171,24 @@ class Transform(Part):
     )
 
 
-# Where each kind of target has the tables that name no schema.
-DEFAULT_SCHEMAS = {
-    "duckdb": "main", "parquet": "main", "postgres": "public", "mssql": "dbo", "dlt": "public",
-}  # fmt: skip
+class TargetKind(NamedTuple):
+    """Of one kind of target: the key that it needs, the keys that it may have, its own schema.
+
+    The schema is that of tables which name none.
+    """
+
+    needs: Literal["path", "dsn", "destination"]
+    may_have: tuple[str, ...]
+    schema: str
+
+
+TARGET_KINDS = {
+    "duckdb": TargetKind("path", (), "main"),
+    "parquet": TargetKind("path", (), "main"),
+    "postgres": TargetKind("dsn", ("default_schema",), "public"),
+    "mssql": TargetKind("dsn", ("default_schema",), "dbo"),
+    "dlt": TargetKind("destination", ("options", "default_schema"), "public"),
+}
 
 
 class Target(Part):
@@ -212,7 +226,7 @@ class Target(Part):
     @property
     def schema_name(self) -> str:
         """The schema of tables that name none."""
-        return self.default_schema or DEFAULT_SCHEMAS[self.kind]
+        return self.default_schema or TARGET_KINDS[self.kind].schema
 
 
 class Load(Part):
