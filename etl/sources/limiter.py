@@ -48,7 +48,7 @@ class RateLimiter:
         requests: int | None,
         seconds: float,
         *,
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:

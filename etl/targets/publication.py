@@ -115,7 +115,7 @@ def fold(table: str) -> str:
 def take_order(
     target: str,
     publications: Iterable[Publication],
-    held_back: Iterable[Publication] = (),
+    held_back: Iterable[Publication],
     default_schema: str = DEFAULT_SCHEMA,
 ) -> Order:
     """Sort out what to publish and what to hold back. Raises ConfigError on a bad table name.
