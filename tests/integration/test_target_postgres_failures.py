@@ -284,14 +284,6 @@ def test_failure_inside_a_trigger_is_told_in_the_servers_words(pg: Postgres) -> 
         pg.publish(A)
 
 
-@pytest.mark.parametrize("theirs", ["integer", "timestamp", "boolean"])
-def test_column_of_another_type_is_told(pg: Postgres, theirs: str) -> None:
-    pg.query(f"CREATE TABLE a (id bigint, v {theirs}); ALTER TABLE a OWNER TO etl")
-    with pytest.raises(LoadError, match=f"v is {theirs}.* text in the mart") as caught:
-        pg.publish(A)
-    assert "drop the table" in caught.value.hint
-
-
 @pytest.mark.parametrize("publication", [A, Publication("marts.a", "a")])
 @pytest.mark.parametrize(
     ("value", "theirs", "ours"),

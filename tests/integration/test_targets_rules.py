@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from etl.targets import FILE_TARGETS, Publication, catalog, duckdb_file, parquet
 from etl.targets.publication import quote, take_order
 from etl.targets.relation import Fingerprint, Relation, fingerprint
 from etl.warehouse import literal
+from tests.integration.servers import counts, warehouse
 
 A = Publication("marts.a", "marts.a", ("id",))
 B = Publication("marts.b", "marts.b")
@@ -40,18 +41,7 @@ TYPES = """
 """
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
-    connection.execute("""
-        CREATE SCHEMA marts; CREATE SCHEMA base;
-        CREATE TABLE base.a AS SELECT i AS id, 'v' || i AS v FROM range(10) AS r(i);
-        CREATE TABLE base.b AS SELECT i % 3 AS n FROM range(6) AS r(i);
-        CREATE VIEW marts.a AS SELECT * FROM base.a;
-        CREATE VIEW marts.b AS SELECT * FROM base.b;
-    """)
-    yield connection
-    connection.close()
+__all__ = ["warehouse"]
 
 
 @pytest.fixture(params=list(FILE_TARGETS))
@@ -101,17 +91,6 @@ class Target:
 @pytest.fixture
 def target(kind: str, warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> Target:
     return Target(kind, warehouse, tmp_path / "it's [1] a=b" / "out.duckdb")
-
-
-def counts(run: LoadRun) -> tuple[str, int, int, int, int, bool]:
-    return (
-        run.status,
-        run.inserted,
-        run.updated,
-        run.deleted,
-        run.rows_at_target,
-        run.reconciled,
-    )
 
 
 def test_first_publication_brings_every_row(target: Target) -> None:
