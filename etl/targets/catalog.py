@@ -13,9 +13,9 @@ from loguru import logger
 
 from etl.errors import LoadError
 from etl.targets.files import refuse_writer
-from etl.targets.publication import Order, fold, qualify, quote, split_name
+from etl.targets.publication import Order, fold, qualify, split_name
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint
-from etl.warehouse import literal
+from etl.warehouse import literal, quoted
 
 # What a file can have beside schemas, and where it is listed without DuckDB's own.
 _KINDS = {
@@ -76,7 +76,7 @@ def attached(
             pass  # fails with an errno, which DuckDB's IOException lacks
     try:
         # TYPE, or DuckDB would fetch an extension for what looks like another database.
-        cursor.execute(f"ATTACH {literal(str(path))} AS {quote(catalog)} (TYPE duckdb, {mode})")
+        cursor.execute(f"ATTACH {literal(str(path))} AS {quoted(catalog)} (TYPE duckdb, {mode})")
     except duckdb.Error:
         refuse_writer(path, target)
         raise
@@ -88,7 +88,7 @@ def attached(
         cursor.interrupt()
         raise
     finally:
-        cursor.execute(f"DETACH {quote(catalog)}")
+        cursor.execute(f"DETACH {quoted(catalog)}")
 
 
 def read_version(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> Version:

@@ -11,16 +11,12 @@ import duckdb
 from etl.errors import ConfigError
 from etl.records import LoadRun
 from etl.settings import Strategy
+from etl.warehouse import quoted
 
 DEFAULT_SCHEMA = "main"
 
 # Where a target of the kind is: a path, or settings.
 Place_contra = TypeVar("Place_contra", contravariant=True)
-
-
-def quote(name: str) -> str:
-    """An SQL identifier, quoted: column names are data of the sources and may be anything."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -31,7 +27,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 def qualify(catalog: str, name: str) -> str:
     """The full SQL name of `schema.table` in a catalog."""
-    return ".".join(quote(part) for part in (catalog, *split_name(name)))
+    return quoted(catalog, *split_name(name))
 
 
 @dataclass(frozen=True)

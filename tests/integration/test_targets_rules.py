@@ -17,9 +17,9 @@ import pytest
 from etl.errors import ConfigError, LoadError, ReconciliationError, ResourcesError
 from etl.records import LoadRun
 from etl.targets import FILE_TARGETS, Publication, catalog, duckdb_file, parquet_files
-from etl.targets.publication import quote, take_order
+from etl.targets.publication import take_order
 from etl.targets.relation import Fingerprint, Relation, fingerprint
-from etl.warehouse import literal
+from etl.warehouse import literal, quoted
 from tests.integration.servers import counts, warehouse
 
 A = Publication("marts.a", "marts.a", ("id",))
@@ -364,7 +364,7 @@ def test_empty_mart_is_published_with_its_columns(target: Target) -> None:
 
 def test_odd_names_stand_as_they_are(target: Target) -> None:
     names = ['a "quoted" one', "select", "ünï çode", "a.b", "it's", "h", "n", "k0", "o", " "]
-    columns = ", ".join(f"{i} AS {quote(name)}" for i, name in enumerate(names))
+    columns = ", ".join(f"{i} AS {quoted(name)}" for i, name in enumerate(names))
     target.warehouse.execute(f'CREATE VIEW marts."o\'d ""d" AS SELECT {columns}')
     odd = Publication("marts.o'd \"d", "My Marts.o'd \"d", tuple(names))
     assert counts(target.publish(odd)[odd.table]) == ("published", 1, 0, 0, 1, True)

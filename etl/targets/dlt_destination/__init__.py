@@ -22,8 +22,9 @@ from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables, narrows
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
-from etl.targets.publication import Order, Publication, fold, quote
+from etl.targets.publication import Order, Publication, fold
 from etl.targets.relation import query
+from etl.warehouse import quoted
 
 _KEYS = "temp.main.etl_keys"
 
@@ -135,12 +136,12 @@ def _compare(cursor: duckdb.DuckDBPyConnection, mart: Mart, tables: Tables, befo
     kept = ", ".join(f"k{i} VARCHAR" for i in range(len(mart.key)))
     cursor.execute(f"CREATE OR REPLACE TEMP TABLE etl_keys ({kept})")
     for batch in batches:
-        texts = ", ".join(f"{quote(k)}::VARCHAR" for k in mart.key)
+        texts = ", ".join(f"{quoted(k)}::VARCHAR" for k in mart.key)
         cursor.register("etl_batch", batch)
         cursor.execute(f"INSERT INTO {_KEYS} SELECT {texts} FROM etl_batch")  # noqa: S608
         cursor.unregister("etl_batch")
     same = " AND ".join(
-        f"m.{quote(k)}::VARCHAR = t.k{i}" for i, k in enumerate(mart.publication.key)
+        f"m.{quoted(k)}::VARCHAR = t.k{i}" for i, k in enumerate(mart.publication.key)
     )
     (stay,) = query(
         cursor,

@@ -11,7 +11,6 @@ from etl.targets.postgres.narrowing import type_there
 from etl.targets.postgres.rows import Rows, write_rows
 from etl.targets.postgres.server import classify, execute
 from etl.targets.postgres.statements import Statements
-from etl.targets.publication import quote
 from etl.targets.server.refusals import (
     CORRECT,
     change_there,
@@ -20,6 +19,7 @@ from etl.targets.server.refusals import (
     refusal,
 )
 from etl.targets.server.session import ROW, Change, Delivery
+from etl.warehouse import quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -107,7 +107,7 @@ def refused_row(
     place, error = found
     values: dict[str, str] = {}
     if key:
-        listed = ", ".join(f"{quote(k)}::text" for k in key)
+        listed = ", ".join(f"{quoted(k)}::text" for k in key)
         row = execute(
             connection,
             f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}",

@@ -15,8 +15,8 @@ from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.versions import sum_versions
-from etl.targets.publication import quote
 from etl.targets.server.session import ROW, Delivery, Staged, Versions
+from etl.warehouse import quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -34,11 +34,11 @@ def stage(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> St
     Raises LoadError, ReconciliationError, UnreachableError.
     """
     name = f"etl staged {uuid.uuid4().hex[:12]}"
-    staged = f"pg_temp.{quote(name)}"
+    staged = f"pg_temp.{quoted(name)}"
     listed = ", ".join(f"{c.sql} {c.staged_type}" for c in delivery.columns)
     execute(
         connection,
-        f"CREATE TEMP TABLE {quote(name)} ({listed}, {ROW} bigint GENERATED ALWAYS AS IDENTITY) "
+        f"CREATE TEMP TABLE {quoted(name)} ({listed}, {ROW} bigint GENERATED ALWAYS AS IDENTITY) "
         "ON COMMIT DROP",
     )
     sent = _copy(connection, delivery, staged)
@@ -46,7 +46,7 @@ def stage(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> St
     _check_arrival(delivery, sent, Sum(*found))
     if delivery.key and sent.rows >= _ANALYZE_ROWS:
         # What it is joined by; nothing else of it is guessed at.
-        keys = ", ".join(map(quote, delivery.key))
+        keys = ", ".join(map(quoted, delivery.key))
         execute(connection, f"ANALYZE {staged} ({keys})")
     return Staged(staged, delivery.columns, sent.rows)
 
@@ -162,8 +162,8 @@ def read_batches(
     cursor = delivery.cursor
     # 64-bit offsets: a batch of long texts may pass 2 GB.
     cursor.execute("SET arrow_large_buffer_size = true")
-    listed = [f"{c.sent} AS {quote(f'etl: value {i}')}" for i, c in enumerate(delivery.columns)]
-    listed += [f"{quote(k)}::VARCHAR AS {quote(f'etl: key {i}')}" for i, k in enumerate(named)]
+    listed = [f"{c.sent} AS {quoted(f'etl: value {i}')}" for i, c in enumerate(delivery.columns)]
+    listed += [f"{quoted(k)}::VARCHAR AS {quoted(f'etl: key {i}')}" for i, k in enumerate(named)]
     query = f"SELECT {', '.join(listed)} FROM {delivery.rows}"
     for batch in cursor.execute(query).to_arrow_reader(BATCH_ROWS):
         if batch.num_rows:

@@ -18,8 +18,8 @@ from etl.targets.catalog import read_comments
 from etl.targets.choosing import choose
 from etl.targets.claims import warn_of_loss
 from etl.targets.comparison import Changes, check_key, reading
-from etl.targets.publication import Publication, qualify, quote
-from etl.targets.relation import Relation, describe, query
+from etl.targets.publication import Publication, qualify
+from etl.targets.relation import Relation, describe, query, warehouse_name
 from etl.targets.server.applying import check_rows
 from etl.targets.server.published import HASH, Published
 from etl.targets.server.session import (
@@ -34,6 +34,7 @@ from etl.targets.server.session import (
     Versions,
     locate,
 )
+from etl.warehouse import quoted
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,7 @@ def read_mart(
     """Look at a mart. Raises ConfigError, LoadError."""
     started, table = time.perf_counter(), locate(publication, target.schema_name)
     with reading(publication, name):
-        (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
-        whole = describe(cursor, qualify(str(warehouse), publication.model))
+        whole = describe(cursor, qualify(warehouse_name(cursor), publication.model))
         publication, relation = choose(cursor, whole, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
     columns = server.map_columns(cursor, relation, publication, name)
@@ -151,7 +151,9 @@ def _stage(
 ) -> Prepared[C]:
     publication, table, sent, gone = mart.publication, mart.table, mart.relation.sql, None
     found = session.find(table, mart.columns)
-    about = _read_about(cursor, publication) if found.is_narrow else {}
+    about: dict[str, str] = {}
+    if found.is_narrow:
+        about = read_comments(cursor, warehouse_name(cursor), publication.model)
     rows, difference = 0, None
     if not found.is_new:
         rows, difference = _compare(session, cursor, mart, marks, found)
@@ -168,7 +170,7 @@ def _stage(
             return Prepared(mart, found, about, rows, filled=filled, whole=True)
     if difference is not None:
         listed = mart.memory.difference
-        same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in publication.key)
+        same = " AND ".join(f"m.{quoted(k)} = d.{quoted(k)}" for k in publication.key)
         sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
         if difference.deleted and publication.strategy == "replace":
             keys = f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
@@ -211,11 +213,6 @@ def _compare(
                 f"{other}, since this job remembered it: all rows are sent and compared"
             )
     return present.rows, difference if is_known else None
-
-
-def _read_about(cursor: duckdb.DuckDBPyConnection, publication: Publication) -> dict[str, str]:
-    (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
-    return read_comments(cursor, str(warehouse), publication.model)
 
 
 def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:

@@ -15,8 +15,9 @@ import duckdb
 
 from etl.settings import Target
 from etl.targets.comparison import Changes
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.relation import Relation
+from etl.warehouse import quoted
 
 MARKS = "etl_publications"
 # The number of a staged row, under a name that no mart has.
@@ -33,7 +34,7 @@ class Column:
     @property
     def sql(self) -> str:
         """The quoted name."""
-        return quote(self.name)
+        return quoted(self.name)
 
 
 C = TypeVar("C", bound=Column)
@@ -71,7 +72,7 @@ class Table:
     @property
     def sql(self) -> str:
         """The quoted name."""
-        return f"{quote(self.schema)}.{quote(self.name)}"
+        return quoted(self.schema, self.name)
 
     @property
     def plain(self) -> str:
