@@ -70,13 +70,7 @@ class MssqlSession:
         """Arrays of parameters into a temporary table."""
         return stage(self._connection, delivery)
 
-    def prepare(
-        self,
-        publication: Publication,
-        table: Table,
-        columns: tuple[Column, ...],
-        about: dict[str, str],
-    ) -> None:
+    def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
         """CREATE TABLE, or ALTER TABLE ... ADD."""
         tables.prepare(self._connection, table, columns, about, self._target)
         self._versions[table] = tables.version_column(self._present(table))

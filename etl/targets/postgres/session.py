@@ -65,7 +65,7 @@ class PostgresSession:
         table = delivery.table
         if any(c.staged_type != c.type for c in delivery.columns):
             return None
-        self.prepare(publication, table, delivery.columns, about)
+        self.prepare(table, delivery.columns, about)
         filled = fill(self._connection, delivery)
         try:
             self.add_indexes(table, publication)
@@ -77,13 +77,7 @@ class PostgresSession:
         """COPY into a temporary table."""
         return stage(self._connection, delivery)
 
-    def prepare(
-        self,
-        publication: Publication,
-        table: Table,
-        columns: tuple[Column, ...],
-        about: dict[str, str],
-    ) -> None:
+    def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
         """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
         # Not looked for again: what somebody else has made meanwhile is not to be filled.
         tables.prepare(self._connection, table, columns, about, self._columns[table])

@@ -222,7 +222,7 @@ def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:
     changes = Changes(inserted=prepared.filled.rows if prepared.filled else 0)
     if change is not None:
         if prepared.found.is_narrow:
-            session.prepare(mart.publication, mart.table, mart.columns, prepared.about)
+            session.prepare(mart.table, mart.columns, prepared.about)
         changes = session.apply(change, is_new=prepared.found.is_new)
     elif prepared.filled is None:
         session.add_indexes(mart.table, mart.publication)

@@ -152,9 +152,7 @@ class Session(Protocol[C]):
     def stage(self, delivery: Delivery[C]) -> Staged[C]:
         """Bring rows of the warehouse to a new staging table, and check that all came as sent."""
 
-    def prepare(
-        self, publication: Publication, table: Table, columns: tuple[C, ...], about: dict[str, str]
-    ) -> None:
+    def prepare(self, table: Table, columns: tuple[C, ...], about: dict[str, str]) -> None:
         """Make the table, or the columns that it lacks; `about` is what the mart says of them."""
 
     def apply(self, change: Change[C], *, is_new: bool) -> Changes:
