@@ -43,6 +43,7 @@ from etl.warehouse import literal
 
 VERSIONS = ".versions"
 FILE_SIZE = "256MB"
+SMALL_ROW_GROUP = 2048
 
 
 def publish(
@@ -131,10 +132,16 @@ def _write(
     """Write a new version beside the present one and check what the disk then holds."""
     directory = path / VERSIONS / table / identity
     directory.parent.mkdir(parents=True, exist_ok=True)
-    cursor.execute(
+    copy = (
         f"COPY (SELECT * FROM {mart.sql}) TO {literal(str(directory))} (FORMAT parquet, "  # noqa: S608
-        f"FILE_SIZE_BYTES '{FILE_SIZE}', FILENAME_PATTERN '{identity}_{{i}}', COMPRESSION zstd)"
+        f"FILE_SIZE_BYTES '{FILE_SIZE}', FILENAME_PATTERN '{identity}_{{i}}', COMPRESSION zstd"
     )
+    try:
+        cursor.execute(f"{copy})")
+    except duckdb.OutOfMemoryException:
+        # DuckDB holds groups of 122,880 rows, which readers like best, until they are whole.
+        shutil.rmtree(directory, ignore_errors=True)
+        cursor.execute(f"{copy}, ROW_GROUP_SIZE {SMALL_ROW_GROUP})")
     for file in directory.iterdir():
         sync(file)
     for entry in (directory, directory.parent, directory.parent.parent, path):

@@ -213,7 +213,7 @@ def test_load_that_needs_more_memory_than_it_is_first_given_gets_it(
         return read_mart(kind, cursor, *args)
 
     monkeypatch.setattr(server, "read_mart", noted)
-    monkeypatch.setattr(server, "MEGABYTES_PER_THREAD", 1)
+    monkeypatch.setattr(server, "MEGABYTES_PER_THREAD", (1,))
     assert pg.publish(A)["a"].inserted == 100_000
     assert len(limits) == 2  # a first time with too little
     assert limits[1] == usual

@@ -472,3 +472,17 @@ def test_directory_without_permission_is_a_matter_of_resources(target: Target) -
     target.path.parent.chmod(0o500)
     with pytest.raises(ResourcesError):
         target.publish(A)
+
+
+def test_mart_of_long_values_needs_little_memory(
+    target: Target, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    warehouse.execute(
+        "CREATE TABLE base.long AS SELECT i AS id, repeat(md5(i::VARCHAR), 32) AS v "
+        "FROM range(100000) AS r(i)"
+    )
+    warehouse.execute("CREATE VIEW marts.long AS FROM base.long")
+    warehouse.execute("SET memory_limit = '100MB'")
+    run = target.publish(Publication("marts.long", "long", ("id",)))["long"]
+    assert (run.status, run.rows_at_target) == ("published", 100_000)
+    assert target.read("long", "count(*), count(DISTINCT v)") == [(100_000, 100_000)]

@@ -17,6 +17,7 @@ from etl.causes import causes
 from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError, Stopped
 from etl.records import LoadRun
 from etl.settings import Target
+from etl.targets.batches import read_schema
 from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables, narrows
@@ -165,8 +166,7 @@ def _check_types(
     """
     names = {destination.column_of(c.name): c.name for c in mart.relation.columns}
     there = tables.types(mart.table, names)
-    query = f"SELECT * FROM {mart.relation.sql} LIMIT 0"  # noqa: S608
-    for field in cursor.execute(query).to_arrow_reader().schema:
+    for field in read_schema(cursor, f"SELECT * FROM {mart.relation.sql}"):  # noqa: S608
         kept = there.get(destination.column_of(field.name))
         if kept is not None and narrows(field.type, kept):
             table = mart.publication.table

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from etl.errors import ReconciliationError
+from etl.targets.batches import read_batches
 from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
 from etl.targets.mssql.tables import fetch_one
 from etl.targets.server.refusals import refusal
@@ -92,11 +93,8 @@ def read_arrays(
 
     Lengths are in UTF-16 units at most, or bytes; 0 for what has one size.
     """
-    # 64-bit offsets: a batch of long texts may pass 2 GB.
-    cursor.execute("SET arrow_large_buffer_size = true")
     values = ", ".join(f"{c.sent} AS c{i}" for i, c in enumerate(columns))
-    reader = cursor.execute(f"SELECT {values} FROM {rows_sql}").to_arrow_reader(BATCH_ROWS)
-    for batch in reader:
+    for batch in read_batches(cursor, f"SELECT {values} FROM {rows_sql}", BATCH_ROWS):
         place = 0
         while place < batch.num_rows:
             sizes = _sizes(batch.slice(place), columns)

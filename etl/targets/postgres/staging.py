@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import ReconciliationError
+from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
@@ -112,7 +113,7 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
         ):
             copy.write(HEAD)
             # Closed before anything else is asked of the cursor, also when the server refuses.
-            with closing(_written_ahead(columns, read_batches(delivery))) as ahead:
+            with closing(_written_ahead(columns, _read(delivery))) as ahead:
                 for written in ahead:
                     copy.write(written.data)
                     rows += len(written)
@@ -125,7 +126,7 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
             delivery,
             lambda some: _copy_into(into, some),
             # The same rows again, with the key's values as texts behind the columns.
-            read_batches(delivery, delivery.key),
+            _read(delivery, delivery.key),
         ) from error
     return Sum(rows, total)
 
@@ -155,16 +156,9 @@ def _copy_into(table: str, columns: Iterable[Column]) -> str:
     return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
 
 
-def read_batches(
-    delivery: Delivery[Column], named: tuple[str, ...] = ()
-) -> Iterator[pa.RecordBatch]:
+def _read(delivery: Delivery[Column], named: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
     """Rows in the types that `write_rows` takes; then some columns as texts."""
-    cursor = delivery.cursor
-    # 64-bit offsets: a batch of long texts may pass 2 GB.
-    cursor.execute("SET arrow_large_buffer_size = true")
     listed = [f"{c.sent} AS {quoted(f'etl: value {i}')}" for i, c in enumerate(delivery.columns)]
     listed += [f"{quoted(k)}::VARCHAR AS {quoted(f'etl: key {i}')}" for i, k in enumerate(named)]
     query = f"SELECT {', '.join(listed)} FROM {delivery.rows}"
-    for batch in cursor.execute(query).to_arrow_reader(BATCH_ROWS):
-        if batch.num_rows:
-            yield batch
+    return read_batches(delivery.cursor, query, BATCH_ROWS)

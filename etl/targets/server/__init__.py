@@ -22,8 +22,8 @@ from etl.targets.server.loading import apply_staged, read_mart, settle, stage
 from etl.targets.server.session import C, Server, locate
 from etl.warehouse import limited_memory
 
-# Comparing and reading marts needs no more, however many rows they have.
-MEGABYTES_PER_THREAD = 32
+# What comparing and reading marts needs, however many rows they have; and where these are long.
+MEGABYTES_PER_THREAD = (32, 256)
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,17 @@ class PublishTo(Generic[C]):
                 cursor, order.target, "publishing marts", warehouse_folder(cursor), "*.wal"
             ),
         ):
-            try:
-                with limited_memory(cursor, MEGABYTES_PER_THREAD), _at_one_moment(cursor):
+            for megabytes in MEGABYTES_PER_THREAD:
+                # What was committed is not sent again.
+                with (
+                    suppress(duckdb.OutOfMemoryException),
+                    limited_memory(cursor, megabytes),
+                    _at_one_moment(cursor),
+                ):
                     return self._publish(cursor, order, target, dry_run=dry_run)
-            except duckdb.OutOfMemoryException:
-                # A mart that is a large query's result. What was committed is not sent again.
-                with _at_one_moment(cursor):
-                    return self._publish(cursor, order, target, dry_run=dry_run)
+            # A mart that is a large query's result.
+            with _at_one_moment(cursor):
+                return self._publish(cursor, order, target, dry_run=dry_run)
 
     def _publish(
         self,
