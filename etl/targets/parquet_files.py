@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ from etl.targets.comparison import (
 )
 from etl.targets.files import refuse_other_kind, sync, translating
 from etl.targets.parquet_types import export
-from etl.targets.publication import Order, Publication, fold, take_order
+from etl.targets.publication import Order, Publication, fold
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
 from etl.targets.succession import succeed
 from etl.warehouse import literal
@@ -48,29 +48,27 @@ SMALL_ROW_GROUP = 2048
 
 def publish(
     connection: duckdb.DuckDBPyConnection,
-    target_name: str,
+    order: Order,
     target_path: Path,
-    publications: Iterable[Publication],
-    held_back: Iterable[Publication] = (),
     *,
     dry_run: bool = False,
 ) -> list[LoadRun]:
     """Bring each mart to its directory; see `Publish`. All are checked before the first changes."""
-    order = take_order(target_name, publications, held_back)
     path = target_path.resolve()
-    refuse_other_kind(path, target_name, folder=True)
+    refuse_other_kind(path, order.target, folder=True)
     if not order.tables:
         return []
     for p in (*order.publish, *order.hold):
-        _check_place(path, p, target_name)
+        _check_place(path, p, order.target)
     identity = uuid.uuid4().hex[:12]
     with (
         connection.cursor() as cursor,
         _cleaning_up(path, identity, [p.table for p in order.publish]),
-        translating(cursor, target_name, f"publishing {path}", path, f"{VERSIONS}/*/{identity}/*"),
+        translating(cursor, order.target, f"publishing {path}", path, f"{VERSIONS}/*/{identity}/*"),
     ):
         runs = [
-            _prepare(cursor, path, p, identity, target_name, dry_run=dry_run) for p in order.publish
+            _prepare(cursor, path, p, identity, order.target, dry_run=dry_run)
+            for p in order.publish
         ]
         held = {
             fold(p.table): _count(cursor, current)
@@ -78,7 +76,7 @@ def publish(
             if (current := _current(path, p.table)) is not None
         }
         if not dry_run:
-            claim(cursor, target_name, order.tables)
+            claim(cursor, order.target, order.tables)
             for run in runs:
                 if run.status == "published":
                     _swap(path, run.table, identity)

@@ -539,8 +539,8 @@ def test_a_true_conflict_leaves_the_file_proposes_and_ends_with_11(column: Made)
     with pytest.raises(ApprovalError) as raised:
         refuse_changes(changes, check=False)
     assert raised.value.code == 11
-    assert conflict.path in str(raised.value)
-    assert f"{conflict.lines[0][0]}" in str(raised.value)
+    assert f"{conflict.path}: changed by hand in lines {conflict.lines[0][0]}" in str(raised.value)
+    assert "take from each .new file" in raised.value.hint
     # Asked again it says the same; with the proposal removed, what stands is the answer.
     assert [c.action for c in made.generate() if c.path == conflict.path] == ["conflict"]
     proposal.unlink()
@@ -623,6 +623,9 @@ def test_one_table_can_be_generated_alone_and_unknown_ones_are_named(two: Made) 
     assert raised.value.hint == "did you mean items?"
     with pytest.raises(ConfigError, match=r"--source maid: no such source"):
         made.generate(sources=["maid"])
+    made.add_source("other")
+    with pytest.raises(ConfigError, match=r"other: dlt has recorded no schema of it"):
+        made.generate(sources=["other"])
 
 
 # -- load packages -------------------------------------------------------------------------------
