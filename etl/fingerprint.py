@@ -34,9 +34,10 @@ def digest_files(settings: Settings) -> dict[str, str]:
     return {
         path.relative_to(settings.sqlmesh_dir).as_posix(): _digest(path)
         for path in sorted(found)
-        if path.is_file() and "__pycache__" not in path.parts
+        if not path.is_dir() and "__pycache__" not in path.parts
     }
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    # A link to nothing is something that does not load.
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

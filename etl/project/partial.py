@@ -116,7 +116,7 @@ def open_part(settings: Settings, environment: str, part: Part) -> ProjectContex
 
     Raises: as `open_context`.
     """
-    context = open_context(settings, models=part.models)
+    context = open_context(settings, models=part.models, environment=environment)
     loaded = {name for name, model in context.models.items() if not model.kind.is_external}
     if not part.models <= loaded or len(loaded) >= part.total:
         context.close()

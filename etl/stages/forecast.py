@@ -54,7 +54,7 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
 
 
 def refuse_unfit(project: Project, settings: Settings, models: Collection[str]) -> None:
-    """Refuse those among these models that a run would not plan.
+    """Refuse those among these models that a run would not plan, and files that do not load.
 
     Raises:
         StageError: with a TransformError for each.
@@ -64,7 +64,7 @@ def refuse_unfit(project: Project, settings: Settings, models: Collection[str]) 
     here = settings.warehouse.exists()
     with connect(settings.warehouse, read_only=True) if here else nullcontext() as connection:
         unfit = find_unfit(project, connection, datetime.now(UTC))
-    refused: list[EtlError] = [e for name, e in unfit.items() if name in models]
+    refused: list[EtlError] = [*project.broken, *(e for n, e in unfit.items() if n in models)]
     if refused:
         raise StageError(refused)
 

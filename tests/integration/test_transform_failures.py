@@ -147,24 +147,6 @@ def test_file_that_a_model_reads_and_that_is_not_there_is_the_models_failure(sho
     assert "no/such/file.csv" in failure.message
 
 
-def test_model_that_does_not_parse_stops_the_transformation(shop: Shop) -> None:
-    shop.edit("sqlmesh/models/totals.sql", "SELECT", "SELEC FROM FROM")
-    record = shop.go_on((3, "eve", 5))
-    assert (record.exit_code, record.partial) == (ExitCode.TRANSFORM, False)
-    assert [(s.name, s.status) for s in record.stages] == [
-        ("transform", "failed"),
-        ("audit", "skipped"),
-        ("load", "skipped"),
-    ]
-    assert "sqlmesh/models/totals.sql" in record.failures[0].message
-    assert "Traceback" not in record.failures[0].message
-    assert "\x1b" not in record.failures[0].message
-    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
-    shop.edit("sqlmesh/models/totals.sql", "SELEC FROM FROM", "SELECT")
-    assert shop.go_on().exit_code == 0
-    assert shop.published("totals")[-1] == ("eve", 5)
-
-
 def test_failed_audit_is_told_with_its_rows(failed: tuple[Shop, RunRecord]) -> None:
     shop, record = failed
     (failure,) = record.failures
