@@ -95,8 +95,8 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
             use_finalized_state=True,
         ),
         cache_dir=str(cache),
-        # Files of editors and file systems, some of which are called like models.
-        ignore_patterns=[*IGNORE_PATTERNS, ".*"],
+        # What Emacs and macOS leave beside files, under the names of models.
+        ignore_patterns=[*IGNORE_PATTERNS, ".#*", "._*"],
         disable_anonymized_analytics=True,
         # It would read the metadata of every installed package in every plan, to note versions in
         # the environment that nothing here asks for: the lock files say them.

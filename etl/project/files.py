@@ -115,8 +115,8 @@ class FileLoader(SqlMeshLoader):
             if other != file:
                 raise FilesError(f"{model.name} is in two files", file, other)
             parts = exp.to_table(model.fqn).parts
-            here = [self.context.default_catalog, *(p.name for p in parts[-2:])]
-            if not model.kind.is_external and [p.name for p in parts] != here:
+            catalog = str(self.context.default_catalog).lower()
+            if not model.kind.is_external and (len(parts), parts[0].name.lower()) != (3, catalog):
                 raise ConfigError(
                     f"{file}: {model.name}: a model is called schema.name, and has no gateway", file
                 )

@@ -132,7 +132,7 @@ def test_new_files_that_do_not_load_hold_back_nothing(shop: Shop) -> None:
 
 def test_files_of_editors_and_file_systems_are_no_models(shop: Shop) -> None:
     models = shop.folder / "sqlmesh/models"
-    for name in (".x.sql", "._totals.sql", ".totals.sql.swp", "totals.sql~", "totals.sql.orig"):
+    for name in ("._totals.sql", ".totals.sql.swp", "totals.sql~", "totals.sql.orig"):
         (models / name).write_bytes(b"MODEL (")
     (models / ".#totals.sql").symlink_to("user@host.1:2")  # as Emacs makes it
     (models / "folder.sql").mkdir()

@@ -298,11 +298,17 @@ def test_configuration_of_sqlmesh_that_is_not_read_is_told(shop: Shop) -> None:
 
 
 def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
+    table = shop.physical("marts.items")
     shop.edit("sqlmesh/models/items.sql", "GROUP BY name", f"GROUP BY name{GRANT}")
-    (failure,) = shop.go_on().failures
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "1 + SUM(amount)")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
     assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.items")
+    assert shop.published("totals") == [("ann", 51), ("bob", 201), ("eve", 6)]
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
+    assert shop.physical("marts.items") == table
     shop.edit("sqlmesh/models/items.sql", GRANT, "")
     assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 3)]
     shop.write("sqlmesh/signals/__init__.py", SIGNAL)
     shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, signals (ready())")
     (failure,) = shop.go_on().failures
