@@ -24,7 +24,6 @@ from sqlmesh.core.config import (
     PlanConfig,
 )
 from sqlmesh.core.console import set_console
-from sqlmesh.core.constants import IGNORE_PATTERNS
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
@@ -95,8 +94,6 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
             use_finalized_state=True,
         ),
         cache_dir=str(cache),
-        # What Emacs and macOS leave beside files, under the names of models.
-        ignore_patterns=[*IGNORE_PATTERNS, ".#*", "._*"],
         disable_anonymized_analytics=True,
         # It would read the metadata of every installed package in every plan, to note versions in
         # the environment that nothing here asks for: the lock files say them.

@@ -22,6 +22,7 @@ from sqlmesh.utils.errors import ConfigError, SQLMeshError
 
 from etl.causes import causes
 from etl.errors import ANY_FAILURE
+from etl.fingerprint import is_leftover
 from etl.project.listener import bare_name
 
 # Each is found by another load; with more of them, it is something that they share.
@@ -91,7 +92,7 @@ class FileLoader(SqlMeshLoader):
 
     def _glob_paths(self, path: Path, *given: Any, **named: Any) -> Generator[Path, None, None]:
         for found in super()._glob_paths(path, *given, **named):
-            if found in self._left_out or found.is_dir():
+            if found in self._left_out or found.is_dir() or is_leftover(found):
                 continue
             self._at = found
             if found.suffix == ".sql" and path.name == MODELS and not found.stat().st_size:

@@ -152,7 +152,7 @@ def _digest_tables(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     """The external models of a project, each with a digest of what is said of it."""
     found: dict[str, str] = {}
     for path in files:
-        if path.startswith(f"{TABLES}/"):
+        if path.startswith(f"{TABLES}/") and path.endswith(".yaml"):
             listed: Any = yaml.load((folder / path).read_bytes(), Loader=yaml.CSafeLoader)
             found |= {str(t["name"]): repr(t) for t in listed or []}
     return found

@@ -17,6 +17,7 @@ from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stages.idle import find_idle
 from etl.stages.scope import find_scope, models_to_restate, unknown_loads
+from etl.stages.tables import read_expected
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
     from etl.project.changes import describe_plan
     from etl.project.selection import plan_part
 
+    read_expected(settings.sqlmesh_dir)
     with copied_project(settings, options.environment) as project:
         if unknown := unknown_loads(project, options):
             raise StageError(unknown)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from etl.errors import ExitCode, StageError
+from etl.errors import ConfigError, ExitCode, StageError
 from etl.job import run_job
 from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
 from etl.records import Failure, Options, RunRecord
 from tests.integration.projects import ALL, Shop
 
+TABLES = "sqlmesh/external_models/shop.yaml"
 TOTALS, NEW = "sqlmesh/models/totals.sql", "sqlmesh/models/new.sql"
 PYTHON = """
 from sqlmesh import model
@@ -149,6 +151,31 @@ def test_what_many_models_are_made_of_stops_the_transformation(shop: Shop, path:
     assert str(shop.folder / path) in failure.message
     assert failure.hint
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+
+
+@pytest.mark.parametrize(
+    "text", ["- name: [\n", "- hello\n", "hello: 1\n", "- {columns: {a: INT}}\n"]
+)
+def test_file_of_external_models_that_is_none_is_told_before_anything_is_planned(
+    shop: Shop, text: str
+) -> None:
+    shop.write(TABLES, text)
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert failure.exit_code == ExitCode.CONFIG
+    assert str(shop.folder / TABLES) in failure.message
+    assert [f.message for f in shop.go_on(dry_run=True).failures] == [failure.message]
+    with pytest.raises(ConfigError, match=re.escape(failure.message)):
+        show_plan(shop.settings, "prod", 0)
+
+
+def test_files_beside_external_models_are_none(shop: Shop) -> None:
+    folder = shop.folder / "sqlmesh/external_models"
+    (folder / "README.md").write_text("a: [", encoding="utf-8")
+    (folder / ".shop.yaml.swp").write_bytes(b"b0VIM\0\xff")
+    (folder / ".#shop.yaml").symlink_to("user@host.1:2")
+    for _ in range(2):  # also when nothing has changed
+        assert shop.go_on().exit_code == ExitCode.OK
+        assert show_plan(shop.settings, "prod", 0)
 
 
 def test_model_whose_file_was_emptied_is_not_taken_for_removed(shop: Shop) -> None:
