@@ -344,6 +344,24 @@ def test_another_environment_does_not_read_what_prod_has_of_a_broken_file(shop: 
     assert shop.query("SELECT is_large FROM marts__dev.customers") == [(True,), (True,)]
 
 
+def test_audits_alone_tell_of_a_file_that_does_not_load(shop: Shop) -> None:
+    """Whether its models' audits would pass, nobody has asked."""
+    shop.edit(TOTALS, "SELECT", "SELEC")
+    record = shop.run("audit", "load")
+    assert [f.subject for f in record.failures] == ["models/totals.sql"]
+
+
+def test_with_many_files_that_do_not_load_nothing_is_transformed(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etl.project.files.MOST_LEFT_OUT", 1)
+    shop.edit(TOTALS, "SELECT", "SELEC")
+    shop.write(NEW, "")
+    record = shop.go_on((3, "eve", 5))
+    assert (record.exit_code, record.partial) == (ExitCode.TRANSFORM, False)
+    assert shop.published("items")[-1] == ("tea", 2)
+
+
 def test_history_whose_file_does_not_load_keeps_its_rows(shop: Shop) -> None:
     history = (
         "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])); "
