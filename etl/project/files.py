@@ -156,9 +156,9 @@ class FileLoader(SqlMeshLoader):
         if self._left_out:
             stand_ins = self._stand_ins()
             self.kept = stand_ins.keys() - models.keys()
-            # What they read may have other columns now: SQLMesh looks again.
-            again = {"mapping_schema": dict[str, Any]()}
-            models.update({name: stand_ins[name].copy(update=again) for name in self.kept})
+            for name in self.kept:
+                # What it reads may have other columns now: SQLMesh notes them again.
+                models[name] = stand_ins[name].copy(update={"mapping_schema": {}})
         self._refuse_circles(models)
         return models, chosen
 

@@ -12,6 +12,7 @@ from etl.errors import ConfigError, ExitCode, StageError
 from etl.job import run_job
 from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
+from etl.project.environment import Project
 from etl.records import Failure, Options, RunRecord
 from tests.integration.projects import ALL, Shop
 
@@ -342,6 +343,20 @@ def test_another_environment_does_not_read_what_prod_has_of_a_broken_file(shop: 
     shop.write(TOTALS, text)
     assert shop.run("transform", environment="dev").exit_code == ExitCode.OK
     assert shop.query("SELECT is_large FROM marts__dev.customers") == [(True,), (True,)]
+
+
+def test_models_of_files_that_do_not_load_are_as_they_were(shop: Shop) -> None:
+    """To SQLMesh, too: no plan has a reason to change them."""
+    shop.write(NEW, "MODEL (name marts.new, kind FULL); SELECT * FROM marts.customers")
+    assert shop.go_on().exit_code == ExitCode.OK
+    for path in (NEW, "sqlmesh/models/items.sql", "sqlmesh/models/customers.sql"):
+        shop.write(path, "")
+    project = Project(shop.settings)
+    try:
+        assert project.kept == {"marts.new", "marts.items", "marts.customers"}
+        assert not project.differs()
+    finally:
+        project.close()
 
 
 def test_audits_alone_tell_of_a_file_that_does_not_load(shop: Shop) -> None:
