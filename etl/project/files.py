@@ -11,7 +11,6 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core.constants import MODELS
 from sqlmesh.core.loader import SqlMeshLoader
@@ -115,9 +114,9 @@ class FileLoader(SqlMeshLoader):
             other = self._places.setdefault(model.fqn, file)
             if other != file:
                 raise FilesError(f"{model.name} is in two files", file, other)
-            parts = exp.to_table(model.fqn).parts
-            catalog = str(self.context.default_catalog).lower()
-            if not model.kind.is_external and (len(parts), parts[0].name.lower()) != (3, catalog):
+            catalog = f'"{self.context.default_catalog}"."'.lower()
+            named = model.fqn.lower().startswith(catalog) and model.fqn.count('"."') == 2
+            if not named and not model.kind.is_external:
                 raise ConfigError(
                     f"{file}: {model.name}: a model is called schema.name, and has no gateway", file
                 )

@@ -10,6 +10,7 @@ import duckdb
 import yaml
 from loguru import logger
 
+from etl.causes import classify_os_error
 from etl.errors import ConfigError, EtlError
 from etl.fingerprint import is_leftover
 from etl.settings import NAME, Settings, Source, dataset_name
@@ -79,6 +80,7 @@ def read_expected(sqlmesh_dir: Path) -> list[dict[str, Any]]:
 
     Raises:
         ConfigError: a file is no list of tables with names and columns.
+        ResourcesError: a file may not be read.
     """
     tables: list[dict[str, Any]] = []
     for path in sorted((sqlmesh_dir / "external_models").rglob("*.yaml")):
@@ -92,7 +94,7 @@ def read_expected(sqlmesh_dir: Path) -> list[dict[str, Any]]:
                 if t["name"] and t.get("columns")  # that of somebody else has none, and stands
             ]
         except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, OSError) as e:
-            raise ConfigError(
+            raise classify_os_error(e) or ConfigError(
                 f"{path}: is no list of external models: {type(e).__name__}",
                 hint="each needs a name with its schema, and columns",
             ) from e
