@@ -131,7 +131,7 @@ class FileLoader(SqlMeshLoader):
             TopologicalSorter({name: m.depends_on for name, m in models.items()}).prepare()
         except CycleError as e:
             circle = [bare_name(fqn) for fqn in e.args[1]]
-            files = {self._places[fqn] for fqn in e.args[1] if fqn in self._places}
+            files = sorted({self._places[fqn] for fqn in e.args[1] if fqn in self._places})
             raise FilesError(f"models that read each other, {' → '.join(circle)}", *files) from e
 
     def _stand_ins(self) -> dict[str, Model]:
@@ -143,11 +143,7 @@ class FileLoader(SqlMeshLoader):
                 continue
             if environment.finalized_ts or environment.previous_finalized_snapshots:
                 standing = reader.get_snapshots(environment.finalized_or_current_snapshots)
-                # What they read may have other columns now: SQLMesh looks again.
-                again = {"mapping_schema": dict[str, Any]()}
-                found |= {
-                    s.name: s.model.copy(update=again) for s in standing.values() if s.is_model
-                }
+                found |= {s.name: s.model for s in standing.values() if s.is_model}
         return found
 
     def _load_models(self, *given: Any, **named: Any) -> Any:
