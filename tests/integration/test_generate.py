@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from etl.errors import ApprovalError, ConfigError
+from etl.errors import ApprovalError, ConfigError, TransformError
 from etl.generate.generation import refuse_changes
 from etl.project.engine import open_context
 from tests.integration.generating import Made
@@ -588,6 +589,15 @@ def test_a_file_written_by_hand_is_kept_and_one_removed_by_hand_stays_away(two: 
     assert {c.path: c.action for c in made.generate()}[STAGING] == "new"
     assert staging.exists()
     assert made.file("models/marts/dim_made__orders.sql").read_text() == "-- mine"
+
+
+@pytest.mark.parametrize("path", [STAGING, f".generated/{STAGING}"])
+def test_a_file_that_is_no_text_is_named_and_left_as_it_is(two: Made, path: str) -> None:
+    two.generate()
+    two.file(path).write_bytes("-- M\xfcller".encode("latin-1"))
+    with pytest.raises(TransformError, match=re.escape(f"{path}: is not UTF-8 text (byte 4)")):
+        two.generate()
+    assert two.file(path).read_bytes() == b"-- M\xfcller"
 
 
 def test_nothing_is_generated_on_top_of_staging_that_was_written_by_hand(two: Made) -> None:
