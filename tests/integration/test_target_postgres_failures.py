@@ -272,6 +272,13 @@ def test_mart_of_too_many_columns_to_be_compared_is_told(pg: Postgres) -> None:
     assert pg.publish(dataclasses.replace(A, columns=("id", "c7")))["a"].updated == 10
 
 
+def test_table_that_cannot_be_made_is_named(pg: Postgres) -> None:
+    listed = ", ".join(f"1 AS c{i}" for i in range(1600))
+    pg.change(f"CREATE OR REPLACE VIEW marts.a AS SELECT id, {listed} FROM base.a")
+    with pytest.raises(LoadError, match=r"publishing public\.a at target pg failed.*54011"):
+        pg.publish(A)
+
+
 def test_failure_inside_a_trigger_is_told_in_the_servers_words(pg: Postgres) -> None:
     pg.publish(A)
     pg.query("""

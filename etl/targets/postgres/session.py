@@ -13,7 +13,7 @@ from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.narrowing import changed_by_types, refuse_lost_digits
 from etl.targets.postgres.refusals import refused_row, refused_table
-from etl.targets.postgres.server import connected, execute, fetch_one
+from etl.targets.postgres.server import classify, connected, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication
@@ -79,8 +79,13 @@ class PostgresSession:
 
     def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
         """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
-        # Not looked for again: what somebody else has made meanwhile is not to be filled.
-        tables.prepare(self._connection, table, columns, about, self._columns[table])
+        import psycopg
+
+        try:
+            # Not looked for again: what somebody else has made meanwhile is not to be filled.
+            tables.prepare(self._connection, table, columns, about, self._columns[table])
+        except psycopg.Error as error:
+            raise classify(error, self._target, f"publishing {table.plain}") from error
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
         """Delete, update, insert; the row that is refused is named."""
