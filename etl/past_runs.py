@@ -70,10 +70,17 @@ def last_failed(settings: Settings) -> RunRecord:
     """The newest run, if it failed or died.
 
     Raises:
-        ConfigError: there is none, the newest run ended well, or it had another profile.
+        ConfigError: there is none, its record cannot be read, it ended well, or it had another
+            profile.
     """
     # Not by the ids, which sort by time: the clock may have been moved back since.
-    latest = _read(settings.runs / "latest")
+    folder = settings.runs / "latest"
+    latest = _read(folder)
+    if latest is None and folder.exists():
+        raise ConfigError(
+            f"the record of the last run, {folder.resolve() / 'run.json'}, cannot be read",
+            hint="etl run",
+        )
     newest = [latest] if latest else past_runs(settings, 1)
     if not newest:
         raise ConfigError("there is no run to retry", hint="etl run")
