@@ -187,7 +187,9 @@ def _open_state(context: ProjectContext) -> None:
     except SQLMeshError as e:
         raise TransformError(
             f"SQLMesh's state is of another version: {e}",
-            hint="copy the data directory, then `sqlmesh -p sqlmesh migrate`: docs/deploy.md",
+            hint="an older one: copy the data directory, then `sqlmesh -p sqlmesh migrate`; a "
+            "newer one: start the version that wrote it, or put back the copy of before the "
+            "upgrade (docs/deploy.md, Upgrade and rollback)",
         ) from e
 
 

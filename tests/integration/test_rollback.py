@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from etl.arrival import Arrival, read_arrival
 from etl.column_history import read_changes, write_changes
-from etl.errors import ConfigError
+from etl.errors import ConfigError, ExitCode
 from etl.past_runs import last_failed
 from etl.records import SchemaChange
 from tests.duckdb_files import opened
@@ -65,3 +66,20 @@ def test_retry_does_not_pass_over_a_run_whose_record_it_cannot_read(
     shop.edit(record, '"schema_version": 2', '"schema_version": 3')
     with pytest.raises(ConfigError, match=f"{failed}/run.json, cannot"):
         last_failed(shop.settings)
+
+
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [("state.json", "_state_engine_version"), ("schemas/shop.schema.json", "engine_version")],
+)
+def test_files_of_a_newer_dlt_are_told(
+    tmp_path: Path, template: Shop, file: str, field: str
+) -> None:
+    shop = template.copy(tmp_path / "shop")
+    path = shop.data / "dlt" / "shop" / file
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(kept | {field: kept[field] + 1}), encoding="utf-8")
+    (failure,) = shop.run("extract").failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.CONFIG, "shop")
+    assert "is of a newer dlt than this one" in failure.message
+    assert "put back the copy" in failure.hint
