@@ -58,6 +58,8 @@ def find_run(settings: Settings, run_id: str) -> RunRecord:
         raise ConfigError(
             f"there is no run {run_id}", hint=nearest(run_id, known) or "`etl status` lists them"
         )
+    if run_id == "latest" and not (settings.runs / run_id).exists():
+        run_id = known[-1]
     record = _read(settings.runs / run_id)
     if record is None:
         raise ConfigError(

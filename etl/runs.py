@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -31,6 +32,9 @@ from etl.records import (
     redacted,
 )
 from etl.settings import Settings, dataset_name
+
+# What file systems say that have no symbolic links (vfat, SMB).
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def utc_now() -> datetime:
@@ -212,10 +216,14 @@ def _claim(run: Run) -> None:
         latest = run.settings.runs / "latest"
         part = run.settings.runs / f".latest.{os.getpid()}"
         part.unlink(missing_ok=True)
-        part.symlink_to(run.run_id)
         if latest.is_dir() and not latest.is_symlink():  # copied by what follows links
             shutil.rmtree(latest)
-        part.replace(latest)
+        try:
+            part.symlink_to(run.run_id)
+            part.replace(latest)
+        except OSError as e:
+            if e.errno not in _NO_LINKS:  # without it the newest folder is the latest
+                raise
     except OSError as e:
         raise ResourcesError(
             f"cannot write {run.settings.runs}: {e.strerror}",

@@ -1,5 +1,6 @@
 """The run on disk: record, lock, the runs of the past."""
 
+import errno
 import json
 import os
 import socket
@@ -15,7 +16,7 @@ from pydantic import SecretStr
 
 from etl.errors import AuthError, ConfigError, DataQualityError, LoadError, LockedError
 from etl.lock import hold_lock, is_locked, lock_holder
-from etl.past_runs import drop_old_runs, last_failed, past_runs
+from etl.past_runs import drop_old_runs, find_run, last_failed, past_runs
 from etl.records import (
     STAGE_NAMES,
     LoadRun,
@@ -135,6 +136,21 @@ def test_a_retry_keeps_the_profile(settings: Settings) -> None:
         last_failed(settings)
     assert refused.value.hint == "etl retry --profile postgres"
     assert last_failed(other).run_id == run.run_id
+
+
+def test_file_system_without_links_has_a_latest_run_all_the_same(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for hour in (1, 2):
+        run = open_run(settings, Options(), str, datetime(2026, 1, 2, hour, tzinfo=UTC))
+        run.fail(ConfigError("wrong"))
+        run.save(run.started_at)
+    assert find_run(settings, "latest").run_id == run.run_id
+    assert last_failed(settings).run_id == run.run_id
 
 
 def test_latest_that_a_backup_made_a_folder_is_a_link_again(settings: Settings) -> None:
