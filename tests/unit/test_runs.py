@@ -145,12 +145,12 @@ def test_file_system_without_links_has_a_latest_run_all_the_same(
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    for hour in (1, 2):
-        run = open_run(settings, Options(), str, datetime(2026, 1, 2, hour, tzinfo=UTC))
+    times = [datetime(2026, 1, 2, hour, tzinfo=UTC) for hour in (1, 2)]
+    for run in [open_run(settings, Options(), str, at) for at in times]:
         run.fail(ConfigError("wrong"))
         run.save(run.started_at)
-    assert find_run(settings, "latest").run_id == run.run_id
-    assert last_failed(settings).run_id == run.run_id
+    assert find_run(settings, "latest").started_at == times[-1]
+    assert last_failed(settings).started_at == times[-1]
 
 
 def test_latest_that_a_backup_made_a_folder_is_a_link_again(settings: Settings) -> None:
