@@ -73,7 +73,7 @@ def check_warehouse(settings: Settings) -> Iterator[Finding]:
         elif is_locked(settings):
             yield Finding(area, "", "ok", f"{path} is in use by the run that holds the lock")
         else:
-            yield ask(area, "", partial(_open, path))
+            yield ask(area, "", partial(_open, path, is_warehouse=area == "warehouse"))
 
 
 def check_targets(settings: Settings) -> Iterator[Finding]:
@@ -91,10 +91,12 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
             yield ask("target", name, partial(log_in, settings, name))
 
 
-def _open(path: Path) -> str:
+def _open(path: Path, *, is_warehouse: bool) -> str:
     from etl.packages import refuse_slow_clock
-    from etl.warehouse import connect, refuse_foreign
+    from etl.warehouse import connect, refuse_foreign, refuse_other_name
 
+    if is_warehouse:
+        refuse_other_name(path)
     if (foreign := refuse_foreign(path, os.R_OK | os.W_OK)) is not None:
         raise foreign
     with connect(path, read_only=True) as connection:
