@@ -35,7 +35,7 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 def check_data_dir(settings: Settings) -> Iterator[Finding]:
     """Can files be written where the job's are, and is there room?"""
     folder = _existing(settings.data)
-    finding = ask("disk", "", lambda: _try_to_write(folder))
+    finding = ask("disk", "", lambda: _try_to_write_all(settings, folder))
     free = shutil.disk_usage(folder).free
     if finding.code is ExitCode.OK and free < LOW_DISK_BYTES:
         finding = Finding(
@@ -115,11 +115,24 @@ def _try_to_write(folder: Path) -> str:
     return f"{folder} is writable, {shutil.disk_usage(folder).free / _GIB:,.1f} GiB free"
 
 
+def _try_to_write_all(settings: Settings, folder: Path) -> str:
+    """The folder, and what a run writes below it: another user may have run the job once."""
+    from etl.warehouse import refuse_foreign
+
+    said = _try_to_write(folder)
+    below = [settings.dlt_dir, *(settings.data / name for name in ("cache", "quarantine"))]
+    folders = [Path(found) for top in below for found, _, _ in os.walk(top)]
+    for place in (settings.data / "etl.lock", settings.runs, *folders):
+        if (foreign := refuse_foreign(place, os.W_OK)) is not None:
+            raise foreign
+    return said
+
+
 def _try_to_make(path: Path, target: str, kind: str) -> str:
     from etl.targets.files import refuse_other_kind
 
     refuse_other_kind(path, target, folder=kind == "parquet")
-    return _try_to_write(_existing(path.parent))
+    return _try_to_write(_existing(path if kind == "parquet" else path.parent))
 
 
 def _existing(folder: Path) -> Path:

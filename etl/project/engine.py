@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sqlmesh import Context
+from sqlmesh.core import analytics
 from sqlmesh.core.config import (
     AutoCategorizationMode,
     CategorizerConfig,
@@ -173,6 +174,9 @@ def open_context(
         shutil.rmtree(_cache(settings) / "snapshot", ignore_errors=True)
         context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
         context.listener = listener
+        # It notes the user's id for its telemetry, also when that is off, in the home directory,
+        # which not every user has, or may write to.
+        analytics.collector._sqlmesh_path = _cache(settings)
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)
     except ANY_FAILURE as e:

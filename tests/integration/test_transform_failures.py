@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -307,6 +308,12 @@ def test_what_code_of_the_project_raises_is_told_with_its_type(shop: Shop) -> No
     shop.write("sqlmesh/models/raising.py", RAISES)
     (failure,) = shop.go_on().failures
     assert failure.message == "marts.raising: failed: KeyError: 'key'"
+
+
+def test_user_needs_no_home_directory(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqlmesh.core.constants.SQLMESH_PATH", Path(os.devnull, ".sqlmesh"))
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == 0, record.failures
 
 
 def test_configuration_of_sqlmesh_that_is_not_read_is_told(shop: Shop) -> None:
