@@ -174,14 +174,20 @@ def open_context(
         shutil.rmtree(_cache(settings) / "snapshot", ignore_errors=True)
         context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
         context.listener = listener
-        # It notes the user's id for its telemetry, also when that is off, in the home directory,
-        # which not every user has, or may write to.
-        analytics.collector._sqlmesh_path = _cache(settings)
+        _leave_home_alone(_cache(settings))
         context.load(model_fqns=set(models), use_project_index=True)
         _open_state(context)
     except ANY_FAILURE as e:
         raise closed_state(settings) or classify(e, settings, "the project does not load") from e
     return context
+
+
+def _leave_home_alone(folder: Path) -> None:
+    """Let SQLMesh note the user's id for its telemetry here, which it does also when that is off.
+
+    Not every user has a home directory, or may write to it.
+    """
+    analytics.collector._sqlmesh_path = folder
 
 
 def _open_state(context: ProjectContext) -> None:
@@ -214,10 +220,11 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
         cache = _cache(settings)
         usable = cache.is_dir() and os.access(cache, os.W_OK)
         try:
-            config = _configure(settings, gateway, cache if usable else Path(elsewhere))
-            context = _Context(
-                paths=[str(settings.sqlmesh_dir)], config=config.copy(update=_LOADER)
-            )
+            folder = cache if usable else Path(elsewhere)
+            config = _configure(settings, gateway, folder).copy(update=_LOADER)
+            context = _Context(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
+            _leave_home_alone(folder)
+            context.load()
         except ANY_FAILURE as e:
             raise classify(e, settings, "the project does not load") from e
         try:
