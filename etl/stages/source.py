@@ -60,7 +60,7 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
             source,
             monitor,
             project=ctx.settings.project,
-            snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
+            snapshot_date=ctx.run.snapshot_date,
             wait=ctx.stop.wait,
             first=raw.is_new,
         )
@@ -108,7 +108,7 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
         )
         for told in (
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
-            *tell_early_stamps(raw, source.stamp, ctx.settings.snapshot_date(ctx.run.started_at)),
+            *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
         ):
             ctx.run.warn(told)
         _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)

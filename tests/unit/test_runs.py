@@ -192,6 +192,19 @@ def test_a_reopened_run_keeps_its_id_and_what_was_done(settings: Settings) -> No
     assert again.failures == []
 
 
+@pytest.mark.parametrize("failed", ["extract", "load"])
+def test_a_retry_that_reads_sources_is_of_its_own_day(settings: Settings, failed: str) -> None:
+    """An API tells how things stand when it is asked, not when somebody wanted to ask."""
+    run = start(settings)
+    for name in STAGE_NAMES[: STAGE_NAMES.index(failed)]:
+        run.stages.append(Stage(name=name, status="ok", attempts=1, seconds=1))
+    run.fail(LoadError("refused"), failed)
+    again = reopen_run(settings, run.save(NOW), str)
+    assert again.started_at == run.started_at
+    assert again.snapshot_date == (utc_now() if failed == "extract" else run.started_at).date()
+    assert again.record().snapshot_date == again.snapshot_date.isoformat()
+
+
 @pytest.mark.parametrize(
     ("failed", "subject", "kept"),
     [
