@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from concurrent.futures import BrokenExecutor
 
 from etl.errors import EtlError, ResourcesError
 
@@ -27,7 +28,7 @@ def causes(error: BaseException) -> list[BaseException]:
 
 
 def classify_os_error(error: BaseException) -> EtlError | None:
-    """A ResourcesError when disk, memory, threads or file permissions are the cause, else None.
+    """A ResourcesError when disk, memory, processes or file permissions are the cause, else None.
 
     Decided by type and errno: ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, EPERM, ENOMEM, EMFILE.
     """
@@ -35,6 +36,10 @@ def classify_os_error(error: BaseException) -> EtlError | None:
         if isinstance(cause, MemoryError):
             return ResourcesError(
                 "out of memory", hint="give the job more memory or extract less at a time"
+            )
+        if isinstance(cause, BrokenExecutor):
+            return ResourcesError(
+                "a process of the job was killed", hint="give the job more memory, then run again"
             )
         if isinstance(cause, RuntimeError) and _is_of_threading(cause):
             return ResourcesError(
@@ -45,7 +50,7 @@ def classify_os_error(error: BaseException) -> EtlError | None:
             where = f": {cause.filename}" if cause.filename else ""
             return ResourcesError(
                 f"{cause.strerror or type(cause).__name__}{where}",
-                hint="free disk space or make the data directory writable, then run again",
+                hint="free disk space, or give the job's user the right to it, then run again",
             )
     return None
 

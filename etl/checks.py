@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from etl.names import nearest
-from etl.settings import NAME, Load, Settings, Source
+from etl.settings import NAME, TARGET_KINDS, Load, Settings, Source
 from etl.trees import Finding
 
 # What belongs to one kind of source only: elsewhere it would be ignored without a word.
@@ -22,7 +22,6 @@ REST_ONLY = (
     "client", "resources", "resource_defaults", "for_each", "rate_limit", "timeout_seconds",
     "attempts", "guards",
 )  # fmt: skip
-SERVERS = {"postgres", "mssql"}
 # What belongs to loads into a server only.
 SERVER_ONLY = ("primary_key", "indexes")
 # Names in data_dir that are the job's own.
@@ -144,26 +143,12 @@ def _check_targets(targets: dict[str, Any], data: Path) -> Iterator[Finding]:
             yield Finding(at, f"is the path of target {other} too")
 
 
-# What each kind of target needs; of these keys it takes no other.
-NEEDED = {
-    "duckdb": "path",
-    "parquet": "path",
-    **dict.fromkeys(SERVERS, "dsn"),
-    "dlt": "destination",
-}
-TAKEN = {
-    **dict.fromkeys(SERVERS, ("default_schema",)),
-    "dlt": ("destination", "options", "default_schema"),
-}
-PLACE_KEYS = {*NEEDED.values(), "options", "default_schema"}
-
-
 def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
     """A file has a path, a server a dsn, dlt a destination; the others would be ignored."""
     kind = str(target.get("kind"))
-    if kind not in NEEDED:
+    if kind not in TARGET_KINDS:
         return
-    needed = NEEDED[kind]
+    needed, may_have, _ = TARGET_KINDS[kind]
     if not target.get(needed):
         variable = f"ETL_TARGETS__{name.upper()}__{needed.upper()}"
         hint = {
@@ -172,7 +157,8 @@ def _check_place(name: str, target: dict[str, Any]) -> Iterator[Finding]:
             "destination": "one of dlt's, such as filesystem",
         }[needed]
         yield Finding(("targets", name, needed), f"is missing for kind {kind}", hint)
-    for other in sorted(PLACE_KEYS - {needed, *TAKEN.get(kind, ())}):
+    keys = {key for each in TARGET_KINDS.values() for key in (each.needs, *each.may_have)}
+    for other in sorted(keys - {needed, *may_have}):
         if target.get(other) not in (None, {}):
             yield Finding(("targets", name, other), f"has no effect on a target of kind {kind}")
 
@@ -202,16 +188,17 @@ def _check_loads(loads: Any, targets: dict[str, Any]) -> Iterator[Finding]:
         if not (isinstance(model, str) and isinstance(target, str)):
             continue
         settings = _mapping(targets, target)
-        kind = settings.get("kind")
-        for key in SERVER_ONLY if str(kind) in {"duckdb", "parquet", "dlt"} else ():
+        name = str(settings.get("kind"))
+        kind = TARGET_KINDS.get(name)
+        for key in SERVER_ONLY if kind is not None and kind.needs != "dsn" else ():
             if load.get(key) not in (None, [], Load.model_fields[key].default):
-                yield Finding(("loads", i, key), f"has no effect at a target of kind {kind}")
+                yield Finding(("loads", i, key), f"has no effect at a target of kind {name}")
         table = load.get("table")
         if not isinstance(table, str):
             table = model.rpartition(".")[2]
         # Two targets may be one server; and DuckDB's names ignore case.
         server = repr(sorted((k, v) for k, v in settings.items() if k != "default_schema"))
-        schema = settings.get("default_schema") or ("dbo" if kind == "mssql" else "public")
+        schema = settings.get("default_schema") or (kind.schema if kind else "")
         place = (server, (table if "." in table else f"{schema}.{table}").casefold())
         if place not in seen:
             seen[place] = (model, target)

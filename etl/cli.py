@@ -24,7 +24,8 @@ from etl.exits import (
     tell,
 )
 from etl.libraries import prepare_libraries
-from etl.options import STAGES, parse
+from etl.names import STAGE_NAMES
+from etl.options import parse
 
 if TYPE_CHECKING:
     from etl.records import Options, RunRecord
@@ -81,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     settings = _settings(arguments)
     options = Options(
-        stages=tuple(s for s in STAGES if not arguments.stage or s in arguments.stage),
+        stages=tuple(s for s in STAGE_NAMES if not arguments.stage or s in arguments.stage),
         sources=tuple(arguments.source or ()),
         select=tuple(arguments.select or ()),
         environment=arguments.environment,

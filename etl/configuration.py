@@ -242,7 +242,7 @@ def _real_path(loc: tuple[Any, ...], merged: Any) -> tuple[Any, ...]:
             path.append(part)
         elif isinstance(part, str) and not isinstance(node, dict):
             continue  # the name of a union's branch
-        elif isinstance(part, str) and (part == "[key]" or "[" in part or i < len(loc) - 1):
+        elif isinstance(part, str) and ("[" in part or i < len(loc) - 1):
             continue
         else:
             path.append(part)

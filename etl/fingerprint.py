@@ -11,6 +11,8 @@ from etl.versions import versions
 
 # What no model is made of. SQLMesh's tests say something about models and change none.
 IGNORED = {"tests", "logs", "__pycache__"}
+# How names begin of what Emacs and macOS leave beside files, under the names of models.
+_LEFTOVERS = (".#", "._")
 
 
 def fingerprint_project(settings: Settings, files: dict[str, str] | None = None) -> str:
@@ -34,9 +36,15 @@ def digest_files(settings: Settings) -> dict[str, str]:
     return {
         path.relative_to(settings.sqlmesh_dir).as_posix(): _digest(path)
         for path in sorted(found)
-        if path.is_file() and "__pycache__" not in path.parts
+        if not path.is_dir() and "__pycache__" not in path.parts and not is_leftover(path)
     }
 
 
+def is_leftover(path: Path) -> bool:
+    """True for a file of an editor or a file system."""
+    return path.name.startswith(_LEFTOVERS)
+
+
 def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    # A link to nothing is something that does not load.
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""

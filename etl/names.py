@@ -1,10 +1,14 @@
-"""The valid name that is nearest to a wrong one, for hints."""
+"""The names of the stages; and of any names the valid one that is nearest to a wrong one."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Literal, get_args
 
+StageName = Literal["extract", "transform", "audit", "load"]
+# In the order in which they run.
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 # A project may have hundreds of models; a hint is a line.
 MAX_NAMES = 20
 

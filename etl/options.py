@@ -9,9 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etl.arguments import Parser, Version, count, environment_name, seconds
-
-STAGES = ("extract", "transform", "audit", "load")
-CODE_FORMATS = ("text", "markdown", "json", "kubernetes", "systemd")
+from etl.exit_codes import FORMATS
+from etl.names import STAGE_NAMES
 
 
 def parse(argv: Sequence[str] | None, env: Mapping[str, str] | None = None) -> argparse.Namespace:
@@ -57,7 +56,7 @@ def _parser(env: Mapping[str, str]) -> Parser:
     )  # fmt: skip
     run.add_list(
         "--stage", None, "only this stage; repeat for more (always run in pipeline order)",
-        choices=STAGES,
+        choices=STAGE_NAMES,
     )  # fmt: skip
     run.add_list("--source", "NAME", "only this source and what depends on it; repeat for more")
     run.add_list(
@@ -146,8 +145,8 @@ def _parser(env: Mapping[str, str]) -> Parser:
 
     codes = _subparser(commands, "exit-codes", env, "what each exit code means")
     codes.add_option(
-        "--format", "FORMAT", f"{', '.join(CODE_FORMATS)} (a podFailurePolicy for a Job)",
-        usual="text", choices=CODE_FORMATS,
+        "--format", "FORMAT", f"{', '.join(FORMATS)} (a podFailurePolicy for a Job)",
+        usual="text", choices=tuple(FORMATS),
     )  # fmt: skip
     return parser
 

@@ -15,7 +15,7 @@ from etl.secrets import redactor
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project, refuse_unfit
-from etl.stages.tables import ensure_raw_tables
+from etl.stages.tables import ensure_raw_tables, read_expected
 from etl.stages.transform import transform_models
 from etl.stages.unfinished import hold_back_unfinished
 from etl.stop import Stop, stopping
@@ -55,11 +55,13 @@ def _plan_lines(
     """What a run would change in the models, then how raw drifted since, with what that touches.
 
     Raises:
+        ConfigError: a file of external models is no list of tables.
         StageError: models that a run refuses.
     """
     from etl.project.changes import describe_changes, unchanged
     from etl.project.partial import find_part
 
+    read_expected(settings.sqlmesh_dir)
     drifted = frozenset(f"{dataset_name(source)}.{change.table}" for source, change in drift)
     part = find_part(settings, environment, drifted)
     if part is not None and not part.models:

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from etl.causes import causes
 from etl.errors import EtlError, ExitCode
+from etl.names import STAGE_NAMES, StageName
 
-StageName = Literal["extract", "transform", "audit", "load"]
 StageStatus = Literal["ok", "failed", "partial", "stopped", "skipped", "dry_run"]
-STAGE_NAMES: tuple[StageName, ...] = ("extract", "transform", "audit", "load")
+ModelStatus = Literal["ok", "failed", "held_back"]
+AuditStatus = Literal["passed", "failed", "error"]
 # So many columns that a change touches are told in its line; the record has all.
 MAX_TOUCHED = 5
 
@@ -168,7 +169,7 @@ class ModelRun(Timed):
     intervals: int = Field(ge=0)
     rows: int | None
     seconds: float = Field(ge=0)
-    status: Literal["ok", "failed", "held_back"]
+    status: ModelStatus
 
 
 class AuditRun(Record):
@@ -177,7 +178,7 @@ class AuditRun(Record):
     model: str
     name: str
     blocking: bool
-    status: Literal["passed", "failed", "error"]
+    status: AuditStatus
     failing_rows: int = Field(ge=0)
     sql: str = Field(description="the query that returns the failing rows")
     sample: tuple[dict[str, Any], ...] = Field(default=(), description="at most 5, pii masked")

@@ -18,8 +18,8 @@ from typing import Any
 from loguru import logger
 
 from etl.errors import EtlError, ExitCode, ResourcesError, most_severe
+from etl.names import STAGE_NAMES
 from etl.records import (
-    STAGE_NAMES,
     AuditRun,
     Failure,
     LoadRun,

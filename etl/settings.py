@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -171,6 +171,26 @@ class Transform(Part):
     )
 
 
+class TargetKind(NamedTuple):
+    """Of one kind of target: the key that it needs, the keys that it may have, its own schema.
+
+    The schema is that of tables which name none.
+    """
+
+    needs: Literal["path", "dsn", "destination"]
+    may_have: tuple[str, ...]
+    schema: str
+
+
+TARGET_KINDS = {
+    "duckdb": TargetKind("path", (), "main"),
+    "parquet": TargetKind("path", (), "main"),
+    "postgres": TargetKind("dsn", ("default_schema",), "public"),
+    "mssql": TargetKind("dsn", ("default_schema",), "dbo"),
+    "dlt": TargetKind("destination", ("options", "default_schema"), "public"),
+}
+
+
 class Target(Part):
     """A place where people read marts."""
 
@@ -205,8 +225,8 @@ class Target(Part):
 
     @property
     def schema_name(self) -> str:
-        """`default_schema`, or what the server itself takes for it."""
-        return self.default_schema or ("dbo" if self.kind == "mssql" else "public")
+        """The schema of tables that name none."""
+        return self.default_schema or TARGET_KINDS[self.kind].schema
 
 
 class Load(Part):

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
+from etl.targets.publication import Order
 
 warehouse, dsn, folder, *more = sys.argv[1:]
 # What every run has imported before it loads: DuckDB asks for pandas at the first parameter.
@@ -28,9 +29,8 @@ target = Target(kind="postgres", dsn=SecretStr(dsn))
 name = conninfo_to_dict(dsn)["dbname"]  # the warehouse remembers what each target has
 with duckdb.connect(warehouse) as connection:
     connection.execute("SET TimeZone = 'UTC'")
-    publish = SERVER_TARGETS["postgres"]
     mart = Publication("marts.wide", "wide", ("id",), evaluated="evaluated" in more)
-    (run,) = publish(connection, str(name), target, [mart])
+    (run,) = SERVER_TARGETS["postgres"](connection, Order(str(name), (mart,), ()), target)
 seconds = f"{time.perf_counter() - started} {time.process_time() - worked}"
 (Path(folder) / "seconds").write_text(seconds, encoding="ascii")
 print(f"+{run.inserted} ~{run.updated} -{run.deleted} {run.reconciled}")

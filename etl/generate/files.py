@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from etl.errors import TransformError
 from etl.generate.merging import merge
 from etl.runs import write_atomically
 
@@ -68,7 +69,11 @@ class GeneratedFiles:
         return (self._folder / path).is_file() and not (self._folder / BASE / path).is_file()
 
     def bring(self, wanted: Mapping[str, str], *, write: bool) -> list[FileChange]:
-        """Bring files to their generated texts (formatted), hand edits kept."""
+        """Bring files to their generated texts (formatted), hand edits kept.
+
+        Raises:
+            TransformError: a file that stands is no UTF-8.
+        """
         # Side by side, because most of the time a file waits for the disk.
         with ThreadPoolExecutor(max_workers=8) as pool:
             brought = [
@@ -80,7 +85,7 @@ class GeneratedFiles:
     def _bring_one(self, path: str, fresh: str, write: bool) -> FileChange:
         file, base_file = self._folder / path, self._folder / BASE / path
         base = self._settled_base(file, base_file, write)
-        now = file.read_text(encoding="utf-8") if file.is_file() else None
+        now = _read(file)
         if now == fresh:
             change, result = FileChange(path, "unchanged"), fresh
         elif now is None:
@@ -116,13 +121,13 @@ class GeneratedFiles:
     def _settled_base(file: Path, base_file: Path, write: bool) -> str | None:
         """What was generated last; a proposal whose copy was removed counts as taken."""
         proposed = _beside(base_file)
-        if proposed.is_file() and not _beside(file).exists():
-            text = proposed.read_text(encoding="utf-8")
+        text = _read(proposed)
+        if text is not None and not _beside(file).exists():
             if write:
                 write_atomically(base_file, text)
                 proposed.unlink()
             return text
-        return base_file.read_text(encoding="utf-8") if base_file.is_file() else None
+        return _read(base_file)
 
 
 def _merged(path: str, form: Format, base: str, now: str, fresh: str) -> tuple[FileChange, str]:
@@ -134,6 +139,15 @@ def _merged(path: str, form: Format, base: str, now: str, fresh: str) -> tuple[F
         return FileChange(path, "merged"), result
     lines = merge(base, now, fresh).conflicts or ((1, len(now.splitlines())),)
     return FileChange(path, "conflict", lines), now
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+    except UnicodeDecodeError as e:
+        raise TransformError(
+            f"{file}: is not UTF-8 text (byte {e.start})", hint="save it as UTF-8, then try again"
+        ) from e
 
 
 def _beside(file: Path) -> Path:

@@ -74,6 +74,7 @@ def bring_files(
 
     Raises:
         ConfigError: unknown source or table, wrong references, colliding names, nothing recorded.
+        TransformError: a file that stands is no UTF-8.
     """
     schemas = _schemas(settings, sources)
     for schema in schemas:

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from etl.raw.schemas import RawColumn, RawTable
 from etl.warehouse import literal as text_literal
+from etl.warehouse import quoted
 
 PLAIN = re.compile(r"^[a-z_][a-z0-9_]*$")
 # Keywords that are plain names everywhere: in DuckDB, in SQLGlot and in SQLMesh's MODEL block.
@@ -64,7 +65,7 @@ def identifier(name: str) -> str:
     """A name as SQL; quoted when it is a keyword or needs it."""
     if PLAIN.match(name) and name not in _keywords():
         return name
-    return '"' + name.replace('"', '""') + '"'
+    return quoted(name)
 
 
 def literal(value: Any) -> str:

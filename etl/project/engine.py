@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from sqlmesh import Context
 from sqlmesh.core import analytics
@@ -26,14 +27,15 @@ from sqlmesh.core.config import (
 from sqlmesh.core.console import set_console
 from sqlmesh.core.model import Model
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
+from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.configuration import load_settings
-from etl.errors import ANY_FAILURE, ConfigError, TransformError
+from etl.errors import ANY_FAILURE, ConfigError, EtlError, TransformError
 from etl.libraries import prepare_libraries
 from etl.project.evaluator import Evaluator
 from etl.project.failures import classify, closed_state
-from etl.project.listener import Listener
+from etl.project.listener import Listener, bare_name
 from etl.project.loader import ContentLoader
 from etl.settings import Settings
 
@@ -132,6 +134,39 @@ class ProjectContext(_Context):
     """SQLMesh's Context with our listener in place."""
 
     listener: Listener
+    broken: tuple[EtlError, ...] = ()
+
+    @property
+    def _loader(self) -> ContentLoader:
+        (loader,) = self._loaders  # one for each folder
+        return cast("ContentLoader", loader)
+
+    @property
+    def kept(self) -> set[str]:
+        """Models that are in no file that loads: they stay as they are in the environment."""
+        return {bare_name(fqn) for fqn in self._loader.kept}
+
+    def load_contained(self, settings: Settings, models: set[str], environment: str) -> None:
+        """Load the project without the files of models that cannot be: `broken` says why.
+
+        Raises:
+            SQLMeshError: something cannot be loaded that many models are made of.
+        """
+        self._loader.environment = environment
+        while True:
+            try:
+                self.load(model_fqns=models, use_project_index=True)
+            except SQLMeshConfigError as e:
+                error = classify(e, settings, "a file of models does not load")
+                files = self._loader.leave_out(e) if isinstance(error, TransformError) else []
+                if not files:
+                    raise
+                error.subject = " ".join(str(f.relative_to(settings.sqlmesh_dir)) for f in files)
+                self.broken += (error,)
+                models = set()
+                _open_state(self)
+            else:
+                return
 
     def leave_out_standalone_audits(self) -> None:
         """Load none of them."""
@@ -155,11 +190,13 @@ def open_context(
     settings: Settings,
     on_model: Callable[[str], None] = lambda name: None,
     models: frozenset[str] = frozenset(),
+    environment: str = "prod",
 ) -> ProjectContext:
     """The project, parsed.
 
     Args:
         models: fully qualified names; only these and what they read. None: every model.
+        environment: where models stay as they are whose file does not load.
 
     Raises:
         TransformError: a model, audit or macro does not parse, or the state is of another version.
@@ -175,7 +212,7 @@ def open_context(
         context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
         context.listener = listener
         _leave_home_alone(_cache(settings))
-        context.load(model_fqns=set(models), use_project_index=True)
+        context.load_contained(settings, set(models), environment)
         _open_state(context)
     except ANY_FAILURE as e:
         raise closed_state(settings) or classify(e, settings, "the project does not load") from e

@@ -12,7 +12,7 @@ from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
 from sqlmesh.utils.errors import SQLMeshError
 
-from etl.errors import ConfigError
+from etl.errors import ConfigError, EtlError
 from etl.fingerprint import digest_files, fingerprint_project
 from etl.names import nearest
 from etl.project.engine import ProjectContext, open_context
@@ -45,7 +45,7 @@ class Project:
         self.fingerprint = fingerprint_project(settings, self._digests)
         self.context: ProjectContext
         if part is None or (context := open_part(settings, environment, part)) is None:
-            context = open_context(settings, on_model)
+            context = open_context(settings, on_model, environment=environment)
         self.context = context
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
@@ -56,6 +56,16 @@ class Project:
         """What SQLMesh has told so far."""
         return self.context.listener
 
+    @property
+    def broken(self) -> tuple[EtlError, ...]:
+        """Files of models that do not load, an error for each."""
+        return self.context.broken
+
+    @property
+    def kept(self) -> set[str]:
+        """Models that stay as they stand, because no file that loads has them."""
+        return self.context.kept & self.graph.names
+
     def close(self) -> None:
         """Free the warehouse and the state."""
         self.context.close()
@@ -65,6 +75,7 @@ class Project:
 
         Raises:
             ConfigError: a selector picks nothing.
+            TransformError: it may mean a model of a file that does not load.
         """
         selector = self.context._new_selector()
         picked: set[str] = set()
@@ -78,6 +89,8 @@ class Project:
                     hint="a model's name, with + before or after it, tag:NAME or git:BRANCH",
                 ) from e
             if not found & self.local_names:
+                for error in self.broken:
+                    raise error
                 raise ConfigError(
                     f"--select {text}: picks no model",
                     hint=nearest(text.strip("+*"), self.local_names) or "the project has none",
@@ -110,6 +123,13 @@ class Project:
         """Models that have a view in the environment."""
         environment = self._environment()
         return {bare_name(s.name) for s in environment.promoted_snapshots} if environment else set()
+
+    def gone_names(self) -> set[str]:
+        """Models of the environment that the project has no more."""
+        environment = self._environment()
+        standing = environment.snapshots if environment else []
+        names = {bare_name(s.name) for s in standing if s.is_model and not s.is_external}
+        return names - self.local_names
 
     def plan_id(self) -> str:
         """What identifies the last plan that was applied; empty when there was none."""

@@ -8,10 +8,12 @@ from typing import Any
 
 from sqlglot import exp
 from sqlmesh.core.loader import CacheBase, SqlMeshLoader
-from sqlmesh.core.model import SCDType2ByColumnKind, SCDType2ByTimeKind
+from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind
+
+from etl.project.files import FileLoader
 
 
-class ContentLoader(SqlMeshLoader):
+class ContentLoader(FileLoader):
     """SQLMesh's loader without the tests of models: a run executes none of them.
 
     Nor does it go by the times of files, of which SQLMesh takes the latest: a model that was
@@ -49,7 +51,7 @@ class ContentLoader(SqlMeshLoader):
 
 
 class _Parsed(SqlMeshLoader._Cache):
-    def __init__(self, loader: SqlMeshLoader, shared: list[Path]) -> None:
+    def __init__(self, loader: ContentLoader, shared: list[Path]) -> None:
         super().__init__(loader, loader.config_path)
         digest = hashlib.sha256()
         for path in sorted(shared):
@@ -57,7 +59,13 @@ class _Parsed(SqlMeshLoader._Cache):
         context, config = loader.context, loader.config
         gateway = context.gateway or config.default_gateway_name
         digest.update(repr((config.fingerprint, context.default_catalog, gateway)).encode())
-        self._shared = digest
+        self._place, self._shared = loader.place, digest
+
+    def get(self, path: Path) -> list[Model]:
+        """What the file has; it is asked for each of them."""
+        found = super().get(path)
+        self._place(found, path)
+        return found
 
     def _model_cache_entry_id(self, model_path: Path) -> str:
         digest = self._shared.copy()

@@ -116,7 +116,7 @@ def open_part(settings: Settings, environment: str, part: Part) -> ProjectContex
 
     Raises: as `open_context`.
     """
-    context = open_context(settings, models=part.models)
+    context = open_context(settings, models=part.models, environment=environment)
     loaded = {name for name, model in context.models.items() if not model.kind.is_external}
     if not part.models <= loaded or len(loaded) >= part.total:
         context.close()
@@ -152,7 +152,7 @@ def _digest_tables(folder: Path, files: Mapping[str, str]) -> dict[str, str]:
     """The external models of a project, each with a digest of what is said of it."""
     found: dict[str, str] = {}
     for path in files:
-        if path.startswith(f"{TABLES}/"):
+        if path.startswith(f"{TABLES}/") and path.endswith(".yaml"):
             listed: Any = yaml.load((folder / path).read_bytes(), Loader=yaml.CSafeLoader)
             found |= {str(t["name"]): repr(t) for t in listed or []}
     return found

@@ -39,14 +39,17 @@ def find_unfit(
         if connection is not None
         else set()
     )
+    gone = project.gone_names()
     return {
         name: TransformError(f"{name}: {what}", subject=name, hint=hint)
         for name in sorted(project.graph.names)
-        for what, hint in islice(_faults(project.graph, name, tables, now), 1)
+        for what, hint in islice(_faults(project.graph, name, tables, gone, now), 1)
     }
 
 
-def _faults(graph: Graph, name: str, tables: set[str], now: datetime) -> Iterator[tuple[str, str]]:
+def _faults(
+    graph: Graph, name: str, tables: set[str], gone: set[str], now: datetime
+) -> Iterator[tuple[str, str]]:
     """What is wrong with a model, each with what helps."""
     model = graph.model(name)
     if model is None:
@@ -62,6 +65,12 @@ def _faults(graph: Graph, name: str, tables: set[str], now: datetime) -> Iterato
         yield (
             "a table of that name stands in the warehouse, and would be lost",
             "give the model another name",
+        )
+    for other in sorted(gone & graph.unmade(name)):
+        # SQLMesh refuses the whole plan.
+        yield (
+            f"it reads {other}, which is in no file any more",
+            f"bring {other} back, or read another",
         )
     if model.start and to_datetime(model.start) > now:
         # SQLMesh makes no table, and breaks when it shows it.

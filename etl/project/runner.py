@@ -108,7 +108,13 @@ def _apply(project: Project, plan: Plan) -> bool:
     except ANY_FAILURE as e:
         if isinstance(e, PlanError) and not set(project.listener.errors) <= before:
             return False
-        raise classify(e, project.settings, "the plan cannot be applied") from e
+        error = classify(e, project.settings, "the plan cannot be applied")
+        failed = error.subject if isinstance(error, TransformError) else ""
+        if failed not in project.graph.names - before:
+            raise error from e
+        # When its view was made: the plan is applied again without it, and shows all others.
+        project.listener.errors[failed] = e
+        return False
     return True
 
 

@@ -38,7 +38,7 @@ def settle_dispositions(
     recorded: Schema | None,
     has_doubled: HasDoubled,
     *,
-    cursors: Collection[str] = (),
+    cursors: Collection[str],
     refresh: bool,
 ) -> None:
     """Refuse what tables cannot change to where they stand, unless they are read anew.

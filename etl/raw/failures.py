@@ -33,7 +33,7 @@ from dlt.extract.incremental.exceptions import (
 from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
 from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
-from requests import HTTPError, RequestException
+from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
 from etl.causes import causes, classify_os_error
@@ -89,7 +89,7 @@ def classify(
         ):
             return describe_breach(cause, subject, step, pii)
     found = (
-        _http(chain, subject, step)
+        _http(chain, subject)
         or _config(chain, subject)
         or classify_machine(error, folder)
         or _depth(chain, subject, step)
@@ -202,7 +202,7 @@ def _text(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
 
-def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | None:
+def _http(chain: list[BaseException], subject: str) -> EtlError | None:
     for cause in chain:
         if isinstance(cause, MissingSchema | InvalidURL):
             return ConfigError(
@@ -211,47 +211,9 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                 hint="correct the source's `base_url` and the `path` of the endpoint",
             )
         if isinstance(cause, HTTPError) and cause.response is not None:
-            status, url = cause.response.status_code, safe_url(cause.response.url)
-            page = place_of(cause.response.request).page
-            subject_at = f"{subject}, page {page}" if page else subject
-            if is_busy(cause.response):
-                return UnreachableError(
-                    f"{subject_at}: {status} until the retries ran out ({url})",
-                    subject=subject,
-                    hint="the API is busy or broken, or its limit is used up: run again later, or "
-                    "set the source's `rate_limit`",
-                )
-            if status in (401, 403):
-                return AuthError(
-                    f"{subject_at}: {status}, the credentials were rejected ({url})",
-                    subject=subject,
-                    hint="check the secret of this source and what it may read",
-                )
-            return ExtractError(
-                f"{subject_at}: {status} ({url})",
-                subject=subject,
-                hint="the API refuses this request: compare it with the API's documentation"
-                + NOTHING_THERE * (status == 404),
-            )
-        if isinstance(cause, UNREACHABLE):
-            request = cause.request
-            url = safe_url((request.url or "") if request is not None else "")
-            page = place_of(request).page
-            return NotReachedError(
-                f"{subject}{f', page {page}' if page else ''}: {url or 'the API'} cannot be "
-                f"reached ({type(cause).__name__})",
-                subject=subject,
-            )
+            return _answered(cause.response, subject)
         if isinstance(cause, RequestException):
-            request = cause.request
-            url = safe_url((request.url or "") if request is not None else "")
-            return ExtractError(
-                f"{subject}: the answer cannot be used: {type(cause).__name__}"
-                f"{f' ({url})' if url else ''}",
-                subject=subject,
-                hint="the API redirects in a circle, names a link that is none, or sends a body "
-                "that is not encoded as it says",
-            )
+            return _unanswered(cause, subject)
         if isinstance(cause, CURSOR_ERRORS):
             return ExtractError(
                 f"{subject}.{cause.pipe_name}: rows lack the incremental cursor, or it is of "
@@ -260,6 +222,51 @@ def _http(chain: list[BaseException], subject: str, step: str) -> EtlError | Non
                 hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
             )
     return None
+
+
+def _answered(response: Response, subject: str) -> EtlError:
+    """What an answer's status means."""
+    status, page = response.status_code, place_of(response.request).page
+    told = f"{subject}{f', page {page}' if page else ''}: {status}"
+    url = safe_url(response.url)
+    if is_busy(response):
+        return UnreachableError(
+            f"{told} until the retries ran out ({url})",
+            subject=subject,
+            hint="the API is busy or broken, or its limit is used up: run again later, or set the "
+            "source's `rate_limit`",
+        )
+    if status in (401, 403):
+        return AuthError(
+            f"{told}, the credentials were rejected ({url})",
+            subject=subject,
+            hint="check the secret of this source and what it may read",
+        )
+    return ExtractError(
+        f"{told} ({url})",
+        subject=subject,
+        hint="the API refuses this request: compare it with the API's documentation"
+        + NOTHING_THERE * (status == 404),
+    )
+
+
+def _unanswered(error: RequestException, subject: str) -> EtlError:
+    """What it means that there is no answer, or none to its end."""
+    request, kind = error.request, type(error).__name__
+    url = safe_url((request.url or "") if request is not None else "")
+    if isinstance(error, UNREACHABLE):
+        page = place_of(request).page
+        return NotReachedError(
+            f"{subject}{f', page {page}' if page else ''}: {url or 'the API'} cannot be reached "
+            f"({kind})",
+            subject=subject,
+        )
+    return ExtractError(
+        f"{subject}: the answer cannot be used: {kind}{f' ({url})' if url else ''}",
+        subject=subject,
+        hint="the API redirects in a circle, names a link that is none, or sends a body that is "
+        "not encoded as it says",
+    )
 
 
 def _depth(chain: list[BaseException], subject: str, step: str) -> EtlError | None:

@@ -7,7 +7,7 @@ move one forward; back, aside and away is done here.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,14 +64,26 @@ class Packages:
             not loaded or is_committed(connection, dataset, loaded[-1])
         )
 
+    def _files(self) -> Iterator[Path]:
+        """The files of normalised packages that wait to be loaded."""
+        normalized = self._pipeline._get_load_storage().normalized_packages
+        for load_id in self.normalized:
+            for path in normalized.list_new_jobs(load_id):
+                yield Path(normalized.storage.make_full_path(path))
+
     def tables(self) -> set[str]:
         """The tables that normalised packages will be loaded into."""
-        normalized = self._pipeline._get_load_storage().normalized_packages
-        return {
-            ParsedLoadJobFileName.parse(Path(path).name).table_name
-            for load_id in self.normalized
-            for path in normalized.list_new_jobs(load_id)
-        }
+        return {ParsedLoadJobFileName.parse(file.name).table_name for file in self._files()}
+
+    def largest_group(self) -> int:
+        """Bytes, uncompressed, of the largest group of rows in these files: it is read whole."""
+        from pyarrow.parquet import read_metadata
+
+        described = [read_metadata(file) for file in self._files() if file.suffix == ".parquet"]
+        return max(
+            (d.row_group(i).total_byte_size for d in described for i in range(d.num_row_groups)),
+            default=0,
+        )
 
     def accept(self, arrival: Arrival) -> None:
         """Note that the guards passed, and what raw is to hold: now a crash loses nothing."""

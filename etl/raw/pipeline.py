@@ -204,12 +204,15 @@ class Raw:
         """Load with little memory; with as much as DuckDB likes when that was too little.
 
         Without a limit DuckDB keeps what it has written in memory: the more rows, the more of it.
+        dlt tries five times with too little, each time with an error in the log: so long values
+        get more of it at once.
         """
+        megabytes = LEAN_MEGABYTES_PER_THREAD + (2 * self.packages.largest_group() >> 20)
         with self.connection() as connection:
             connection.execute("SET preserve_insertion_order = false")
             try:
                 with (
-                    limited_memory(connection, LEAN_MEGABYTES_PER_THREAD),
+                    limited_memory(connection, megabytes),
                     self._translated("load"),
                 ):
                     return self.pipeline.load()

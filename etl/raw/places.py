@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from requests import PreparedRequest, Request, Response
@@ -19,9 +20,14 @@ def is_busy(response: Response) -> bool:
     A 403 does when its headers speak of a limit that is used up, as GitHub's do.
     """
     status, headers = response.status_code, response.headers
-    left = headers.get("ratelimit-remaining") or headers.get("x-ratelimit-remaining")
-    is_limit = status == 403 and ("Retry-After" in headers or left == "0")
+    is_used_up = limit_header(headers, "remaining") == "0"
+    is_limit = status == 403 and ("Retry-After" in headers or is_used_up)
     return is_limit or status == 429 or 500 <= status < 600
+
+
+def limit_header(headers: Mapping[str, str], name: str) -> str | None:
+    """What an API says of its limit under the name, such as `remaining`."""
+    return headers.get(f"ratelimit-{name}") or headers.get(f"x-ratelimit-{name}")
 
 
 class NotReachedError(UnreachableError):

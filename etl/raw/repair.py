@@ -61,16 +61,13 @@ def take_back(
     load_id: str,
     dataset: str,
     staging_dataset: str,
-) -> int:
+) -> None:
     """Remove what an unfinished package has brought into the warehouse; all its files wait again.
 
     dlt loads file by file and notes each file after the database committed it: killed in between,
     it would load that file again. A merge goes through a staging dataset, where a file that came
     twice gives children twice, so that is emptied as well. Rows first, files after: killed between
     the two, the next run does the same again.
-
-    Returns:
-        How many files had begun; 0 when nothing had to be done.
     """
     begun = [
         (state, Path(path).name)
@@ -84,7 +81,7 @@ def take_back(
     )
     made = [("new_jobs", Path(p).name) for p in waiting if _kind(Path(p).name) in _MADE_BY_DLT]
     if not begun and not made:
-        return 0
+        return
     tables = cast(Tables, packages.load_schema(load_id).tables)
     touched = {ParsedLoadJobFileName.parse(name).table_name for _, name in begun}
     _delete_rows(connection, load_id, dataset, staging_dataset, tables, touched)
@@ -95,7 +92,6 @@ def take_back(
         elif state != "new_jobs":
             path.rename(_job_path(packages, load_id, "new_jobs", name))
         packages.clear_pending_transition(load_id, name)
-    return len(begun)
 
 
 def _kind(name: str) -> str:

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from etl.backlog import last_commit, pending_packages, quarantined_packages
 from etl.errors import ExitCode
 from etl.past_runs import past_runs
-from etl.records import RunRecord
+from etl.records import AuditStatus, ModelStatus, RunRecord
 from etl.settings import Settings
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ def _source_rows(m: Measured) -> Iterator[Sample]:
 
 def _models(m: Measured) -> Iterator[Sample]:
     found = Counter(x.status for x in m.record.models)
-    yield from (((s,), found[s]) for s in ("ok", "failed", "held_back"))
+    yield from (((s,), found[s]) for s in get_args(ModelStatus))
 
 
 def _audits(m: Measured) -> Iterator[Sample]:
     found = Counter((a.status, a.blocking) for a in m.record.audits)
-    for status in ("passed", "failed", "error"):
+    for status in get_args(AuditStatus):
         for blocking in (True, False):
             yield (status, str(blocking).lower()), found[status, blocking]
 

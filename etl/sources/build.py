@@ -27,8 +27,6 @@ from etl.sources.rest import rest_config
 
 
 def build_source(
-    name: str,
-    source: Source,
     monitor: Monitor,
     *,
     project: Path,
@@ -36,7 +34,7 @@ def build_source(
     wait: Callable[[float], None],
     first: bool = False,
 ) -> tuple[DltSource, ApiSession | None]:
-    """The dlt source of these settings, and its session when it is a declarative one.
+    """The dlt source of a monitor's settings, and its session when it is a declarative one.
 
     `first` says that raw has no table of it yet.
 
@@ -45,9 +43,10 @@ def build_source(
             would lose rows.
         EtlError: a factory fails when it is called.
     """
+    name, source = monitor.source, monitor.settings
     stamp = dict.fromkeys(source.stamp, snapshot_date)
     if source.factory is not None:
-        built = call_factory(name, source, project, monitor)
+        built = call_factory(monitor, project)
         for resource in built.resources.values():
             endpoint = f"{source.factory} resource {resource.name}"
             table_of = _table_by_row(resource, built.schema.naming)
@@ -64,7 +63,7 @@ def build_source(
         timeout=source.timeout_seconds,
         wait=wait,
     )
-    config, stamps, fields = rest_config(name, source, monitor, session)
+    config, stamps, fields = rest_config(monitor, session)
     for resource in config["resources"]:
         find_steps(name, resource, project)
     try:
@@ -95,10 +94,9 @@ def declare_source(
 
     Raises: as `build_source`.
     """
-    source = settings.sources[name]
-    monitor = Monitor(name, source)
+    monitor = Monitor(name, settings.sources[name])
     built, _ = build_source(
-        name, source, monitor, project=settings.project, snapshot_date=settings.snapshot_date(),
+        monitor, project=settings.project, snapshot_date=settings.snapshot_date(),
         wait=time.sleep, first=first,
     )  # fmt: skip
     return built, monitor

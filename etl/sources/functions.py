@@ -32,7 +32,7 @@ def import_factories(sources: Mapping[str, Source], project: Path) -> None:
                 find_factory(name, source, project)
 
 
-def call_factory(name: str, source: Source, project: Path, monitor: Monitor) -> DltSource:
+def call_factory(monitor: Monitor, project: Path) -> DltSource:
     """What the factory returns, as a source.
 
     One that has a parameter `monitor` is given this extraction's, to count pages, to name resources
@@ -42,6 +42,7 @@ def call_factory(name: str, source: Source, project: Path, monitor: Monitor) -> 
         ConfigError: it does not take the arguments, or returns no source.
         EtlError: it fails, with the class of an extraction that fails so.
     """
+    name, source = monitor.source, monitor.settings
     function = find_factory(name, source, project)
     try:
         given = reveal(source.arguments)

@@ -50,7 +50,7 @@ class ApiSession(Session):
         *,
         attempts: int,
         timeout: float,
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(timeout=timeout, raise_for_status=False)

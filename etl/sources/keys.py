@@ -24,10 +24,10 @@ class MergeKeys:
     def __init__(
         self,
         columns: Sequence[str],
-        mark: str = "",
+        mark: str,
         *,
-        is_bool: bool = False,
-        is_upsert: bool = False,
+        is_bool: bool,
+        is_upsert: bool,
     ) -> None:
         self.columns = tuple(columns)
         self.is_upsert = is_upsert

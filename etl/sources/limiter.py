@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 
+from etl.raw.places import limit_header
+
 
 def seconds_of(header: str | None, now: float) -> float | None:
     """Seconds to wait from a `Retry-After` or `ratelimit-reset` value; None when unreadable.
@@ -48,7 +50,7 @@ class RateLimiter:
         requests: int | None,
         seconds: float,
         *,
-        wait: Callable[[float], None] = time.sleep,
+        wait: Callable[[float], None],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
@@ -101,8 +103,7 @@ class RateLimiter:
 
         Returns for how many seconds nothing is sent therefore.
         """
-        remaining = headers.get("ratelimit-remaining") or headers.get("x-ratelimit-remaining")
-        reset = headers.get("ratelimit-reset") or headers.get("x-ratelimit-reset")
+        remaining, reset = limit_header(headers, "remaining"), limit_header(headers, "reset")
         if remaining is None or reset is None:
             return 0.0
         try:

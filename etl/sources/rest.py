@@ -16,7 +16,6 @@ from requests import Response
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
-from etl.settings import Source
 from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
@@ -25,7 +24,7 @@ from etl.sources.refusals import first_line
 
 
 def rest_config(
-    name: str, source: Source, monitor: Monitor, session: ApiSession
+    monitor: Monitor, session: ApiSession
 ) -> tuple[dict[str, Any], dict[str, dict[str, str]], dict[str, FieldPaths]]:
     """dlt's configuration with our parts in it; per resource its stamped columns and its fields.
 
@@ -34,6 +33,7 @@ def rest_config(
     Raises:
         ConfigError: dlt cannot make a paginator or a selector of what a resource names.
     """
+    name, source = monitor.source, monitor.settings
     client = _without_credentials(reveal(deepcopy(source.client))) | {"session": session}
     defaults = reveal(deepcopy(source.resource_defaults))
     resources: list[dict[str, Any]] = []

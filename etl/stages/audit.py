@@ -75,7 +75,9 @@ def _audit(ctx: RunContext) -> list[EtlError]:
             elif states[model].verdict == "unaudited" and model not in waiting:
                 verdicts[model] = "passed"
         mark(project, ctx.run, verdicts)
-    return own.failures + alone.failures
+        # A transformation has told them; here, models of theirs were not audited.
+        broken = () if ctx.transformed else project.broken
+    return [*broken, *own.failures, *alone.failures]
 
 
 def _stale(ctx: RunContext) -> list[DataQualityError]:

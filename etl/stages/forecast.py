@@ -17,6 +17,7 @@ from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stages.idle import find_idle
 from etl.stages.scope import find_scope, models_to_restate, unknown_loads
+from etl.stages.tables import read_expected
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
     from etl.project.changes import describe_plan
     from etl.project.selection import plan_part
 
+    read_expected(settings.sqlmesh_dir)
     with copied_project(settings, options.environment) as project:
         if unknown := unknown_loads(project, options):
             raise StageError(unknown)
@@ -54,7 +56,7 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
 
 
 def refuse_unfit(project: Project, settings: Settings, models: Collection[str]) -> None:
-    """Refuse those among these models that a run would not plan.
+    """Refuse those among these models that a run would not plan, and files that do not load.
 
     Raises:
         StageError: with a TransformError for each.
@@ -64,7 +66,7 @@ def refuse_unfit(project: Project, settings: Settings, models: Collection[str]) 
     here = settings.warehouse.exists()
     with connect(settings.warehouse, read_only=True) if here else nullcontext() as connection:
         unfit = find_unfit(project, connection, datetime.now(UTC))
-    refused: list[EtlError] = [e for name, e in unfit.items() if name in models]
+    refused: list[EtlError] = [*project.broken, *(e for n, e in unfit.items() if n in models)]
     if refused:
         raise StageError(refused)
 

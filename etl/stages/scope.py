@@ -83,9 +83,12 @@ def find_scope(
     failed_sources: Iterable[str] = (),
     unfit: Iterable[str] = (),
 ) -> Scope:
-    """What the options name, without unfit models, and what is below them and failed sources."""
+    """What the options name, without unfit models, and what is below them and failed sources.
+
+    Nor is a model brought up to date whose file does not load.
+    """
     select = wanted_models(project, options)
-    unfit = project.graph.names.intersection(unfit)
+    unfit = project.graph.names.intersection(unfit) | project.kept
     held = project.graph.below_sources(failed_sources) | unfit | project.graph.below(unfit)
     wanted = (select if select is not None else project.graph.names) - held
     return Scope(wanted, held, select is not None or bool(held))
@@ -110,9 +113,9 @@ def unknown_loads(project: Project, options: Options) -> list[EtlError]:
     """Loads of models that the project does not have; a run of a part does not ask for them.
 
     A model whose removal the policy holds back stands still, and is published. One that is
-    embedded in others has no table.
+    embedded in others has no table. A file that does not load may have the model.
     """
-    if options.environment != "prod" or options.select or options.sources:
+    if options.environment != "prod" or options.select or options.sources or project.broken:
         return []
     known = {n for n in project.local_names if project.graph.kind(n) != "EMBEDDED"}
     if project.settings.transform.approve != "auto":

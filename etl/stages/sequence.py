@@ -12,8 +12,9 @@ from loguru import logger
 
 from etl.errors import ANY_FAILURE, EtlError, StageError, Stopped
 from etl.logs import stage_context
+from etl.names import STAGE_NAMES, StageName
 from etl.packages import refuse_lost_packages, refuse_slow_clock
-from etl.records import STAGE_NAMES, Failure, Stage, StageName, StageStatus
+from etl.records import Failure, Stage, StageStatus
 from etl.runs import utc_now
 from etl.stages.containment import contained
 from etl.stages.context import RunContext

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from loguru import logger
 
+from etl.drift import Drift, Shape
 from etl.errors import EtlError
 from etl.logs import stage_context
 from etl.raw.collisions import check_tables
@@ -34,86 +35,95 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
         started_at = utc_now()
         raw = Raw(ctx.settings, name)
         earlier = raw.shape()
-        with ctx.warehouse_turn:
-            pending = raw.finish_pending()
-            if not ctx.refresh:  # which replaces what is there
-                count_arrival(ctx.run, raw)
-        if pending.load_ids:
-            logger.bind(load_ids=list(pending.load_ids)).warning(
-                "load packages of an earlier run were committed first"
-            )
-        last = last_extraction(raw)
-        refresh = ctx.refresh
-        monitor = Monitor(
-            name,
-            source,
-            earlier_pages=last.get("pages", {}),
-            # A run that was killed before its counts were kept has left rows all the same.
-            earlier_rows=last.get("rows", None if raw.is_new else 0),
-            is_refresh=refresh,
-            earlier_bases=last.get("bases", {}),
-            on_page=lambda resource, rows: _show_page(ctx, name, rows),
-            check_stop=ctx.stop.check,
-        )
-        built, session = build_source(
-            name,
-            source,
-            monitor,
-            project=ctx.settings.project,
-            snapshot_date=ctx.run.snapshot_date,
-            wait=ctx.stop.wait,
-            first=raw.is_new,
-        )
-        check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
-        with ctx.warehouse_turn:
-            cursors = monitor.incremental if session is not None else ()
-            settle_dispositions(
-                name, built, raw.recorded, raw.has_doubled, cursors=cursors, refresh=refresh
-            )
-            created = raw.ensure_tables(built)
-        if created:
-            logger.bind(tables=created).info("declared raw tables were created empty")
-        if refresh:
-            logger.warning(
-                "full refresh: what raw holds of this source is replaced by this package"
-            )
-        chains = max(1, len(built.selected_resources))
-        load_ids, refused = raw.extract(built, workers=min(32, chains), refresh=refresh)
-        try:
-            monitor.check_source()
-        except EtlError:
-            for load_id in load_ids:
-                raw.packages.reject(load_id)
-            raise
-        raw.packages.accept(monitor.arrival(load_ids, refused))
+        pending = _finish_earlier(ctx, raw)
+        monitor = _monitor(ctx, raw, source)
+        session = _read(ctx, raw, monitor, earlier)
         ctx.stop.check()
         with ctx.warehouse_turn:
-            committed = raw.commit()
+            committed = pending + raw.commit()
             count_arrival(ctx.run, raw)
-            tables = root_tables(raw, set(monitor.tables.values()))
-            whole = [tables[n].name for n in monitor.whole_tables() if tables[n].is_replaced]
-            drift = find_drift(
-                raw,
-                earlier,
-                (pending + committed).load_ids,
-                whole,
-                brought=[t.name for t in tables.values()],
-            )
-        remember_fields(raw, monitor.field_paths())
-        remember_extraction(
-            raw,
-            sum(monitor.rows.values()),
-            dict(monitor.longest),
-            {**monitor.earlier_bases, **monitor.bases},
-        )
+            drift = _drift(raw, monitor, earlier, committed)
+        _remember(raw, monitor)
         for told in (
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
             *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
         ):
             ctx.run.warn(told)
-        _report(ctx, raw, monitor, session, pending + committed, drift.changes, started_at)
+        _report(ctx, raw, monitor, session, committed, drift.changes, started_at)
         ctx.drift[name] = drift
         ctx.contained.extend(monitor.contained)
+
+
+def _finish_earlier(ctx: RunContext, raw: Raw) -> Committed:
+    with ctx.warehouse_turn:
+        pending = raw.finish_pending()
+        if not ctx.refresh:  # which replaces what is there
+            count_arrival(ctx.run, raw)
+    if pending.load_ids:
+        logger.bind(load_ids=list(pending.load_ids)).warning(
+            "load packages of an earlier run were committed first"
+        )
+    return pending
+
+
+def _monitor(ctx: RunContext, raw: Raw, source: Source) -> Monitor:
+    last = last_extraction(raw)
+    return Monitor(
+        raw.source,
+        source,
+        earlier_pages=last.get("pages", {}),
+        # A run that was killed before its counts were kept has left rows all the same.
+        earlier_rows=last.get("rows", None if raw.is_new else 0),
+        is_refresh=ctx.refresh,
+        earlier_bases=last.get("bases", {}),
+        on_page=lambda resource, rows: _show_page(ctx, raw.source, rows),
+        check_stop=ctx.stop.check,
+    )
+
+
+def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSession | None:
+    """Read the source into packages that the guards have accepted; the session with its API."""
+    name, refresh = raw.source, ctx.refresh
+    built, session = build_source(
+        monitor,
+        project=ctx.settings.project,
+        snapshot_date=ctx.run.snapshot_date,
+        wait=ctx.stop.wait,
+        first=raw.is_new,
+    )
+    check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
+    with ctx.warehouse_turn:
+        cursors = monitor.incremental if session is not None else ()
+        settle_dispositions(
+            name, built, raw.recorded, raw.has_doubled, cursors=cursors, refresh=refresh
+        )
+        created = raw.ensure_tables(built)
+    if created:
+        logger.bind(tables=created).info("declared raw tables were created empty")
+    if refresh:
+        logger.warning("full refresh: what raw holds of this source is replaced by this package")
+    chains = max(1, len(built.selected_resources))
+    load_ids, refused = raw.extract(built, workers=min(32, chains), refresh=refresh)
+    try:
+        monitor.check_source()
+    except EtlError:
+        for load_id in load_ids:
+            raw.packages.reject(load_id)
+        raise
+    raw.packages.accept(monitor.arrival(load_ids, refused))
+    return session
+
+
+def _drift(raw: Raw, monitor: Monitor, earlier: Shape, committed: Committed) -> Drift:
+    tables = root_tables(raw, set(monitor.tables.values()))
+    whole = [tables[n].name for n in monitor.whole_tables() if tables[n].is_replaced]
+    return find_drift(raw, earlier, committed.load_ids, whole, [t.name for t in tables.values()])
+
+
+def _remember(raw: Raw, monitor: Monitor) -> None:
+    remember_fields(raw, monitor.field_paths())
+    bases = {**monitor.earlier_bases, **monitor.bases}
+    remember_extraction(raw, sum(monitor.rows.values()), dict(monitor.longest), bases)
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:

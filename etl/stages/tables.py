@@ -10,7 +10,9 @@ import duckdb
 import yaml
 from loguru import logger
 
+from etl.causes import classify_os_error
 from etl.errors import ConfigError, EtlError
+from etl.fingerprint import is_leftover
 from etl.settings import NAME, Settings, Source, dataset_name
 from etl.warehouse import connect, ensure_tables, exists
 
@@ -36,7 +38,7 @@ def ensure_raw_tables(settings: Settings) -> list[str]:
             logger.bind(source=name).warning(f"its raw tables could not be made ahead: {e}")
     with connect(settings.warehouse) as connection:
         try:
-            created += ensure_tables(connection, _expected_tables(settings.sqlmesh_dir))
+            created += ensure_tables(connection, read_expected(settings.sqlmesh_dir))
         except (duckdb.CatalogException, duckdb.ParserException, duckdb.BinderException) as e:
             raise ConfigError(
                 f"{settings.sqlmesh_dir / 'external_models'}: a table cannot be made: {e}",
@@ -73,19 +75,26 @@ def _make_declared(settings: Settings, name: str) -> list[str]:
     return raw.ensure_tables(built)
 
 
-def _expected_tables(sqlmesh_dir: Path) -> list[dict[str, Any]]:
-    """The raw tables that models read, as the files in `sqlmesh/external_models` declare them."""
+def read_expected(sqlmesh_dir: Path) -> list[dict[str, Any]]:
+    """The raw tables that models read, as the files in `sqlmesh/external_models` declare them.
+
+    Raises:
+        ConfigError: a file is no list of tables with names and columns.
+        ResourcesError: a file may not be read.
+    """
     tables: list[dict[str, Any]] = []
     for path in sorted((sqlmesh_dir / "external_models").rglob("*.yaml")):
+        if is_leftover(path):
+            continue
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
             tables += [
                 {"name": _named(t["name"]), "columns": dict(t["columns"])}
                 for t in found
-                if t.get("columns")  # one that has none is somebody else's, and stands
+                if t["name"] and t.get("columns")  # that of somebody else has none, and stands
             ]
         except (yaml.YAMLError, LookupError, TypeError, ValueError, AttributeError, OSError) as e:
-            raise ConfigError(
+            raise classify_os_error(e) or ConfigError(
                 f"{path}: is no list of external models: {type(e).__name__}",
                 hint="each needs a name with its schema, and columns",
             ) from e

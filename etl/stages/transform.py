@@ -94,6 +94,8 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         before = {m: s.verdict for m, s in read_states(connection, environment).items()}
     project.listener.forget()  # the stage may be tried again
     _rewind(project, run, begun_at, waiting, before)
+    for model in sorted(project.kept):
+        run.warn(f"{model} stays as it was: it is in no file that loads", model=model)
     proposal = _propose(project, run, options, approve, unfit)
     # When it is refused, the graph is now the environment's: what stands there goes on.
     wanted, held, partly = find_scope(project, options, run.failed_sources, unfit)
@@ -135,7 +137,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     mark(project, run, states)
     _note_packages(project, run, waiting, built - failed)
     asked = find_scope(project, options).wanted
-    failures += [e for name, e in unfit.items() if name in asked]
+    failures += [*project.broken, *(e for name, e in unfit.items() if name in asked)]
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
     if not partly and not failures and not project.differs():

@@ -10,7 +10,7 @@ import duckdb
 from etl.records import LoadRun
 from etl.settings import Settings, Target
 from etl.targets import dlt_destination, duckdb_file, mssql, parquet_files, postgres
-from etl.targets.publication import Publication, Publish
+from etl.targets.publication import Publication, Publish, take_order
 from etl.targets.server import PublishTo
 
 FILE_TARGETS: dict[str, Publish[Path]] = {
@@ -33,14 +33,16 @@ def publish(
     *,
     dry_run: bool = False,
 ) -> list[LoadRun]:
-    """Bring the marts to one target of the configuration; see `Publish`."""
+    """Bring the marts to one target of the configuration; see `Publish`.
+
+    The tables of those that are `held_back` keep their present version.
+    """
     target = settings.targets[name]
+    order = take_order(name, publications, held_back, target.schema_name)
     path = settings.target_path(target)
     if path is None:
-        server = SERVER_TARGETS[target.kind]
-        return server(connection, name, target, publications, held_back, dry_run=dry_run)
-    files = FILE_TARGETS[target.kind]
-    return files(connection, name, path, publications, held_back, dry_run=dry_run)
+        return SERVER_TARGETS[target.kind](connection, order, target, dry_run=dry_run)
+    return FILE_TARGETS[target.kind](connection, order, path, dry_run=dry_run)
 
 
 def log_in(settings: Settings, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,9 @@ from loguru import logger
 
 from etl.errors import LoadError
 from etl.targets.files import refuse_writer
-from etl.targets.publication import Order, fold, qualify, quote, split_name
+from etl.targets.publication import Order, fold, qualify, split_name
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint
-from etl.warehouse import literal
+from etl.warehouse import literal, quoted
 
 # What a file can have beside schemas, and where it is listed without DuckDB's own.
 _KINDS = {
@@ -76,7 +76,7 @@ def attached(
             pass  # fails with an errno, which DuckDB's IOException lacks
     try:
         # TYPE, or DuckDB would fetch an extension for what looks like another database.
-        cursor.execute(f"ATTACH {literal(str(path))} AS {quote(catalog)} (TYPE duckdb, {mode})")
+        cursor.execute(f"ATTACH {literal(str(path))} AS {quoted(catalog)} (TYPE duckdb, {mode})")
     except duckdb.Error:
         refuse_writer(path, target)
         raise
@@ -88,7 +88,7 @@ def attached(
         cursor.interrupt()
         raise
     finally:
-        cursor.execute(f"DETACH {quote(catalog)}")
+        cursor.execute(f"DETACH {quoted(catalog)}")
 
 
 def read_version(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) -> Version:
@@ -124,52 +124,38 @@ def open_published(
     if not path.exists():
         yield Published()
         return
-    opened = attached(cursor, path, order.target)
-    try:
-        catalog = opened.__enter__()
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        _accept_damage(path, order, error)
-        yield Published()
-        return
-    try:
-        yield _read_published(cursor, catalog, path, order)
-    except BaseException as error:
-        opened.__exit__(type(error), error, error.__traceback__)
-        raise
-    else:
-        opened.__exit__(None, None, None)
+    with ExitStack() as stack:
+        try:
+            catalog = stack.enter_context(attached(cursor, path, order.target))
+            published = _read_published(cursor, catalog, order)
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            _accept_damage(path, order, error)
+            published = Published()
+        yield published
 
 
-def _read_published(
-    cursor: duckdb.DuckDBPyConnection, catalog: str, path: Path, order: Order
-) -> Published:
-    try:
-        names: dict[str, list[str]] = {}
-        for kind, listed in _KINDS.items():
-            found = cursor.execute(
-                f"SELECT DISTINCT schema_name, {kind}_name FROM {listed} "  # noqa: S608 - both of _KINDS
-                "AND database_name = $1 ORDER BY ALL",
-                [catalog],
-            ).fetchall()
-            names[kind] = [f"{schema}.{name}" for schema, name in found]
-        tables = names.pop("table")
-        return Published(
-            readable=True,
-            tables={
-                fold(name): read_version(cursor, catalog, name)
-                for name in tables
-                if fold(name) in order.tables
-            },
-            unnamed=tuple(n for n in tables if fold(n) not in order.tables),
-            others=tuple(f"{kind} {n}" for kind, found in names.items() for n in found),
-        )
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        _accept_damage(path, order, error)
-        return Published()
+def _read_published(cursor: duckdb.DuckDBPyConnection, catalog: str, order: Order) -> Published:
+    names: dict[str, list[str]] = {}
+    for kind, listed in _KINDS.items():
+        found = cursor.execute(
+            f"SELECT DISTINCT schema_name, {kind}_name FROM {listed} "  # noqa: S608 - both of _KINDS
+            "AND database_name = $1 ORDER BY ALL",
+            [catalog],
+        ).fetchall()
+        names[kind] = [f"{schema}.{name}" for schema, name in found]
+    tables = names.pop("table")
+    return Published(
+        readable=True,
+        tables={
+            fold(name): read_version(cursor, catalog, name)
+            for name in tables
+            if fold(name) in order.tables
+        },
+        unnamed=tuple(n for n in tables if fold(n) not in order.tables),
+        others=tuple(f"{kind} {n}" for kind, found in names.items() for n in found),
+    )
 
 
 def _accept_damage(path: Path, order: Order, error: duckdb.Error) -> None:

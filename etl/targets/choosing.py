@@ -7,8 +7,9 @@ import dataclasses
 import duckdb
 
 from etl.errors import ConfigError
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.relation import Relation, describe
+from etl.warehouse import quoted
 
 
 def choose(
@@ -33,7 +34,7 @@ def choose(
     relation = mart
     if publication.columns:
         chosen = spell(publication.columns, spelt, "column")
-        listed = ", ".join(map(quote, chosen))
+        listed = ", ".join(map(quoted, chosen))
         relation = describe(cursor, f"(SELECT {listed} FROM {mart.sql})")  # noqa: S608
         spelt = {c.casefold(): c for c in chosen}
     key = spell(publication.key, spelt, "key")

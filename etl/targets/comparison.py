@@ -10,8 +10,9 @@ import duckdb
 
 from etl.errors import LoadError, ReconciliationError
 from etl.records import LoadRun
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.relation import Fingerprint, Relation, query, row_hash
+from etl.warehouse import quoted
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,9 @@ def check_key(
     """Raise LoadError when the key does not tell every row from every other."""
     if not publication.key:
         return
-    keys = ", ".join(quote(k) for k in publication.key)
+    keys = ", ".join(quoted(k) for k in publication.key)
     # Under names of our own: a column may be called like any alias.
-    named_keys = ", ".join(f"{quote(k)} AS k{i}" for i, k in enumerate(publication.key))
+    named_keys = ", ".join(f"{quoted(k)} AS k{i}" for i, k in enumerate(publication.key))
     some_null = " OR ".join(f"k{i} IS NULL" for i in range(len(publication.key)))
     rows, distinct, nulls = query(
         cursor,
@@ -136,7 +137,7 @@ def count_changes(
 
 def _is_unique(cursor: duckdb.DuckDBPyConnection, old: Relation, key: tuple[str, ...]) -> bool:
     """False when the key was chosen later, or somebody wrote into the target."""
-    keys = ", ".join(quote(k) for k in key)
+    keys = ", ".join(quoted(k) for k in key)
     (repeated,) = query(
         cursor,
         f"SELECT count(*) FROM (SELECT 1 FROM {old.sql} GROUP BY {keys} "  # noqa: S608
@@ -150,7 +151,7 @@ def _count_by_key(
 ) -> Changes:
     """With other columns than before, every row that stayed counts as updated."""
     # As text: a key column's type may have changed, and '7' stays the same key as 7.
-    keys = [f"{quote(k)}::VARCHAR AS k{i}" for i, k in enumerate(key)]
+    keys = [f"{quoted(k)}::VARCHAR AS k{i}" for i, k in enumerate(key)]
     on = " AND ".join(f"o.k{i} = n.k{i}" for i in range(len(key)))
     differs = "o.h <> n.h" if old.columns == new.columns else "true"
     return Changes(

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
@@ -32,46 +31,35 @@ from etl.targets.comparison import (
     record,
 )
 from etl.targets.files import refuse_other_kind, refuse_writer, sync, translating
-from etl.targets.publication import (
-    Order,
-    Publication,
-    fold,
-    qualify,
-    quote,
-    split_name,
-    take_order,
-)
-from etl.targets.relation import describe, fingerprint, query
+from etl.targets.publication import Order, Publication, fold, qualify, split_name
+from etl.targets.relation import describe, fingerprint, query, warehouse_name
 from etl.targets.succession import succeed
-from etl.warehouse import literal
+from etl.warehouse import literal, quoted
 
 PART = ".*.part"
 
 
 def publish(
     connection: duckdb.DuckDBPyConnection,
-    target_name: str,
+    order: Order,
     target_path: Path,
-    publications: Iterable[Publication],
-    held_back: Iterable[Publication] = (),
     *,
     dry_run: bool = False,
 ) -> list[LoadRun]:
     """Bring the marts to the file; see `Publish`. All tables change in one rename."""
-    order = take_order(target_name, publications, held_back)
     path = target_path.resolve()  # a link stays a link: the file behind it is replaced
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    refuse_other_kind(path, target_name, folder=False)
+    refuse_other_kind(path, order.target, folder=False)
     if not order.tables:
         return []
     with connection.cursor() as cursor:
         try:
-            with translating(cursor, target_name, f"publishing {path}", path.parent, PART):
-                refuse_writer(path, target_name)
+            with translating(cursor, order.target, f"publishing {path}", path.parent, PART):
+                refuse_writer(path, order.target)
                 if not dry_run:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     _remove_parts(path)
-                    _remove_wal(path, target_name)
+                    _remove_wal(path, order.target)
                 return _publish(cursor, path, part, order, dry_run=dry_run)
         finally:
             if not dry_run:
@@ -129,12 +117,12 @@ def _compare(
     started = time.perf_counter()
     before = old.tables.get(fold(publication.table))
     with reading(publication, target):
-        (name,) = cursor.execute("SELECT current_database()").fetchall()[0]
-        whole = describe(cursor, qualify(str(name), publication.model))
+        name = warehouse_name(cursor)
+        whole = describe(cursor, qualify(name, publication.model))
         publication, mart = choose(cursor, whole, publication, target)
         check_key(cursor, mart, publication, target)
         content = fingerprint(cursor, mart)
-        comments = read_comments(cursor, str(name), publication.model)
+        comments = read_comments(cursor, name, publication.model)
     if before is None:
         known = fold(publication.table) in claimed(cursor, target)
         warn_of_loss(publication, target, known=known)
@@ -165,7 +153,7 @@ def _build(
             started = time.perf_counter()
             _create(cursor, catalog, table, version)
             seconds[table] = time.perf_counter() - started
-        cursor.execute(f"CHECKPOINT {quote(catalog)}")
+        cursor.execute(f"CHECKPOINT {quoted(catalog)}")
     sync(part)
     # Attached anew: what was written is in memory, what readers will get is on the disk.
     with attached(cursor, part, target) as catalog:
@@ -180,10 +168,10 @@ def _build(
 
 def _create(cursor: duckdb.DuckDBPyConnection, catalog: str, table: str, version: Version) -> None:
     name = qualify(catalog, table)
-    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(catalog)}.{quote(split_name(table)[0])}")
+    cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(catalog, split_name(table)[0])}")
     cursor.execute(f"CREATE TABLE {name} AS SELECT * FROM {version.relation.sql}")  # noqa: S608
     for column, comment in version.comments.items():
-        what = f"COLUMN {name}.{quote(column)}" if column else f"TABLE {name}"
+        what = f"COLUMN {name}.{quoted(column)}" if column else f"TABLE {name}"
         cursor.execute(f"COMMENT ON {what} IS {literal(comment)}")
 
 

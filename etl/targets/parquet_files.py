@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,39 +36,38 @@ from etl.targets.comparison import (
 )
 from etl.targets.files import refuse_other_kind, sync, translating
 from etl.targets.parquet_types import export
-from etl.targets.publication import Order, Publication, fold, take_order
+from etl.targets.publication import Order, Publication, fold
 from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
 from etl.targets.succession import succeed
 from etl.warehouse import literal
 
 VERSIONS = ".versions"
 FILE_SIZE = "256MB"
+SMALL_ROW_GROUP = 2048
 
 
 def publish(
     connection: duckdb.DuckDBPyConnection,
-    target_name: str,
+    order: Order,
     target_path: Path,
-    publications: Iterable[Publication],
-    held_back: Iterable[Publication] = (),
     *,
     dry_run: bool = False,
 ) -> list[LoadRun]:
     """Bring each mart to its directory; see `Publish`. All are checked before the first changes."""
-    order = take_order(target_name, publications, held_back)
     path = target_path.resolve()
-    refuse_other_kind(path, target_name, folder=True)
+    refuse_other_kind(path, order.target, folder=True)
     if not order.tables:
         return []
-    _check_places(path, [p.table for p in (*order.publish, *order.hold)], target_name)
+    _check_places(path, [p.table for p in (*order.publish, *order.hold)], order.target)
     identity = uuid.uuid4().hex[:12]
     with (
         connection.cursor() as cursor,
         _cleaning_up(path, identity, [p.table for p in order.publish]),
-        translating(cursor, target_name, f"publishing {path}", path, f"{VERSIONS}/*/{identity}/*"),
+        translating(cursor, order.target, f"publishing {path}", path, f"{VERSIONS}/*/{identity}/*"),
     ):
         runs = [
-            _prepare(cursor, path, p, identity, target_name, dry_run=dry_run) for p in order.publish
+            _prepare(cursor, path, p, identity, order.target, dry_run=dry_run)
+            for p in order.publish
         ]
         held = {
             fold(p.table): _count(cursor, current)
@@ -76,7 +75,7 @@ def publish(
             if (current := _current(path, p.table)) is not None
         }
         if not dry_run:
-            claim(cursor, target_name, order.tables)
+            claim(cursor, order.target, order.tables)
             for run in runs:
                 if run.status == "published":
                     _swap(path, run.table, identity)
@@ -132,10 +131,16 @@ def _write(
     """Write a new version beside the present one and check what the disk then holds."""
     directory = path / VERSIONS / table / identity
     directory.parent.mkdir(parents=True, exist_ok=True)
-    cursor.execute(
+    copy = (
         f"COPY (SELECT * FROM {mart.sql}) TO {literal(str(directory))} (FORMAT parquet, "  # noqa: S608
-        f"FILE_SIZE_BYTES '{FILE_SIZE}', FILENAME_PATTERN '{identity}_{{i}}', COMPRESSION zstd)"
+        f"FILE_SIZE_BYTES '{FILE_SIZE}', FILENAME_PATTERN '{identity}_{{i}}', COMPRESSION zstd"
     )
+    try:
+        cursor.execute(f"{copy})")
+    except duckdb.OutOfMemoryException:
+        # DuckDB holds groups of 122,880 rows, which readers like best, until they are whole.
+        shutil.rmtree(directory, ignore_errors=True)
+        cursor.execute(f"{copy}, ROW_GROUP_SIZE {SMALL_ROW_GROUP})")
     for file in directory.iterdir():
         sync(file)
     for entry in (directory, directory.parent, directory.parent.parent, path):

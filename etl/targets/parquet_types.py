@@ -5,8 +5,9 @@ from __future__ import annotations
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
-from etl.targets.publication import qualify, quote
-from etl.targets.relation import Relation, describe
+from etl.targets.publication import qualify
+from etl.targets.relation import Relation, describe, warehouse_name
+from etl.warehouse import quoted
 
 _EXACT = frozenset(
     {
@@ -31,11 +32,10 @@ def export(cursor: duckdb.DuckDBPyConnection, model: str) -> Relation:
 
     What has no such type (ENUM, INTERVAL, BIT, UNION ...) goes as text.
     """
-    (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
-    mart = qualify(str(warehouse), model)
+    mart = qualify(warehouse_name(cursor), model)
     columns = cursor.execute(f"SELECT * FROM {mart} LIMIT 0").description or []  # noqa: S608
     casts = ", ".join(
-        f"{quote(str(c[0]))}::{choose_type(c[1])} AS {quote(str(c[0]))}" for c in columns
+        f"{quoted(str(c[0]))}::{choose_type(c[1])} AS {quoted(str(c[0]))}" for c in columns
     )
     return describe(cursor, f"(SELECT {casts} FROM {mart})")  # noqa: S608
 
@@ -49,7 +49,7 @@ def choose_type(kind: DuckDBPyType) -> str:
     if kind.id == "struct":
         if not all(name for name, _ in inner):
             return "VARCHAR"  # row(1, 2): Parquet has no fields without names
-        return f"STRUCT({', '.join(f'{quote(name)} {sql}' for name, sql in inner)})"
+        return f"STRUCT({', '.join(f'{quoted(name)} {sql}' for name, sql in inner)})"
     if kind.id == "map":
         return f"MAP({inner[0][1]}, {inner[1][1]})"
     return f"{inner[0][1]}[]"

@@ -11,16 +11,12 @@ import duckdb
 from etl.errors import ConfigError
 from etl.records import LoadRun
 from etl.settings import Strategy
+from etl.warehouse import quoted
 
 DEFAULT_SCHEMA = "main"
 
 # Where a target of the kind is: a path, or settings.
 Place_contra = TypeVar("Place_contra", contravariant=True)
-
-
-def quote(name: str) -> str:
-    """An SQL identifier, quoted: column names are data of the sources and may be anything."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -31,7 +27,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 def qualify(catalog: str, name: str) -> str:
     """The full SQL name of `schema.table` in a catalog."""
-    return ".".join(quote(part) for part in (catalog, *split_name(name)))
+    return quoted(catalog, *split_name(name))
 
 
 @dataclass(frozen=True)
@@ -58,20 +54,17 @@ class Publication:
 class Publish(Protocol[Place_contra]):
     """Bring the marts to one target of this kind; all of them are checked before any is visible.
 
-    `connection` is open on the warehouse and in no transaction. `held_back` names the
-    publications whose table keeps its present version. Raises ConfigError, UnreachableError,
-    LoadError, ReconciliationError, ResourcesError; the target is then as it was, or (when only
-    the count after the swap failed) holds the new version.
+    `connection` is open on the warehouse and in no transaction. Raises ConfigError,
+    UnreachableError, LoadError, ReconciliationError, ResourcesError; the target is then as it was,
+    or (when only the count after the swap failed) holds the new version.
     """
 
     def __call__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        target_name: str,
+        order: Order,
         place: Place_contra,
         /,
-        publications: Iterable[Publication],
-        held_back: Iterable[Publication] = (),
         *,
         dry_run: bool = False,
     ) -> list[LoadRun]: ...
@@ -79,7 +72,7 @@ class Publish(Protocol[Place_contra]):
 
 @dataclass(frozen=True)
 class Order:
-    """What one call shall do: each table once, held back or published."""
+    """What one call shall do: each table once, published or left in its present version."""
 
     target: str
     publish: tuple[Publication, ...]

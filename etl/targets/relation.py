@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from etl.targets.publication import quote
+from etl.warehouse import quoted
 
 # DuckDB's hash() takes a nested value for its parts ([] and NULL, [[1], [2]] and [[1, 2]] hash
 # alike), and an ENUM for its position. Only these types are hashed as they are, others as text.
@@ -56,6 +56,12 @@ def query(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
     return tuple(int(value) for value in row)
 
 
+def warehouse_name(cursor: duckdb.DuckDBPyConnection) -> str:
+    """The catalog that the marts are in: one that is attached may have such a schema, too."""
+    ((name,),) = cursor.execute("SELECT current_database()").fetchall()
+    return str(name)
+
+
 def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> Relation:
     """The columns of a table, a view or a table function in a FROM clause."""
     rows = cursor.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()  # noqa: S608
@@ -66,7 +72,7 @@ def row_hash(relation: Relation) -> str:
     """SQL for one row's hash over all columns; NULL and NaN are values like others."""
     # Never hash(t): a column named like the alias would take the place of the row.
     parts = (
-        quote(c.name) if _PLAIN.fullmatch(c.type) else f"{quote(c.name)}::VARCHAR"
+        quoted(c.name) if _PLAIN.fullmatch(c.type) else f"{quoted(c.name)}::VARCHAR"
         for c in relation.columns
     )
     return f"hash({', '.join(parts)})"

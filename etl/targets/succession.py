@@ -6,8 +6,9 @@ import duckdb
 
 from etl.errors import ConfigError, LoadError, ReconciliationError
 from etl.targets.comparison import check_key, count_changes
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.relation import Column, Relation, describe, query
+from etl.warehouse import quoted
 
 
 def succeed(
@@ -65,7 +66,7 @@ def _check_kept(
             cursor,
             f"SELECT count(*) FROM {stay} "  # noqa: S608
             f"WHERE CAST({_present(theirs, column)} AS {found.type}) "
-            f"IS DISTINCT FROM o.{quote(found.name)}",
+            f"IS DISTINCT FROM o.{quoted(found.name)}",
         )
         if lost:
             raise LoadError(
@@ -82,14 +83,14 @@ def _present(theirs: dict[str, Column], column: Column) -> str:
     found = theirs.get(column.name.casefold())
     if found is None:
         return f"NULL::{column.type}"
-    value = f"o.{quote(found.name)}"
+    value = f"o.{quoted(found.name)}"
     return value if found.type == column.type else f"CAST({value} AS {column.type})"
 
 
 def _same(theirs: dict[str, Column], mart: Relation, publication: Publication) -> str:
     """SQL: a row of the table (`o`) and one of the mart (`n`) have one key."""
     by_name = {c.name: c for c in mart.columns}
-    return " AND ".join(f"{_present(theirs, by_name[k])} = n.{quote(k)}" for k in publication.key)
+    return " AND ".join(f"{_present(theirs, by_name[k])} = n.{quoted(k)}" for k in publication.key)
 
 
 def _union(
@@ -99,9 +100,9 @@ def _union(
     ours = {c.name.casefold() for c in mart.columns}
     left = [c for name, c in theirs.items() if name not in ours]
 
-    new = [f"n.{quote(c.name)}" for c in mart.columns]
-    kept = [f"{_present(theirs, c)} AS {quote(c.name)}" for c in mart.columns]
-    stay = [f"o.{quote(c.name)}" for c in left]
+    new = [f"n.{quoted(c.name)}" for c in mart.columns]
+    kept = [f"{_present(theirs, c)} AS {quoted(c.name)}" for c in mart.columns]
+    stay = [f"o.{quoted(c.name)}" for c in left]
     same = _same(theirs, mart, publication)
     if publication.strategy == "merge":
         joined = f"LEFT JOIN {old.sql} AS o ON {same}" if stay else ""
@@ -110,7 +111,7 @@ def _union(
             f"UNION ALL SELECT {', '.join(kept + stay)} FROM {old.sql} AS o "
             f"ANTI JOIN {mart.sql} AS n ON {same}"
         )
-    empty = [f"NULL::{c.type} AS {quote(c.name)}" for c in left]
+    empty = [f"NULL::{c.type} AS {quoted(c.name)}" for c in left]
     return (
         f"SELECT {', '.join(kept + stay)} FROM {old.sql} AS o "  # noqa: S608
         f"UNION ALL SELECT {', '.join(new + empty)} FROM {mart.sql} AS n "
@@ -126,7 +127,7 @@ def _check_mart(
     target: str,
 ) -> None:
     """Raise ReconciliationError when a row of the mart is not in the next version."""
-    columns = ", ".join(quote(c.name) for c in mart.columns)
+    columns = ", ".join(quoted(c.name) for c in mart.columns)
     part = describe(cursor, f"(SELECT {columns} FROM {following.sql})")  # noqa: S608
     changes = count_changes(cursor, part, mart, publication.key)
     differing = changes.updated if publication.strategy == "merge" else 0

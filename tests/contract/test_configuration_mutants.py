@@ -198,8 +198,6 @@ def test_every_accepted_mutant_builds_its_sources_or_explains_itself(tmp_path: P
         for name, source in settings.active_sources.items():
             try:
                 made, _ = build_source(
-                    name,
-                    source,
                     Monitor(name, source),
                     project=tmp_path,
                     snapshot_date=date(2026, 1, 2),

@@ -66,37 +66,15 @@ def test_check_ends_with_11_and_names_what_would_change(job: Job) -> None:
     assert path.read_text(encoding="utf-8") == text
 
 
-@pytest.mark.slow
-def test_a_conflict_ends_with_11_and_names_file_and_lines(job: Job) -> None:
-    path = job.folder / "sqlmesh" / "models" / "marts" / "dim_shop__companies.sql"
-    base = job.folder / "sqlmesh" / ".generated" / path.relative_to(job.folder / "sqlmesh")
-    text = path.read_text(encoding="utf-8")
-    base.write_text(text.replace("kind FULL", "kind VIEW"), encoding="utf-8")
-    edited = text.replace("kind FULL", "kind EMBEDDED")
-    path.write_text(edited, encoding="utf-8")
-    done = job.run(*SHOP, command="generate")
-    assert done.code == 11
-    assert "dim_shop__companies.sql: changed by hand in lines 3," in done.err
-    assert "→ take from each .new file" in done.err
-    assert path.read_text(encoding="utf-8") == edited
-    proposal = path.with_name(path.name + ".new")
-    assert proposal.read_text(encoding="utf-8") == text
-    path.write_text(text, encoding="utf-8")
-    proposal.unlink()
-    assert job.run(*SHOP, command="generate").code == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--profile", "demo", "--source", "shp"), "--source shp: no such source"),
-        (("--profile", "demo", "--source", "bluesky"), "bluesky: dlt has recorded no schema of it"),
-        ((*SHOP, "--fact", "order"), "order: no such raw table"),
-        ((*SHOP, "--table", "order"), "order: no such raw table"),
+        (("--fact", "order"), "order: no such raw table"),
+        (("--table", "order"), "order: no such raw table"),
     ],
 )
 def test_what_is_not_there_ends_with_2(job: Job, arguments: tuple[str, ...], told: str) -> None:
-    done = job.run(*arguments, command="generate")
+    done = job.run(*SHOP, *arguments, command="generate")
     assert done.code == 2
     assert told in done.err
     assert done.out == ""

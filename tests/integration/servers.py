@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
+from etl.targets.publication import take_order
 from tests.postgres_server import Server
 from tests.sql_server import server_dsn
 
@@ -86,9 +87,11 @@ class Place(ABC):
     def target(self) -> Target:
         return Target.model_validate({"kind": self.kind, "dsn": SecretStr(self.dsn)})
 
-    def publish(self, *publications: Publication, **options: Any) -> dict[str, LoadRun]:
-        publish = SERVER_TARGETS[self.kind]
-        runs = publish(self.warehouse, self.name, self.target, publications, **options)
+    def publish(
+        self, *publications: Publication, held_back: Iterable[Publication] = (), **options: bool
+    ) -> dict[str, LoadRun]:
+        order = take_order(self.name, publications, held_back, self.target.schema_name)
+        runs = SERVER_TARGETS[self.kind](self.warehouse, order, self.target, **options)
         return {r.table: r for r in runs}
 
     @property

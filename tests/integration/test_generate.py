@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from etl.errors import ApprovalError, ConfigError
+from etl.errors import ApprovalError, ConfigError, TransformError
 from etl.generate.generation import refuse_changes
 from etl.project.engine import open_context
 from tests.integration.generating import Made
@@ -539,8 +540,8 @@ def test_a_true_conflict_leaves_the_file_proposes_and_ends_with_11(column: Made)
     with pytest.raises(ApprovalError) as raised:
         refuse_changes(changes, check=False)
     assert raised.value.code == 11
-    assert conflict.path in str(raised.value)
-    assert f"{conflict.lines[0][0]}" in str(raised.value)
+    assert f"{conflict.path}: changed by hand in lines {conflict.lines[0][0]}" in str(raised.value)
+    assert "take from each .new file" in raised.value.hint
     # Asked again it says the same; with the proposal removed, what stands is the answer.
     assert [c.action for c in made.generate() if c.path == conflict.path] == ["conflict"]
     proposal.unlink()
@@ -590,6 +591,15 @@ def test_a_file_written_by_hand_is_kept_and_one_removed_by_hand_stays_away(two: 
     assert made.file("models/marts/dim_made__orders.sql").read_text() == "-- mine"
 
 
+@pytest.mark.parametrize("path", [STAGING, f".generated/{STAGING}"])
+def test_a_file_that_is_no_text_is_named_and_left_as_it_is(two: Made, path: str) -> None:
+    two.generate()
+    two.file(path).write_bytes("-- M\xfcller".encode("latin-1"))
+    with pytest.raises(TransformError, match=re.escape(f"{path}: is not UTF-8 text (byte 4)")):
+        two.generate()
+    assert two.file(path).read_bytes() == b"-- M\xfcller"
+
+
 def test_nothing_is_generated_on_top_of_staging_that_was_written_by_hand(two: Made) -> None:
     made = two
     made.write(
@@ -623,6 +633,9 @@ def test_one_table_can_be_generated_alone_and_unknown_ones_are_named(two: Made) 
     assert raised.value.hint == "did you mean items?"
     with pytest.raises(ConfigError, match=r"--source maid: no such source"):
         made.generate(sources=["maid"])
+    made.add_source("other")
+    with pytest.raises(ConfigError, match=r"other: dlt has recorded no schema of it"):
+        made.generate(sources=["other"])
 
 
 # -- load packages -------------------------------------------------------------------------------

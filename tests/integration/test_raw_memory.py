@@ -29,6 +29,14 @@ def rows(size):
         texts = pa.array([f"{n:x} text of one row {n * 7919:x}" for n in ids.tolist()])
         yield pa.table({"id": ids, "a": texts, "b": texts, "c": texts, "d": texts, "e": texts})
 """
+LONG = """
+import dlt
+
+@dlt.resource(name="rows", write_disposition="append")
+def rows(size):
+    for start in range(0, size, 100):
+        yield [{"id": n, "document": f"{n:x} " * 3_000} for n in range(start, start + 100)]
+"""
 CHILD = """
 import resource, sys
 from pathlib import Path
@@ -69,8 +77,24 @@ def test_load_that_needs_more_memory_gets_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEGABYTES_PER_THREAD", 1)
-    (tmp_path / "many_rows.py").write_text(FACTORY)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    loads = load_counting(tmp_path, monkeypatch, "many_rows", FACTORY, 100_000)
+    assert loads == 2, "the first load had enough memory: this test proves nothing"
+
+
+def test_load_of_long_values_gets_more_memory_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dlt would try five times with too little, and log as many errors."""
+    monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEGABYTES_PER_THREAD", 20)
+    assert load_counting(tmp_path, monkeypatch, "long_rows", LONG, 4_000) == 1
+
+
+def load_counting(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, module: str, code: str, rows: int
+) -> int:
+    """Extract so many rows; how often they were loaded until they stood there."""
+    (folder / f"{module}.py").write_text(code)
+    monkeypatch.syspath_prepend(str(folder))
     taken: list[int] = []
     real = Raw._take_back
 
@@ -79,10 +103,10 @@ def test_load_that_needs_more_memory_gets_it(
         return real(self)
 
     monkeypatch.setattr(Raw, "_take_back", take_back)
-    source = {"factory": "many_rows:rows", "arguments": {"size": 100_000}}
-    extract_once(settings := settings_of(tmp_path, {"py": source}))
-    assert len(taken) == 2, "the first load had enough memory: this test proves nothing"
-    assert count(settings, "py_raw.rows") == 100_000
+    source = {"factory": f"{module}:rows", "arguments": {"size": rows}}
+    extract_once(settings := settings_of(folder, {"py": source}))
+    assert count(settings, "py_raw.rows") == rows
+    return len(taken)
 
 
 def test_count_that_needs_more_memory_gets_it(

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from etl.records import LoadRun
 from etl.settings import Strategy, Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.dlt_destination.destination import Tables
+from etl.targets.publication import take_order
 
 prepare_libraries()
 
@@ -45,9 +46,11 @@ class Place:
             default_schema="reports",
         )  # fmt: skip
 
-    def publish(self, *publications: Publication, **options: Any) -> dict[str, LoadRun]:
-        publish = SERVER_TARGETS["dlt"]
-        runs = publish(self.warehouse, "there", self.target, publications, **options)
+    def publish(
+        self, *publications: Publication, held_back: Iterable[Publication] = (), **options: bool
+    ) -> dict[str, LoadRun]:
+        order = take_order("there", publications, held_back, self.target.schema_name)
+        runs = SERVER_TARGETS["dlt"](self.warehouse, order, self.target, **options)
         return {r.table: r for r in runs}
 
     def read(self, table: str, what: str = "id, v") -> list[tuple[Any, ...]]:

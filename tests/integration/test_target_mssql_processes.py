@@ -27,14 +27,15 @@ from pydantic import SecretStr
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.mssql.session import MssqlSession
+from etl.targets.publication import Order
 from etl.targets.server.published import Published
 warehouse, dsn, where, count = sys.argv[1:]
 name, when = where.split()
 owner, method = (Published, "write") if name == "remember" else (MssqlSession, name)
 die_at(owner, method, when, count)
-both = [Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))]
+both = Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))
 target = Target(kind="mssql", dsn=SecretStr(dsn))
-SERVER_TARGETS["mssql"](duckdb.connect(warehouse), "there", target, both)
+SERVER_TARGETS["mssql"](duckdb.connect(warehouse), Order("there", both, ()), target)
 """
 B = Publication("marts.b", "reports.b", ("id",))
 STEPS = [

@@ -27,6 +27,7 @@ import duckdb, psycopg
 from pydantic import SecretStr
 from etl.settings import Target
 from etl.targets import SERVER_TARGETS, Publication
+from etl.targets.publication import Order
 from etl.targets.server.published import Published
 
 def run():
@@ -35,9 +36,9 @@ def run():
     owner, method = (psycopg.Connection, name) if name in ("execute", "commit") else (
         (psycopg.Copy, name) if name == "write" else (Published, "write"))
     die_at(owner, method, when, count)
-    both = [Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))]
+    both = Publication("marts.a", "a", ("id",)), Publication("marts.b", "reports.b", ("id",))
     target = Target(kind="postgres", dsn=SecretStr(dsn))
-    SERVER_TARGETS["postgres"](duckdb.connect(warehouse), "pg", target, both)
+    SERVER_TARGETS["postgres"](duckdb.connect(warehouse), Order("pg", both, ()), target)
 """
 B = Publication("marts.b", "reports.b", ("id",))
 

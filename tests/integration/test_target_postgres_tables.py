@@ -11,7 +11,7 @@ from etl.errors import LoadError, ReconciliationError
 from etl.targets import Publication, server
 from etl.targets.postgres import session, staging, tables, versions
 from etl.targets.server.loading import read_mart
-from etl.targets.server.session import Table, Versions
+from etl.targets.server.session import Delivery, Table, Versions
 from tests.integration.servers import A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
@@ -93,9 +93,9 @@ def test_only_a_new_table_whose_values_keep_their_types_is_filled_without_stagin
     staged: list[str] = []
     stage = staging.stage
 
-    def noted(*args: Any) -> Any:
-        staged.append(args[6])
-        return stage(*args)
+    def noted(connection: Any, delivery: Delivery[Any]) -> Any:
+        staged.append(delivery.table.plain)
+        return stage(connection, delivery)
 
     monkeypatch.setattr(session, "stage", noted)
     pg.change("CREATE OR REPLACE VIEW marts.b AS SELECT [id] AS ids FROM base.a")
@@ -213,7 +213,7 @@ def test_load_that_needs_more_memory_than_it_is_first_given_gets_it(
         return read_mart(kind, cursor, *args)
 
     monkeypatch.setattr(server, "read_mart", noted)
-    monkeypatch.setattr(server, "MEGABYTES_PER_THREAD", 1)
+    monkeypatch.setattr(server, "MEGABYTES_PER_THREAD", (1,))
     assert pg.publish(A)["a"].inserted == 100_000
     assert len(limits) == 2  # a first time with too little
     assert limits[1] == usual

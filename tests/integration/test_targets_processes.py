@@ -15,6 +15,7 @@ import pytest
 
 from etl.errors import ExitCode, LoadError, Stopped, UnreachableError
 from etl.targets import FILE_TARGETS, Publication
+from etl.targets.publication import take_order
 from tests.integration.forking import Forks, forking
 
 A = Publication("marts.a", "marts.a", ("id",))
@@ -34,6 +35,7 @@ import os, signal, sys
 from pathlib import Path
 import duckdb
 from etl.targets import FILE_TARGETS, Publication
+from etl.targets.publication import Order
 
 def run():
     kind, warehouse, target, function, count = sys.argv[1:]
@@ -45,8 +47,8 @@ def run():
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*arguments, **options)
     setattr(os, function, die)
-    both = [Publication(m, m, ("id",)) for m in ("marts.a", "marts.b")]
-    FILE_TARGETS[kind](duckdb.connect(warehouse), "t", Path(target), both)
+    order = Order("t", tuple(Publication(m, m, ("id",)) for m in ("marts.a", "marts.b")), ())
+    FILE_TARGETS[kind](duckdb.connect(warehouse), order, Path(target))
 """
 # Reads until its standard input closes; prints how many states it saw, or what went wrong.
 READER = """
@@ -101,10 +103,13 @@ def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def publish(
-    kind: str, warehouse: duckdb.DuckDBPyConnection, path: Path, **options: Any
+    kind: str,
+    warehouse: duckdb.DuckDBPyConnection,
+    path: Path,
+    held_back: tuple[Publication, ...] = (),
 ) -> list[str]:
-    runs = FILE_TARGETS[kind](warehouse, "t", path, [A, B], **options)
-    assert options or all(run.reconciled for run in runs)
+    runs = FILE_TARGETS[kind](warehouse, take_order("t", (A, B), held_back), path)
+    assert held_back or all(run.reconciled for run in runs)
     return [run.status for run in runs]
 
 
@@ -298,7 +303,7 @@ def test_damaged_file_is_an_error_when_a_table_must_be_kept(
     _damage_blocks(path)
     before = path.read_bytes()
     with pytest.raises(LoadError, match=r"damaged: the present version of marts\.a cannot be kept"):
-        publish("duckdb", warehouse, path, held_back=[A])
+        publish("duckdb", warehouse, path, held_back=(A,))
     assert path.read_bytes() == before
 
 
@@ -340,7 +345,7 @@ def test_comments_come_along(warehouse: duckdb.DuckDBPyConnection, path: Path) -
     assert publish("duckdb", warehouse, path) == ["unchanged"] * 2
     warehouse.execute("COMMENT ON COLUMN marts.a.state IS 'now clearer'")
     assert publish("duckdb", warehouse, path) == ["published", "unchanged"]
-    held = publish("duckdb", warehouse, path, held_back=[A])
+    held = publish("duckdb", warehouse, path, held_back=(A,))
     assert held == ["unchanged", "held_back"]
 
 

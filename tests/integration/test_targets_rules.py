@@ -7,7 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ import pytest
 from etl.errors import ConfigError, LoadError, ReconciliationError, ResourcesError
 from etl.records import LoadRun
 from etl.targets import FILE_TARGETS, Publication, catalog, duckdb_file, parquet_files
-from etl.targets.publication import quote, take_order
+from etl.targets.publication import take_order
 from etl.targets.relation import Fingerprint, Relation, fingerprint
-from etl.warehouse import literal
+from etl.warehouse import literal, quoted
+from tests.integration.servers import counts, warehouse
 
 A = Publication("marts.a", "marts.a", ("id",))
 B = Publication("marts.b", "marts.b")
@@ -40,18 +41,7 @@ TYPES = """
 """
 
 
-@pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect(str(tmp_path / "warehouse.duckdb"))
-    connection.execute("""
-        CREATE SCHEMA marts; CREATE SCHEMA base;
-        CREATE TABLE base.a AS SELECT i AS id, 'v' || i AS v FROM range(10) AS r(i);
-        CREATE TABLE base.b AS SELECT i % 3 AS n FROM range(6) AS r(i);
-        CREATE VIEW marts.a AS SELECT * FROM base.a;
-        CREATE VIEW marts.b AS SELECT * FROM base.b;
-    """)
-    yield connection
-    connection.close()
+__all__ = ["warehouse"]
 
 
 @pytest.fixture(params=list(FILE_TARGETS))
@@ -65,8 +55,11 @@ class Target:
     def __init__(self, kind: str, warehouse: duckdb.DuckDBPyConnection, path: Path) -> None:
         self.kind, self.warehouse, self.path = kind, warehouse, path
 
-    def publish(self, *publications: Publication, **options: Any) -> dict[str, LoadRun]:
-        runs = FILE_TARGETS[self.kind](self.warehouse, "t", self.path, publications, **options)
+    def publish(
+        self, *publications: Publication, held_back: Iterable[Publication] = (), **options: bool
+    ) -> dict[str, LoadRun]:
+        order = take_order("t", publications, held_back)
+        runs = FILE_TARGETS[self.kind](self.warehouse, order, self.path, **options)
         return {run.table: run for run in runs}
 
     def read(self, table: str, what: str = "*") -> list[Any]:
@@ -98,17 +91,6 @@ class Target:
 @pytest.fixture
 def target(kind: str, warehouse: duckdb.DuckDBPyConnection, tmp_path: Path) -> Target:
     return Target(kind, warehouse, tmp_path / "it's [1] a=b" / "out.duckdb")
-
-
-def counts(run: LoadRun) -> tuple[str, int, int, int, int, bool]:
-    return (
-        run.status,
-        run.inserted,
-        run.updated,
-        run.deleted,
-        run.rows_at_target,
-        run.reconciled,
-    )
 
 
 def test_first_publication_brings_every_row(target: Target) -> None:
@@ -382,7 +364,7 @@ def test_empty_mart_is_published_with_its_columns(target: Target) -> None:
 
 def test_odd_names_stand_as_they_are(target: Target) -> None:
     names = ['a "quoted" one', "select", "ünï çode", "a.b", "it's", "h", "n", "k0", "o", " "]
-    columns = ", ".join(f"{i} AS {quote(name)}" for i, name in enumerate(names))
+    columns = ", ".join(f"{i} AS {quoted(name)}" for i, name in enumerate(names))
     target.warehouse.execute(f'CREATE VIEW marts."o\'d ""d" AS SELECT {columns}')
     odd = Publication("marts.o'd \"d", "My Marts.o'd \"d", tuple(names))
     assert counts(target.publish(odd)[odd.table]) == ("published", 1, 0, 0, 1, True)
@@ -446,11 +428,12 @@ from pathlib import Path
 import duckdb
 from etl.errors import ResourcesError
 from etl.targets import FILE_TARGETS, Publication
+from etl.targets.publication import Order
 c = duckdb.connect(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 20, 3 << 20))
 try:
     big = Publication("marts.big", "marts.a", ("id",))
-    FILE_TARGETS[sys.argv[1]](c, "t", Path(sys.argv[3]), [big])
+    FILE_TARGETS[sys.argv[1]](c, Order("t", (big,), ()), Path(sys.argv[3]))
 except ResourcesError as error:
     print(error)
     sys.exit(14)
@@ -489,3 +472,17 @@ def test_directory_without_permission_is_a_matter_of_resources(target: Target) -
     target.path.parent.chmod(0o500)
     with pytest.raises(ResourcesError):
         target.publish(A)
+
+
+def test_mart_of_long_values_needs_little_memory(
+    target: Target, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    warehouse.execute(
+        "CREATE TABLE base.long AS SELECT i AS id, repeat(md5(i::VARCHAR), 32) AS v "
+        "FROM range(100000) AS r(i)"
+    )
+    warehouse.execute("CREATE VIEW marts.long AS FROM base.long")
+    warehouse.execute("SET memory_limit = '100MB'")
+    run = target.publish(Publication("marts.long", "long", ("id",)))["long"]
+    assert (run.status, run.rows_at_target) == ("published", 100_000)
+    assert target.read("long", "count(*), count(DISTINCT v)") == [(100_000, 100_000)]

@@ -12,7 +12,8 @@ import pytest
 from etl.errors import ConfigError, LoadError, ReconciliationError
 from etl.settings import Strategy
 from etl.targets import Publication, duckdb_file, parquet_files
-from tests.integration.test_targets_rules import A, B, Target, counts, kind, target, warehouse
+from tests.integration.servers import counts, warehouse
+from tests.integration.test_targets_rules import A, B, Target, kind, target
 
 __all__ = ["kind", "target", "warehouse"]
 

@@ -149,24 +149,6 @@ def test_file_that_a_model_reads_and_that_is_not_there_is_the_models_failure(sho
     assert "no/such/file.csv" in failure.message
 
 
-def test_model_that_does_not_parse_stops_the_transformation(shop: Shop) -> None:
-    shop.edit("sqlmesh/models/totals.sql", "SELECT", "SELEC FROM FROM")
-    record = shop.go_on((3, "eve", 5))
-    assert (record.exit_code, record.partial) == (ExitCode.TRANSFORM, False)
-    assert [(s.name, s.status) for s in record.stages] == [
-        ("transform", "failed"),
-        ("audit", "skipped"),
-        ("load", "skipped"),
-    ]
-    assert "sqlmesh/models/totals.sql" in record.failures[0].message
-    assert "Traceback" not in record.failures[0].message
-    assert "\x1b" not in record.failures[0].message
-    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
-    shop.edit("sqlmesh/models/totals.sql", "SELEC FROM FROM", "SELECT")
-    assert shop.go_on().exit_code == 0
-    assert shop.published("totals")[-1] == ("eve", 5)
-
-
 def test_failed_audit_is_told_with_its_rows(failed: tuple[Shop, RunRecord]) -> None:
     shop, record = failed
     (failure,) = record.failures
@@ -326,11 +308,17 @@ def test_configuration_of_sqlmesh_that_is_not_read_is_told(shop: Shop) -> None:
 
 
 def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
+    table = shop.physical("marts.items")
     shop.edit("sqlmesh/models/items.sql", "GROUP BY name", f"GROUP BY name{GRANT}")
-    (failure,) = shop.go_on().failures
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "1 + SUM(amount)")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
     assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.items")
+    assert shop.published("totals") == [("ann", 51), ("bob", 201), ("eve", 6)]
+    assert shop.published("items") == [("cup", 2), ("tea", 2)]
+    assert shop.physical("marts.items") == table
     shop.edit("sqlmesh/models/items.sql", GRANT, "")
     assert shop.go_on().exit_code == 0
+    assert shop.published("items") == [("cup", 2), ("tea", 3)]
     shop.write("sqlmesh/signals/__init__.py", SIGNAL)
     shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, signals (ready())")
     (failure,) = shop.go_on().failures

@@ -18,8 +18,6 @@ def build(**source: Any) -> tuple[Any, Monitor]:
     settings = Source.model_validate({"client": {"base_url": "http://api.test/"}} | source)
     monitor = Monitor("api", settings)
     built, _ = build_source(
-        "api",
-        settings,
         monitor,
         project=Path(),
         snapshot_date=date(2026, 1, 2),
@@ -175,8 +173,6 @@ def test_contract_holds_from_the_second_extraction_on(
         }
     )
     built, _ = build_source(
-        "api",
-        settings,
         Monitor("api", settings),
         project=Path(),
         snapshot_date=date(2026, 1, 2),

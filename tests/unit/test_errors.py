@@ -2,6 +2,7 @@
 
 import errno
 import threading
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -93,6 +94,12 @@ def test_thread_that_cannot_be_started_is_the_machines_limit() -> None:
     assert found is not None
     assert found.code is ExitCode.RESOURCES
     assert classify_os_error(RuntimeError("a library's words")) is None
+
+
+def test_a_process_that_was_killed_is_the_machines_limit() -> None:
+    found = classify_os_error(BrokenProcessPool("terminated abruptly"))
+    assert found is not None
+    assert found.code is ExitCode.RESOURCES
 
 
 def test_other_errors_of_the_system_are_not_the_machines_limits() -> None:

@@ -16,15 +16,14 @@ from pydantic import SecretStr
 
 from etl.errors import AuthError, ConfigError, DataQualityError, LoadError, LockedError
 from etl.lock import hold_lock, is_locked, lock_holder
+from etl.names import STAGE_NAMES, StageName
 from etl.past_runs import drop_old_runs, find_run, last_failed, past_runs
 from etl.records import (
-    STAGE_NAMES,
     LoadRun,
     Options,
     Reconciliation,
     SourceRun,
     Stage,
-    StageName,
     StageStatus,
 )
 from etl.runs import Run, new_run_id, open_run, reopen_run, utc_now

@@ -12,6 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from etl.records import FREE_TEXT, json_schema
 from etl.secrets import MASK, hide_secrets, mask, redactor, reveal, safe_url
 
 CANARY = "canary-0123456789"
@@ -253,3 +254,24 @@ def test_the_host_of_a_redacted_url_stays() -> None:
     text = redactor()("could not reach https://u:secretpw@api.example.com/x?token=abcd&page=2: 401")
     assert urlsplit(text.split()[3]).hostname == "api.example.com"
     assert "page=2" in text
+
+
+# Texts of the run record that are ours, or names that people gave to their own things.
+OURS = {
+    "run_id", "job", "profile", "environment", "snapshot_date", "versions", "exit_name", "stage",
+    "source", "sources", "resource", "load_id", "load_ids", "model", "target", "name", "kind",
+    "strategy", "type_before", "type_after", "start", "end",
+}  # fmt: skip
+
+
+def test_each_text_of_the_run_record_is_redacted_or_known_to_be_ours() -> None:
+    """What a new field says would else be written as it came."""
+
+    def holds_text(field: dict[str, Any]) -> bool:
+        inner = [*field.get("anyOf", ()), field.get("items"), field.get("additionalProperties")]
+        is_text = field.get("type") == "string" and not field.keys() & {"enum", "const", "format"}
+        return is_text or any(p is True or (isinstance(p, dict) and holds_text(p)) for p in inner)
+
+    schema = json_schema()
+    fields = [f for part in (schema, *schema["$defs"].values()) for f in part["properties"].items()]
+    assert {name for name, field in fields if holds_text(field)} == FREE_TEXT | OURS

@@ -25,7 +25,7 @@ from etl.targets.mssql.columns import Column, map_columns
 from etl.targets.mssql.refusals import refused_row
 from etl.targets.mssql.session import MssqlSession
 from etl.targets.mssql.statements import Statements
-from etl.targets.publication import Publication
+from etl.targets.publication import Order, Publication
 from etl.targets.server import PublishTo
 from etl.targets.server.session import Change, Server, Staged, Table
 from tests.sql_server import require_driver
@@ -208,7 +208,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, list[str]]:
         publish = PublishTo(Server(opened, map_columns))
         target = Target(kind="mssql", dsn=SecretStr("Server=x"))
         publication = Publication("marts.a", "reports.a", ("id",), indexes=(('key"d',),))
-        publish(warehouse, "there", target, [publication])
+        publish(warehouse, Order("there", (publication,), ()), target)
     return recorder, [re.sub(r"_[0-9a-f]{12}\b", "_N", s) for s in recorder.statements]
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from etl.configuration import load_settings
 from etl.errors import ConfigError
 from etl.secrets import redactor
+from etl.settings import TARGET_KINDS, Target
+from etl.targets import FILE_TARGETS, SERVER_TARGETS
 from etl.targets.mssql.address import read_address
 from etl.targets.postgres.server import connected
 
@@ -25,6 +28,13 @@ def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
     except ConfigError as error:
         return [str(p) for p in error.problems]
     return []
+
+
+def test_each_kind_of_target_is_described_and_can_be_published_to() -> None:
+    assert set(get_args(Target.model_fields["kind"].annotation)) == TARGET_KINDS.keys()
+    files = {name for name, kind in TARGET_KINDS.items() if kind.needs == "path"}
+    assert files == FILE_TARGETS.keys()
+    assert SERVER_TARGETS.keys() == TARGET_KINDS.keys() - files
 
 
 @pytest.mark.parametrize(
@@ -116,6 +126,11 @@ def test_a_target_has_a_file_of_its_own(tmp_path: Path, path: str, said: str) ->
     [
         ("{kind: postgres, dsn: 'host=x'}", "target: u", "marts.a goes to table a of target t"),
         ("{kind: postgres, dsn: 'host=x'}", "target: t, table: public.a", "of target t already"),
+        (
+            "{kind: duckdb, path: u}",
+            "target: u, table: main.a}\n  - {model: third.a, target: u",
+            "of target u already",
+        ),
         ("{kind: postgres, dsn: 'host=x', default_schema: b}", "target: u", ""),
         ("{kind: postgres, dsn: 'host=y'}", "target: u", ""),
         ("{kind: dlt, destination: x, options: {a: 1}}", "target: u", ""),

@@ -7,7 +7,7 @@ nothing is resumed: the mart still stands in the warehouse, so a new package bri
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import duckdb
@@ -17,23 +17,23 @@ from etl.causes import causes
 from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError, Stopped
 from etl.records import LoadRun
 from etl.settings import Target
+from etl.targets.batches import read_schema
 from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables, narrows
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
-from etl.targets.publication import Order, Publication, fold, quote, take_order
+from etl.targets.publication import Order, Publication, fold
 from etl.targets.relation import query
+from etl.warehouse import quoted
 
 _KEYS = "temp.main.etl_keys"
 
 
 def publish(
     connection: duckdb.DuckDBPyConnection,
-    target_name: str,
+    order: Order,
     target: Target,
-    publications: Iterable[Publication],
-    held_back: Iterable[Publication] = (),
     *,
     dry_run: bool = False,
 ) -> list[LoadRun]:
@@ -41,16 +41,15 @@ def publish(
 
     Tables change one after the other. What fails in between is repaired by the next run.
     """
-    order = take_order(target_name, publications, held_back)
     if not order.tables:
         return []
-    work = warehouse_folder(connection) / "cache" / "destinations" / target_name
+    work = warehouse_folder(connection) / "cache" / "destinations" / order.target
     with (
         connection.cursor() as cursor,
-        translating(cursor, target_name, "publishing marts", work, "**/*"),
-        _translated(target_name),
+        translating(cursor, order.target, "publishing marts", work, "**/*"),
+        _translated(order.target),
     ):
-        destination = Destination(target_name, target)
+        destination = Destination(order.target, target)
         _check_names(order, destination)
         marts = [_read_mart(cursor, p, destination) for p in order.publish]
         names = {fold(p.table): destination.name_of(p.table) for p in order.hold}
@@ -64,7 +63,7 @@ def publish(
             started, before = time.perf_counter(), tables.count(mart.table)
             changes = _compare(cursor, mart, keyed, before)
             run = record(
-                mart.publication, target_name, changes,
+                mart.publication, order.target, changes,
                 rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
             )  # fmt: skip
             runs.append(run)
@@ -138,12 +137,12 @@ def _compare(cursor: duckdb.DuckDBPyConnection, mart: Mart, tables: Tables, befo
     kept = ", ".join(f"k{i} VARCHAR" for i in range(len(mart.key)))
     cursor.execute(f"CREATE OR REPLACE TEMP TABLE etl_keys ({kept})")
     for batch in batches:
-        texts = ", ".join(f"{quote(k)}::VARCHAR" for k in mart.key)
+        texts = ", ".join(f"{quoted(k)}::VARCHAR" for k in mart.key)
         cursor.register("etl_batch", batch)
         cursor.execute(f"INSERT INTO {_KEYS} SELECT {texts} FROM etl_batch")  # noqa: S608
         cursor.unregister("etl_batch")
     same = " AND ".join(
-        f"m.{quote(k)}::VARCHAR = t.k{i}" for i, k in enumerate(mart.publication.key)
+        f"m.{quoted(k)}::VARCHAR = t.k{i}" for i, k in enumerate(mart.publication.key)
     )
     (stay,) = query(
         cursor,
@@ -167,8 +166,7 @@ def _check_types(
     """
     names = {destination.column_of(c.name): c.name for c in mart.relation.columns}
     there = tables.types(mart.table, names)
-    query = f"SELECT * FROM {mart.relation.sql} LIMIT 0"  # noqa: S608
-    for field in cursor.execute(query).to_arrow_reader().schema:
+    for field in read_schema(cursor, f"SELECT * FROM {mart.relation.sql}"):  # noqa: S608
         kept = there.get(destination.column_of(field.name))
         if kept is not None and narrows(field.type, kept):
             table = mart.publication.table

@@ -17,6 +17,7 @@ import duckdb
 from etl.errors import ConfigError
 from etl.secrets import reveal
 from etl.settings import Target
+from etl.targets.batches import read_batches, read_schema
 from etl.targets.publication import Publication
 from etl.targets.relation import Relation
 
@@ -230,10 +231,10 @@ def _resource(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> Any:
     import pyarrow as pa
 
     def batches() -> Iterator[Any]:
-        reader = cursor.execute(f"SELECT * FROM {mart.relation.sql}").to_arrow_reader(BATCH_ROWS)  # noqa: S608
+        query = f"SELECT * FROM {mart.relation.sql}"  # noqa: S608  quoted names
         # First an empty one: a mart without rows has a table, too.
-        yield reader.schema.empty_table()
-        for batch in reader:
+        yield read_schema(cursor, query).empty_table()
+        for batch in read_batches(cursor, query, BATCH_ROWS):
             yield pa.Table.from_batches([batch])
 
     # Naive times become times with a zone unless it is said.

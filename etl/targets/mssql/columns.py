@@ -16,9 +16,10 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from etl.errors import ConfigError
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.relation import Relation
 from etl.targets.server import session
+from etl.warehouse import quoted
 
 MAX_NAME_LENGTH = 128
 # A clustered key has at most 900 bytes.
@@ -208,7 +209,7 @@ def first_refused(columns: Iterable[Column], rows_sql: str, key: tuple[str, ...]
         return None
     which = " ".join(f"WHEN {test} THEN {i}" for i, _, test in tests)
     values = " ".join(f"WHEN {i} THEN {c.sql}::VARCHAR" for i, c, _ in tests)
-    keys = "".join(f", {quote(k)}::VARCHAR" for k in key)
+    keys = "".join(f", {quoted(k)}::VARCHAR" for k in key)
     return (
         f"SELECT w, CASE w {values} END{keys} FROM "
         f"(SELECT CASE {which} END AS w, r.* FROM {rows_sql} AS r) AS r WHERE w IS NOT NULL LIMIT 1"

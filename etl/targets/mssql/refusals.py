@@ -9,9 +9,9 @@ from etl.targets.mssql.columns import Column
 from etl.targets.mssql.failures import classify, is_of_rows, is_of_types, words_of
 from etl.targets.mssql.statements import Statements
 from etl.targets.mssql.tables import Present, fetch_one
-from etl.targets.publication import quote
 from etl.targets.server.refusals import first_refused, mismatch, refusal
 from etl.targets.server.session import ROW, Change
+from etl.warehouse import quoted
 
 if TYPE_CHECKING:
     import pyodbc
@@ -61,7 +61,7 @@ def refused_row(
     values: dict[str, str] = {}
     where = f"FROM {change.staged.sql} AS s WHERE s.{ROW} = {place + 1}"
     if key:
-        listed = ", ".join(f"CAST(s.{quote(k)} AS nvarchar(4000))" for k in key)
+        listed = ", ".join(f"CAST(s.{quoted(k)} AS nvarchar(4000))" for k in key)
         row = fetch_one(connection, f"SELECT {listed} {where}")
         values = dict(zip(key, map(str, row), strict=True))
     column = _unfit_column(connection, change, present, where)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-
-import duckdb
 
 from etl.settings import Target
 from etl.targets.comparison import Changes
@@ -22,7 +19,7 @@ from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
 from etl.targets.server.refusals import refuse_reference
-from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
+from etl.targets.server.session import Change, Delivery, Found, Mark, Staged, Table, Versions
 
 if TYPE_CHECKING:
     import pyodbc
@@ -64,38 +61,16 @@ class MssqlSession:
         yield lambda: found
 
     def fill(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        publication: Publication,
-        table: Table,
-        columns: tuple[Column, ...],
-        about: dict[str, str],
-        rows_sql: str,
+        self, delivery: Delivery[Column], publication: Publication, about: dict[str, str]
     ) -> Versions | None:
         """Never: values get their final type in the staging table only."""
         return None
 
-    def stage(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        columns: tuple[Column, ...],
-        rows_sql: str,
-        table: Table,
-        key: tuple[str, ...],
-    ) -> Staged[Column]:
+    def stage(self, delivery: Delivery[Column]) -> Staged[Column]:
         """Arrays of parameters into a temporary table."""
-        name = uuid.uuid4().hex[:12]
-        return stage(
-            self._connection, cursor, name, columns, rows_sql, self._target, table.plain, key
-        )
+        return stage(self._connection, delivery)
 
-    def prepare(
-        self,
-        publication: Publication,
-        table: Table,
-        columns: tuple[Column, ...],
-        about: dict[str, str],
-    ) -> None:
+    def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
         """CREATE TABLE, or ALTER TABLE ... ADD."""
         tables.prepare(self._connection, table, columns, about, self._target)
         self._versions[table] = tables.version_column(self._present(table))

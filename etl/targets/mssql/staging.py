@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from etl.errors import ReconciliationError
+from etl.targets.batches import read_batches
 from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
 from etl.targets.mssql.tables import fetch_one
 from etl.targets.server.refusals import refusal
-from etl.targets.server.session import ROW, Staged
+from etl.targets.server.session import ROW, Delivery, Staged
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,33 +27,25 @@ _LONGEST_BINARY = 8000
 _SCALAR_BYTES = 16
 
 
-def stage(
-    connection: pyodbc.Connection,
-    cursor: duckdb.DuckDBPyConnection,
-    name: str,
-    columns: tuple[Column, ...],
-    rows_sql: str,
-    target: str,
-    table: str,
-    key: tuple[str, ...],
-) -> Staged[Column]:
-    """Bring the rows of a FROM clause to a new staging table, and check that all came as sent.
+def stage(connection: pyodbc.Connection, delivery: Delivery[Column]) -> Staged[Column]:
+    """Bring rows to a new staging table, and check that all came as sent.
 
-    `table` and `key` are what an error names. Raises LoadError, ReconciliationError, pyodbc.Error.
+    Raises LoadError, ReconciliationError, pyodbc.Error.
     """
-    _refuse(cursor, columns, rows_sql, target, table, key)
+    _refuse(delivery)
+    columns, name = delivery.columns, uuid.uuid4().hex[:12]
     raw, typed = f"#etl_sent_{name}", f"#etl_staged_{name}"
     listed = ", ".join(f"{c.sql} {c.sent_type} NULL" for c in columns)
     connection.execute(f"CREATE TABLE {raw} ({ROW} bigint IDENTITY(1,1) NOT NULL, {listed})")
-    rows, total = _send(connection, cursor, raw, columns, rows_sql)
+    rows, total = _send(connection, delivery, raw)
     found_rows, found = fetch_one(
         connection, f"SELECT COUNT_BIG(*), COALESCE(SUM({found_share(columns)}), 0) FROM {raw}"
     )
     if (int(found_rows), int(found)) != (rows, total):
         raise ReconciliationError(
-            f"{table} at target {target}: {found_rows} rows, checksum {int(found):x} arrived; "
-            f"{rows} rows, checksum {total:x} were sent",
-            subject=target,
+            f"{delivery.table.plain} at target {delivery.target}: {found_rows} rows, checksum "
+            f"{int(found):x} arrived; {rows} rows, checksum {total:x} were sent",
+            subject=delivery.target,
         )
     # With their types: the server then knows how values spread when it plans the statements.
     values = ", ".join(c.typed for c in columns)
@@ -60,33 +54,23 @@ def stage(
     return Staged(typed, columns, rows)
 
 
-def _refuse(
-    cursor: duckdb.DuckDBPyConnection,
-    columns: tuple[Column, ...],
-    rows_sql: str,
-    target: str,
-    table: str,
-    key: tuple[str, ...],
-) -> None:
+def _refuse(delivery: Delivery[Column]) -> None:
     """Raise LoadError for a value that SQL Server does not have, before anything is sent."""
-    sql = first_refused(columns, rows_sql, key)
-    row = cursor.execute(sql).fetchone() if sql else None
+    key = delivery.key
+    sql = first_refused(delivery.columns, delivery.rows, key)
+    row = delivery.cursor.execute(sql).fetchone() if sql else None
     if row is not None:
-        column = columns[int(row[0])]
+        column = delivery.columns[int(row[0])]
         raise refusal(
             f"SQL Server has no such value of type {column.type}: {str(row[1])[:100]}",
-            table, target, column=column.name, key=dict(zip(key, map(str, row[2:]), strict=True)),
+            delivery.table.plain, delivery.target, column=column.name,
+            key=dict(zip(key, map(str, row[2:]), strict=True)),
         )  # fmt: skip
 
 
-def _send(
-    connection: pyodbc.Connection,
-    cursor: duckdb.DuckDBPyConnection,
-    raw: str,
-    columns: tuple[Column, ...],
-    rows_sql: str,
-) -> tuple[int, int]:
+def _send(connection: pyodbc.Connection, delivery: Delivery[Column], raw: str) -> tuple[int, int]:
     """Rows and checksum of what was sent."""
+    columns = delivery.columns
     names = ", ".join(c.sql for c in columns)
     places = ", ".join("?" * len(columns))
     insert = f"INSERT INTO {raw} ({names}) VALUES ({places})"
@@ -94,7 +78,7 @@ def _send(
     # Closed, not left by `with`: pyodbc commits when a cursor's block ends.
     with closing(connection.cursor()) as sender:
         sender.fast_executemany = True
-        for values, sizes in read_arrays(cursor, columns, rows_sql):
+        for values, sizes in read_arrays(delivery.cursor, columns, delivery.rows):
             sender.setinputsizes([_input_size(c, s) for c, s in zip(columns, sizes, strict=True)])
             sender.executemany(insert, values)
             rows += len(values)
@@ -109,11 +93,8 @@ def read_arrays(
 
     Lengths are in UTF-16 units at most, or bytes; 0 for what has one size.
     """
-    # 64-bit offsets: a batch of long texts may pass 2 GB.
-    cursor.execute("SET arrow_large_buffer_size = true")
     values = ", ".join(f"{c.sent} AS c{i}" for i, c in enumerate(columns))
-    reader = cursor.execute(f"SELECT {values} FROM {rows_sql}").to_arrow_reader(BATCH_ROWS)
-    for batch in reader:
+    for batch in read_batches(cursor, f"SELECT {values} FROM {rows_sql}", BATCH_ROWS):
         place = 0
         while place < batch.num_rows:
             sizes = _sizes(batch.slice(place), columns)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from etl.errors import ConfigError
 from etl.targets.mssql.columns import Column
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.server.session import MARKS, Mark, Table, Versions
-from etl.warehouse import literal
+from etl.warehouse import literal, quoted
 
 if TYPE_CHECKING:
     import pyodbc
@@ -112,7 +112,7 @@ def prepare(
 ) -> None:
     """Make the table, or add the columns that it lacks."""
     present = find(connection, table, target)
-    version = f"{quote(VERSION)} rowversion"
+    version = f"{quoted(VERSION)} rowversion"
     if present is None:
         _create_schema(connection, table.schema)
         listed = ", ".join([*(c.declared for c in columns), version])
@@ -160,12 +160,12 @@ def add_indexes(
                 connection.execute(
                     f"ALTER TABLE {table.sql} ALTER COLUMN {column.sql} {kind} NOT NULL"
                 )
-        keys = ", ".join(quote(k) for k in publication.key)
+        keys = ", ".join(quoted(k) for k in publication.key)
         connection.execute(f"ALTER TABLE {table.sql} ADD PRIMARY KEY ({keys})")
     wanted = [i for i in publication.indexes if i not in read_indexes(connection, table)]
     for names in wanted:
-        listed = ", ".join(quote(n) for n in names)
-        name = quote(index_name(table, names))
+        listed = ", ".join(quoted(n) for n in names)
+        name = quoted(index_name(table, names))
         connection.execute(f"CREATE INDEX {name} ON {table.sql} ({listed})")
 
 
@@ -208,7 +208,7 @@ def read_stamp(connection: pyodbc.Connection) -> int:
 
 def read_versions(connection: pyodbc.Connection, table: Table, version: str | None) -> Versions:
     """The table's rows and their versions; writers wait from now on, readers do not."""
-    total = f"SUM(CAST(CAST({quote(version)} AS bigint) AS decimal(38,0)))" if version else "NULL"
+    total = f"SUM(CAST(CAST({quoted(version)} AS bigint) AS decimal(38,0)))" if version else "NULL"
     rows, found = fetch_one(
         connection, f"SELECT COUNT_BIG(*), {total} FROM {table.sql} WITH (TABLOCK, HOLDLOCK)"
     )
@@ -219,7 +219,7 @@ def count_fresh(
     connection: pyodbc.Connection, table: Table, version: str | None, stamp: int
 ) -> tuple[int, int]:
     """The table's rows, and those of them that were written since a stamp was read."""
-    is_fresh = f"CAST({quote(version)} AS bigint) >= {stamp}" if version else "1 = 0"
+    is_fresh = f"CAST({quoted(version)} AS bigint) >= {stamp}" if version else "1 = 0"
     rows, fresh = fetch_one(
         connection,
         f"SELECT COUNT_BIG(*), SUM(CASE WHEN {is_fresh} THEN CAST(1 AS bigint) ELSE 0 END) "
@@ -283,4 +283,4 @@ def _create_schema(connection: pyodbc.Connection, schema: str) -> None:
     found = connection.execute("SELECT COUNT(*) FROM sys.schemas WHERE name = ?", schema).fetchone()
     if not (found and found[0]):
         # CREATE SCHEMA has to be a batch of its own, which EXEC makes of it.
-        connection.execute(f"EXEC({'N' + literal(f'CREATE SCHEMA {quote(schema)}')})")
+        connection.execute(f"EXEC({'N' + literal(f'CREATE SCHEMA {quoted(schema)}')})")

@@ -11,7 +11,6 @@ from etl.targets.postgres.narrowing import type_there
 from etl.targets.postgres.rows import Rows, write_rows
 from etl.targets.postgres.server import classify, execute
 from etl.targets.postgres.statements import Statements
-from etl.targets.publication import quote
 from etl.targets.server.refusals import (
     CORRECT,
     change_there,
@@ -19,7 +18,8 @@ from etl.targets.server.refusals import (
     mismatch,
     refusal,
 )
-from etl.targets.server.session import ROW, Change
+from etl.targets.server.session import ROW, Change, Delivery
+from etl.warehouse import quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -47,17 +47,15 @@ def is_of_rows(error: psycopg.Error) -> bool:
 def refused_copy(
     connection: psycopg.Connection[Any],
     error: psycopg.Error,
-    table: str,
+    delivery: Delivery[Column],
     copy_sql: Callable[[Iterable[Column]], str],
-    columns: tuple[Column, ...],
-    key: tuple[str, ...],
     batches: Iterable[pa.RecordBatch],
-    target: str,
 ) -> EtlError:
     """The error of a COPY that failed, with the first row that fails by itself.
 
     Of each batch the columns come first, then the key's values as texts.
     """
+    table, target, columns = delivery.table.plain, delivery.target, delivery.columns
     if not is_of_rows(error):
         return classify(error, target, f"copying {table}")
     for batch in batches:
@@ -77,7 +75,7 @@ def refused_copy(
              is not None), None,
         )  # fmt: skip
         texts = refused.columns[len(columns) :]
-        values = {k: str(t[0].as_py()) for k, t in zip(key, texts, strict=True)}
+        values = {k: str(t[0].as_py()) for k, t in zip(delivery.key, texts, strict=True)}
         return _refusal(error, table, target, column, values)
     return _refusal(error, table, target, None, {})
 
@@ -109,7 +107,7 @@ def refused_row(
     place, error = found
     values: dict[str, str] = {}
     if key:
-        listed = ", ".join(f"{quote(k)}::text" for k in key)
+        listed = ", ".join(f"{quoted(k)}::text" for k in key)
         row = execute(
             connection,
             f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}",

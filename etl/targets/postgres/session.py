@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-import duckdb
 
 from etl.errors import ReconciliationError
 from etl.settings import Target
@@ -22,7 +19,7 @@ from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
 from etl.targets.server.refusals import refuse_reference
-from etl.targets.server.session import Change, Found, Mark, Staged, Table, Versions
+from etl.targets.server.session import Change, Delivery, Found, Mark, Staged, Table, Versions
 
 if TYPE_CHECKING:
     import psycopg
@@ -60,50 +57,27 @@ class PostgresSession:
             yield found
 
     def fill(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        publication: Publication,
-        table: Table,
-        columns: tuple[Column, ...],
-        about: dict[str, str],
-        rows_sql: str,
+        self, delivery: Delivery[Column], publication: Publication, about: dict[str, str]
     ) -> Versions | None:
         """COPY into a new table, unless a column has another type while it is staged."""
         import psycopg
 
-        if any(c.staged_type != c.type for c in columns):
+        table = delivery.table
+        if any(c.staged_type != c.type for c in delivery.columns):
             return None
-        self.prepare(publication, table, columns, about)
-        filled = fill(
-            self._connection, cursor, table, columns, rows_sql, self._target, publication.key
-        )
+        self.prepare(table, delivery.columns, about)
+        filled = fill(self._connection, delivery)
         try:
             self.add_indexes(table, publication)
         except psycopg.Error as error:
             raise refused_table(error, table.plain, self._target) from error
         return filled
 
-    def stage(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        columns: tuple[Column, ...],
-        rows_sql: str,
-        table: Table,
-        key: tuple[str, ...],
-    ) -> Staged[Column]:
+    def stage(self, delivery: Delivery[Column]) -> Staged[Column]:
         """COPY into a temporary table."""
-        name = f"etl staged {uuid.uuid4().hex[:12]}"
-        return stage(
-            self._connection, cursor, name, columns, rows_sql, self._target, table.plain, key
-        )
+        return stage(self._connection, delivery)
 
-    def prepare(
-        self,
-        publication: Publication,
-        table: Table,
-        columns: tuple[Column, ...],
-        about: dict[str, str],
-    ) -> None:
+    def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
         """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
         # Not looked for again: what somebody else has made meanwhile is not to be filled.
         tables.prepare(self._connection, table, columns, about, self._columns[table])

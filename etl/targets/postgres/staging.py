@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import duckdb
-
 from etl.errors import ReconciliationError
+from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.versions import sum_versions
-from etl.targets.publication import quote
-from etl.targets.server.session import ROW, Staged, Table, Versions
+from etl.targets.server.session import ROW, Delivery, Staged, Versions
+from etl.warehouse import quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -29,56 +29,40 @@ _MODULUS = 1 << 64
 _ANALYZE_ROWS = 1000
 
 
-def stage(
-    connection: psycopg.Connection[Any],
-    cursor: duckdb.DuckDBPyConnection,
-    name: str,
-    columns: tuple[Column, ...],
-    rows_sql: str,
-    target: str,
-    table: str,
-    key: tuple[str, ...],
-) -> Staged[Column]:
-    """Copy the rows of a FROM clause into a new staging table and check that all came as sent.
+def stage(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> Staged[Column]:
+    """Copy rows into a new staging table and check that all came as sent.
 
-    `table` and `key` are what an error names. Raises LoadError, ReconciliationError,
-    UnreachableError.
+    Raises LoadError, ReconciliationError, UnreachableError.
     """
-    staged = f"pg_temp.{quote(name)}"
-    listed = ", ".join(f"{c.sql} {c.staged_type}" for c in columns)
+    name = f"etl staged {uuid.uuid4().hex[:12]}"
+    staged = f"pg_temp.{quoted(name)}"
+    listed = ", ".join(f"{c.sql} {c.staged_type}" for c in delivery.columns)
     execute(
         connection,
-        f"CREATE TEMP TABLE {quote(name)} ({listed}, {ROW} bigint GENERATED ALWAYS AS IDENTITY) "
+        f"CREATE TEMP TABLE {quoted(name)} ({listed}, {ROW} bigint GENERATED ALWAYS AS IDENTITY) "
         "ON COMMIT DROP",
     )
-    sent = _copy(connection, cursor, staged, columns, rows_sql, target, table, key)
-    found = _sum(connection, staged, columns)
-    _check_arrival(sent, Sum(*found), table, target)
-    if key and sent.rows >= _ANALYZE_ROWS:
+    sent = _copy(connection, delivery, staged)
+    found = _sum(connection, staged, delivery.columns)
+    _check_arrival(delivery, sent, Sum(*found))
+    if delivery.key and sent.rows >= _ANALYZE_ROWS:
         # What it is joined by; nothing else of it is guessed at.
-        keys = ", ".join(map(quote, key))
+        keys = ", ".join(map(quoted, delivery.key))
         execute(connection, f"ANALYZE {staged} ({keys})")
-    return Staged(staged, columns, sent.rows)
+    return Staged(staged, delivery.columns, sent.rows)
 
 
-def fill(
-    connection: psycopg.Connection[Any],
-    cursor: duckdb.DuckDBPyConnection,
-    table: Table,
-    columns: tuple[Column, ...],
-    rows_sql: str,
-    target: str,
-    key: tuple[str, ...],
-) -> Versions:
+def fill(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> Versions:
     """Copy rows straight into a table that this transaction made, and check that all came as sent.
 
     Nobody else sees it before the commit, and nothing stands in it that would have to be compared.
     Raises as `stage` does.
     """
-    sent = _copy(connection, cursor, table.sql, columns, rows_sql, target, table.plain, key)
+    table = delivery.table.sql
+    sent = _copy(connection, delivery, table)
     summed = sum_versions(connection.info.server_version)
-    rows, total, versions = _sum(connection, table.sql, columns, summed)
-    _check_arrival(sent, Sum(rows, total), table.plain, target)
+    rows, total, versions = _sum(connection, table, delivery.columns, summed)
+    _check_arrival(delivery, sent, Sum(rows, total))
     return Versions(rows, versions)
 
 
@@ -109,26 +93,19 @@ def _sum(
     return tuple(int(value) for value in found)
 
 
-def _check_arrival(sent: Sum, found: Sum, table: str, target: str) -> None:
+def _check_arrival(delivery: Delivery[Column], sent: Sum, found: Sum) -> None:
     if not sent.agrees(found):
         raise ReconciliationError(
-            f"{table} at target {target}: {found} arrived; {sent} were sent", subject=target
+            f"{delivery.table.plain} at target {delivery.target}: "
+            f"{found} arrived; {sent} were sent",
+            subject=delivery.target,
         )
 
 
-def _copy(
-    connection: psycopg.Connection[Any],
-    cursor: duckdb.DuckDBPyConnection,
-    into: str,
-    columns: tuple[Column, ...],
-    rows_sql: str,
-    target: str,
-    table: str,
-    key: tuple[str, ...],
-) -> Sum:
+def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into: str) -> Sum:
     import psycopg
 
-    rows, total = 0, 0
+    columns, rows, total = delivery.columns, 0, 0
     try:
         with (
             connection.transaction(),
@@ -136,7 +113,7 @@ def _copy(
         ):
             copy.write(HEAD)
             # Closed before anything else is asked of the cursor, also when the server refuses.
-            with closing(_written_ahead(columns, read_batches(cursor, columns, rows_sql))) as ahead:
+            with closing(_written_ahead(columns, _read(delivery))) as ahead:
                 for written in ahead:
                     copy.write(written.data)
                     rows += len(written)
@@ -146,13 +123,10 @@ def _copy(
         raise refused_copy(
             connection,
             error,
-            table,
+            delivery,
             lambda some: _copy_into(into, some),
-            columns,
-            key,
             # The same rows again, with the key's values as texts behind the columns.
-            read_batches(cursor, columns, rows_sql, key),
-            target,
+            _read(delivery, delivery.key),
         ) from error
     return Sum(rows, total)
 
@@ -182,18 +156,9 @@ def _copy_into(table: str, columns: Iterable[Column]) -> str:
     return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
 
 
-def read_batches(
-    cursor: duckdb.DuckDBPyConnection,
-    columns: tuple[Column, ...],
-    rows_sql: str,
-    named: tuple[str, ...] = (),
-) -> Iterator[pa.RecordBatch]:
-    """Rows of a FROM clause in the types that `write_rows` takes; then some columns as texts."""
-    # 64-bit offsets: a batch of long texts may pass 2 GB.
-    cursor.execute("SET arrow_large_buffer_size = true")
-    listed = [f"{c.sent} AS {quote(f'etl: value {i}')}" for i, c in enumerate(columns)]
-    listed += [f"{quote(k)}::VARCHAR AS {quote(f'etl: key {i}')}" for i, k in enumerate(named)]
-    query = f"SELECT {', '.join(listed)} FROM {rows_sql}"
-    for batch in cursor.execute(query).to_arrow_reader(BATCH_ROWS):
-        if batch.num_rows:
-            yield batch
+def _read(delivery: Delivery[Column], named: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+    """Rows in the types that `write_rows` takes; then some columns as texts."""
+    listed = [f"{c.sent} AS {quoted(f'etl: value {i}')}" for i, c in enumerate(delivery.columns)]
+    listed += [f"{quoted(k)}::VARCHAR AS {quoted(f'etl: key {i}')}" for i, k in enumerate(named)]
+    query = f"SELECT {', '.join(listed)} FROM {delivery.rows}"
+    return read_batches(delivery.cursor, query, BATCH_ROWS)

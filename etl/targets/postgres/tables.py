@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from etl.errors import AuthError, ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.server.session import MARKS, Mark, Table, Versions
-from etl.warehouse import literal
+from etl.warehouse import literal, quoted
 
 if TYPE_CHECKING:
     import psycopg
@@ -126,11 +126,11 @@ def add_indexes(
             table.sql,
         )
         if not has_key:
-            keys = ", ".join(quote(k) for k in publication.key)
+            keys = ", ".join(quoted(k) for k in publication.key)
             execute(connection, f"ALTER TABLE {table.sql} ADD PRIMARY KEY ({keys})")
     for columns in publication.indexes:
         if not _has_index(connection, table, columns):
-            listed = ", ".join(quote(c) for c in columns)
+            listed = ", ".join(quoted(c) for c in columns)
             execute(connection, f"CREATE INDEX ON {table.sql} ({listed})")
 
 
@@ -223,7 +223,7 @@ def _create_schema(connection: psycopg.Connection[Any], schema: str) -> None:
         connection, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)", schema
     )
     if not present:
-        execute(connection, f"CREATE SCHEMA {quote(schema)}")
+        execute(connection, f"CREATE SCHEMA {quoted(schema)}")
 
 
 def _text(text: str) -> str:

@@ -7,7 +7,7 @@ it remembers, and sends the table whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Generic
@@ -17,13 +17,13 @@ import duckdb
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.files import translating, warehouse_folder
-from etl.targets.publication import Order, Publication, fold, take_order
+from etl.targets.publication import Order, fold
 from etl.targets.server.loading import apply_staged, read_mart, settle, stage
 from etl.targets.server.session import C, Server, locate
 from etl.warehouse import limited_memory
 
-# Comparing and reading marts needs no more, however many rows they have.
-MEGABYTES_PER_THREAD = 32
+# What comparing and reading marts needs, however many rows they have; and where these are long.
+MEGABYTES_PER_THREAD = (32, 256)
 
 
 @dataclass(frozen=True)
@@ -35,50 +35,52 @@ class PublishTo(Generic[C]):
     def __call__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        target_name: str,
+        order: Order,
         target: Target,
         /,
-        publications: Iterable[Publication],
-        held_back: Iterable[Publication] = (),
         *,
         dry_run: bool = False,
     ) -> list[LoadRun]:
         """A dry run does all of it, to the comparison, and rolls it back."""
-        order = take_order(target_name, publications, held_back, target.schema_name)
         if not order.tables:
             return []
         with (
             connection.cursor() as cursor,
-            translating(cursor, target_name, "publishing marts", warehouse_folder(cursor), "*.wal"),
+            translating(
+                cursor, order.target, "publishing marts", warehouse_folder(cursor), "*.wal"
+            ),
         ):
-            try:
-                with limited_memory(cursor, MEGABYTES_PER_THREAD), _at_one_moment(cursor):
-                    return self._publish(cursor, target_name, target, order, dry_run=dry_run)
-            except duckdb.OutOfMemoryException:
-                # A mart that is a large query's result. What was committed is not sent again.
-                with _at_one_moment(cursor):
-                    return self._publish(cursor, target_name, target, order, dry_run=dry_run)
+            for megabytes in MEGABYTES_PER_THREAD:
+                # What was committed is not sent again.
+                with (
+                    suppress(duckdb.OutOfMemoryException),
+                    limited_memory(cursor, megabytes),
+                    _at_one_moment(cursor),
+                ):
+                    return self._publish(cursor, order, target, dry_run=dry_run)
+            # A mart that is a large query's result.
+            with _at_one_moment(cursor):
+                return self._publish(cursor, order, target, dry_run=dry_run)
 
     def _publish(
         self,
         cursor: duckdb.DuckDBPyConnection,
-        target_name: str,
-        target: Target,
         order: Order,
+        target: Target,
         *,
         dry_run: bool,
     ) -> list[LoadRun]:
-        marts = [read_mart(self.server, cursor, p, target, target_name) for p in order.publish]
+        marts = [read_mart(self.server, cursor, p, target, order.target) for p in order.publish]
         # Always in one order: two jobs must not wait for each other's tables.
         marts.sort(key=lambda m: m.table.plain)
-        with self.server.connected(target, target_name) as session:
+        with self.server.connected(target, order.target) as session:
             marks = session.create_marks(target.schema_name)
             # All are staged before the first changes: who reads a table may have to wait then.
             staged = [stage(session, cursor, mart, marks) for mart in marts]
             applied = [apply_staged(session, s) for s in staged]
             session.end_changes()
             # Not before: what changes one table may have an effect on another.
-            done = [settle(session, cursor, a, marks, target_name) for a in applied]
+            done = [settle(session, cursor, a, marks, order.target) for a in applied]
             held = {fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold}
             if dry_run:
                 session.rollback()

@@ -18,13 +18,14 @@ from etl.targets.catalog import read_comments
 from etl.targets.choosing import choose
 from etl.targets.claims import warn_of_loss
 from etl.targets.comparison import Changes, check_key, reading
-from etl.targets.publication import Publication, qualify, quote
-from etl.targets.relation import Relation, describe, query
+from etl.targets.publication import Publication, qualify
+from etl.targets.relation import Relation, describe, query, warehouse_name
 from etl.targets.server.applying import check_rows
 from etl.targets.server.published import HASH, Published
 from etl.targets.server.session import (
     C,
     Change,
+    Delivery,
     Found,
     Mark,
     Server,
@@ -33,6 +34,7 @@ from etl.targets.server.session import (
     Versions,
     locate,
 )
+from etl.warehouse import quoted
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,13 @@ class Mart(Generic[C]):
         """The columns of the key."""
         by_name = {c.name: c for c in self.columns}
         return tuple(by_name[k] for k in self.publication.key)
+
+    def deliver(
+        self, cursor: duckdb.DuckDBPyConnection, columns: tuple[C, ...], rows: str
+    ) -> Delivery[C]:
+        """What brings some of its columns and rows to the target."""
+        key = self.publication.key
+        return Delivery(cursor, rows, columns, self.table, self.memory.target, key)
 
 
 @dataclass(frozen=True)
@@ -82,8 +91,7 @@ def read_mart(
     """Look at a mart. Raises ConfigError, LoadError."""
     started, table = time.perf_counter(), locate(publication, target.schema_name)
     with reading(publication, name):
-        (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
-        whole = describe(cursor, qualify(str(warehouse), publication.model))
+        whole = describe(cursor, qualify(warehouse_name(cursor), publication.model))
         publication, relation = choose(cursor, whole, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
     columns = server.map_columns(cursor, relation, publication, name)
@@ -142,9 +150,10 @@ def _stage(
     session: Session[C], cursor: duckdb.DuckDBPyConnection, mart: Mart[C], marks: Table
 ) -> Prepared[C]:
     publication, table, sent, gone = mart.publication, mart.table, mart.relation.sql, None
-    key = publication.key
     found = session.find(table, mart.columns)
-    about = _read_about(cursor, publication) if found.is_narrow else {}
+    about: dict[str, str] = {}
+    if found.is_narrow:
+        about = read_comments(cursor, warehouse_name(cursor), publication.model)
     rows, difference = 0, None
     if not found.is_new:
         rows, difference = _compare(session, cursor, mart, marks, found)
@@ -156,17 +165,17 @@ def _stage(
     if found.is_new:
         warn_of_loss(publication, mart.memory.target, known=mart.memory.exists(cursor))
         # As long as its rows are the only ones, there is nothing to be compared with.
-        filled = session.fill(cursor, publication, table, mart.columns, about, sent)
+        filled = session.fill(mart.deliver(cursor, mart.columns, sent), publication, about)
         if filled is not None:
             return Prepared(mart, found, about, rows, filled=filled, whole=True)
     if difference is not None:
         listed = mart.memory.difference
-        same = " AND ".join(f"m.{quote(k)} = d.{quote(k)}" for k in key)
+        same = " AND ".join(f"m.{quoted(k)} = d.{quoted(k)}" for k in publication.key)
         sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
         if difference.deleted and publication.strategy == "replace":
             keys = f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
-            gone = session.stage(cursor, mart.keys, keys, table, key)
-    staged = session.stage(cursor, mart.columns, sent, table, key)
+            gone = session.stage(mart.deliver(cursor, mart.keys, keys))
+    staged = session.stage(mart.deliver(cursor, mart.columns, sent))
     change = Change(table, publication, staged, difference, gone)
     return Prepared(mart, found, about, rows, change, whole=difference is None)
 
@@ -206,11 +215,6 @@ def _compare(
     return present.rows, difference if is_known else None
 
 
-def _read_about(cursor: duckdb.DuckDBPyConnection, publication: Publication) -> dict[str, str]:
-    (warehouse,) = cursor.execute("SELECT current_database()").fetchall()[0]
-    return read_comments(cursor, str(warehouse), publication.model)
-
-
 def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:
     """Change one table to what was staged of its mart. Raises EtlError."""
     started = time.perf_counter()
@@ -218,7 +222,7 @@ def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:
     changes = Changes(inserted=prepared.filled.rows if prepared.filled else 0)
     if change is not None:
         if prepared.found.is_narrow:
-            session.prepare(mart.publication, mart.table, mart.columns, prepared.about)
+            session.prepare(mart.table, mart.columns, prepared.about)
         changes = session.apply(change, is_new=prepared.found.is_new)
     elif prepared.filled is None:
         session.add_indexes(mart.table, mart.publication)
@@ -246,9 +250,8 @@ def settle(
         after = session.reconcile(change, expected)
     if (change is None or change.difference is not None) and session.did_more(table, changes):
         # Others were written to than were sent. So all of them have to be compared.
-        rows, key = mart.relation.sql, mart.publication.key
         columns = mart.keys if strategy == "append_once" else mart.columns
-        staged = session.stage(cursor, columns, rows, table, key)
+        staged = session.stage(mart.deliver(cursor, columns, mart.relation.sql))
         whole, change = whole or change is None, Change(table, mart.publication, staged)
         after = session.reconcile(change, expected)
     elif change is None and after is not None:

@@ -12,9 +12,8 @@ import duckdb
 
 from etl.targets.claims import SCHEMA
 from etl.targets.comparison import Changes
-from etl.targets.publication import quote
 from etl.targets.relation import Fingerprint, Relation, fingerprint, query, row_hash, sum_hashes
-from etl.warehouse import exists
+from etl.warehouse import exists, quoted
 
 STATES = f"{SCHEMA}.states"
 # Under names that no mart has: a row's hash, and whether the target has a row of that key.
@@ -43,12 +42,12 @@ class Published:
     @property
     def rows(self) -> str:
         """SQL: the table of keys and hashes; there is none without a key."""
-        return f"{SCHEMA}.{quote(f'{self.target}: {self.table}')}"
+        return f"{SCHEMA}.{quoted(f'{self.target}: {self.table}')}"
 
     @property
     def difference(self) -> str:
         """SQL: the table of keys that differ, one for each table until the commit."""
-        return f"temp.main.{quote(f'etl difference: {self.target}: {self.table}')}"
+        return f"temp.main.{quoted(f'etl difference: {self.target}: {self.table}')}"
 
     def exists(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         """True when the table was published, whatever its shape was."""
@@ -79,7 +78,7 @@ class Published:
         whole: bool,
     ) -> None:
         """Remember the mart's rows, or what changed of them; in the caller's transaction."""
-        keys = ", ".join(quote(k) for k in key)
+        keys = ", ".join(quoted(k) for k in key)
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {STATES} (target VARCHAR, table_name VARCHAR, "
@@ -91,7 +90,7 @@ class Published:
         elif whole:
             cursor.execute(f"CREATE OR REPLACE TABLE {self.rows} AS {_state(mart, key)}")
         else:
-            same = " AND ".join(f"p.{quote(k)} = d.{quote(k)}" for k in key)
+            same = " AND ".join(f"p.{quoted(k)} = d.{quoted(k)}" for k in key)
             cursor.execute(
                 f"DELETE FROM {self.rows} AS p USING {self.difference} AS d WHERE {same}"
             )
@@ -127,8 +126,8 @@ class Published:
         if not key:
             return None
         self._find_difference(cursor, mart, key)
-        keys = ", ".join(map(quote, key))
-        some_null = " OR ".join(f"{quote(k)} IS NULL" for k in key)
+        keys = ", ".join(map(quoted, key))
+        some_null = " OR ".join(f"{quoted(k)} IS NULL" for k in key)
         came, changed, gone, keyless, distinct = query(
             cursor,
             f"SELECT count(*) FILTER ({HASH} IS NOT NULL AND NOT {KNOWN}), "
@@ -150,7 +149,7 @@ class Published:
 
         A row that went has no hash, one that came is not known.
         """
-        keys = [quote(k) for k in key]
+        keys = [quoted(k) for k in key]
         cursor.execute(
             f"CREATE OR REPLACE TEMP TABLE {self.difference} AS "
             f"SELECT {', '.join(f'coalesce(n.{k}, o.{k}) AS {k}' for k in keys)}, n.{HASH}, "
@@ -163,4 +162,4 @@ class Published:
 
 def _state(mart: Relation, key: tuple[str, ...]) -> str:
     """SQL: keys and hashes of a mart's rows."""
-    return f"SELECT {', '.join(map(quote, key))}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"
+    return f"SELECT {', '.join(map(quoted, key))}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"

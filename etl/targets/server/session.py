@@ -15,8 +15,9 @@ import duckdb
 
 from etl.settings import Target
 from etl.targets.comparison import Changes
-from etl.targets.publication import Publication, quote
+from etl.targets.publication import Publication
 from etl.targets.relation import Relation
+from etl.warehouse import quoted
 
 MARKS = "etl_publications"
 # The number of a staged row, under a name that no mart has.
@@ -33,7 +34,7 @@ class Column:
     @property
     def sql(self) -> str:
         """The quoted name."""
-        return quote(self.name)
+        return quoted(self.name)
 
 
 C = TypeVar("C", bound=Column)
@@ -71,7 +72,7 @@ class Table:
     @property
     def sql(self) -> str:
         """The quoted name."""
-        return f"{quote(self.schema)}.{quote(self.name)}"
+        return quoted(self.schema, self.name)
 
     @property
     def plain(self) -> str:
@@ -90,6 +91,21 @@ class Found:
     is_new: bool
     is_narrow: bool
     numbers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Delivery(Generic[C]):
+    """Rows of the warehouse on their way: `rows` is their FROM clause, for the `cursor`.
+
+    `table`, `target` and `key` are what an error names.
+    """
+
+    cursor: duckdb.DuckDBPyConnection
+    rows: str
+    columns: tuple[C, ...]
+    table: Table
+    target: str
+    key: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -126,32 +142,17 @@ class Session(Protocol[C]):
         """What tells a table's rows and their versions, which the server may count meanwhile."""
 
     def fill(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        publication: Publication,
-        table: Table,
-        columns: tuple[C, ...],
-        about: dict[str, str],
-        rows_sql: str,
+        self, delivery: Delivery[C], publication: Publication, about: dict[str, str]
     ) -> Versions | None:
         """Make a table that is missing, bring rows of the warehouse straight into it, index it.
 
         Checked as `stage` checks. None, and nothing done, where rows have to be staged first.
         """
 
-    def stage(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        columns: tuple[C, ...],
-        rows_sql: str,
-        table: Table,
-        key: tuple[str, ...],
-    ) -> Staged[C]:
+    def stage(self, delivery: Delivery[C]) -> Staged[C]:
         """Bring rows of the warehouse to a new staging table, and check that all came as sent."""
 
-    def prepare(
-        self, publication: Publication, table: Table, columns: tuple[C, ...], about: dict[str, str]
-    ) -> None:
+    def prepare(self, table: Table, columns: tuple[C, ...], about: dict[str, str]) -> None:
         """Make the table, or the columns that it lacks; `about` is what the mart says of them."""
 
     def apply(self, change: Change[C], *, is_new: bool) -> Changes:

@@ -1,0 +1,61 @@
+"""Reads marts as Arrow batches that fit in memory, however long their values are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import duckdb
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BYTES = 8 << 20
+# DuckDB works on 2,048 rows at once; half of them cost no more time, and half the memory.
+_ROWS = 1024
+
+
+def read_batches(
+    cursor: duckdb.DuckDBPyConnection, query: str, rows: int
+) -> Iterator[pa.RecordBatch]:
+    """A query's rows in batches of about so many `rows`, of fewer when these have more than 8 MB.
+
+    None is empty. Raises what DuckDB raises.
+    """
+    import pyarrow as pa
+
+    _take_long_texts(cursor)
+    # DuckDB reads ahead, and takes a text for 16 bytes of it: by its own setting it may hold a few
+    # dozen vectors of long texts. With this one it holds two; with less than 2 bytes it hangs.
+    cursor.execute("SET streaming_buffer_size = '1KB'")
+    gathered: list[pa.RecordBatch] = []
+    count = size = 0
+    for batch in cursor.execute(query).to_arrow_reader(_ROWS):
+        gathered.append(batch)
+        count, size = count + batch.num_rows, size + batch.nbytes
+        if count >= rows or size >= BYTES:
+            yield from _cut(pa.concat_batches(gathered))
+            gathered, count, size = [], 0, 0
+    if count:
+        yield from _cut(pa.concat_batches(gathered))
+
+
+def read_schema(cursor: duckdb.DuckDBPyConnection, query: str) -> pa.Schema:
+    """What `read_batches` gives of a query: its columns' names and Arrow types."""
+    _take_long_texts(cursor)
+    return cursor.execute(f"SELECT * FROM ({query}) LIMIT 0").to_arrow_reader().schema  # noqa: S608  the caller's own
+
+
+def _take_long_texts(cursor: duckdb.DuckDBPyConnection) -> None:
+    """64-bit offsets: a batch of long texts may pass 2 GB."""
+    cursor.execute("SET arrow_large_buffer_size = true")
+
+
+def _cut(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """The batch in halves, until each is small enough or one row."""
+    if batch.num_rows == 1 or batch.nbytes <= 2 * BYTES:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from _cut(batch.slice(0, half))
+    yield from _cut(batch.slice(half))
