@@ -52,7 +52,8 @@ def read_arrival(folder: Path) -> Arrival | None:
     """
     path = folder / FILE
     try:
-        return Arrival.model_validate_json(path.read_text(encoding="utf-8"))
+        # A later version, which was rolled back, may have added fields.
+        return Arrival.model_validate_json(path.read_text(encoding="utf-8"), extra="ignore")
     except FileNotFoundError:
         return None
     except (ValidationError, OSError, UnicodeError) as e:

@@ -37,7 +37,8 @@ def write_columns(connection: duckdb.DuckDBPyConnection, source: str, known: Kno
         # One statement with lists: thousands of single ones take seconds.
         listed = ", ".join("unnest(?)" for _ in rows[0])
         connection.execute(
-            f"INSERT INTO etl_meta.raw_columns SELECT ?, {listed}",
+            "INSERT INTO etl_meta.raw_columns (source, table_name, column_name, data_type, "
+            f"rows, filled, is_gone) SELECT ?, {listed}",
             [source, *([*column] for column in zip(*rows, strict=True))],
         )
     connection.commit()
@@ -53,7 +54,7 @@ def read_changes(
         "SELECT change FROM etl_meta.raw_changes WHERE source = ? AND project = ? ORDER BY rowid",
         [source, project],
     ).fetchall()
-    return [SchemaChange.model_validate_json(text) for (text,) in rows]
+    return [SchemaChange.model_validate_json(text, extra="ignore") for (text,) in rows]
 
 
 def write_changes(
@@ -73,6 +74,6 @@ def write_changes(
     )
     for change in changes:
         connection.execute(
-            "INSERT INTO etl_meta.raw_changes VALUES (?, ?, ?)",
+            "INSERT INTO etl_meta.raw_changes (source, project, change) VALUES (?, ?, ?)",
             [source, project, change.model_dump_json()],
         )

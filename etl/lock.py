@@ -50,7 +50,8 @@ def hold_lock(settings: Settings, wait: float) -> Iterator[Callable[[str], None]
     except OSError as e:
         raise ResourcesError(
             f"cannot lock {path}: {e.strerror}",
-            hint="free disk space, or make the folder writable: `data_dir` names it",
+            hint="`data_dir` has to be a writable folder with free space, on a file system "
+            "that has locks",
         ) from e
     me: dict[str, Any] = {
         "pid": os.getpid(),

@@ -116,7 +116,9 @@ def note_processed(
     rows = [[environment, p.dataset, p.load_id, now, run_id] for p in packages]
     if rows:
         connection.executemany(
-            "INSERT OR REPLACE INTO etl_meta.processed_packages VALUES (?, ?, ?, ?, ?)", rows
+            "INSERT OR REPLACE INTO etl_meta.processed_packages "
+            "(environment, dataset, load_id, processed_at, run_id) VALUES (?, ?, ?, ?, ?)",
+            rows,
         )
 
 
@@ -142,7 +144,8 @@ def note_shown(
         )
     for model, packages in shown.items():
         connection.execute(
-            "INSERT OR REPLACE INTO etl_meta.shown_packages VALUES (?, ?, ?)",
+            "INSERT OR REPLACE INTO etl_meta.shown_packages (environment, model, packages) "
+            "VALUES (?, ?, ?)",
             [environment, model, json.dumps(packages)],
         )
     connection.commit()

@@ -58,6 +58,8 @@ def find_run(settings: Settings, run_id: str) -> RunRecord:
         raise ConfigError(
             f"there is no run {run_id}", hint=nearest(run_id, known) or "`etl status` lists them"
         )
+    if run_id == "latest" and not (settings.runs / run_id).exists():
+        run_id = known[-1]
     record = _read(settings.runs / run_id)
     if record is None:
         raise ConfigError(
@@ -70,10 +72,17 @@ def last_failed(settings: Settings) -> RunRecord:
     """The newest run, if it failed or died.
 
     Raises:
-        ConfigError: there is none, the newest run ended well, or it had another profile.
+        ConfigError: there is none, its record cannot be read, it ended well, or it had another
+            profile.
     """
     # Not by the ids, which sort by time: the clock may have been moved back since.
-    latest = _read(settings.runs / "latest")
+    folder = settings.runs / "latest"
+    latest = _read(folder)
+    if latest is None and folder.exists():
+        raise ConfigError(
+            f"the record of the last run, {folder.resolve() / 'run.json'}, cannot be read",
+            hint="etl run",
+        )
     newest = [latest] if latest else past_runs(settings, 1)
     if not newest:
         raise ConfigError("there is no run to retry", hint="etl run")

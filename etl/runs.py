@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -9,7 +10,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,9 @@ from etl.records import (
     redacted,
 )
 from etl.settings import Settings, dataset_name
+
+# What file systems say that have no symbolic links (vfat, SMB).
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def utc_now() -> datetime:
@@ -55,6 +59,7 @@ class Run:
     run_id: str
     started_at: datetime
     attempt: int = 1
+    read_at: datetime | None = None
     redact: Callable[[str], str] = str
     failures: list[Failure] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -71,6 +76,11 @@ class Run:
     def folder(self) -> Path:
         """runs/<run_id>, absolute."""
         return self.settings.runs / self.run_id
+
+    @property
+    def snapshot_date(self) -> date:
+        """The day that its sources are read; a retry that reads them has its own."""
+        return self.settings.snapshot_date(self.read_at or self.started_at)
 
     @property
     def code(self) -> ExitCode:
@@ -114,7 +124,7 @@ class Run:
             exit_code=int(self.code) if done else None,
             exit_name=self.code.name if done else None,
             partial=bool(self.failures) and any(x.status == "published" for x in self.loads),
-            snapshot_date=self.settings.snapshot_date(self.started_at).isoformat(),
+            snapshot_date=self.snapshot_date.isoformat(),
             failures=tuple(self.failures),
             warnings=tuple(self.warnings),
             stages=tuple(self.stages),
@@ -190,6 +200,7 @@ def reopen_run(settings: Settings, last: RunRecord, redact: Callable[[str], str]
         last.run_id,
         last.started_at,
         attempt=last.attempt + 1,
+        read_at=utc_now() if "extract" in again else None,
         redact=redact,
         stages=done,
         sources=[s for s in last.sources if s.source in extracted],
@@ -212,10 +223,14 @@ def _claim(run: Run) -> None:
         latest = run.settings.runs / "latest"
         part = run.settings.runs / f".latest.{os.getpid()}"
         part.unlink(missing_ok=True)
-        part.symlink_to(run.run_id)
         if latest.is_dir() and not latest.is_symlink():  # copied by what follows links
             shutil.rmtree(latest)
-        part.replace(latest)
+        try:
+            part.symlink_to(run.run_id)
+            part.replace(latest)
+        except OSError as e:
+            if e.errno not in _NO_LINKS:  # without it the newest folder is the latest
+                raise
     except OSError as e:
         raise ResourcesError(
             f"cannot write {run.settings.runs}: {e.strerror}",

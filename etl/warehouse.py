@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from etl.causes import causes, classify_os_error
-from etl.errors import EtlError, ResourcesError, UnreachableError
+from etl.errors import ConfigError, EtlError, ResourcesError, UnreachableError
 
 # Less free space than this, and a failed write means that the disk is full.
 FULL_DISK_BYTES = 16 * 1024 * 1024
@@ -63,10 +63,12 @@ class KeptOpen:
         Here, because dlt's own words for a file that it cannot open name no class of failure.
 
         Raises:
+            ConfigError: it is a link to a file with another name.
             UnreachableError: another process holds the file, or it is no DuckDB file.
             ResourcesError: it cannot be written.
         """
         if self._connection is None:
+            refuse_other_name(self._path)
             self._connection = _open(self._path, read_only=False)
 
     def close(self) -> None:
@@ -84,6 +86,20 @@ def _open(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         raise (
             refused or classify_duckdb(e, path.parent, path) or UnreachableError(f"{path}: {e}")
         ) from e
+
+
+def refuse_other_name(path: Path) -> None:
+    """DuckDB names a database by the file behind a link, and models are called by that name.
+
+    Raises:
+        ConfigError: it is not the link's.
+    """
+    file = path.resolve()
+    if file.stem != path.stem:
+        raise ConfigError(
+            f"{path} is a link to {file}, which has another name",
+            hint=f"call that file {path.name}, in a folder of its own, and link to it there",
+        )
 
 
 def refuse_foreign(path: Path, mode: int) -> EtlError | None:

@@ -35,7 +35,7 @@ def check_models(settings: Settings) -> Iterator[Finding]:
 def check_data_dir(settings: Settings) -> Iterator[Finding]:
     """Can files be written where the job's are, and is there room?"""
     folder = _existing(settings.data)
-    finding = ask("disk", "", lambda: _try_to_write(folder))
+    finding = ask("disk", "", lambda: _try_to_write_all(settings, folder))
     free = shutil.disk_usage(folder).free
     if finding.code is ExitCode.OK and free < LOW_DISK_BYTES:
         finding = Finding(
@@ -73,7 +73,7 @@ def check_warehouse(settings: Settings) -> Iterator[Finding]:
         elif is_locked(settings):
             yield Finding(area, "", "ok", f"{path} is in use by the run that holds the lock")
         else:
-            yield ask(area, "", partial(_open, path))
+            yield ask(area, "", partial(_open, path, is_warehouse=area == "warehouse"))
 
 
 def check_targets(settings: Settings) -> Iterator[Finding]:
@@ -91,10 +91,12 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
             yield ask("target", name, partial(log_in, settings, name))
 
 
-def _open(path: Path) -> str:
+def _open(path: Path, *, is_warehouse: bool) -> str:
     from etl.packages import refuse_slow_clock
-    from etl.warehouse import connect, refuse_foreign
+    from etl.warehouse import connect, refuse_foreign, refuse_other_name
 
+    if is_warehouse:
+        refuse_other_name(path)
     if (foreign := refuse_foreign(path, os.R_OK | os.W_OK)) is not None:
         raise foreign
     with connect(path, read_only=True) as connection:
@@ -113,11 +115,24 @@ def _try_to_write(folder: Path) -> str:
     return f"{folder} is writable, {shutil.disk_usage(folder).free / _GIB:,.1f} GiB free"
 
 
+def _try_to_write_all(settings: Settings, folder: Path) -> str:
+    """The folder, and what a run writes below it: another user may have run the job once."""
+    from etl.warehouse import refuse_foreign
+
+    said = _try_to_write(folder)
+    below = [settings.dlt_dir, *(settings.data / name for name in ("cache", "quarantine"))]
+    folders = [Path(found) for top in below for found, _, _ in os.walk(top)]
+    for place in (settings.data / "etl.lock", settings.runs, *folders):
+        if (foreign := refuse_foreign(place, os.W_OK)) is not None:
+            raise foreign
+    return said
+
+
 def _try_to_make(path: Path, target: str, kind: str) -> str:
     from etl.targets.files import refuse_other_kind
 
     refuse_other_kind(path, target, folder=kind == "parquet")
-    return _try_to_write(_existing(path.parent))
+    return _try_to_write(_existing(path if kind == "parquet" else path.parent))
 
 
 def _existing(folder: Path) -> Path:

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 from sqlmesh import Context
+from sqlmesh.core import analytics
 from sqlmesh.core.config import (
     AutoCategorizationMode,
     CategorizerConfig,
@@ -210,11 +211,20 @@ def open_context(
         shutil.rmtree(_cache(settings) / "snapshot", ignore_errors=True)
         context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
         context.listener = listener
+        _leave_home_alone(_cache(settings))
         context.load_contained(settings, set(models), environment)
         _open_state(context)
     except ANY_FAILURE as e:
         raise closed_state(settings) or classify(e, settings, "the project does not load") from e
     return context
+
+
+def _leave_home_alone(folder: Path) -> None:
+    """Let SQLMesh note the user's id for its telemetry here, which it does also when that is off.
+
+    Not every user has a home directory, or may write to it.
+    """
+    analytics.collector._sqlmesh_path = folder
 
 
 def _open_state(context: ProjectContext) -> None:
@@ -224,7 +234,9 @@ def _open_state(context: ProjectContext) -> None:
     except SQLMeshError as e:
         raise TransformError(
             f"SQLMesh's state is of another version: {e}",
-            hint="copy the data directory, then `sqlmesh -p sqlmesh migrate`: docs/deploy.md",
+            hint="an older one: copy the data directory, then `sqlmesh -p sqlmesh migrate`; a "
+            "newer one: start the version that wrote it, or put back the copy of before the "
+            "upgrade (docs/deploy.md, Upgrade and rollback)",
         ) from e
 
 
@@ -245,10 +257,11 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
         cache = _cache(settings)
         usable = cache.is_dir() and os.access(cache, os.W_OK)
         try:
-            config = _configure(settings, gateway, cache if usable else Path(elsewhere))
-            context = _Context(
-                paths=[str(settings.sqlmesh_dir)], config=config.copy(update=_LOADER)
-            )
+            folder = cache if usable else Path(elsewhere)
+            config = _configure(settings, gateway, folder).copy(update=_LOADER)
+            context = _Context(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
+            _leave_home_alone(folder)
+            context.load()
         except ANY_FAILURE as e:
             raise classify(e, settings, "the project does not load") from e
         try:

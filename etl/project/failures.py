@@ -37,7 +37,7 @@ def classify(error: BaseException, settings: Settings, what: str, subject: str =
                 break
             return found
     if not subject and (refused := classify_os_error(error)) is not None:
-        return refused  # SQLMesh's cache and its folder in the home directory, too
+        return refused  # SQLMesh's cache, too
     root = chain[-1]
     # SQLMesh itself says in which file, and of which model; below it only the parser speaks.
     told = error if isinstance(error, SQLMeshConfigError | SignalEvalError) else root

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from traceback import walk_tb
 
@@ -16,7 +18,11 @@ from dlt.common.destination.exceptions import (
 )
 from dlt.common.exceptions import DictValidationException, MissingDependencyException
 from dlt.common.json import _orjson
-from dlt.common.schema.exceptions import DataValidationError, SchemaException
+from dlt.common.schema.exceptions import (
+    DataValidationError,
+    SchemaEngineNoUpgradePathException,
+    SchemaException,
+)
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.extract.incremental.exceptions import (
@@ -26,6 +32,7 @@ from dlt.extract.incremental.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
+from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
 from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
@@ -45,6 +52,7 @@ from etl.raw.places import UNREACHABLE, NotReachedError, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_machine
 
+_NEWER = (PipelineStateEngineNoUpgradePathException, SchemaEngineNoUpgradePathException)
 CURSOR_ERRORS = (
     IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
     IncrementalCursorInvalidCoercion,
@@ -112,6 +120,34 @@ def classify(
         hint="did a function of your own raise it (factory, processing_steps)? mend it there; else "
         "it has no class yet: please report it with the run's log",
     )
+
+
+@contextmanager
+def folder_told(source: str, folder: Path) -> Iterator[None]:
+    """Tell of files in a source's folder that dlt cannot read.
+
+    Raises:
+        ConfigError: they are of a newer dlt, or damaged.
+    """
+    try:
+        yield
+    except Exception as e:
+        for cause in causes(e):
+            if isinstance(cause, _NEWER):
+                raise ConfigError(
+                    f"{source}: {folder} is of a newer dlt than this one: {_text(cause)}",
+                    subject=source,
+                    hint="start the version that wrote it, or put back the copy of before the "
+                    "upgrade: docs/deploy.md, Upgrade and rollback",
+                ) from e
+            if isinstance(cause, JSONDecodeError | UnicodeDecodeError):
+                raise ConfigError(
+                    f"{source}: a file in {folder} is damaged: {_text(cause)}",
+                    subject=source,
+                    hint=f"remove {folder}: the next run goes on from what the warehouse holds; "
+                    "load packages that wait in there (`etl status`) are lost with it",
+                ) from e
+        raise
 
 
 def classify_delivery(error: BaseException, target: str) -> EtlError:

@@ -18,7 +18,7 @@ from etl.errors import ConfigError, EtlError, ResourcesError, Stopped
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
-from etl.raw.failures import classify
+from etl.raw.failures import classify, folder_told
 from etl.raw.packages import Packages
 from etl.raw.repair import leave_newest_state
 from etl.raw.retiring import retire_last_rows
@@ -78,6 +78,11 @@ class Raw:
             )
         settings.dlt_dir.mkdir(parents=True, exist_ok=True)
         settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
+        with folder_told(source, settings.dlt_dir / source):
+            self._open()
+
+    def _open(self) -> None:
+        settings, source = self.settings, self.source
         folder = settings.dlt_dir / source
         fresh = not folder.exists()
         self.pipeline = dlt.pipeline(

@@ -44,10 +44,9 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
             count_arrival(ctx.run, raw)
             drift = _drift(raw, monitor, earlier, committed)
         _remember(raw, monitor)
-        day = ctx.settings.snapshot_date(ctx.run.started_at)
         for told in (
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
-            *tell_early_stamps(raw, source.stamp, day),
+            *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
         ):
             ctx.run.warn(told)
         _report(ctx, raw, monitor, session, committed, drift.changes, started_at)
@@ -88,7 +87,7 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
     built, session = build_source(
         monitor,
         project=ctx.settings.project,
-        snapshot_date=ctx.settings.snapshot_date(ctx.run.started_at),
+        snapshot_date=ctx.run.snapshot_date,
         wait=ctx.stop.wait,
         first=raw.is_new,
     )

@@ -122,6 +122,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
         end=options.end,
     )
     _warn_of_waiting(run, proposal.waiting | outcome.waiting)
+    _warn_of_unread(project, run)
     for model, new in sorted(project.listener.narrow.items()):
         run.warn(
             f"{model} is without what is new in its query: {', '.join(new)}; name the columns in "
@@ -239,6 +240,17 @@ def _warn_of_waiting(run: Run, waiting: Collection[tuple[str, str]]) -> None:
     for model in sorted({changed for changed, _ in waiting}):
         below = ", ".join(sorted(name for changed, name in waiting if changed == model))
         run.warn(f"{model} keeps its earlier version: its change builds {below} anew", model=model)
+
+
+def _warn_of_unread(project: Project, run: Run) -> None:
+    """Sources that brought rows which no model reads: the settings alone were renamed, say."""
+    for source in sorted({s.source for s in run.sources if s.load_ids}):
+        if not project.graph.readers(dataset_name(source)):
+            run.warn(
+                f"no model reads {dataset_name(source)}, so what {source} brought is in no mart: "
+                "`etl generate` writes models; a renamed source has a new schema in raw",
+                source=source,
+            )
 
 
 def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:

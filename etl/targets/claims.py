@@ -24,7 +24,7 @@ def claim(cursor: duckdb.DuckDBPyConnection, target: str, tables: Iterable[str])
         "(target VARCHAR, table_name VARCHAR, PRIMARY KEY (target, table_name))"
     )
     for table in tables:
-        insert = f"INSERT OR IGNORE INTO {CLAIMS} VALUES ($1, $2)"  # noqa: S608 - a constant
+        insert = f"INSERT OR IGNORE INTO {CLAIMS} (target, table_name) VALUES ($1, $2)"  # noqa: S608 - a constant
         cursor.execute(insert, [target, table])
 
 

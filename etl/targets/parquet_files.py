@@ -15,7 +15,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -58,8 +58,7 @@ def publish(
     refuse_other_kind(path, order.target, folder=True)
     if not order.tables:
         return []
-    for p in (*order.publish, *order.hold):
-        _check_place(path, p, order.target)
+    _check_places(path, [p.table for p in (*order.publish, *order.hold)], order.target)
     identity = uuid.uuid4().hex[:12]
     with (
         connection.cursor() as cursor,
@@ -192,15 +191,16 @@ def _current(path: Path, table: str) -> Path | None:
     return link.resolve() if link.is_symlink() and link.exists() else None
 
 
-def _check_place(path: Path, publication: Publication, target: str) -> None:
-    place = path / publication.table
-    if publication.table.startswith("."):
-        raise ConfigError(f"`{publication.table}` is not a table name", subject=target)
-    if os.path.lexists(place) and not place.is_symlink():
+def _check_places(path: Path, tables: Sequence[str], target: str) -> None:
+    if wrong := next((table for table in tables if table.startswith(".")), None):
+        raise ConfigError(f"`{wrong}` is not a table name", subject=target)
+    places = (path / table for table in tables)
+    if blocked := [str(p) for p in places if os.path.lexists(p) and not p.is_symlink()]:
         raise LoadError(
-            f"{place} stands in the way: etl did not publish it",
+            f"{', '.join(blocked)}: in the way of target {target}, for its tables are links",
             subject=target,
-            hint="move it away, then run again",
+            hint="move them away, then run again; was the folder copied by what follows links? "
+            "`cp -a` and `rsync -a` keep them",
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from etl.backlog import last_commit, last_read
-from etl.errors import DataQualityError, ExtractError, SchemaError, StageError
+from etl.errors import DataQualityError, ExitCode, ExtractError, SchemaError, StageError
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
@@ -514,6 +514,22 @@ def test_working_directory_that_was_lost_or_brought_back_in_part_is_gone_on_from
     path = settings.dlt_dir / lost
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     source.extract(settings, 3)
+    source.extract(settings, 4)
+    assert source.ids(settings) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("file", ["state.json", "schemas/api.schema.json"])
+def test_working_directory_that_lost_the_power_says_how_it_is_mended(
+    news: tuple[News, Settings], file: str
+) -> None:
+    source, settings = news
+    source.extract(settings, 3)
+    folder = settings.dlt_dir / "api"
+    (folder / file).write_bytes(b"")  # a name was on the disk before what stands under it
+    [failure] = failures_of(settings)
+    assert failure.code is ExitCode.CONFIG
+    assert f"remove {folder}" in failure.hint
+    shutil.rmtree(folder)
     source.extract(settings, 4)
     assert source.ids(settings) == [1, 2, 3, 4]
 

@@ -348,3 +348,13 @@ def test_project_that_reads_elsewhere_is_never_idle(built: Shop) -> None:
     shop.write("extra.csv", "name\ncup\n")
     assert shop.go_on().exit_code == 0
     assert shop.published("items") == [("cup", 2)]
+
+
+def test_source_that_no_model_reads_is_told(built: Shop) -> None:
+    built.edit("config/etl.yaml", "sources:\n  shop:", "sources:\n  store:")
+    built.sell((3, "eve", 5))
+    record = built.run()
+    assert record.exit_code == 0, record.failures
+    (warning,) = record.warnings
+    assert "no model reads store_raw, so what store brought is in no mart" in warning
+    assert not built.run().warnings, "nothing came"

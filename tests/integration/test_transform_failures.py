@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from sqlmesh.utils.errors import SQLMeshError
 from etl.errors import ExitCode
 from etl.job import run_job
 from etl.past_runs import last_failed
+from etl.project.engine import read_models
 from etl.records import Options, RunRecord
 from etl.secrets import MASK
 from tests.duckdb_files import opened
@@ -289,6 +291,14 @@ def test_what_code_of_the_project_raises_is_told_with_its_type(shop: Shop) -> No
     shop.write("sqlmesh/models/raising.py", RAISES)
     (failure,) = shop.go_on().failures
     assert failure.message == "marts.raising: failed: KeyError: 'key'"
+
+
+def test_user_needs_no_home_directory(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqlmesh.core.constants.SQLMESH_PATH", Path(os.devnull, ".sqlmesh"))
+    record = shop.go_on((3, "eve", 5))
+    assert record.exit_code == 0, record.failures
+    with read_models(shop.settings) as models:
+        assert models
 
 
 def test_configuration_of_sqlmesh_that_is_not_read_is_told(shop: Shop) -> None:

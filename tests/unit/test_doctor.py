@@ -216,6 +216,32 @@ def test_folder_that_cannot_be_written_is_code_14(
     assert disk.code is ExitCode.RESOURCES
 
 
+def test_folder_of_a_parquet_target_that_may_not_be_written_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_in(tmp_path, targets={"out": {"kind": "parquet", "path": "lake"}})
+    (settings.data / "lake").mkdir(parents=True)
+    monkeypatch.setattr("etl.warehouse.can_write", lambda folder: folder.name != "lake")
+    (target,) = found(settings, "target")
+    assert target.code is ExitCode.RESOURCES
+
+
+@pytest.mark.parametrize("place", ["etl.lock", "runs", "dlt/api/load", "cache/sqlmesh"])
+def test_what_belongs_to_another_user_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Somebody ran the job as root once."""
+    settings = settings_in(tmp_path)
+    for name in (place, "lost+found"):  # which is of the file system
+        (settings.data / name).mkdir(parents=True)
+    theirs = {settings.data / place, settings.data / "lost+found"}
+    monkeypatch.setattr("etl.warehouse.os.access", lambda path, mode: path not in theirs)
+    (disk,) = found(settings, "disk")
+    assert disk.code is ExitCode.RESOURCES
+    assert f"{place}: this user may not write it" in disk.message
+    assert "chown -R" in disk.hint
+
+
 def test_disk_that_is_nearly_full_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

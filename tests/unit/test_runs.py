@@ -1,5 +1,6 @@
 """The run on disk: record, lock, the runs of the past."""
 
+import errno
 import json
 import os
 import socket
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 from etl.errors import AuthError, ConfigError, DataQualityError, LoadError, LockedError
 from etl.lock import hold_lock, is_locked, lock_holder
 from etl.names import STAGE_NAMES, StageName
-from etl.past_runs import drop_old_runs, last_failed, past_runs
+from etl.past_runs import drop_old_runs, find_run, last_failed, past_runs
 from etl.records import (
     LoadRun,
     Options,
@@ -136,6 +137,21 @@ def test_a_retry_keeps_the_profile(settings: Settings) -> None:
     assert last_failed(other).run_id == run.run_id
 
 
+def test_file_system_without_links_has_a_latest_run_all_the_same(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    times = [datetime(2026, 1, 2, hour, tzinfo=UTC) for hour in (1, 2)]
+    for run in [open_run(settings, Options(), str, at) for at in times]:
+        run.fail(ConfigError("wrong"))
+        run.save(run.started_at)
+    assert find_run(settings, "latest").started_at == times[-1]
+    assert last_failed(settings).started_at == times[-1]
+
+
 def test_latest_that_a_backup_made_a_folder_is_a_link_again(settings: Settings) -> None:
     latest = settings.runs / "latest"
     latest.mkdir(parents=True)
@@ -173,6 +189,19 @@ def test_a_reopened_run_keeps_its_id_and_what_was_done(settings: Settings) -> No
     assert (again.run_id, again.attempt) == (run.run_id, 2)
     assert [s.name for s in again.stages] == ["extract"]
     assert again.failures == []
+
+
+@pytest.mark.parametrize("failed", ["extract", "load"])
+def test_a_retry_that_reads_sources_is_of_its_own_day(settings: Settings, failed: str) -> None:
+    """An API tells how things stand when it is asked, not when somebody wanted to ask."""
+    run = start(settings)
+    for name in STAGE_NAMES[: STAGE_NAMES.index(failed)]:
+        run.stages.append(Stage(name=name, status="ok", attempts=1, seconds=1))
+    run.fail(LoadError("refused"), failed)
+    again = reopen_run(settings, run.save(NOW), str)
+    assert again.started_at == run.started_at
+    assert again.snapshot_date == (utc_now() if failed == "extract" else run.started_at).date()
+    assert again.record().snapshot_date == again.snapshot_date.isoformat()
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import duckdb
 import pytest
 
 import etl.warehouse
-from etl.errors import ResourcesError, UnreachableError
-from etl.warehouse import classify_duckdb, connect, limited_memory
+from etl.errors import ConfigError, ResourcesError, UnreachableError
+from etl.warehouse import KeptOpen, classify_duckdb, connect, limited_memory
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:
@@ -49,6 +49,19 @@ def test_a_file_of_another_user_is_not_told_as_one_that_is_in_use(
         connect(tmp_path / "w.duckdb").__enter__()
     with pytest.raises(UnreachableError), connect(tmp_path / "w.duckdb", read_only=True):
         pass  # it may be read
+
+
+def test_link_to_a_file_with_another_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    link = tmp_path / "warehouse.duckdb"
+    link.symlink_to(tmp_path / "big" / "shop.duckdb")
+    with pytest.raises(ConfigError, match=r"shop\.duckdb, which has another name"):
+        KeptOpen(link).open()
+    link.unlink()
+    link.symlink_to(tmp_path / "big" / "warehouse.duckdb")
+    kept = KeptOpen(link)
+    kept.open()
+    kept.close()
 
 
 @pytest.mark.parametrize("kind", [duckdb.IOException, duckdb.TransactionException])

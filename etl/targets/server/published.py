@@ -100,7 +100,8 @@ class Published:
             )
         held = sum_hashes(cursor, HASH, self.rows) if key else fingerprint(cursor, mart)
         cursor.execute(
-            f"INSERT OR REPLACE INTO {STATES} VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            f"INSERT OR REPLACE INTO {STATES} (target, table_name, shape, publication_id, rows, "
+            "total, parity) VALUES ($1, $2, $3, $4, $5, $6, $7)",
             [self.target, self.table, shape, publication_id, held.rows, held.total, held.parity],
         )
 
