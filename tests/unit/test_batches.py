@@ -54,6 +54,18 @@ def test_long_rows_come_in_small_batches_in_their_order() -> None:
     assert all(batch.num_rows == 1 or batch.nbytes <= 2 * BYTES for batch in found)
 
 
+def test_failure_in_the_middle_has_its_class() -> None:
+    with duckdb.connect() as connection:
+        query = (
+            "SELECT repeat('x', 1000) AS v, CASE WHEN i = 90000 THEN 'wrong' ELSE '1' END::INTEGER "
+            "AS n FROM range(100000) AS r(i)"
+        )
+        batches = read_batches(connection, query, 8192)
+        assert next(batches).num_rows
+        with pytest.raises(duckdb.ConversionException, match="wrong"):
+            list(batches)
+
+
 def test_query_without_rows_has_no_batch() -> None:
     with duckdb.connect() as connection:
         assert list(read_batches(connection, "SELECT 1 AS a WHERE false", 8192)) == []
