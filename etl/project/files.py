@@ -121,7 +121,7 @@ class FileLoader(SqlMeshLoader):
                     f"{file}: {model.name}: a model is called schema.name, and has no gateway", file
                 )
             if isinstance(model, SeedModel):
-                try:
+                try:  # pandas reads it, and may raise anything
                     _ = model.column_hashes
                 except Exception as e:
                     raise ConfigError(f"{model.seed_path}: {type(e).__name__}: {e}", file) from e

@@ -166,7 +166,7 @@ def _check_types(
     """
     names = {destination.column_of(c.name): c.name for c in mart.relation.columns}
     there = tables.types(mart.table, names)
-    for field in read_schema(cursor, f"SELECT * FROM {mart.relation.sql}"):  # noqa: S608
+    for field in read_schema(cursor, f"SELECT * FROM {mart.relation.sql}"):  # noqa: S608  quoted names
         kept = there.get(destination.column_of(field.name))
         if kept is not None and narrows(field.type, kept):
             table = mart.publication.table
