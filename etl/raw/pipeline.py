@@ -14,7 +14,7 @@ from loguru import logger
 
 from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import ConfigError, EtlError, ResourcesError, Stopped
+from etl.errors import EtlError, ResourcesError, Stopped
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
@@ -70,11 +70,6 @@ class Raw:
         self.source = source
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
-        if "'" in str(settings.data):
-            raise ConfigError(
-                f"data_dir {settings.data}: dlt cannot load from a path with an apostrophe in it",
-                hint="choose another data_dir",
-            )
         settings.dlt_dir.mkdir(parents=True, exist_ok=True)
         settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
         with folder_told(source, settings.dlt_dir / source):
