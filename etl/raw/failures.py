@@ -66,7 +66,8 @@ def classify(
     `folder` is where DuckDB writes. A row that is shown as a cause has the columns of `pii` masked.
     """
     chain = causes(error)
-    resource = next((c.pipe_name for c in chain if isinstance(c, ResourceExtractionError)), None)
+    named = (ResourceExtractionError, *CURSOR_ERRORS)
+    resource = next((c.pipe_name for c in chain if isinstance(c, named)), None)
     subject = f"{source}.{resource}" if resource else source
     for cause in chain:
         if isinstance(cause, EtlError):
@@ -74,6 +75,8 @@ def classify(
                 cause.subject = subject
                 if cause.message.startswith(f"{resource},"):
                     cause.message = f"{source}.{cause.message}"
+                elif subject not in cause.message:
+                    cause.message = f"{subject}: {cause.message}"
             return cause
     for cause in chain:
         if (collision := describe_collision(cause, source, pii)) is not None:
@@ -184,7 +187,7 @@ def _http(chain: list[BaseException], subject: str) -> EtlError | None:
             return _unanswered(cause, subject)
         if isinstance(cause, CURSOR_ERRORS):
             return ExtractError(
-                f"{subject}.{cause.pipe_name}: rows lack the incremental cursor, or it is of "
+                f"{subject}: rows lack the incremental cursor, or it is of "
                 f"another type than before: {type(cause).__name__}",
                 subject=subject,
                 hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
