@@ -20,6 +20,7 @@ from dlt.common.schema.exceptions import (
     DataValidationError,
     SchemaException,
 )
+from dlt.common.schema.typing import DLT_NAME_PREFIX
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.extract.incremental.exceptions import (
@@ -97,8 +98,11 @@ def classify(
     root = chain[-1]
     if step == "normalize" and isinstance(root, _row_errors()):
         job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
+        table = job.partition(".")[0]
+        # Rows are written some time after they were read: dlt names the table that it was at then.
+        place = f".{table}" if table and not table.startswith(DLT_NAME_PREFIX) else ""
         return SchemaError(
-            f"{subject}{'.' * bool(job)}{job.partition('.')[0]}: a value does not fit its column: "
+            f"{subject}{place}: a value does not fit its column: "
             f"{type(root).__name__}: {first_line(root)}",
             subject=subject,
             hint="a key without a value, a number too long for its column? mend the source, or the "
