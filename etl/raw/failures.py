@@ -30,6 +30,7 @@ from dlt.extract.incremental.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
+from pendulum.parsing.exceptions import ParserError
 from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
@@ -195,6 +196,13 @@ def _http(chain: list[BaseException], subject: str) -> EtlError | None:
                 f"another type than before: {type(cause).__name__}",
                 subject=subject,
                 hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
+            )
+        if isinstance(cause, ParserError):
+            return ExtractError(
+                f"{subject}: a text is no date or time: {first_line(cause)}",
+                subject=subject,
+                hint="with a `lag` the incremental cursor has to be one as ISO 8601 writes it, or "
+                "a number: `processing_steps` can turn it into one",
             )
     return None
 

@@ -422,6 +422,16 @@ def test_cursor_that_is_text_is_compared_by_what_it_says(
     assert last == (after if place == "params" else None)
 
 
+def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
+    endpoint = {"path": "rows", "incremental": {"cursor_path": "at", "lag": 3600}}
+    with serving(lambda *_: [{"id": 1, "at": "Thu, 01 Jan 2026 00:00:00 GMT"}]) as api:
+        settings = plain(tmp_path, api, {"endpoint": endpoint})
+        extract_once(settings)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert "`lag`" in failure.hint
+
+
 @pytest.mark.parametrize("day", ["31.12.2025", "31/12/2025 10:00", "1-1-2026"])
 def test_cursor_that_has_no_order_is_refused(tmp_path: Path, day: str) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at"}}
