@@ -236,6 +236,16 @@ def test_message_that_quotes_a_value_is_not_shown() -> None:
     assert found == "the text is too long for the column (2628)"
 
 
+def test_message_of_a_duplicate_names_the_index_and_no_value() -> None:
+    """It may be of a unique index on a column that is no key, such as an address."""
+    said = (
+        "Cannot insert duplicate key row in object 'dbo.a' with unique index 'ux'. The duplicate "
+        "key value is (ann@example.com, (1)\n)."
+    )
+    found = words_of(error("23000", (said, 2601), ("The statement has been terminated.", 3621)))
+    assert found == said.partition("(")[0] + "(...). (2601)"
+
+
 def test_missing_driver_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "pyodbc", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_Without("pyodbc"), *sys.meta_path])

@@ -70,6 +70,9 @@ _OWN_WORDS = {
     245: "the text is no value of the column's type",
     8114: "the value is none of the column's type",
 }
+# A duplicate's message names the index, and quotes its values in brackets.
+_OF_DUPLICATES = {2601, 2627}
+_QUOTED = re.compile(r"\(.*\)", re.DOTALL)
 
 
 def state_of(error: pyodbc.Error) -> str:
@@ -98,6 +101,8 @@ def words_of(error: pyodbc.Error) -> str:
     numbers = numbers_of(error)
     first = _NUMBER.split(text)[0].strip()
     said = next((_OWN_WORDS[n] for n in numbers if n in _OWN_WORDS), _SOURCE.sub("", first))
+    if _OF_DUPLICATES & set(numbers):
+        said = _QUOTED.sub("(...)", said)
     tag = next((str(n) for n in numbers if n > 0), state_of(error))
     return f"{said} ({tag})" if tag else said
 
