@@ -230,6 +230,14 @@ def test_failures_are_told_by_number_and_state(
     assert str(next((n for n in numbers if n > 0), state)) in str(found)
 
 
+def test_column_that_differs_in_case_only_is_explained() -> None:
+    """To most servers it is the one that the mart's would be added beside."""
+    said = "Column name 'id' in table 'dbo.a' is specified more than once."
+    found = classify(error("42S21", (said, 2705)), "t", "publishing")
+    assert type(found) is LoadError
+    assert "upper and lower case" in found.hint
+
+
 def test_message_that_quotes_a_value_is_not_shown() -> None:
     said = "String or binary data would be truncated in table 'a', column 'v'. Truncated value: 'x"
     found = words_of(error("22001", (said, 2628), ("The statement has been terminated.", 3621)))

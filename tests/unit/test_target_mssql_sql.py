@@ -124,6 +124,21 @@ def test_what_a_trigger_selects_or_prints_is_no_count_of_rows() -> None:
         assert tables.write(recorder, "UPDATE ...") == 3
 
 
+@pytest.mark.parametrize("is_open", [True, False])
+def test_column_of_another_type_is_told_with_both_types(is_open: bool) -> None:
+    """The server may have ended the transaction, and its words quote a value."""
+    recorder = Recorder()
+    said = "Conversion failed when converting the nvarchar value 'x' to data type int. (245) (SQLE)"
+    error: Any = ValueError("22018", f"[22018] [Microsoft]{said}")
+    present = {"note": tables.Present(4, "note", "int", 4, 10, 0, is_nullable=True)}
+    found = refused_row(recorder, error, change(("day",)), present, "there", is_open=is_open)
+    assert str(found) == (
+        "table dbo.Prices at target there: note is int there and nvarchar(max) in the mart "
+        "(the text is no value of the column's type (245))"
+    )
+    assert recorder.statements == []
+
+
 class Rows:
     """A cursor that has run: the rows of a `column`, none of None; then what comes `next`."""
 
