@@ -292,7 +292,8 @@ def write(connection: pyodbc.Connection, sql: str) -> int:
     """
     cursor = connection.execute(f"{sql}; SELECT ROWCOUNT_BIG() AS {quoted(_WRITTEN)}")
     while not (cursor.description and cursor.description[0][0] == _WRITTEN):
-        assert cursor.nextset(), sql  # noqa: S101
+        if not cursor.nextset():
+            raise RuntimeError("the server did not tell how many rows were written")
     return int(cursor.fetchall()[0][0])
 
 
