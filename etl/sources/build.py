@@ -22,6 +22,7 @@ from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
 from etl.sources.monitor import Monitor, PageStep
+from etl.sources.parents import ask_by_whole_values
 from etl.sources.refusals import refused
 from etl.sources.rest import rest_config
 
@@ -63,6 +64,7 @@ def build_source(
         timeout=source.timeout_seconds,
         wait=wait,
     )
+    ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
     for resource in config["resources"]:
         find_steps(name, resource, project)

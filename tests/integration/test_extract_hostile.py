@@ -432,6 +432,67 @@ def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     assert "`lag`" in failure.hint
 
 
+ORDER = "{resources.orders.id}"
+
+
+Asking = tuple[list[Any], list[tuple[str, dict[str, str]]]]
+
+
+def ask_for_lines(folder: Path, order: object, endpoint: dict[str, Any]) -> Asking:
+    """Extract one order and its lines: the failures, and how the lines were asked for."""
+    failures: list[Any] = []
+    with serving(lambda path, *_: [{"id": order}] if path == "/orders" else [{"n": 1}]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        lines = {"name": "lines", "endpoint": endpoint}
+        try:
+            extract_once(
+                settings_of(folder, {"api": {"client": client, "resources": ["orders", lines]}})
+            )
+        except StageError as e:
+            failures = list(e.failures)
+        return failures, [(path, query) for path, query, _ in api.asked if path != "/orders"]
+
+
+@pytest.mark.parametrize(
+    ("order", "path"),
+    [
+        ("a?b=1", "/orders/a%3Fb=1/lines"),
+        ("a#b", "/orders/a%23b/lines"),
+        ("group/project", "/orders/group/project/lines"),
+        ("a b", "/orders/a%20b/lines"),
+        (7, "/orders/7/lines"),
+    ],
+)
+def test_value_of_a_parent_stays_whole_in_a_path(tmp_path: Path, order: object, path: str) -> None:
+    asking = ask_for_lines(tmp_path, order, {"path": f"orders/{ORDER}/lines"})
+    assert asking == ([], [(path, {})])
+
+
+def test_path_that_a_parent_gives_is_taken_as_it_is(tmp_path: Path) -> None:
+    asking = ask_for_lines(tmp_path, "orders/7/lines?all=1", {"path": ORDER})
+    assert asking == ([], [("/orders/7/lines", {"all": "1"})])
+
+
+@pytest.mark.parametrize(
+    ("order", "endpoint"),
+    [
+        (None, {"path": f"orders/{ORDER}/lines"}),
+        ("", {"path": f"orders/{ORDER}/lines"}),
+        ("..", {"path": f"orders/{ORDER}/lines"}),
+        (None, {"path": "lines", "params": {"order": ORDER}}),
+        (None, {"path": "lines", "headers": {"X-Order": ORDER}}),
+    ],
+)
+def test_nothing_is_asked_for_a_parent_without_a_value(
+    tmp_path: Path, order: object, endpoint: dict[str, Any]
+) -> None:
+    """An API that knows no `order=None` may answer with the lines of all orders."""
+    [failure], asked = ask_for_lines(tmp_path, order, endpoint)
+    assert asked == []
+    assert type(failure) is ExtractError
+    assert failure.message.startswith("api.lines: a row of orders has ")
+
+
 @pytest.mark.parametrize("day", ["31.12.2025", "31/12/2025 10:00", "1-1-2026"])
 def test_cursor_that_has_no_order_is_refused(tmp_path: Path, day: str) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at"}}

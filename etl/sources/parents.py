@@ -1,0 +1,69 @@
+"""What a resource asks by a row of its parent: by the row's whole value, or not at all."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from dlt.sources.rest_api import config_setup
+from dlt.sources.rest_api.config_setup import (
+    ProcessedParentData,
+    collect_resolved_values,
+    expand_placeholders,
+)
+
+from etl.errors import ExtractError
+
+_process = config_setup.process_parent_data_item
+
+
+def ask_by_whole_values() -> None:
+    """Let dlt, for the whole process, put values into paths so that they are read as they are.
+
+    Of `a?b` or `a#b` in a path the API would see `a`, of `..` another path, of NULL the word None:
+    it would answer for something else, and nobody would know. dlt has no hook for it.
+    """
+    vars(import_module("dlt.sources.rest_api.config_setup"))["process_parent_data_item"] = _ask
+
+
+def _ask(
+    path: str,
+    item: dict[str, Any],
+    resolved_params: list[Any],
+    headers: dict[str, Any] | None = None,
+    params: dict[str, Any] | None = None,
+    **more: Any,
+) -> ProcessedParentData:
+    """As dlt's function of this name.
+
+    Raises:
+        ExtractError: the row has no value that could be asked by.
+    """
+    values = collect_resolved_values(
+        item, resolved_params, more.get("incremental"), more.get("incremental_value_convert")
+    )
+    asked = repr((path, headers, params))
+    for one in resolved_params:
+        name, value = one.param_name, values[one.param_name]
+        mark = "{" + name + "}"
+        if mark not in asked:
+            continue
+        if value is None or value == "":
+            raise _unaskable(one, "no value")
+        text = str(value)
+        # An address, or a whole path, that a row gives is the API's own.
+        if mark in path and path != mark and "://" not in text:
+            if {".", ".."} & set(text.split("/")):
+                raise _unaskable(one, f"`{text}`")
+            values[name] = text.replace("?", "%3F").replace("#", "%23")
+    found = _process(path, item, resolved_params, headers, params, **more)
+    return found._replace(path=expand_placeholders(path, values))
+
+
+def _unaskable(param: Any, what: str) -> ExtractError:
+    parent, field = param.resolve_config["resource"], param.resolve_config["field"]
+    return ExtractError(
+        f"a row of {parent} has {what} in `{field}`, by which rows of its own are asked for",
+        hint="the parent can be a second resource of the same endpoint that is not loaded "
+        "(`selected: false`) and leaves such rows out (`processing_steps` with a `filter`)",
+    )
