@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import socketserver
+import struct
 import sys
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -30,6 +33,7 @@ from tests.integration.servers import A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
+REFUSED = b"SFATAL\0C08P01\0Mno\0\0"
 MERGE = Publication("marts.a", "a", ("id",), "merge")
 KEYED_B = Publication("marts.b", "reports.b", ("n",))
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
@@ -53,6 +57,50 @@ def test_user_that_the_server_turns_away_is_no_unreachable_server(pg: Postgres) 
     error = publish_to(pg, pg.server.dsn(pg.database, user="nobody", password="x"))
     assert isinstance(error, AuthError)
     assert "28000" in str(error)
+
+
+class Pooler(socketserver.StreamRequestHandler):
+    """Refuses as PgBouncer does, a wrong password too: with 08P01."""
+
+    knows_database = True
+
+    def handle(self) -> None:
+        self.read()
+        if self.knows_database:
+            self.say(b"R", struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0")
+            nonce = self.read(1).rpartition(b"r=")[2]
+            self.say(b"R", struct.pack("!I", 11) + b"r=%bpooler,s=c2FsdA==,i=4096" % nonce)
+            self.read(1)
+        self.say(b"E", REFUSED)
+
+    def read(self, kind: int = 0) -> bytes:
+        head = self.rfile.read(kind + 4)
+        return self.rfile.read(struct.unpack("!I", head[kind:])[0] - 4)
+
+    def say(self, kind: bytes, what: bytes) -> None:
+        self.wfile.write(kind + struct.pack("!I", len(what) + 4) + what)
+
+
+class PoolerWithoutDatabase(Pooler):
+    knows_database = False
+
+
+@pytest.mark.parametrize(
+    ("pooler", "kind", "state"),
+    [(Pooler, AuthError, "28P01"), (PoolerWithoutDatabase, UnreachableError, "08P01")],
+)
+def test_password_that_a_pooler_rejects_is_told_from_its_other_refusals(
+    pg: Postgres, pooler: type[Pooler], kind: type[EtlError], state: str
+) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), pooler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.server_address[1]
+        error = publish_to(pg, f"postgresql://etl:no@127.0.0.1:{port}/x?sslmode=disable")
+        server.shutdown()
+        thread.join()
+    assert type(error) is kind
+    assert state in str(error)
 
 
 def test_missing_password_is_a_rejected_log_in(pg: Postgres) -> None:

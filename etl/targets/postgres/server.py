@@ -7,6 +7,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import (
@@ -31,12 +32,19 @@ _READ_ONLY = (
     "a standby (target_session_attrs=read-write in the `dsn` finds the primary), or a role with "
     "default_transaction_read_only"
 )
+# The one state that PgBouncer has for whatever it refuses.
+_POOLER = "08P01"
+_POOLERS = (
+    "a pooler such as PgBouncer refused it: docs/postgres.md says what it needs "
+    "(pool_mode = statement does not do, nor `options` in the `dsn`); if it was busy, run again"
+)
 # The first of these that a SQLSTATE starts with decides; anything else is refused data.
 _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("28", AuthError, "check user and password in the target's `dsn`, and pg_hba.conf"),
     ("42501", AuthError, "grant the role what docs/postgres.md lists"),
     ("3D000", ConfigError, "create the database, or correct the target's `dsn`"),
     ("0A", LoadError, f"{CORRECT}; a partitioned one may need the load's `primary_key: false`"),
+    (_POOLER, UnreachableError, _POOLERS),
     ("08", UnreachableError, "check host and port of the target's `dsn`"),
     ("40", UnreachableError, "another transaction was in the way: run again"),
     ("55P03", UnreachableError, "another session holds a lock on the table: run again"),
@@ -193,7 +201,11 @@ def _traced_state(conninfo: str) -> str | None:
         finally:
             connection.finish()
         trace.seek(0)
-        for line in trace.read().decode(errors="replace").splitlines():
+        lines = trace.read().decode(errors="replace").splitlines()
+        for before, line in pairwise(lines):
             if "\tErrorResponse\t" in line:
-                return line.partition(' C "')[2][:5] or None
+                state = line.partition(' C "')[2][:5] or None
+                # What a pooler refuses right after the proof of the password is that.
+                is_proof = state == _POOLER and "\tSASLResponse\t" in before
+                return "28P01" if is_proof else state
     return None
