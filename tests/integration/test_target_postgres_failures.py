@@ -20,9 +20,11 @@ from etl.errors import (
     EtlError,
     LoadError,
     ReconciliationError,
+    Stopped,
     UnreachableError,
 )
 from etl.settings import Target
+from etl.stop import Stop, stopping
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.postgres import tables
 from etl.targets.postgres.server import connected, execute
@@ -536,6 +538,18 @@ def test_what_is_committed_is_on_the_disk_whatever_the_role_says(
     pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} SET synchronous_commit = {role}")
     with connected(pg.dsn, "pg") as connection:
         assert connection.execute("SHOW synchronous_commit").fetchall() == [(load,)]
+
+
+def test_statement_of_a_run_that_is_stopped_does_not_go_on_at_the_server(pg: Postgres) -> None:
+    stop = Stop()
+    with stopping(stop, lambda _: None), connected(pg.dsn, "pg") as connection:
+        stop.after(0.5)
+        with pytest.raises(Stopped):
+            execute(connection, "SELECT pg_sleep(60)")
+    deadline = time.monotonic() + 10
+    while pg.query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)'"):
+        assert time.monotonic() < deadline, "it goes on"
+        time.sleep(0.1)
 
 
 def test_address_may_say_otherwise_how_long_a_host_is_waited_for(pg: Postgres) -> None:

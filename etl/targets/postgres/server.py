@@ -16,6 +16,7 @@ from etl.errors import (
     EtlError,
     LoadError,
     ResourcesError,
+    Stopped,
     UnreachableError,
 )
 from etl.targets.server.refusals import CORRECT
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60
+# Less than a run that was told to stop takes.
+CANCEL_SECONDS = 3
 INSTALL = "pip install 'etl-job[postgres]'"
 
 _MADE = "another session has just made the same schema or table: run again"
@@ -130,8 +133,17 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def execute(connection: psycopg.Connection[Any], sql: str, *values: Any) -> psycopg.Cursor[Any]:
-    """Run SQL that was built here: names in it are quoted by us, values stand apart."""
-    return connection.execute(sql.encode(), values or None)
+    """Run SQL that was built here: names in it are quoted by us, values stand apart.
+
+    Raises what psycopg raises; and Stopped, when the server has been told to give it up.
+    """
+    try:
+        return connection.execute(sql.encode(), values or None)
+    except Stopped:
+        # It would go on at the server, with its locks, and the next run would wait for them.
+        connection.cancel_safe(timeout=CANCEL_SECONDS)
+        connection.close()
+        raise
 
 
 def fetch_one(connection: psycopg.Connection[Any], sql: str, *values: Any) -> tuple[Any, ...]:
