@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -17,10 +17,10 @@ _ROWS = 1024
 
 def read_batches(
     cursor: duckdb.DuckDBPyConnection, query: str, rows: int
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch]:
     """A query's rows in batches of about so many `rows`, of fewer when these have more than 8 MB.
 
-    None is empty.
+    None is empty. To be read to the end, or closed.
 
     Raises:
         duckdb.Error: as DuckDB says.

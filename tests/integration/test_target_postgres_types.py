@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from etl.errors import LoadError
+from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.session import Change, Staged, Table
@@ -211,6 +214,31 @@ def test_value_that_postgres_cannot_hold_is_named_by_row_and_column(
     assert f"column {column}" in str(caught.value)
     assert "table public.a" in str(caught.value)
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+def test_warehouse_can_be_opened_again_after_a_value_was_refused(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stream that is left open keeps DuckDB waiting, for good, when the file is opened next."""
+    opened = []
+
+    def watched(*arguments: Any) -> Iterator[Any]:
+        opened.append(arguments)
+        try:
+            yield from read_batches(*arguments)
+        finally:
+            opened.pop()
+
+    monkeypatch.setattr("etl.targets.postgres.staging.read_batches", watched)
+    pg.change("""CREATE OR REPLACE TABLE base.a AS
+        SELECT i AS id, CASE WHEN i = 7 THEN chr(0) END AS v FROM range(20000) AS r(i)""")
+    gc.disable()  # what is collected some time is too late
+    try:
+        with pytest.raises(LoadError, match="row id = 7"):
+            pg.publish(A)
+        assert not opened
+    finally:
+        gc.enable()
 
 
 def test_column_names_of_any_kind(pg: Postgres) -> None:

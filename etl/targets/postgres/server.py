@@ -30,6 +30,7 @@ LOCK_SECONDS = 60
 CANCEL_SECONDS = 3
 INSTALL = "pip install 'etl-job[postgres]'"
 
+_LOST = "is the server up, and the target's `dsn` right (host, port, TLS)? then run again"
 _MADE = "another session has just made the same schema or table: run again"
 _READ_ONLY = (
     "a standby (target_session_attrs=read-write in the `dsn` finds the primary), or a role with "
@@ -64,6 +65,7 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
         "it compares some 800 columns at most: name fewer in the load's `columns`",
     ),
     ("53300", UnreachableError, "the server has no connection left: run again"),
+    ("53400", ResourcesError, "raise that limit, the role's or the server's"),
     ("53", ResourcesError, "free disk or memory on the server"),
     ("58", ResourcesError, "look into the server's log"),
 )
@@ -160,7 +162,7 @@ def classify(error: psycopg.Error, target: str, doing: str, state: str | None = 
     message = f"{doing} at target {target} failed: {said}"
     if state is None:
         # The connection was lost, or never there: the server sent no state.
-        return UnreachableError(message, subject=target, hint="is the server up? then run again")
+        return UnreachableError(message, subject=target, hint=_LOST)
     if error.diag.schema_name == "pg_catalog":
         # Two sessions that make one table or schema meet in an index of the catalog (23505).
         return UnreachableError(f"{message} ({state})", subject=target, hint=_MADE)
