@@ -108,20 +108,22 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
     columns, rows, total = delivery.columns, 0, 0
     try:
         with (
+            # Closed: an error's traceback may hold it, and DuckDB hangs when it opens a file of
+            # which a stream is still read.
+            closing(_read(delivery)) as batches,
             connection.transaction(),
             connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
         ):
             copy.write(HEAD)
             # Closed before anything else is asked of the cursor, also when the server refuses.
-            with closing(_written_ahead(columns, _read(delivery))) as ahead:
+            with closing(_written_ahead(columns, batches)) as ahead:
                 for written in ahead:
                     copy.write(written.data)
                     rows += len(written)
                     total += written.total
             copy.write(END)
     except psycopg.Error as error:
-        # The same rows again, with the key's values as texts behind the columns. Closed here:
-        # errors refer to it in a circle, and DuckDB hangs when it opens a file that is still read.
+        # The same rows again, with the key's values as texts behind the columns.
         with closing(_read(delivery, delivery.key)) as again:
             raise refused_copy(
                 connection, error, delivery, lambda some: _copy_into(into, some), again
