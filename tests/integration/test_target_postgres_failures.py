@@ -308,6 +308,19 @@ def test_partitioned_table_is_published_into(pg: Postgres) -> None:
     assert pg.publish(without)["a"].status == "unchanged"
 
 
+def test_table_with_a_foreign_partition_is_refused(pg: Postgres) -> None:
+    """Its rows have no versions, so what others change would not be seen."""
+    pg.query("""
+        CREATE FOREIGN DATA WRAPPER other; CREATE SERVER other FOREIGN DATA WRAPPER other;
+        CREATE TABLE a (id bigint, v text) PARTITION BY HASH (id);
+        CREATE FOREIGN TABLE a0 PARTITION OF a FOR VALUES WITH (MODULUS 1, REMAINDER 0)
+            SERVER other;
+        ALTER TABLE a OWNER TO etl;
+    """)
+    with pytest.raises(ConfigError, match="foreign"):
+        pg.publish(A)
+
+
 def test_mart_of_too_many_columns_to_be_compared_is_told(pg: Postgres) -> None:
     def change(texts: str) -> None:
         listed = ", ".join(f"'{texts}' AS c{i}" for i in range(1000))
