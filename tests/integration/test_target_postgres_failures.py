@@ -114,6 +114,21 @@ def test_missing_database_is_a_setting(pg: Postgres) -> None:
     assert isinstance(publish_to(pg, pg.server.dsn("no_such")), ConfigError)
 
 
+@pytest.mark.parametrize(
+    ("asked", "state"),
+    [("options=-cnosuch=1", "42704"), ("options=-cwork_mem=x", "22023"), ("", "55000")],
+)
+def test_log_in_that_cannot_be_as_it_is_asked_for_is_a_setting(
+    pg: Postgres, asked: str, state: str
+) -> None:
+    if not asked:
+        with pg.server.admin() as admin:
+            admin.execute(f"ALTER DATABASE {pg.database} ALLOW_CONNECTIONS false".encode())
+    error = publish_to(pg, f"{pg.dsn} {asked}")
+    assert isinstance(error, ConfigError)
+    assert state in str(error)
+
+
 def test_no_server_is_unreachable(pg: Postgres) -> None:
     error = publish_to(pg, "postgresql://etl:s3cr3t@127.0.0.1:1/x")
     assert isinstance(error, UnreachableError)

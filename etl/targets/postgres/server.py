@@ -182,7 +182,10 @@ def _refused(error: psycopg.Error, conninfo: str, target: str) -> EtlError:
             state = _traced_state(conninfo)
             if state is None and error.pgconn.used_password:
                 state = "28P01"
-    return classify(error, target, "connecting", state)
+    refused = classify(error, target, "connecting", state)
+    if isinstance(refused, LoadError):  # nothing was sent yet: it is what the server was asked for
+        return ConfigError(refused.message, subject=target, hint="correct the target's `dsn`")
+    return refused
 
 
 def _traced_state(conninfo: str) -> str | None:
