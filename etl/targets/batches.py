@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -49,8 +50,12 @@ def _stream(cursor: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Record
         yield from cursor.execute(query).to_arrow_reader(_ROWS)
     except OSError:
         # A stream's errors have no class, and some say only that a thread was interrupted by the
-        # failure of another: every value is computed again where DuckDB says which.
-        cursor.execute(f"SELECT bit_xor(hash(COLUMNS(*))) FROM ({query})")  # noqa: S608  the caller's own
+        # failure of another: every value is computed again where DuckDB says which. Outside of the
+        # transaction, which has ended by it, and temporary tables with it.
+        with suppress(duckdb.TransactionException):
+            cursor.execute("ROLLBACK")
+        with suppress(duckdb.CatalogException):
+            cursor.execute(f"SELECT bit_xor(hash(COLUMNS(*))) FROM ({query})")  # noqa: S608  the caller's own
         raise
 
 
