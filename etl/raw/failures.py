@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from json import JSONDecodeError
+from collections.abc import Iterable
 from pathlib import Path
 from traceback import walk_tb
 
@@ -20,9 +18,9 @@ from dlt.common.exceptions import DictValidationException, MissingDependencyExce
 from dlt.common.json import _orjson
 from dlt.common.schema.exceptions import (
     DataValidationError,
-    SchemaEngineNoUpgradePathException,
     SchemaException,
 )
+from dlt.common.schema.typing import DLT_NAME_PREFIX
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.extract.incremental.exceptions import (
@@ -32,7 +30,7 @@ from dlt.extract.incremental.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
-from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
+from pendulum.parsing.exceptions import ParserError
 from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
@@ -52,7 +50,6 @@ from etl.raw.places import UNREACHABLE, NotReachedError, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_machine
 
-_NEWER = (PipelineStateEngineNoUpgradePathException, SchemaEngineNoUpgradePathException)
 CURSOR_ERRORS = (
     IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
     IncrementalCursorInvalidCoercion,
@@ -71,7 +68,8 @@ def classify(
     `folder` is where DuckDB writes. A row that is shown as a cause has the columns of `pii` masked.
     """
     chain = causes(error)
-    resource = next((c.pipe_name for c in chain if isinstance(c, ResourceExtractionError)), None)
+    named = (ResourceExtractionError, *CURSOR_ERRORS)
+    resource = next((c.pipe_name for c in chain if isinstance(c, named)), None)
     subject = f"{source}.{resource}" if resource else source
     for cause in chain:
         if isinstance(cause, EtlError):
@@ -79,6 +77,8 @@ def classify(
                 cause.subject = subject
                 if cause.message.startswith(f"{resource},"):
                     cause.message = f"{source}.{cause.message}"
+                elif subject not in cause.message:
+                    cause.message = f"{subject}: {cause.message}"
             return cause
     for cause in chain:
         if (collision := describe_collision(cause, source, pii)) is not None:
@@ -99,9 +99,12 @@ def classify(
     root = chain[-1]
     if step == "normalize" and isinstance(root, _row_errors()):
         job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
+        table = job.partition(".")[0]
+        # Rows are written some time after they were read: dlt names the table that it was at then.
+        place = f".{table}" if table and not table.startswith(DLT_NAME_PREFIX) else ""
         return SchemaError(
-            f"{subject}{'.' * bool(job)}{job.partition('.')[0]}: a value does not fit its column: "
-            f"{type(root).__name__}: {_text(root)}",
+            f"{subject}{place}: a value does not fit its column: "
+            f"{type(root).__name__}: {first_line(root)}",
             subject=subject,
             hint="a key without a value, a number too long for its column? mend the source, or the "
             "column's hints in its settings; the package is kept in data/quarantine; "
@@ -109,45 +112,17 @@ def classify(
         )
     if step == "load":
         return LoadError(
-            f"{subject}: the warehouse refused a load package: {_text(root)}",
+            f"{subject}: the warehouse refused a load package: {first_line(root)}",
             subject=subject,
             hint="the package is kept in data/quarantine; a table or column of raw that somebody "
             f"dropped comes back by `etl run --full-refresh --source {source}`",
         )
     return EtlError(
-        f"{subject}: {step} failed: {type(root).__name__}: {_text(root)}",
+        f"{subject}: {step} failed: {type(root).__name__}: {first_line(root)}",
         subject=subject,
         hint="did a function of your own raise it (factory, processing_steps)? mend it there; else "
         "it has no class yet: please report it with the run's log",
     )
-
-
-@contextmanager
-def folder_told(source: str, folder: Path) -> Iterator[None]:
-    """Tell of files in a source's folder that dlt cannot read.
-
-    Raises:
-        ConfigError: they are of a newer dlt, or damaged.
-    """
-    try:
-        yield
-    except Exception as e:
-        for cause in causes(e):
-            if isinstance(cause, _NEWER):
-                raise ConfigError(
-                    f"{source}: {folder} is of a newer dlt than this one: {_text(cause)}",
-                    subject=source,
-                    hint="start the version that wrote it, or put back the copy of before the "
-                    "upgrade: docs/deploy.md, Upgrade and rollback",
-                ) from e
-            if isinstance(cause, JSONDecodeError | UnicodeDecodeError):
-                raise ConfigError(
-                    f"{source}: a file in {folder} is damaged: {_text(cause)}",
-                    subject=source,
-                    hint=f"remove {folder}: the next run goes on from what the warehouse holds; "
-                    "load packages that wait in there (`etl status`) are lost with it",
-                ) from e
-        raise
 
 
 def classify_delivery(error: BaseException, target: str) -> EtlError:
@@ -176,14 +151,14 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
     )  # fmt: skip
     if isinstance(said, DestinationConnectionError):
         return UnreachableError(
-            f"{where} cannot be connected to: {_text(said.inner_exc)}",
+            f"{where} cannot be connected to: {first_line(said.inner_exc)}",
             subject=target,
             hint="is it up, and are the target's `options` right? dlt does not tell the two apart",
         )
     if isinstance(said, DestinationTransientException):
-        return UnreachableError(f"{where}: {_text(said)}", subject=target, hint="run again")
+        return UnreachableError(f"{where}: {first_line(said)}", subject=target, hint="run again")
     return LoadError(
-        f"{where}: {type(said).__name__}: {_text(said)}",
+        f"{where}: {type(said).__name__}: {first_line(said)}",
         subject=target,
         hint="correct the model, or the table at the target, or drop the table there: the next run "
         "sends the whole mart",
@@ -198,7 +173,8 @@ def _row_errors() -> tuple[type[BaseException], ...]:
     return ArrowException, OverflowError, KeyError
 
 
-def _text(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type; at most 500 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
 
@@ -206,7 +182,7 @@ def _http(chain: list[BaseException], subject: str) -> EtlError | None:
     for cause in chain:
         if isinstance(cause, MissingSchema | InvalidURL):
             return ConfigError(
-                f"{subject}: the URL is not valid: {_text(cause)}",
+                f"{subject}: the URL is not valid: {first_line(cause)}",
                 subject=subject,
                 hint="correct the source's `base_url` and the `path` of the endpoint",
             )
@@ -216,10 +192,17 @@ def _http(chain: list[BaseException], subject: str) -> EtlError | None:
             return _unanswered(cause, subject)
         if isinstance(cause, CURSOR_ERRORS):
             return ExtractError(
-                f"{subject}.{cause.pipe_name}: rows lack the incremental cursor, or it is of "
+                f"{subject}: rows lack the incremental cursor, or it is of "
                 f"another type than before: {type(cause).__name__}",
                 subject=subject,
                 hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
+            )
+        if isinstance(cause, ParserError):
+            return ExtractError(
+                f"{subject}: a text is no date or time: {first_line(cause)}",
+                subject=subject,
+                hint="with a `lag` the incremental cursor has to be one as ISO 8601 writes it, or "
+                "a number: `processing_steps` can turn it into one",
             )
     return None
 
@@ -283,7 +266,7 @@ def _depth(chain: list[BaseException], subject: str, step: str) -> EtlError | No
         )
     if step == "extract" and any(isinstance(c, RecursionError) or _is_of_orjson(c) for c in chain):
         return ExtractError(
-            f"{subject}: a row cannot be written down: {type(root).__name__}: {_text(root)}",
+            f"{subject}: a row cannot be written down: {type(root).__name__}: {first_line(root)}",
             subject=subject,
             hint="it is nested more than 250 levels deep, or holds a value that JSON has not: look "
             "at the source's answer; a `factory` can leave the field out",
@@ -309,5 +292,5 @@ def _config(chain: list[BaseException], subject: str) -> EtlError | None:
             hint = ""
             if isinstance(cause, MissingDependencyException):
                 hint = " ".join(["pip install", *(f"'{d}'" for d in cause.dependencies)])
-            return ConfigError(f"{subject}: {_text(cause)}", subject=subject, hint=hint)
+            return ConfigError(f"{subject}: {first_line(cause)}", subject=subject, hint=hint)
     return None

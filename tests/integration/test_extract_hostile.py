@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from etl.backlog import last_commit, last_read
-from etl.errors import DataQualityError, ExitCode, ExtractError, SchemaError, StageError
+from etl.errors import (
+    ConfigError,
+    DataQualityError,
+    ExitCode,
+    ExtractError,
+    SchemaError,
+    StageError,
+)
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
@@ -28,6 +35,7 @@ from tests.integration.extracting import (
 
 SELECTED = {"endpoint": {"path": "rows", "data_selector": "items"}}
 MERGE = {"write_disposition": "merge", "primary_key": "id"}
+SCD2 = {"write_disposition": {"disposition": "merge", "strategy": "scd2"}}
 
 
 def plain(folder: Path, api: Api, resource: dict[str, Any] | None = None, **more: Any) -> Settings:
@@ -59,12 +67,37 @@ def test_row_that_cannot_be_normalised_breaks_the_schema_and_poisons_nothing(
         settings = plain(tmp_path, api, resource)
         [failure] = failures_of(settings)
         assert type(failure) is SchemaError
-        assert "api" in str(failure)
+        assert failure.message.startswith(("api: ", "api.rows: ", "api_raw.rows._empty: "))
         assert pending(settings, "api") == []
         assert len(list((settings.data / "quarantine" / "api").iterdir())) == 1
         answer["rows"] = [{"id": 1}]
         extract_once(settings)
         assert count(settings, "api_raw.rows") == 1
+
+
+@pytest.mark.parametrize(
+    ("resource", "row", "field"),
+    [
+        (MERGE, {"id": 1, "_dlt_id": "x", "tags": ["a", "b"]}, "rows._dlt_id: $._dlt_id"),
+        (MERGE, {"id": 1, "tags": [{"dlt_id": 1, "_dltId": "x"}]}, "rows__tags._dlt_id: $._dltId"),
+        ({}, {"id": 1, "_dlt_load_id": "x"}, "rows._dlt_load_id: $._dlt_load_id"),
+        (SCD2, {"id": 1, "_dlt_valid_to": None}, "rows._dlt_valid_to: $._dlt_valid_to"),
+    ],
+)
+def test_field_for_a_column_that_dlt_fills_breaks_the_schema(
+    tmp_path: Path, resource: dict[str, Any], row: dict[str, Any], field: str
+) -> None:
+    """By rows that share a `_dlt_id` merges lose what is nested in one, and dlt says nothing."""
+    with serving(lambda *_: [row, row | {"id": 2}]) as api:
+        [failure] = failures_of(plain(tmp_path, api, resource))
+    assert type(failure) is SchemaError
+    assert failure.message.startswith(f"api_raw.{field} would go there")
+
+
+def test_resource_with_a_name_of_dlts_is_refused(tmp_path: Path) -> None:
+    with serving(lambda *_: [{"id": 1}]) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"name": "_dlt_loads"}))
+    assert type(failure) is ConfigError
 
 
 @pytest.mark.parametrize("kind", [None, "text"])
@@ -352,6 +385,62 @@ def test_row_without_the_incremental_cursor_is_the_fault_of_the_api(
     assert type(failure) is ExtractError
 
 
+NEWER = [
+    ("9", "10"),
+    ("-1", "10"),
+    ("9.5", "10.25"),
+    # An hour that comes twice, in October.
+    ("2026-10-25T02:59:00+02:00", "2026-10-25T02:01:00+01:00"),
+    ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z"),
+    ("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123456789Z"),
+    ("2026-01-01 00:00:00Z", "2026-01-01 00:00:00.5+00:00"),
+    ("Thu, 01 Jan 2026 00:00:00 GMT", "Fri, 02 Jan 2026 00:00:00 GMT"),
+    ("a9", "b1"),
+    ("2026-01-01", "2026-01-02"),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), NEWER)
+@pytest.mark.parametrize("place", ["endpoint", "params"])
+def test_cursor_that_is_text_is_compared_by_what_it_says(
+    tmp_path: Path, before: str, after: str, place: str
+) -> None:
+    """dlt compares texts, by which 10 comes before 9 and is passed over."""
+    rows = [{"id": 1, "at": before}]
+    whole = {"incremental": {"cursor_path": "at"}}
+    param = {"params": {"since": {"type": "incremental", "cursor_path": "at"}}}
+    endpoint = {"path": "rows"} | (whole if place == "endpoint" else param)
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, {"endpoint": endpoint})
+        extract_once(settings)
+        rows.append({"id": 2, "at": after})
+        extract_once(settings)
+        rows.append({"id": 3, "at": before})
+        extract_once(settings)
+        last = api.asked[-1][1].get("since")
+    assert query(settings, "SELECT id FROM api_raw.rows ORDER BY id") == [(1,), (2,)]
+    assert last == (after if place == "params" else None)
+
+
+def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
+    endpoint = {"path": "rows", "incremental": {"cursor_path": "at", "lag": 3600}}
+    with serving(lambda *_: [{"id": 1, "at": "Thu, 01 Jan 2026 00:00:00 GMT"}]) as api:
+        settings = plain(tmp_path, api, {"endpoint": endpoint})
+        extract_once(settings)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert "`lag`" in failure.hint
+
+
+@pytest.mark.parametrize("day", ["31.12.2025", "31/12/2025 10:00", "1-1-2026"])
+def test_cursor_that_has_no_order_is_refused(tmp_path: Path, day: str) -> None:
+    endpoint = {"path": "rows", "incremental": {"cursor_path": "at"}}
+    with serving(lambda *_: [{"id": 1, "at": day}]) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+    assert type(failure) is ExtractError
+    assert failure.message.startswith(f"api.rows: an incremental cursor is {day}")
+
+
 def test_body_that_is_not_encoded_as_it_says_is_the_fault_of_the_api(tmp_path: Path) -> None:
     with serving(lambda *_: (200, b"[]", {"Content-Encoding": "gzip"})) as api:
         [failure] = failures_of(plain(tmp_path, api))
@@ -403,6 +492,19 @@ def test_credentials_follow_no_link_to_another_host(
     assert "api.rows, page 2" in str(failure)
     assert there.asked == []
     assert count(settings, "api_raw.rows") == 0
+
+
+@pytest.mark.parametrize(
+    ("client", "sent"), [({"headers": {"Authorization": "Bearer t0ken"}}, "Bearer t0ken"), ({}, "")]
+)
+def test_credentials_of_the_users_home_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: dict[str, Any], sent: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text("default login somebody password else\n")
+    with serving(lambda *_: [{"id": 1}]) as api:
+        extract_once(plain(tmp_path, api, client=client))
+    assert [headers.get("authorization", "") for _, _, headers in api.asked] == [sent]
 
 
 def test_link_to_another_host_is_followed_without_credentials(tmp_path: Path) -> None:
