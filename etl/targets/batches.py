@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -17,10 +18,10 @@ _ROWS = 1024
 
 def read_batches(
     cursor: duckdb.DuckDBPyConnection, query: str, rows: int
-) -> Iterator[pa.RecordBatch]:
+) -> Generator[pa.RecordBatch]:
     """A query's rows in batches of about so many `rows`, of fewer when these have more than 8 MB.
 
-    None is empty.
+    None is empty. To be read to the end, or closed.
 
     Raises:
         duckdb.Error: as DuckDB says.
@@ -49,8 +50,12 @@ def _stream(cursor: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Record
         yield from cursor.execute(query).to_arrow_reader(_ROWS)
     except OSError:
         # A stream's errors have no class, and some say only that a thread was interrupted by the
-        # failure of another: every value is computed again where DuckDB says which.
-        cursor.execute(f"SELECT bit_xor(hash(COLUMNS(*))) FROM ({query})")  # noqa: S608  the caller's own
+        # failure of another: every value is computed again where DuckDB says which. Outside of the
+        # transaction, which has ended by it, and temporary tables with it.
+        with suppress(duckdb.TransactionException):
+            cursor.execute("ROLLBACK")
+        with suppress(duckdb.CatalogException):
+            cursor.execute(f"SELECT bit_xor(hash(COLUMNS(*))) FROM ({query})")  # noqa: S608  the caller's own
         raise
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import socketserver
+import struct
 import sys
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -17,9 +20,11 @@ from etl.errors import (
     EtlError,
     LoadError,
     ReconciliationError,
+    Stopped,
     UnreachableError,
 )
 from etl.settings import Target
+from etl.stop import Stop, stopping
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.postgres import tables
 from etl.targets.postgres.server import connected, execute
@@ -30,6 +35,7 @@ from tests.integration.servers import A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
+REFUSED = b"SFATAL\0C08P01\0Mno\0\0"
 MERGE = Publication("marts.a", "a", ("id",), "merge")
 KEYED_B = Publication("marts.b", "reports.b", ("n",))
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
@@ -55,6 +61,50 @@ def test_user_that_the_server_turns_away_is_no_unreachable_server(pg: Postgres) 
     assert "28000" in str(error)
 
 
+class Pooler(socketserver.StreamRequestHandler):
+    """Refuses as PgBouncer does, a wrong password too: with 08P01."""
+
+    knows_database = True
+
+    def handle(self) -> None:
+        self.read()
+        if self.knows_database:
+            self.say(b"R", struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0")
+            nonce = self.read(1).rpartition(b"r=")[2]
+            self.say(b"R", struct.pack("!I", 11) + b"r=%bpooler,s=c2FsdA==,i=4096" % nonce)
+            self.read(1)
+        self.say(b"E", REFUSED)
+
+    def read(self, kind: int = 0) -> bytes:
+        head = self.rfile.read(kind + 4)
+        return self.rfile.read(struct.unpack("!I", head[kind:])[0] - 4)
+
+    def say(self, kind: bytes, what: bytes) -> None:
+        self.wfile.write(kind + struct.pack("!I", len(what) + 4) + what)
+
+
+class PoolerWithoutDatabase(Pooler):
+    knows_database = False
+
+
+@pytest.mark.parametrize(
+    ("pooler", "kind", "state"),
+    [(Pooler, AuthError, "28P01"), (PoolerWithoutDatabase, UnreachableError, "08P01")],
+)
+def test_password_that_a_pooler_rejects_is_told_from_its_other_refusals(
+    pg: Postgres, pooler: type[Pooler], kind: type[EtlError], state: str
+) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), pooler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.server_address[1]
+        error = publish_to(pg, f"postgresql://etl:no@127.0.0.1:{port}/x?sslmode=disable")
+        server.shutdown()
+        thread.join()
+    assert type(error) is kind
+    assert state in str(error)
+
+
 def test_missing_password_is_a_rejected_log_in(pg: Postgres) -> None:
     error = publish_to(pg, f"host={pg.server.folder} dbname={pg.database} user=etl")
     assert isinstance(error, AuthError)
@@ -62,6 +112,21 @@ def test_missing_password_is_a_rejected_log_in(pg: Postgres) -> None:
 
 def test_missing_database_is_a_setting(pg: Postgres) -> None:
     assert isinstance(publish_to(pg, pg.server.dsn("no_such")), ConfigError)
+
+
+@pytest.mark.parametrize(
+    ("asked", "state"),
+    [("options=-cnosuch=1", "42704"), ("options=-cwork_mem=x", "22023"), ("", "55000")],
+)
+def test_log_in_that_cannot_be_as_it_is_asked_for_is_a_setting(
+    pg: Postgres, asked: str, state: str
+) -> None:
+    if not asked:
+        with pg.server.admin() as admin:
+            admin.execute(f"ALTER DATABASE {pg.database} ALLOW_CONNECTIONS false".encode())
+    error = publish_to(pg, f"{pg.dsn} {asked}")
+    assert isinstance(error, ConfigError)
+    assert state in str(error)
 
 
 def test_no_server_is_unreachable(pg: Postgres) -> None:
@@ -256,6 +321,19 @@ def test_partitioned_table_is_published_into(pg: Postgres) -> None:
     assert pg.rows() == pg.mart()
     assert pg.query("SELECT id FROM changed") == [(1,)]
     assert pg.publish(without)["a"].status == "unchanged"
+
+
+def test_table_with_a_foreign_partition_is_refused(pg: Postgres) -> None:
+    """Its rows have no versions, so what others change would not be seen."""
+    pg.query("""
+        CREATE FOREIGN DATA WRAPPER other; CREATE SERVER other FOREIGN DATA WRAPPER other;
+        CREATE TABLE a (id bigint, v text) PARTITION BY HASH (id);
+        CREATE FOREIGN TABLE a0 PARTITION OF a FOR VALUES WITH (MODULUS 1, REMAINDER 0)
+            SERVER other;
+        ALTER TABLE a OWNER TO etl;
+    """)
+    with pytest.raises(ConfigError, match="foreign"):
+        pg.publish(A)
 
 
 def test_mart_of_too_many_columns_to_be_compared_is_told(pg: Postgres) -> None:
@@ -488,6 +566,18 @@ def test_what_is_committed_is_on_the_disk_whatever_the_role_says(
     pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} SET synchronous_commit = {role}")
     with connected(pg.dsn, "pg") as connection:
         assert connection.execute("SHOW synchronous_commit").fetchall() == [(load,)]
+
+
+def test_statement_of_a_run_that_is_stopped_does_not_go_on_at_the_server(pg: Postgres) -> None:
+    stop = Stop()
+    with stopping(stop, lambda _: None), connected(pg.dsn, "pg") as connection:
+        stop.after(0.5)
+        with pytest.raises(Stopped):
+            execute(connection, "SELECT pg_sleep(60)")
+    deadline = time.monotonic() + 10
+    while pg.query("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)'"):
+        assert time.monotonic() < deadline, "it goes on"
+        time.sleep(0.1)
 
 
 def test_address_may_say_otherwise_how_long_a_host_is_waited_for(pg: Postgres) -> None:

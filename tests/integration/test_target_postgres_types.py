@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import re
 import uuid
+from collections.abc import Generator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from etl.errors import LoadError
+from etl.errors import ExitCode, LoadError, Stopped
+from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
+from etl.targets.postgres.rows import write_rows
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.session import Change, Staged, Table
 from tests.integration.servers import A, Postgres, pg, warehouse
@@ -164,7 +168,7 @@ def test_texts_are_the_same_in_a_database_of_another_encoding(pg: Postgres) -> N
 def test_row_that_cannot_be_computed_is_found_while_others_travel(pg: Postgres) -> None:
     pg.change("""CREATE OR REPLACE VIEW marts.a AS SELECT i AS id,
         CASE WHEN i = 25000 THEN 'x' ELSE '1' END::INTEGER AS v FROM range(30000) AS r(i)""")
-    with pytest.raises(LoadError, match="x"):
+    with pytest.raises(LoadError, match="Could not convert string 'x'"):
         pg.publish(A)
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
 
@@ -211,6 +215,38 @@ def test_value_that_postgres_cannot_hold_is_named_by_row_and_column(
     assert f"column {column}" in str(caught.value)
     assert "table public.a" in str(caught.value)
     assert pg.query("SELECT to_regclass('a')") == [(None,)]
+
+
+@pytest.mark.parametrize(("value", "ends"), [("chr(0)", LoadError), ("'v'", Stopped)])
+def test_warehouse_can_be_opened_again_after_rows_were_refused_or_the_run_stopped(
+    pg: Postgres, monkeypatch: pytest.MonkeyPatch, value: str, ends: type[BaseException]
+) -> None:
+    """DuckDB hangs when it opens a file of which a stream is still read."""
+    opened = []
+
+    def watched(*arguments: Any) -> Generator[Any]:
+        opened.append(arguments)
+        try:
+            yield from read_batches(*arguments)
+        finally:
+            opened.pop()
+
+    def stopped(columns: Any, values: Any) -> Any:
+        if ends is Stopped and int(values[0][0].as_py()) > 0:
+            raise Stopped(ExitCode.TERMINATED)
+        return write_rows(columns, values)
+
+    monkeypatch.setattr("etl.targets.postgres.staging.read_batches", watched)
+    monkeypatch.setattr("etl.targets.postgres.staging.write_rows", stopped)
+    pg.change(f"""CREATE OR REPLACE TABLE base.a AS
+        SELECT i AS id, CASE WHEN i = 7 THEN {value} END AS v FROM range(20000) AS r(i)""")
+    gc.disable()  # what is collected some time is too late
+    try:
+        with pytest.raises(ends) as caught:
+            pg.publish(A)
+        assert not opened, caught  # which keeps the traceback
+    finally:
+        gc.enable()
 
 
 def test_column_names_of_any_kind(pg: Postgres) -> None:

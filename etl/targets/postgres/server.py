@@ -7,6 +7,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import (
@@ -15,6 +16,7 @@ from etl.errors import (
     EtlError,
     LoadError,
     ResourcesError,
+    Stopped,
     UnreachableError,
 )
 from etl.targets.server.refusals import CORRECT
@@ -24,12 +26,21 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60
+# Less than a run that was told to stop takes.
+CANCEL_SECONDS = 3
 INSTALL = "pip install 'etl-job[postgres]'"
 
+_LOST = "is the server up, and the target's `dsn` right (host, port, TLS)? then run again"
 _MADE = "another session has just made the same schema or table: run again"
 _READ_ONLY = (
     "a standby (target_session_attrs=read-write in the `dsn` finds the primary), or a role with "
     "default_transaction_read_only"
+)
+# The one state that PgBouncer has for whatever it refuses.
+_POOLER = "08P01"
+_POOLERS = (
+    "a pooler such as PgBouncer refused it: docs/postgres.md says what it needs "
+    "(pool_mode = statement does not do, nor `options` in the `dsn`); if it was busy, run again"
 )
 # The first of these that a SQLSTATE starts with decides; anything else is refused data.
 _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
@@ -37,6 +48,7 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
     ("42501", AuthError, "grant the role what docs/postgres.md lists"),
     ("3D000", ConfigError, "create the database, or correct the target's `dsn`"),
     ("0A", LoadError, f"{CORRECT}; a partitioned one may need the load's `primary_key: false`"),
+    (_POOLER, UnreachableError, _POOLERS),
     ("08", UnreachableError, "check host and port of the target's `dsn`"),
     ("40", UnreachableError, "another transaction was in the way: run again"),
     ("55P03", UnreachableError, "another session holds a lock on the table: run again"),
@@ -53,6 +65,7 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
         "it compares some 800 columns at most: name fewer in the load's `columns`",
     ),
     ("53300", UnreachableError, "the server has no connection left: run again"),
+    ("53400", ResourcesError, "raise that limit, the role's or the server's"),
     ("53", ResourcesError, "free disk or memory on the server"),
     ("58", ResourcesError, "look into the server's log"),
 )
@@ -122,8 +135,17 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
 
 
 def execute(connection: psycopg.Connection[Any], sql: str, *values: Any) -> psycopg.Cursor[Any]:
-    """Run SQL that was built here: names in it are quoted by us, values stand apart."""
-    return connection.execute(sql.encode(), values or None)
+    """Run SQL that was built here: names in it are quoted by us, values stand apart.
+
+    Raises what psycopg raises; and Stopped, when the server has been told to give it up.
+    """
+    try:
+        return connection.execute(sql.encode(), values or None)
+    except Stopped:
+        # It would go on at the server, with its locks, and the next run would wait for them.
+        connection.cancel_safe(timeout=CANCEL_SECONDS)
+        connection.close()
+        raise
 
 
 def fetch_one(connection: psycopg.Connection[Any], sql: str, *values: Any) -> tuple[Any, ...]:
@@ -140,7 +162,7 @@ def classify(error: psycopg.Error, target: str, doing: str, state: str | None = 
     message = f"{doing} at target {target} failed: {said}"
     if state is None:
         # The connection was lost, or never there: the server sent no state.
-        return UnreachableError(message, subject=target, hint="is the server up? then run again")
+        return UnreachableError(message, subject=target, hint=_LOST)
     if error.diag.schema_name == "pg_catalog":
         # Two sessions that make one table or schema meet in an index of the catalog (23505).
         return UnreachableError(f"{message} ({state})", subject=target, hint=_MADE)
@@ -160,7 +182,10 @@ def _refused(error: psycopg.Error, conninfo: str, target: str) -> EtlError:
             state = _traced_state(conninfo)
             if state is None and error.pgconn.used_password:
                 state = "28P01"
-    return classify(error, target, "connecting", state)
+    refused = classify(error, target, "connecting", state)
+    if isinstance(refused, LoadError):  # nothing was sent yet: it is what the server was asked for
+        return ConfigError(refused.message, subject=target, hint="correct the target's `dsn`")
+    return refused
 
 
 def _traced_state(conninfo: str) -> str | None:
@@ -193,7 +218,11 @@ def _traced_state(conninfo: str) -> str | None:
         finally:
             connection.finish()
         trace.seek(0)
-        for line in trace.read().decode(errors="replace").splitlines():
+        lines = trace.read().decode(errors="replace").splitlines()
+        for before, line in pairwise(lines):
             if "\tErrorResponse\t" in line:
-                return line.partition(' C "')[2][:5] or None
+                state = line.partition(' C "')[2][:5] or None
+                # What a pooler refuses right after the proof of the password is that.
+                is_proof = state == _POOLER and "\tSASLResponse\t" in before
+                return "28P01" if is_proof else state
     return None

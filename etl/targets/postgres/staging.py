@@ -108,26 +108,26 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
     columns, rows, total = delivery.columns, 0, 0
     try:
         with (
+            # Closed: an error's traceback may hold it, and DuckDB hangs when it opens a file of
+            # which a stream is still read.
+            closing(_read(delivery)) as batches,
             connection.transaction(),
             connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
         ):
             copy.write(HEAD)
             # Closed before anything else is asked of the cursor, also when the server refuses.
-            with closing(_written_ahead(columns, _read(delivery))) as ahead:
+            with closing(_written_ahead(columns, batches)) as ahead:
                 for written in ahead:
                     copy.write(written.data)
                     rows += len(written)
                     total += written.total
             copy.write(END)
     except psycopg.Error as error:
-        raise refused_copy(
-            connection,
-            error,
-            delivery,
-            lambda some: _copy_into(into, some),
-            # The same rows again, with the key's values as texts behind the columns.
-            _read(delivery, delivery.key),
-        ) from error
+        # The same rows again, with the key's values as texts behind the columns.
+        with closing(_read(delivery, delivery.key)) as again:
+            raise refused_copy(
+                connection, error, delivery, lambda some: _copy_into(into, some), again
+            ) from error
     return Sum(rows, total)
 
 
@@ -156,7 +156,7 @@ def _copy_into(table: str, columns: Iterable[Column]) -> str:
     return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
 
 
-def _read(delivery: Delivery[Column], named: tuple[str, ...] = ()) -> Iterator[pa.RecordBatch]:
+def _read(delivery: Delivery[Column], named: tuple[str, ...] = ()) -> Generator[pa.RecordBatch]:
     """Rows in the types that `write_rows` takes; then some columns as texts."""
     listed = [f"{c.sent} AS {quoted(f'etl: value {i}')}" for i, c in enumerate(delivery.columns)]
     listed += [f"{quoted(k)}::VARCHAR AS {quoted(f'etl: key {i}')}" for i, k in enumerate(named)]

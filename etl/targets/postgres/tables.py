@@ -27,20 +27,23 @@ def find(
     """The columns of a table with their numbers, None when there is none.
 
     `locked` lets writers wait from now on, a second job with the same target too; readers do not.
-    Raises ConfigError for a view.
+    Raises ConfigError for a view, and for foreign tables, also as partitions: their rows have no
+    versions, and are not committed with the others.
     """
-    row = execute(
+    (is_table,) = fetch_one(
         connection,
-        "SELECT c.relkind IN ('r', 'p') FROM pg_class c JOIN pg_namespace n "
-        "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s",
+        "WITH RECURSIVE t(oid) AS (SELECT c.oid FROM pg_class c JOIN pg_namespace n "
+        "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relname = %s "
+        "UNION SELECT inhrelid FROM pg_inherits JOIN t ON inhparent = t.oid) "
+        "SELECT bool_and(relkind IN ('r', 'p')) FROM pg_class JOIN t USING (oid)",
         table.schema,
         table.name,
-    ).fetchone()
-    if row is None:
+    )
+    if is_table is None:
         return None
-    if not row[0]:
+    if not is_table:
         raise ConfigError(
-            f"{table.plain} at target {target} is no table",
+            f"{table.plain} at target {target} is no table, or a part of it is a foreign table",
             subject=target,
             hint="name another `table`",
         )
