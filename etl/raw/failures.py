@@ -173,13 +173,13 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
     # dlt takes most of what a database or its driver refuses for a failure that passes, and tries
     # it again a few times.
     refusal = next((c for c in chain if _refuses(c)), None)
-    connection = next((c for c in chain if isinstance(c, DestinationConnectionError)), None)
-    lost = connection or next((c for c in chain if _is_lost(c)), None)
+    unconnected = next((c for c in chain if isinstance(c, DestinationConnectionError)), None)
+    lost = unconnected.inner_exc if unconnected else next((c for c in chain if _is_lost(c)), None)
     passes = lost or any(isinstance(c, DestinationTransientException) for c in chain)
-    if connection is not None or (passes and refusal is None):
-        said = connection.inner_exc if connection is not None else lost or chain[-1]
+    if unconnected or (passes and refusal is None):
+        told = f" cannot be reached: {_text(lost)}" if lost else f": {_text(chain[-1])}"
         return UnreachableError(
-            f"{where} cannot be reached: {_text(said)}",
+            f"{where}{told}",
             subject=target,
             hint="run again; is it up, and are the target's `options` right? dlt does not tell the "
             "two apart",
