@@ -29,12 +29,18 @@ OWN_FILES = {
     "warehouse.duckdb", "state.duckdb", "dlt", "runs", "cache", "quarantine", "etl.lock",
     "etl.lock.json",
 }  # fmt: skip
+# dlt writes paths of load files into SQL as they are, and values in place of %s. DuckDB takes
+# `name=value` in a path for a column, even where the rows have one, and ends a database's at ?.
+NOT_IN_PATHS = "'%=?"
 
 
 def cross_check(merged: dict[str, Any], project: Path) -> Iterator[Finding]:
     """Every contradiction between settings; values of wrong types are left to pydantic."""
     data_dir = merged.get("data_dir", Settings.model_fields["data_dir"].default)
     data = project / data_dir if isinstance(data_dir, str | Path) else project
+    if found := sorted(set(str(data)) & set(NOT_IN_PATHS)):
+        what = f"{data} has {' and '.join(found)} in it: dlt and DuckDB do not take that as it is"
+        yield Finding(("data_dir",), what, "name another place")
     for name, source in _mapping(merged, "sources").items():
         yield from _check_name("sources", name)
         if "__" in f"{name}_":  # its raw tables would go to a schema of another name

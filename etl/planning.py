@@ -15,8 +15,8 @@ from etl.secrets import redactor
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
 from etl.stages.forecast import copied_project, refuse_unfit
+from etl.stages.models import transform_models
 from etl.stages.tables import ensure_raw_tables, read_expected
-from etl.stages.transform import transform_models
 from etl.stages.unfinished import hold_back_unfinished
 from etl.stop import Stop, stopping
 from etl.warehouse import connect

@@ -356,7 +356,9 @@ class Settings(BaseSettings):
     job: str = Field(
         default="etl", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="the job's name"
     )
-    data_dir: Place = Field(default=Path("data"), description="relative to the project")
+    data_dir: Place = Field(
+        default=Path("data"), description="relative to the project; a path without ' % = ?"
+    )
     timeout: Seconds | None = Field(default=None, description="seconds for the whole run")
     demo: bool = Field(default=False, description="serve the replay while the run lasts")
     demo_date: date | None = Field(default=None, description="the day that the replay serves")

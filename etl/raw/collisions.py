@@ -1,4 +1,4 @@
-"""Refuses names that become one: two fields of a row for a column, two resources for a table."""
+"""Refuses names that become one: two fields for a column, one for dlt's own, two tables for one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from typing import Any
 from dlt.common.json import custom_pua_decode_nested
 from dlt.common.normalizers.json.relational import DataItemNormalizer
 from dlt.common.normalizers.naming import NamingConvention
-from dlt.common.schema.utils import get_root_table, is_nested_table
+from dlt.common.schema.typing import DLT_NAME_PREFIX
+from dlt.common.schema.utils import (
+    get_root_table,
+    get_validity_column_names,
+    is_nested_table,
+)
 
 from etl.api_fields import as_json_path
 from etl.drift import Shape
@@ -35,14 +40,16 @@ def check_tables(source: str, tables: Iterable[str], naming: NamingConvention, r
     """Hold the tables that resources name against each other and against nested ones in raw.
 
     Raises:
-        ConfigError: different names become one table, or one is that of a nested table.
+        ConfigError: different names become one table, or one is that of a nested table, or dlt's.
     """
     given: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(tables)):
         given[naming.normalize_tables_path(name)].append(name)
     for table, names in given.items():
         place = f"{dataset_name(source)}.{table}"
-        if len(names) > 1:
+        if table.startswith(DLT_NAME_PREFIX):
+            what = f"{place}: names that begin with {DLT_NAME_PREFIX} are dlt's own"
+        elif len(names) > 1:
             what = f"{place}: {' and '.join(names)} would both go to this table"
         elif table in raw and (parent := raw[table].parent) is not None:
             what = f"{place}: {names[0]} would go to a table that holds a nested list of {parent}"
@@ -64,7 +71,24 @@ def refuse_collisions(normalizer: object) -> None:
             if normalizer.naming.PATH_SEPARATOR in name and not is_nested_table(table)
         )
         # Its class is dlt's default in every schema that is stored: this one is changed instead.
-        vars(normalizer)["_flatten"] = partial(_flatten, normalizer, roots)
+        vars(normalizer)["_flatten"] = partial(
+            _flatten, normalizer, roots, _own_columns(normalizer)
+        )
+
+
+def _own_columns(normalizer: DataItemNormalizer) -> Mapping[str, frozenset[str]]:
+    """The columns of each table that dlt itself fills."""
+    everywhere = frozenset(
+        (normalizer.c_dlt_id, normalizer.c_dlt_load_id, normalizer.c_dlt_root_id,
+         normalizer.c_dlt_parent_id, normalizer.c_dlt_list_idx)
+    )  # fmt: skip
+    schema = normalizer.schema
+    own = {
+        name: everywhere.union(filter(None, get_validity_column_names(table)))
+        for name, table in schema.tables.items()
+    }
+    # Rows of dlt's own.
+    return defaultdict(lambda: everywhere, own | {schema.state_table_name: frozenset()})
 
 
 def describe_collision(error: BaseException, source: str, pii: Iterable[str]) -> SchemaError | None:
@@ -95,7 +119,12 @@ def describe_collision(error: BaseException, source: str, pii: Iterable[str]) ->
 
 
 def _flatten(
-    self: DataItemNormalizer, roots: Collection[str], table: str, dict_row: Any, _r_lvl: int
+    self: DataItemNormalizer,
+    roots: Collection[str],
+    own: Mapping[str, frozenset[str]],
+    table: str,
+    dict_row: Any,
+    _r_lvl: int,
 ) -> Flat:
     """A row's columns and lists, as dlt's method of this name gives them (a test compares the two).
 
@@ -103,7 +132,8 @@ def _flatten(
     the first time.
 
     Raises:
-        CollisionError: the row has more fields than places for them, or a list for another's table.
+        CollisionError: the row has more fields than places for them, one for a column of dlt's, or
+            a list for another's table.
     """
     columns: dict[str, Any] = {}
     lists: dict[tuple[str, ...], Any] = {}
@@ -132,10 +162,14 @@ def _flatten(
     # Two lists of other paths may still have one table: `a__b`, and `b` in `a`.
     tables = len({shorten(*p) for p in lists}) if is_deep else len(lists)
     if len(columns) + tables < fields:
-        custom_pua_decode_nested(dict_row)
-        shared, found = _find_shared(self, table, dict_row, _r_lvl)
-        what = f"{' and '.join(found)} of one row would go there, and only the last would be kept"
+        goals = _find_goals(self, table, dict_row, _r_lvl)
+        shared, sharing = min((goal, sorted(f)) for goal, f in goals.items() if len(f) > 1)
+        what = f"{' and '.join(sharing)} of one row would go there, and only the last would be kept"
         raise CollisionError(shared, what, dict_row)
+    if not columns.keys().isdisjoint(own[table]):
+        taken = f"{table}.{min(columns.keys() & own[table])}"
+        [field] = _find_goals(self, table, dict_row, _r_lvl)[taken]
+        raise CollisionError(taken, f"{field} would go there, and dlt fills this column", dict_row)
     for place in lists if roots else ():
         child = shorten(table, *place)
         if child in roots and _resource(self, child) != _resource(self, table):
@@ -150,10 +184,11 @@ def _resource(normalizer: DataItemNormalizer, table: str) -> str | None:
     return get_root_table(tables, table).get("resource") if table in tables else None
 
 
-def _find_shared(
+def _find_goals(
     normalizer: DataItemNormalizer, table: str, row: Any, level: int
-) -> tuple[str, list[str]]:
-    """The first place that several fields of a row have, and their JSON paths in the row."""
+) -> dict[str, list[str]]:
+    """Columns and tables that a row's fields go to, with the fields' JSON paths."""
+    custom_pua_decode_nested(row)
     places: dict[str, list[str]] = defaultdict(list)
     todo: list[tuple[Any, int, tuple[str, ...], str]] = [(row, level, (), "$")]
     while todo:
@@ -172,4 +207,4 @@ def _find_shared(
             else:
                 ending = normalizer._normalize_table_identifier(key)
                 places[normalizer._shorten_fragments(table, *path, ending)].append(field)
-    return min((place, sorted(fields)) for place, fields in places.items() if len(fields) > 1)
+    return places

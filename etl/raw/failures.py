@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from json import JSONDecodeError
+from collections.abc import Iterable
 from pathlib import Path
 from traceback import walk_tb
 
@@ -18,7 +16,6 @@ from dlt.common.exceptions import DictValidationException, MissingDependencyExce
 from dlt.common.json import _orjson
 from dlt.common.schema.exceptions import (
     DataValidationError,
-    SchemaEngineNoUpgradePathException,
     SchemaException,
 )
 from dlt.destinations.exceptions import DestinationConnectionError
@@ -30,7 +27,6 @@ from dlt.extract.incremental.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
-from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
 from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
@@ -50,7 +46,6 @@ from etl.raw.places import UNREACHABLE, NotReachedError, is_busy, place_of
 from etl.secrets import safe_url
 from etl.warehouse import classify_machine
 
-_NEWER = (PipelineStateEngineNoUpgradePathException, SchemaEngineNoUpgradePathException)
 CURSOR_ERRORS = (
     IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
     IncrementalCursorInvalidCoercion,
@@ -99,7 +94,7 @@ def classify(
         job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
         return SchemaError(
             f"{subject}{'.' * bool(job)}{job.partition('.')[0]}: a value does not fit its column: "
-            f"{type(root).__name__}: {_text(root)}",
+            f"{type(root).__name__}: {first_line(root)}",
             subject=subject,
             hint="a key without a value, a number too long for its column? mend the source, or the "
             "column's hints in its settings; the package is kept in data/quarantine; "
@@ -107,45 +102,17 @@ def classify(
         )
     if step == "load":
         return LoadError(
-            f"{subject}: the warehouse refused a load package: {_text(root)}",
+            f"{subject}: the warehouse refused a load package: {first_line(root)}",
             subject=subject,
             hint="the package is kept in data/quarantine; a table or column of raw that somebody "
             f"dropped comes back by `etl run --full-refresh --source {source}`",
         )
     return EtlError(
-        f"{subject}: {step} failed: {type(root).__name__}: {_text(root)}",
+        f"{subject}: {step} failed: {type(root).__name__}: {first_line(root)}",
         subject=subject,
         hint="did a function of your own raise it (factory, processing_steps)? mend it there; else "
         "it has no class yet: please report it with the run's log",
     )
-
-
-@contextmanager
-def folder_told(source: str, folder: Path) -> Iterator[None]:
-    """Tell of files in a source's folder that dlt cannot read.
-
-    Raises:
-        ConfigError: they are of a newer dlt, or damaged.
-    """
-    try:
-        yield
-    except Exception as e:
-        for cause in causes(e):
-            if isinstance(cause, _NEWER):
-                raise ConfigError(
-                    f"{source}: {folder} is of a newer dlt than this one: {_text(cause)}",
-                    subject=source,
-                    hint="start the version that wrote it, or put back the copy of before the "
-                    "upgrade: docs/deploy.md, Upgrade and rollback",
-                ) from e
-            if isinstance(cause, JSONDecodeError | UnicodeDecodeError):
-                raise ConfigError(
-                    f"{source}: a file in {folder} is damaged: {_text(cause)}",
-                    subject=source,
-                    hint=f"remove {folder}: the next run goes on from what the warehouse holds; "
-                    "load packages that wait in there (`etl status`) are lost with it",
-                ) from e
-        raise
 
 
 def classify_delivery(error: BaseException, target: str) -> EtlError:
@@ -177,7 +144,7 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
     lost = unconnected.inner_exc if unconnected else next((c for c in chain if _is_lost(c)), None)
     passes = lost or any(isinstance(c, DestinationTransientException) for c in chain)
     if unconnected or (passes and refusal is None):
-        told = f" cannot be reached: {_text(lost)}" if lost else f": {_text(chain[-1])}"
+        told = f" cannot be reached: {first_line(lost)}" if lost else f": {first_line(chain[-1])}"
         return UnreachableError(
             f"{where}{told}",
             subject=target,
@@ -186,7 +153,7 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
         )
     said = refusal or chain[-1]
     return LoadError(
-        f"{where}: {type(said).__name__}: {_text(said)}",
+        f"{where}: {type(said).__name__}: {first_line(said)}",
         subject=target,
         hint="correct the model, or the table at the target, or drop the table there: the next run "
         "sends the whole mart",
@@ -220,7 +187,8 @@ def _row_errors() -> tuple[type[BaseException], ...]:
     return ArrowException, OverflowError, KeyError
 
 
-def _text(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type; at most 500 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
 
 
@@ -228,7 +196,7 @@ def _http(chain: list[BaseException], subject: str) -> EtlError | None:
     for cause in chain:
         if isinstance(cause, MissingSchema | InvalidURL):
             return ConfigError(
-                f"{subject}: the URL is not valid: {_text(cause)}",
+                f"{subject}: the URL is not valid: {first_line(cause)}",
                 subject=subject,
                 hint="correct the source's `base_url` and the `path` of the endpoint",
             )
@@ -305,7 +273,7 @@ def _depth(chain: list[BaseException], subject: str, step: str) -> EtlError | No
         )
     if step == "extract" and any(isinstance(c, RecursionError) or _is_of_orjson(c) for c in chain):
         return ExtractError(
-            f"{subject}: a row cannot be written down: {type(root).__name__}: {_text(root)}",
+            f"{subject}: a row cannot be written down: {type(root).__name__}: {first_line(root)}",
             subject=subject,
             hint="it is nested more than 250 levels deep, or holds a value that JSON has not: look "
             "at the source's answer; a `factory` can leave the field out",
@@ -331,5 +299,5 @@ def _config(chain: list[BaseException], subject: str) -> EtlError | None:
             hint = ""
             if isinstance(cause, MissingDependencyException):
                 hint = " ".join(["pip install", *(f"'{d}'" for d in cause.dependencies)])
-            return ConfigError(f"{subject}: {_text(cause)}", subject=subject, hint=hint)
+            return ConfigError(f"{subject}: {first_line(cause)}", subject=subject, hint=hint)
     return None

@@ -14,11 +14,12 @@ from loguru import logger
 
 from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import ConfigError, EtlError, ResourcesError, Stopped
+from etl.errors import EtlError, ResourcesError, Stopped
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
-from etl.raw.failures import classify, folder_told
+from etl.raw.failures import classify
+from etl.raw.folders import folder_told, make_whole
 from etl.raw.packages import Packages
 from etl.raw.repair import leave_newest_state
 from etl.raw.retiring import retire_last_rows
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from dlt.extract import DltSource
 
 LEAN_MEGABYTES_PER_THREAD = 80
-# dlt takes them for granted; a backup may leave out empty folders.
-_FOLDERS = ("load/new", "load/normalized", "load/loaded", "normalize/extracted")
 
 
 @dataclass(frozen=True)
@@ -71,11 +70,6 @@ class Raw:
         self.source = source
         self.dataset = dataset_name(source)
         self.warehouse = settings.warehouse
-        if "'" in str(settings.data):
-            raise ConfigError(
-                f"data_dir {settings.data}: dlt cannot load from a path with an apostrophe in it",
-                hint="choose another data_dir",
-            )
         settings.dlt_dir.mkdir(parents=True, exist_ok=True)
         settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
         with folder_told(source, settings.dlt_dir / source):
@@ -83,8 +77,7 @@ class Raw:
 
     def _open(self) -> None:
         settings, source = self.settings, self.source
-        folder = settings.dlt_dir / source
-        fresh = not folder.exists()
+        fresh = not (settings.dlt_dir / source).exists()
         self.pipeline = dlt.pipeline(
             pipeline_name=source,
             pipelines_dir=str(settings.dlt_dir),
@@ -95,10 +88,7 @@ class Raw:
         )
         self.packages = Packages(self.pipeline, settings.data / "quarantine" / source)
         self.pipeline.activate()
-        for name in _FOLDERS:
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        schemas = [folder / "schemas" / f"{n}.schema.json" for n in self.pipeline.schema_names]
-        if not all(path.is_file() for path in schemas):
+        if not make_whole(self.pipeline):
             self._begin_anew()
         elif fresh and settings.warehouse.exists():
             # The working directory was lost, the warehouse was not: schema and cursors come back.

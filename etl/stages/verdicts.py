@@ -1,17 +1,32 @@
-"""The verdict on each model that a transformation touches: may it be published, and why not."""
+"""The verdict on each model that a transformation touched: may it be published, and why not."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from etl.errors import EtlError
 from etl.model_states import Verdict, write_states
 from etl.packages import note_shown
 from etl.runs import Run
+from etl.settings import dataset_name
+from etl.stages.reconcile import raw_tables, reconcile
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
     from etl.project.environment import Project
+    from etl.project.runner import Outcome
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What failed, by error and by model; what was built; and the pairs that were counted."""
+
+    failures: list[EtlError]
+    failed: set[str]
+    built: set[str]
+    pairs: tuple[tuple[str, str, str], ...]
 
 
 def mark(project: Project, run: Run, states: Mapping[str, Verdict]) -> None:
@@ -83,3 +98,53 @@ def note_what_views_show(
     }
     with connect(project.settings.warehouse) as connection:
         note_shown(connection, project.environment, models, {v: p for v, p in shown.items() if p})
+
+
+def judge(
+    project: Project, run: Run, outcome: Outcome, touched: set[str], suspects: set[str]
+) -> Judged:
+    """Count and audit what was evaluated, and what views show of it."""
+    from etl.project.standing import refuse_strange_views
+
+    run.models += outcome.models
+    run.audits += outcome.audits
+    failures = list(outcome.failures)
+    failed = set(outcome.failed)
+    # What was held back lacks what raw has of late.
+    built = touched - failed - held_back(project, failed)
+    with connect(project.settings.warehouse) as connection:
+        refuse_strange_views(project, connection, built)
+    found, pairs = _reconcile(project, run, built)
+    failures += found
+    failed |= {e.subject for e in found}
+    # A view that was not evaluated shows what is new all the same.
+    views = (project.graph.live().keys() & built) - project.listener.evaluated.keys()
+    found = _audit_suspects(project, run, (suspects | views) - failed)
+    failures += found
+    failed |= {e.subject for e in found}
+    return Judged(failures, failed, built, pairs)
+
+
+def _reconcile(
+    project: Project, run: Run, models: set[str]
+) -> tuple[list[EtlError], tuple[tuple[str, str, str], ...]]:
+    """Count staging against raw; also returns what was compared."""
+    if project.environment != "prod":
+        return [], ()
+    datasets = [dataset_name(s) for s in project.settings.active_sources]
+    with connect(project.settings.warehouse) as connection:
+        found = project.graph.pairs(raw_tables(connection, datasets))
+        pairs = tuple(p for p in found if p.model in models)
+        return list(reconcile(connection, run, pairs)), pairs
+
+
+def _audit_suspects(project: Project, run: Run, models: set[str]) -> list[EtlError]:
+    """Audit over all data what had failed: the run's own audits see only the new intervals."""
+    from etl.project.audits import audit_models
+
+    if not models:
+        return []
+    audited = audit_models(project, models)
+    seen = {(a.model, a.name, a.sql) for a in run.audits}
+    run.audits += [a for a in audited.audits if (a.model, a.name, a.sql) not in seen]
+    return audited.failures

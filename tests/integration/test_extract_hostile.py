@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from etl.backlog import last_commit, last_read
-from etl.errors import DataQualityError, ExitCode, ExtractError, SchemaError, StageError
+from etl.errors import (
+    ConfigError,
+    DataQualityError,
+    ExitCode,
+    ExtractError,
+    SchemaError,
+    StageError,
+)
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
@@ -28,6 +35,7 @@ from tests.integration.extracting import (
 
 SELECTED = {"endpoint": {"path": "rows", "data_selector": "items"}}
 MERGE = {"write_disposition": "merge", "primary_key": "id"}
+SCD2 = {"write_disposition": {"disposition": "merge", "strategy": "scd2"}}
 
 
 def plain(folder: Path, api: Api, resource: dict[str, Any] | None = None, **more: Any) -> Settings:
@@ -65,6 +73,31 @@ def test_row_that_cannot_be_normalised_breaks_the_schema_and_poisons_nothing(
         answer["rows"] = [{"id": 1}]
         extract_once(settings)
         assert count(settings, "api_raw.rows") == 1
+
+
+@pytest.mark.parametrize(
+    ("resource", "row", "field"),
+    [
+        (MERGE, {"id": 1, "_dlt_id": "x", "tags": ["a", "b"]}, "rows._dlt_id: $._dlt_id"),
+        (MERGE, {"id": 1, "tags": [{"dlt_id": 1, "_dltId": "x"}]}, "rows__tags._dlt_id: $._dltId"),
+        ({}, {"id": 1, "_dlt_load_id": "x"}, "rows._dlt_load_id: $._dlt_load_id"),
+        (SCD2, {"id": 1, "_dlt_valid_to": None}, "rows._dlt_valid_to: $._dlt_valid_to"),
+    ],
+)
+def test_field_for_a_column_that_dlt_fills_breaks_the_schema(
+    tmp_path: Path, resource: dict[str, Any], row: dict[str, Any], field: str
+) -> None:
+    """By rows that share a `_dlt_id` merges lose what is nested in one, and dlt says nothing."""
+    with serving(lambda *_: [row, row | {"id": 2}]) as api:
+        [failure] = failures_of(plain(tmp_path, api, resource))
+    assert type(failure) is SchemaError
+    assert failure.message.startswith(f"api_raw.{field} would go there")
+
+
+def test_resource_with_a_name_of_dlts_is_refused(tmp_path: Path) -> None:
+    with serving(lambda *_: [{"id": 1}]) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"name": "_dlt_loads"}))
+    assert type(failure) is ConfigError
 
 
 @pytest.mark.parametrize("kind", [None, "text"])

@@ -12,10 +12,9 @@ import duckdb
 import pytest
 
 import etl.raw.pipeline
-from etl.errors import ConfigError
 from etl.raw import shapes
 from etl.raw.pipeline import Raw
-from tests.integration.extracting import count, extract_once, failures_of, settings_of
+from tests.integration.extracting import count, extract_once, settings_of
 
 ROOT = Path(__file__).parents[2]
 FACTORY = """
@@ -150,10 +149,3 @@ def test_limit_of_the_load_does_not_stay_for_the_models(
         held.execute("SET temp_directory = ''")
         held.execute("CREATE TABLE t AS SELECT md5(i::VARCHAR) AS s FROM range(1000000) AS r(i)")
         held.execute("CREATE TABLE u AS FROM t ORDER BY s")
-
-
-def test_apostrophe_in_the_path_is_a_configuration_error(tmp_path: Path) -> None:
-    """dlt writes paths of load files into SQL as they are."""
-    source = {"client": {"base_url": "http://127.0.0.1:9/"}, "resources": ["x"]}
-    [failure] = failures_of(settings_of(tmp_path / "ann's", {"api": source}))
-    assert type(failure) is ConfigError

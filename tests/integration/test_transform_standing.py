@@ -18,7 +18,7 @@ from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
 from etl.project.evaluator import Evaluator
 from etl.records import Options
-from etl.stages.transform import transform_models
+from etl.stages.models import transform_models
 from tests.integration.projects import Shop
 
 INCREMENTAL = """
@@ -153,7 +153,7 @@ def test_midnight_that_passes_meanwhile_is_still_to_come(
             return today - timedelta(seconds=1)
 
     with monkeypatch.context() as patch:
-        patch.setattr("etl.stages.transform.datetime", JustBefore)
+        patch.setattr("etl.stages.models.datetime", JustBefore)
         assert shop.go_on((3, "eve", 5)).models
     assert shop.go_on().models, "it is the first run after midnight"
     assert not shop.go_on().models

@@ -170,6 +170,17 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
     assert len(text.splitlines()) == 24
 
 
+@pytest.mark.parametrize(
+    ("folder", "sign"), [("ann's", "'"), ("50%", "%"), ("country=us", "="), ("what?", "?")]
+)
+def test_data_lies_where_dlt_and_duckdb_find_its_files(
+    project: Project, folder: str, sign: str
+) -> None:
+    """Below country=us DuckDB reads `us` for each country, with no word."""
+    [told] = problems(project(), ETL_DATA_DIR=f"/srv/{folder}/data")
+    assert told.startswith(f"ETL_DATA_DIR: data_dir: /srv/{folder}/data has {sign} in it")
+
+
 def test_a_problem_names_the_layer_that_set_the_value(project: Project, tmp_path: Path) -> None:
     folder = project(SMALL, nightly="log: {level: LOUD}\n")
     secrets = tmp_path / "secrets"

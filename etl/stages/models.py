@@ -1,0 +1,220 @@
+"""Models brought up to date: planned, evaluated, counted against raw, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from etl.errors import EtlError, TransformError
+from etl.model_states import Verdict, read_states
+from etl.packages import Package, active_packages, fingerprint_packages, note_processed
+from etl.records import Options
+from etl.runs import Run
+from etl.settings import dataset_name
+from etl.stages.idle import note_transformation
+from etl.stages.scope import find_scope, models_in_scope, models_to_restate
+from etl.stages.verdicts import judge, mark, note_what_views_show, shown_outside, verdicts
+from etl.warehouse import connect
+
+if TYPE_CHECKING:
+    from etl.project.environment import Project
+    from etl.project.proposal import Proposal
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What stands when a transformation begins; `unfit` grows by changes that SQLMesh refuses."""
+
+    at: datetime
+    unfit: dict[str, TransformError]
+    packages: dict[str, list[str]]
+    waiting: list[Package]
+    verdicts: dict[str, Verdict]
+
+
+def transform_models(project: Project, run: Run, options: Options, approve: str) -> list[EtlError]:
+    """Plan, evaluate, count, and note which models may be published; returns what failed.
+
+    Raises:
+        ApprovalError, TransformError: nothing could be transformed.
+    """
+    from etl.project.runner import evaluate
+
+    before = _look(project)
+    project.listener.forget()  # the stage may be tried again
+    _rewind(project, run, before)
+    proposal = _propose(project, run, options, approve, before.unfit)
+    # When it is refused, the graph is now the environment's: what stands there goes on.
+    wanted, held, partly = find_scope(project, options, run.failed_sources, before.unfit)
+    touched = models_in_scope(project, options, run.failed_sources, before.unfit)
+    restate = models_to_restate(project, options, wanted)
+    _warn_of_kept(project, run, restate)
+    _refuse_lost(project, options, restate)
+    suspects, doubtful = _mark_unfinished(project, run, touched, before.verdicts, proposal)
+    outcome = evaluate(
+        project,
+        proposal.plan,
+        wanted,
+        held_back=held,
+        restate=restate,
+        start=options.start,
+        end=options.end,
+    )
+    _warn_of_left_out(project, run, proposal.waiting | outcome.waiting)
+    judged = judge(project, run, outcome, touched, suspects)
+    states = verdicts(project, touched, judged.failed, doubtful)
+    note_what_views_show(project, states, before.packages)
+    mark(project, run, states)
+    _note_packages(project, run, before.waiting, judged.built - judged.failed)
+    asked = find_scope(project, options).wanted
+    failures = [*judged.failures, *project.broken]
+    failures += [e for name, e in before.unfit.items() if name in asked]
+    if proposal.refusal is not None:
+        failures.append(proposal.refusal)
+    if not partly and not failures and not project.differs():
+        project.note_built()
+        with connect(project.settings.warehouse) as connection:
+            note_transformation(
+                connection, project, run.run_id, before.packages, judged.pairs, before.at
+            )
+    return failures
+
+
+def _look(project: Project) -> _Before:
+    from etl.project.refusals import find_unfit
+
+    now = datetime.now(UTC)
+    with connect(project.settings.warehouse) as connection:
+        states = read_states(connection, project.environment)
+        return _Before(
+            now,
+            find_unfit(project, connection, now),
+            fingerprint_packages(connection),
+            active_packages(connection, project.environment),
+            {m: s.verdict for m, s in states.items()},
+        )
+
+
+def _propose(
+    project: Project,
+    run: Run,
+    options: Options,
+    approve: str,
+    unfit: dict[str, TransformError],
+) -> Proposal:
+    """What may be planned; a model whose change SQLMesh refuses becomes unfit, and is left out."""
+    from etl.project.proposal import propose
+
+    while True:
+        wanted, held, partly = find_scope(project, options, run.failed_sources, unfit)
+        try:
+            return propose(project, approve, wanted if partly else None, held)
+        except TransformError as e:
+            if e.subject not in wanted:
+                raise
+            unfit[e.subject] = e
+
+
+def _rewind(project: Project, run: Run, before: _Before) -> None:
+    """Evaluate again, as if for the first time, what was evaluated while the clock was ahead."""
+    from etl.project.listener import bare_name
+    from etl.project.rewinding import find_early, rewind
+
+    early = find_early(project, before.at)
+    if not early:
+        return
+    names = sorted({bare_name(s.name) for s in early})
+    read = [p.committed_at for p in before.waiting if project.graph.readers(p.dataset)]
+    since = min([before.at, *read])
+    run.warn(
+        f"the clock was ahead in an earlier run: {len(names)} models are evaluated again from "
+        f"{since:%Y-%m-%d %H:%M:%S} UTC on",
+        models=names,
+    )
+    mark(project, run, {m: "unfinished" for m in names if before.verdicts.get(m) == "passed"})
+    rewind(project, early, since, before.at)
+
+
+def _refuse_lost(project: Project, options: Options, restate: set[str]) -> None:
+    """Refuse to go on from tables that somebody dropped; what is built anew needs none."""
+    from etl.project.standing import refuse_lost_tables
+
+    whole = not options.start and not options.end
+    with connect(project.settings.warehouse) as connection:
+        refuse_lost_tables(project, connection, restate if whole else ())
+
+
+def _mark_unfinished(
+    project: Project,
+    run: Run,
+    touched: set[str],
+    before: Mapping[str, Verdict],
+    proposal: Proposal,
+) -> tuple[set[str], set[str]]:
+    """Mark what is about to be touched; killed meanwhile, what was in doubt stays in doubt.
+
+    Returns:
+        Models to be audited over all data, and those that were not known to be right.
+    """
+    from etl.project.changes import find_audited_anew
+
+    suspects = {m for m in touched if before.get(m) in ("failed", "held_back")}
+    doubtful = suspects | {m for m in touched if before.get(m) == "unaudited"}
+    audited_anew = find_audited_anew(proposal.plan) & touched if proposal.plan else set[str]()
+    shown = shown_outside(project, touched) & before.keys()
+    mark(project, run, dict.fromkeys(touched - doubtful, "unfinished"))
+    mark(project, run, dict.fromkeys((audited_anew - doubtful) | shown, "held_back"))
+    return suspects | audited_anew, doubtful
+
+
+def _note_packages(project: Project, run: Run, waiting: list[Package], models: set[str]) -> None:
+    """Note the packages of which every reader is among these models as transformed."""
+    with connect(project.settings.warehouse) as connection:
+        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, models)}
+        packages = [p for p in waiting if p.dataset in done]
+        note_processed(connection, project.environment, run.run_id, packages)
+
+
+def _warn_of_left_out(project: Project, run: Run, waiting: Collection[tuple[str, str]]) -> None:
+    """Warn of changes and rows that the models of this run are without.
+
+    `waiting`: changed models, and what each would build anew and is held back.
+    """
+    for model in sorted({changed for changed, _ in waiting}):
+        below = ", ".join(sorted(name for changed, name in waiting if changed == model))
+        run.warn(f"{model} keeps its earlier version: its change builds {below} anew", model=model)
+    # The settings alone were renamed, say.
+    for source in sorted({s.source for s in run.sources if s.load_ids}):
+        if not project.graph.readers(dataset_name(source)):
+            run.warn(
+                f"no model reads {dataset_name(source)}, so what {source} brought is in no mart: "
+                "`etl generate` writes models; a renamed source has a new schema in raw",
+                source=source,
+            )
+    for model, new in sorted(project.listener.narrow.items()):
+        run.warn(
+            f"{model} is without what is new in its query: {', '.join(new)}; name the columns in "
+            "the model: what is changed has a new table",
+            model=model,
+        )
+
+
+def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:
+    """Models that stay as they are: no file of theirs loads, or they keep a history."""
+    for model in sorted(project.kept):
+        run.warn(f"{model} stays as it was: it is in no file that loads", model=model)
+    kept = project.graph.unrepeatable(anew | project.graph.below(anew))
+    if kept and (kept := kept & project.built_names()):
+        run.warn(
+            f"not built anew, for they keep their history: {', '.join(sorted(kept))} "
+            "(`disable_restatement FALSE` in the model's kind lets them)",
+            models=sorted(kept),
+        )
+
+
+def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
+    """True when all that read the raw tables are among the models; False when nothing does."""
+    readers = project.graph.readers(dataset)
+    return bool(readers) and readers <= models
