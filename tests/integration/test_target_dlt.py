@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
 from dlt.load.exceptions import LoadClientJobRetry
 
@@ -28,7 +30,9 @@ from etl.records import LoadRun
 from etl.settings import Strategy, Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.dlt_destination.destination import Tables
+from etl.targets.dlt_destination.values import add_up, agrees
 from etl.targets.publication import take_order
+from etl.targets.relation import describe
 
 prepare_libraries()
 
@@ -193,6 +197,16 @@ def test_values_that_the_destination_changes_are_a_failed_load(
         there.execute(f"ALTER TABLE reports.a_table ALTER v TYPE {kept}")
     with pytest.raises(LoadError, match="A Table at target there: column `v` does not hold there"):
         file.publish(by(strategy))
+
+
+@pytest.mark.parametrize(("there", "agreed"), [("5.2500", True), ("5.26", False)])
+def test_numbers_with_more_digits_than_duckdb_knows_are_compared(
+    warehouse: duckdb.DuckDBPyConnection, there: str, agreed: bool
+) -> None:
+    mart = describe(warehouse, "(SELECT 5.25::DECIMAL(18,4) AS v)")
+    column = pa.table({"x": pa.array([Decimal(there)], pa.decimal256(76, 38))})
+    (total,) = add_up(warehouse, mart)
+    assert agrees(warehouse, mart.columns[0], total, [column]) is agreed
 
 
 def sink(items: Any, table: Any) -> None:

@@ -184,9 +184,9 @@ def _check_values(
                 f"{table} at target {destination.name}: column `{column.name}` does not hold there "
                 f"what it holds in the mart, in which it is {column.type}",
                 subject=destination.name,
-                hint="the destination has no such type, or the table keeps an earlier one: cast "
-                "the column in the model, leave it out by the load's `columns`, or drop the table "
-                "there",
+                hint="the destination has no such type: cast the column in the model or leave it "
+                "out by the load's `columns`; or the table keeps an earlier type: drop it there; "
+                "or a view gives other values each time (random(), now())",
             )
 
 

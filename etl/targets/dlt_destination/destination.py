@@ -22,7 +22,7 @@ from etl.targets.publication import Publication
 from etl.targets.relation import Relation
 
 BATCH_ROWS = 50_000
-VALUE_ROWS = 1024  # of any length
+VALUE_ROWS = 2048  # of any length
 LOAD_ID = "_dlt_load_id"
 # What dlt calls each strategy; the first that the destination has.
 _MERGE = ("upsert", "delete-insert")

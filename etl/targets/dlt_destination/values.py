@@ -30,7 +30,7 @@ def agrees(
     found: list[int] = []
     try:
         for part in _gather(there):
-            cursor.register("etl_part", part.rename_columns(["v"]))
+            cursor.register("etl_part", _readable(part))
             try:
                 found.extend(query(cursor, _sums_of_part(column.type)))
             finally:
@@ -38,6 +38,16 @@ def agrees(
     except ArrowException:
         return False  # what stands there is no value of the column's type
     return total in (sum(found[::2]), sum(found[1::2]))
+
+
+def _readable(part: Any) -> Any:
+    """The part with its column under a name of ours, in a type that DuckDB reads."""
+    import pyarrow as pa
+
+    renamed = part.rename_columns(["v"])
+    if pa.types.is_decimal256(part.schema.types[0]):
+        return renamed.cast(pa.schema([("v", pa.string())]))
+    return renamed
 
 
 def _sums_of_part(kind: str) -> str:
@@ -64,10 +74,12 @@ def _gather(tables: Iterable[Any]) -> Iterator[Any]:
     import pyarrow as pa
 
     gathered: list[Any] = []
+    size = 0
     for table in tables:
         gathered.append(table)
-        if sum(t.nbytes for t in gathered) >= BYTES:
+        size += table.nbytes
+        if size >= BYTES:
             yield pa.concat_tables(gathered, promote_options="permissive")
-            gathered = []
+            gathered, size = [], 0
     if gathered:
         yield pa.concat_tables(gathered, promote_options="permissive")
