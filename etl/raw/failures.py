@@ -137,6 +137,13 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
     machine = next(filter(None, map(classify_os_error, failures)), None)
     if (found := _config(chain, target) or machine) is not None:
         return found
+    # A machine's own has a number, a store's has none.
+    if (denied := next((c for c in chain if isinstance(c, PermissionError)), None)) is not None:
+        return AuthError(
+            f"{where}: the credentials were rejected: {first_line(denied)}",
+            subject=target,
+            hint="check the target's `credentials` and what they may do there",
+        )
     # dlt takes most of what a database or its driver refuses for a failure that passes, and tries
     # it again a few times.
     refusal = next((c for c in chain if _refuses(c)), None)

@@ -18,6 +18,7 @@ import pytest
 from dlt.load.exceptions import LoadClientJobRetry
 
 from etl.errors import (
+    AuthError,
     ConfigError,
     LoadError,
     ReconciliationError,
@@ -232,6 +233,8 @@ class OperationalError(Exception):
         (ConnectionRefusedError(), UnreachableError, "cannot be reached"),
         (RuntimeError("odd"), UnreachableError, "a_table at target there: odd"),
         (OSError(errno.ENOSPC, "No space", "/x"), ResourcesError, "No space"),
+        (PermissionError(errno.EACCES, "Denied", "/x"), ResourcesError, "Denied"),
+        (PermissionError("Access Denied"), AuthError, "credentials were rejected: Access Denied"),
     ],
 )
 def test_a_job_that_dlt_tried_again_in_vain_has_the_class_of_its_cause(
