@@ -23,6 +23,9 @@ _DEFAULTS = {
     "LOAD__WORKERS": "1",
     # Arrow tables, too, say which load package brought them: staging and reconciliation ask.
     "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+    # Credentials are those of the settings: requests would put the ones of ~/.netrc in place of an
+    # Authorization header, and add them to addresses that need none.
+    "NETRC": os.devnull,
 }
 
 

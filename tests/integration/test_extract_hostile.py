@@ -438,6 +438,19 @@ def test_credentials_follow_no_link_to_another_host(
     assert count(settings, "api_raw.rows") == 0
 
 
+@pytest.mark.parametrize(
+    ("client", "sent"), [({"headers": {"Authorization": "Bearer t0ken"}}, "Bearer t0ken"), ({}, "")]
+)
+def test_credentials_of_the_users_home_are_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: dict[str, Any], sent: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text("default login somebody password else\n")
+    with serving(lambda *_: [{"id": 1}]) as api:
+        extract_once(plain(tmp_path, api, client=client))
+    assert [headers.get("authorization", "") for _, _, headers in api.asked] == [sent]
+
+
 def test_link_to_another_host_is_followed_without_credentials(tmp_path: Path) -> None:
     with serving(last_page) as there, serving(leading_to(there)) as api:
         settings = plain(tmp_path, api, SELECTED, client=LINKED)
