@@ -200,6 +200,21 @@ def test_values_that_the_destination_changes_are_a_failed_load(
         file.publish(by(strategy))
 
 
+def test_a_key_that_a_destination_writes_in_another_way_is_the_same_key(file: Place) -> None:
+    """Drivers give times as `2024-01-01T00:00:00`: `append_once` took all rows for new ones."""
+    file.warehouse.execute("""
+        CREATE OR REPLACE TABLE marts.a AS
+        SELECT TIMESTAMP '2024-01-01' + INTERVAL (i) SECOND AS "Id", i AS v FROM range(3) AS r(i)
+    """)
+    file.publish(by())
+    with duckdb.connect(str(file.folder / "there.duckdb")) as there:
+        there.execute("""
+            ALTER TABLE reports.a_table ALTER id TYPE VARCHAR
+            USING strftime(id, '%Y-%m-%dT%H:%M:%S.%f')
+        """)
+    assert counts(file.publish(by(), dry_run=True)["A Table"]) == ("dry_run", 0, 3, 0, 3, False)
+
+
 @pytest.mark.parametrize(("there", "agreed"), [("5.2500", True), ("5.26", False)])
 def test_numbers_with_more_digits_than_duckdb_knows_are_compared(
     warehouse: duckdb.DuckDBPyConnection, there: str, agreed: bool

@@ -139,16 +139,19 @@ def _compare(
     batches = tables.keys(mart.table, mart.key) if mart.key and before else None
     if batches is None:
         return Changes(inserted=mart.rows, deleted=before), mart.relation
-    kept = ", ".join(f"k{i} VARCHAR" for i in range(len(mart.key)))
+    # As the mart's types: drivers write the same time, or number, in several ways.
+    by_name = {c.name: c.type for c in mart.relation.columns}
+    types = [by_name[k] for k in mart.publication.key]
+    kept = ", ".join(f"k{i} {kind}" for i, kind in enumerate(types))
     cursor.execute(f"CREATE OR REPLACE TEMP TABLE etl_keys ({kept})")
-    for batch in batches:
-        texts = ", ".join(f"{quoted(k)}::VARCHAR" for k in mart.key)
-        cursor.register("etl_batch", batch)
-        cursor.execute(f"INSERT INTO {_KEYS} SELECT {texts} FROM etl_batch")  # noqa: S608
-        cursor.unregister("etl_batch")
-    same = " AND ".join(
-        f"m.{quoted(k)}::VARCHAR = t.k{i}" for i, k in enumerate(mart.publication.key)
+    values = ", ".join(
+        f"TRY_CAST({quoted(k)} AS {kind})" for k, kind in zip(mart.key, types, strict=True)
     )
+    for batch in batches:
+        cursor.register("etl_batch", batch)
+        cursor.execute(f"INSERT INTO {_KEYS} SELECT {values} FROM etl_batch")  # noqa: S608
+        cursor.unregister("etl_batch")
+    same = " AND ".join(f"m.{quoted(k)} = t.k{i}" for i, k in enumerate(mart.publication.key))
     (stay,) = query(
         cursor,
         f"SELECT count(*) FROM {mart.relation.sql} AS m SEMI JOIN {_KEYS} AS t ON {same}",  # noqa: S608
