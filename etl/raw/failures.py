@@ -18,6 +18,7 @@ from dlt.common.schema.exceptions import (
     DataValidationError,
     SchemaException,
 )
+from dlt.common.schema.typing import DLT_NAME_PREFIX
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.extract.incremental.exceptions import (
@@ -27,6 +28,7 @@ from dlt.extract.incremental.exceptions import (
 )
 from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
+from pendulum.parsing.exceptions import ParserError
 from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
@@ -64,7 +66,8 @@ def classify(
     `folder` is where DuckDB writes. A row that is shown as a cause has the columns of `pii` masked.
     """
     chain = causes(error)
-    resource = next((c.pipe_name for c in chain if isinstance(c, ResourceExtractionError)), None)
+    named = (ResourceExtractionError, *CURSOR_ERRORS)
+    resource = next((c.pipe_name for c in chain if isinstance(c, named)), None)
     subject = f"{source}.{resource}" if resource else source
     for cause in chain:
         if isinstance(cause, EtlError):
@@ -72,6 +75,8 @@ def classify(
                 cause.subject = subject
                 if cause.message.startswith(f"{resource},"):
                     cause.message = f"{source}.{cause.message}"
+                elif subject not in cause.message:
+                    cause.message = f"{subject}: {cause.message}"
             return cause
     for cause in chain:
         if (collision := describe_collision(cause, source, pii)) is not None:
@@ -92,8 +97,11 @@ def classify(
     root = chain[-1]
     if step == "normalize" and isinstance(root, _row_errors()):
         job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
+        table = job.partition(".")[0]
+        # Rows are written some time after they were read: dlt names the table that it was at then.
+        place = f".{table}" if table and not table.startswith(DLT_NAME_PREFIX) else ""
         return SchemaError(
-            f"{subject}{'.' * bool(job)}{job.partition('.')[0]}: a value does not fit its column: "
+            f"{subject}{place}: a value does not fit its column: "
             f"{type(root).__name__}: {first_line(root)}",
             subject=subject,
             hint="a key without a value, a number too long for its column? mend the source, or the "
@@ -213,10 +221,17 @@ def _http(chain: list[BaseException], subject: str) -> EtlError | None:
             return _unanswered(cause, subject)
         if isinstance(cause, CURSOR_ERRORS):
             return ExtractError(
-                f"{subject}.{cause.pipe_name}: rows lack the incremental cursor, or it is of "
+                f"{subject}: rows lack the incremental cursor, or it is of "
                 f"another type than before: {type(cause).__name__}",
                 subject=subject,
                 hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
+            )
+        if isinstance(cause, ParserError):
+            return ExtractError(
+                f"{subject}: a text is no date or time: {first_line(cause)}",
+                subject=subject,
+                hint="with a `lag` the incremental cursor has to be one as ISO 8601 writes it, or "
+                "a number: `processing_steps` can turn it into one",
             )
     return None
 

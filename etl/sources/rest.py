@@ -16,6 +16,7 @@ from requests import Response
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
+from etl.sources.cursors import newest
 from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
@@ -169,7 +170,10 @@ def _note_cursors(
     default_endpoint: dict[str, Any],
     monitor: Monitor,
 ) -> None:
-    """Tell the monitor of incremental cursors; those of a merge look at rows as wholes."""
+    """Tell the monitor of incremental cursors, and dlt how they are compared.
+
+    Those of a merge look at rows as wholes.
+    """
     params = default_endpoint.get("params", {}) | endpoint.get("params", {})
     cursors: dict[str, Any] = {
         n: p for n, p in params.items() if isinstance(p, dict) and p.get("type") == "incremental"
@@ -178,19 +182,25 @@ def _note_cursors(
     disposition = resource.get("write_disposition", defaults.get("write_disposition"))
     if isinstance(disposition, dict):
         disposition = disposition.get("disposition")
-    if disposition == "merge":
-        # A changed row whose cursor value stayed (a date, say) has the key of one that was read
-        # before. dlt would leave it out for that: by all of its fields it is another.
-        if cursors:
-            cursors = {n: {"primary_key": tuple, **p} for n, p in cursors.items()}
-            endpoint["params"] = params | cursors
-        if isinstance(whole, dict):
-            whole = endpoint["incremental"] = {"primary_key": tuple, **whole}
+    # A changed row whose cursor value stayed (a date, say) has the key of one that was read before.
+    # dlt would leave it out for that: by all of its fields it is another.
+    ours: dict[str, Any] = {"primary_key": tuple} if disposition == "merge" else {}
+    named = [c.get("last_value_func") for c in (*cursors.values(), whole) if isinstance(c, dict)]
+    if cursors:
+        cursors = {n: _compared(ours | p) for n, p in cursors.items()}
+        endpoint["params"] = params | cursors
+    if isinstance(whole, dict):
+        whole = endpoint["incremental"] = _compared(ours | whole)
     found = [*cursors.values(), *([whole] if whole else [])]
     if found:
         monitor.incremental.add(str(resource.get("name")))
-        if isinstance(found[-1], dict) and not found[-1].get("last_value_func"):
+        if isinstance(found[-1], dict) and not named[-1]:
             monitor.cursors[str(resource.get("name"))] = str(found[-1].get("cursor_path"))
+
+
+def _compared(cursor: dict[str, Any]) -> dict[str, Any]:
+    """A cursor that is compared by what it says; for a `lag` dlt has to know its order."""
+    return cursor if cursor.get("lag") else {"last_value_func": newest} | cursor
 
 
 def _detect(response: Response) -> BasePaginator:

@@ -230,10 +230,28 @@ def test_failures_are_told_by_number_and_state(
     assert str(next((n for n in numbers if n > 0), state)) in str(found)
 
 
+def test_column_that_differs_in_case_only_is_explained() -> None:
+    """To most servers it is the one that the mart's would be added beside."""
+    said = "Column name 'id' in table 'dbo.a' is specified more than once."
+    found = classify(error("42S21", (said, 2705)), "t", "publishing")
+    assert type(found) is LoadError
+    assert "upper and lower case" in found.hint
+
+
 def test_message_that_quotes_a_value_is_not_shown() -> None:
     said = "String or binary data would be truncated in table 'a', column 'v'. Truncated value: 'x"
     found = words_of(error("22001", (said, 2628), ("The statement has been terminated.", 3621)))
     assert found == "the text is too long for the column (2628)"
+
+
+def test_message_of_a_duplicate_names_the_index_and_no_value() -> None:
+    """It may be of a unique index on a column that is no key, such as an address."""
+    said = (
+        "Cannot insert duplicate key row in object 'dbo.a' with unique index 'ux'. The duplicate "
+        "key value is (ann@example.com, (1)\n)."
+    )
+    found = words_of(error("23000", (said, 2601), ("The statement has been terminated.", 3621)))
+    assert found == said.partition("(")[0] + "(...). (2601)"
 
 
 def test_missing_driver_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

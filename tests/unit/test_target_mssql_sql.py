@@ -18,7 +18,7 @@ import sqlglot
 from pydantic import SecretStr
 from sqlglot import exp
 
-from etl.errors import LoadError
+from etl.errors import ConfigError, LoadError
 from etl.settings import Target
 from etl.targets.mssql import tables
 from etl.targets.mssql.columns import Column, map_columns
@@ -89,6 +89,12 @@ def test_statements_that_count_what_was_written() -> None:
     compare("written", recorder.statements)
 
 
+def test_temporary_table_is_none_to_publish_into() -> None:
+    """It would be gone with the session, and all that was published."""
+    with pytest.raises(ConfigError, match=r"dbo\.#a at target there is no table"):
+        tables.find(Recorder(), Table("dbo", "#a"), "there")
+
+
 def test_statement_that_finds_what_refers_to_a_table() -> None:
     recorder = Recorder()
     assert tables.find_reference(recorder, Table("dbo", "Prices")) is None
@@ -109,11 +115,47 @@ def test_error_that_ended_the_transaction_is_told_in_the_servers_words() -> None
     assert recorder.statements == []
 
 
-class Rows:
-    """A cursor that has run."""
+def test_what_a_trigger_selects_or_prints_is_no_count_of_rows() -> None:
+    """Its own results come before ours; one without columns is a PRINT."""
+    recorder = Recorder()
+    recorder.sent = 3
+    for own in ([], [Rows([("seen",)], "at")], [Rows([], None), Rows([], "id"), Rows([], None)]):
+        recorder.triggered = own
+        assert tables.write(recorder, "UPDATE ...") == 3
 
-    def __init__(self, rows: list[tuple[Any, ...]]) -> None:
-        self.rows = rows
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_column_of_another_type_is_told_with_both_types(is_open: bool) -> None:
+    """The server may have ended the transaction, and its words quote a value."""
+    recorder = Recorder()
+    said = "Conversion failed when converting the nvarchar value 'x' to data type int. (245) (SQLE)"
+    error: Any = ValueError("22018", f"[22018] [Microsoft]{said}")
+    present = {"note": tables.Present(4, "note", "int", 4, 10, 0, is_nullable=True)}
+    found = refused_row(recorder, error, change(("day",)), present, "there", is_open=is_open)
+    assert str(found) == (
+        "table dbo.Prices at target there: note is int there and nvarchar(max) in the mart "
+        "(the text is no value of the column's type (245))"
+    )
+    assert recorder.statements == []
+
+
+class Rows:
+    """A cursor that has run: the rows of a `column`, none of None; then what comes `next`."""
+
+    def __init__(self, rows: list[tuple[Any, ...]], column: str | None = "c") -> None:
+        self.rows, self.column = rows, column
+        self.next: list[Rows] = []
+
+    @property
+    def description(self) -> list[tuple[str]] | None:
+        return [(self.column,)] if self.column else None
+
+    def nextset(self) -> bool:
+        if not self.next:
+            return False
+        following, *self.next = self.next
+        self.rows, self.column = following.rows, following.column
+        return True
 
     def fetchone(self) -> tuple[Any, ...] | None:
         return self.rows[0] if self.rows else None
@@ -156,6 +198,7 @@ class Recorder:
         self.made: dict[str, str] = {}
         self.sent = 0
         self.ended: list[str] = []
+        self.triggered: list[Rows] = []
 
     def cursor(self) -> Sender:
         return Sender(self)
@@ -182,7 +225,11 @@ class Recorder:
             return Rows([(1,)])
         if "checksum" in sql or "HASHBYTES" in sql:
             return Rows([(self.sent, 0)])
-        if "ROWCOUNT_BIG" in sql or "JOIN" in sql:
+        if "ROWCOUNT_BIG" in sql:
+            first, *others = [*self.triggered, Rows([(self.sent,)], "etl: rows")]
+            first.next = others
+            return first
+        if "JOIN" in sql:
             return Rows([(self.sent, 0)])
         return Rows([(2 if "etl_version" in sql else 0, 7)] if "COUNT" in sql else [])
 

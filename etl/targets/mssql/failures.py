@@ -29,6 +29,10 @@ _DATABASE = "create the database and let the log-in in, or correct the `dsn`"
 _GRANT = "grant the log-in what docs/sqlserver.md lists"
 _AGAIN = "another session was in the way: run again"
 _BUSY = "the server has no resources left for this: run again later"
+_NAMES = (
+    "two columns have one name to the server: give the one there the mart's upper and lower case "
+    "(sp_rename); or the mart has an `etl_version` of its own, which needs another name"
+)
 _DISK = "free disk, log or memory at the server"
 _ADDRESS = (
     "check host, port and certificate in the target's `dsn` (docs/sqlserver.md: Encrypt, "
@@ -49,6 +53,8 @@ _NUMBERS: dict[int, tuple[type[EtlError], str]] = {
         (8645, 8651, 10928, 10929, 40197, 40501, 40613, 49918, 49919, 49920, 596, 6005, 17809),
         (UnreachableError, _BUSY),
     ),
+    # A column is added that the table has in another case.
+    2705: (LoadError, _NAMES),
     **dict.fromkeys((701, 802, 1101, 1105, 9002, 3257, 5149, 40544), (ResourcesError, _DISK)),
 }  # fmt: skip
 _STATES: tuple[tuple[str, type[EtlError], str], ...] = (
@@ -70,6 +76,9 @@ _OWN_WORDS = {
     245: "the text is no value of the column's type",
     8114: "the value is none of the column's type",
 }
+# A duplicate's message names the index, and quotes its values in brackets.
+_OF_DUPLICATES = {2601, 2627}
+_QUOTED = re.compile(r"\(.*\)", re.DOTALL)
 
 
 def state_of(error: pyodbc.Error) -> str:
@@ -98,6 +107,8 @@ def words_of(error: pyodbc.Error) -> str:
     numbers = numbers_of(error)
     first = _NUMBER.split(text)[0].strip()
     said = next((_OWN_WORDS[n] for n in numbers if n in _OWN_WORDS), _SOURCE.sub("", first))
+    if _OF_DUPLICATES & set(numbers):
+        said = _QUOTED.sub("(...)", said)
     tag = next((str(n) for n in numbers if n > 0), state_of(error))
     return f"{said} ({tag})" if tag else said
 

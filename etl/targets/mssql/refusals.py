@@ -8,7 +8,7 @@ from etl.errors import EtlError
 from etl.targets.mssql.columns import Column
 from etl.targets.mssql.failures import classify, is_of_rows, is_of_types, words_of
 from etl.targets.mssql.statements import Statements
-from etl.targets.mssql.tables import Present, fetch_one
+from etl.targets.mssql.tables import Present, fetch_one, write
 from etl.targets.server.refusals import first_refused, mismatch, refusal
 from etl.targets.server.session import ROW, Change
 from etl.warehouse import quoted
@@ -75,7 +75,7 @@ def _try(connection: pyodbc.Connection, *statements: str) -> pyodbc.Error | None
     connection.execute(f"SAVE TRANSACTION {SAVEPOINT}")
     try:
         for statement in statements:
-            connection.execute(statement)
+            write(connection, statement)
     except pyodbc.Error as error:
         if not is_of_rows(error):
             raise

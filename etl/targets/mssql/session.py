@@ -155,8 +155,7 @@ class MssqlSession:
         return tables.find(self._connection, table, self._target) or {}
 
     def _write(self, sql: str) -> int:
-        # Asked for: a trigger's own statements report their counts in place of ours.
-        return int(self._fetch_one(f"{sql}; SELECT ROWCOUNT_BIG()")[0])
+        return tables.write(self._connection, sql)
 
     def _fetch_one(self, sql: str) -> tuple[Any, ...]:
         return tables.fetch_one(self._connection, sql)

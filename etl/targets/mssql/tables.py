@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 VERSION = "etl_version"
 _MAX_NAME = 128
+# A column's name that no trigger selects.
+_WRITTEN = "etl: rows"
 # Of an extended property, in characters.
 _MAX_COMMENT = 3500
 _IN_CHARACTERS = {"nchar", "nvarchar"}
@@ -52,20 +54,23 @@ class Present:
 
 
 def find(connection: pyodbc.Connection, table: Table, target: str) -> dict[str, Present] | None:
-    """The columns of a table, None when there is none. Raises ConfigError for a view."""
+    """The columns of a table, None when there is none.
+
+    Raises ConfigError for a view, and for the name of a temporary table: it ends with the session.
+    """
     row = connection.execute(
         "SELECT o.object_id, o.type FROM sys.objects AS o JOIN sys.schemas AS n "
         "ON n.schema_id = o.schema_id WHERE n.name = ? AND o.name = ?",
         table.schema, table.name,
     ).fetchone()  # fmt: skip
-    if row is None:
-        return None
-    if str(row[1]).strip() != "U":
+    if table.name.startswith("#") or (row is not None and str(row[1]).strip() != "U"):
         raise ConfigError(
             f"{table.plain} at target {target} is no table",
             subject=target,
             hint="name another `table`",
         )
+    if row is None:
+        return None
     found = connection.execute(
         "SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nullable "
         "FROM sys.columns AS c JOIN sys.types AS t ON t.user_type_id = c.user_type_id "
@@ -277,6 +282,19 @@ def fetch_one(connection: pyodbc.Connection, sql: str) -> tuple[Any, ...]:
     row = connection.execute(sql).fetchone()
     assert row is not None, sql  # noqa: S101
     return tuple(row)
+
+
+def write(connection: pyodbc.Connection, sql: str) -> int:
+    """Run a statement that writes; of how many rows.
+
+    The server is asked for that: the statements of a trigger report their counts in place of ours.
+    What a trigger selects or prints comes first, and what fails after that is raised there.
+    """
+    cursor = connection.execute(f"{sql}; SELECT ROWCOUNT_BIG() AS {quoted(_WRITTEN)}")
+    while not (cursor.description and cursor.description[0][0] == _WRITTEN):
+        if not cursor.nextset():
+            raise RuntimeError("the server did not tell how many rows were written")
+    return int(cursor.fetchall()[0][0])
 
 
 def _create_schema(connection: pyodbc.Connection, schema: str) -> None:

@@ -230,6 +230,6 @@ def reconcile(
 
 
 _HINT = (
-    "the target keeps its old rows; look for triggers, rules, row security and column types "
-    "that change what is written, and for keys that the table has twice"
+    "the target keeps its old rows; look for triggers, foreign keys with ON DELETE, rules, row "
+    "security and column types that change what is written, and for keys that the table has twice"
 )

@@ -44,7 +44,7 @@ SELECT c.column_id, c.name, t.name, c.max_length, c.precision, c.scale, c.is_nul
 
 SAVE TRANSACTION etl_change;
 
-INSERT INTO "reports"."a" WITH (TABLOCKX) ("id", "key""d", "amount", "is_paid", "rate", "paid_at", "day", "data", "tags") SELECT s."id", s."key""d", s."amount", s."is_paid", s."rate", s."paid_at", s."day", s."data", s."tags" FROM #etl_staged_N AS s WHERE 1 = 1 AND NOT EXISTS (SELECT 1 FROM "reports"."a" AS t WHERE t."id" = s."id"); SELECT ROWCOUNT_BIG();
+INSERT INTO "reports"."a" WITH (TABLOCKX) ("id", "key""d", "amount", "is_paid", "rate", "paid_at", "day", "data", "tags") SELECT s."id", s."key""d", s."amount", s."is_paid", s."rate", s."paid_at", s."day", s."data", s."tags" FROM #etl_staged_N AS s WHERE 1 = 1 AND NOT EXISTS (SELECT 1 FROM "reports"."a" AS t WHERE t."id" = s."id"); SELECT ROWCOUNT_BIG() AS "etl: rows";
 
 SELECT COUNT(*) FROM sys.indexes WHERE object_id = OBJECT_ID(?) AND is_primary_key = 1;
 
