@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
+from dlt.load.exceptions import LoadClientJobRetry
 
-from etl.errors import ConfigError, LoadError, ReconciliationError, UnreachableError
+from etl.errors import (
+    AuthError,
+    ConfigError,
+    LoadError,
+    ReconciliationError,
+    ResourcesError,
+    UnreachableError,
+)
 from etl.libraries import prepare_libraries
+from etl.raw.failures import classify_delivery
 from etl.records import LoadRun
 from etl.settings import Strategy, Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.dlt_destination.destination import Tables
+from etl.targets.dlt_destination.values import add_up, agrees
 from etl.targets.publication import take_order
+from etl.targets.relation import describe
 
 prepare_libraries()
 
@@ -142,6 +156,111 @@ def test_types_arrive(file: Place) -> None:
     ]
 
 
+def test_every_type_is_found_to_have_arrived(place: Place) -> None:
+    place.warehouse.execute("""
+        CREATE TABLE marts.t AS SELECT 1 AS id, 255::UTINYINT AS u1, 65535::USMALLINT AS u2,
+            4294967295::UINTEGER AS u4, 9223372036854775807::UBIGINT AS u8, 0.1::FLOAT AS f,
+            '-inf'::DOUBLE AS inf, '\\x00\\xFF'::BLOB AS b, uuid() AS uuid, TIME '24:00:00' AS t,
+            DATE '0001-01-01' AS day, 'infinity'::TIMESTAMP AS ts, '1 day'::INTERVAL AS i,
+            [1.5000, 12345678901234.5678]::DECIMAL(18,4)[] AS exact,
+            ['a"\\', NULL, e'\\n'] AS texts, {'a': [{'b': DATE '2024-01-01'}]} AS nested,
+            MAP {1: 'k'} AS m, '{"a": 1.50}'::JSON AS j, 'low'::ENUM('low') AS e,
+            'a' || chr(0) AS nul, '' AS empty, repeat('ä', 1000000) AS long;
+        INSERT INTO marts.t (id) VALUES (2)
+    """)
+    run = place.publish(Publication("marts.t", "t", ("id",)))["t"]
+    assert counts(run) == ("published", 2, 0, 0, 2, True)
+    sent = place.warehouse.execute("SELECT u4, b, t::VARCHAR, long FROM marts.t ORDER BY id")
+    assert place.read("t", "u4, b, t::VARCHAR, long")[-2:] == sorted(
+        sent.fetchall(), key=lambda r: r[0] is None
+    )
+
+
+@pytest.mark.parametrize("strategy", ["replace", "merge", "append_once"])
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("0.1::DOUBLE", "FLOAT"),
+        ("9007199254740993", "DOUBLE"),
+        ("12345678901234567.891", "DOUBLE"),
+        ("TIMESTAMP '2024-01-01 00:00:00.123456'", "TIMESTAMP_S"),
+        ("'007'", "INTEGER"),
+    ],
+)
+def test_values_that_the_destination_changes_are_a_failed_load(
+    file: Place, strategy: Strategy, value: str, kept: str
+) -> None:
+    """No database says that it rounds; only what stands there tells."""
+    file.warehouse.execute(f'CREATE OR REPLACE TABLE marts.a AS SELECT 1 AS "Id", {value} AS v')
+    file.publish(by(strategy))
+    file.warehouse.execute(f'INSERT INTO marts.a SELECT 2 AS "Id", {value} AS v')
+    with duckdb.connect(str(file.folder / "there.duckdb")) as there:
+        there.execute(f"ALTER TABLE reports.a_table ALTER v TYPE {kept}")
+    with pytest.raises(LoadError, match="A Table at target there: column `v` does not hold there"):
+        file.publish(by(strategy))
+
+
+def test_a_key_that_a_destination_writes_in_another_way_is_the_same_key(file: Place) -> None:
+    """Drivers give times as `2024-01-01T00:00:00`: `append_once` took all rows for new ones."""
+    file.warehouse.execute("""
+        CREATE OR REPLACE TABLE marts.a AS
+        SELECT TIMESTAMP '2024-01-01' + INTERVAL (i) SECOND AS "Id", i AS v FROM range(3) AS r(i)
+    """)
+    file.publish(by())
+    with duckdb.connect(str(file.folder / "there.duckdb")) as there:
+        there.execute("""
+            ALTER TABLE reports.a_table ALTER id TYPE VARCHAR
+            USING strftime(id, '%Y-%m-%dT%H:%M:%S.%f')
+        """)
+    assert counts(file.publish(by(), dry_run=True)["A Table"]) == ("dry_run", 0, 3, 0, 3, False)
+
+
+@pytest.mark.parametrize(("there", "agreed"), [("5.2500", True), ("5.26", False)])
+def test_numbers_with_more_digits_than_duckdb_knows_are_compared(
+    warehouse: duckdb.DuckDBPyConnection, there: str, agreed: bool
+) -> None:
+    mart = describe(warehouse, "(SELECT 5.25::DECIMAL(18,4) AS v)")
+    column = pa.table({"x": pa.array([Decimal(there)], pa.decimal256(76, 38))})
+    (total,) = add_up(warehouse, mart)
+    assert agrees(warehouse, mart.columns[0], total, [column]) is agreed
+
+
+def sink(items: Any, table: Any) -> None:
+    """A destination that cannot be read back."""
+
+
+def test_what_cannot_be_read_back_is_not_called_reconciled(file: Place) -> None:
+    options = {"destination_callable": f"{__name__}.sink"}
+    file.target = Target(kind="dlt", destination="destination", options=options)
+    assert counts(file.publish(B)["b"]) == ("published", 6, 0, 0, 0, False)
+
+
+class OperationalError(Exception):
+    """As every driver has one (PEP 249)."""
+
+
+@pytest.mark.parametrize(
+    ("cause", "kind", "told"),
+    [
+        (OverflowError("too large"), LoadError, "a_table at target there: OverflowError: too"),
+        (duckdb.DataError("not taken"), LoadError, "DataError: not taken"),
+        (OperationalError("gone"), UnreachableError, "cannot be reached: gone"),
+        (ConnectionRefusedError(), UnreachableError, "cannot be reached"),
+        (RuntimeError("odd"), UnreachableError, "a_table at target there: odd"),
+        (OSError(errno.ENOSPC, "No space", "/x"), ResourcesError, "No space"),
+        (PermissionError(errno.EACCES, "Denied", "/x"), ResourcesError, "Denied"),
+        (PermissionError("Access Denied"), AuthError, "credentials were rejected: Access Denied"),
+    ],
+)
+def test_a_job_that_dlt_tried_again_in_vain_has_the_class_of_its_cause(
+    cause: Exception, kind: type[Exception], told: str
+) -> None:
+    failed = LoadClientJobRetry("1", "a_table.12ab.parquet", 5, 5, "Traceback", cause)
+    found = classify_delivery(failed, "there")
+    assert type(found) is kind
+    assert told in str(found)
+
+
 KILLED = """
 import sys, duckdb, os, signal
 from pathlib import Path
@@ -196,7 +315,7 @@ def test_column_whose_type_takes_less_than_the_mart_has_is_told(
     file.warehouse.execute(make.format("i"))
     file.publish(by(strategy))
     file.warehouse.execute(make.format(now))
-    with pytest.raises(LoadError, match=r"column `v` is int64 there"):
+    with pytest.raises(LoadError, match="column `v` does not hold there"):
         file.publish(by(strategy))
     # Where it was dropped it is made anew: dlt's notes of it stay there.
     with duckdb.connect(str(file.folder / "there.duckdb")) as there:
@@ -270,9 +389,11 @@ def test_strategies_that_dlt_would_turn_into_append_are_refused(
     [
         ("no_such", {}, ConfigError, "no destination of this name", "dlt's documentation"),
         ("filesystem", {"bucket_ulr": "/x"}, ConfigError, "options.bucket_ulr", "bucket_url"),
+        ("destination", {"destination_callable": "a:secret"}, ConfigError, "these options",
+         "driver"),
         ("snowflake", {"credentials": "snowflake://a:b@c/d"}, ConfigError, "snowflake",
          "pip install 'dlt[snowflake]'"),
-        ("duckdb", {"credentials": "/nowhere/x.duckdb"}, UnreachableError, "connected", "options"),
+        ("duckdb", {"credentials": "/nowhere/x.duckdb"}, UnreachableError, "reached", "options"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_has_its_class(
@@ -284,6 +405,7 @@ def test_what_cannot_be_used_has_its_class(
         file.publish(B)
     assert hint in str(getattr(caught.value, "hint", ""))
     assert "snowflake://a:b" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_refused_rows_are_a_failed_load(file: Place) -> None:

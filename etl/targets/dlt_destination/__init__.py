@@ -17,17 +17,19 @@ from etl.causes import causes
 from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError, Stopped
 from etl.records import LoadRun
 from etl.settings import Target
-from etl.targets.batches import read_schema
 from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading, record
-from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables, narrows
+from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables
+from etl.targets.dlt_destination.values import add_up, agrees
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
 from etl.targets.publication import Order, Publication, fold
-from etl.targets.relation import query
+from etl.targets.relation import Relation, describe, query
 from etl.warehouse import quoted
 
 _KEYS = "temp.main.etl_keys"
+# dlt takes an unsigned number for a signed one of its size.
+_SIGNED = {"UTINYINT": "SMALLINT", "USMALLINT": "INTEGER", "UINTEGER": "BIGINT"}
 
 
 def publish(
@@ -58,10 +60,11 @@ def publish(
         )
         keyed = destination.read_tables({m.table: m.key for m in marts})
         held = {table: tables.count(name) for table, name in names.items()}
-        runs = []
+        runs, sums = [], {}
         for mart in marts:
             started, before = time.perf_counter(), tables.count(mart.table)
-            changes = _compare(cursor, mart, keyed, before)
+            changes, brought = _compare(cursor, mart, keyed, before)
+            sums[mart.table] = () if dry_run else add_up(cursor, brought)
             run = record(
                 mart.publication, order.target, changes,
                 rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
@@ -69,20 +72,12 @@ def publish(
             runs.append(run)
         if not dry_run:
             started = time.perf_counter()
-            load_id = destination.load(cursor, marts, work)
-            seconds = (time.perf_counter() - started) / max(len(marts), 1)
-            sent = {
-                m.table: [destination.column_of(c.name) for c in m.relation.columns] for m in marts
-            }
-            after = destination.read_tables(sent)  # anew: the files were listed once
+            load_id, after = destination.load(cursor, marts, work)
+            runs = [_reconcile(after, m, r, load_id) for m, r in zip(marts, runs, strict=True)]
             for mart in marts:
-                _check_types(cursor, after, mart, destination)
-            runs = [
-                _reconcile(after, mart, run, load_id).model_copy(
-                    update={"seconds": run.seconds + seconds}
-                )
-                for mart, run in zip(marts, runs, strict=True)
-            ]
+                _check_values(cursor, after, mart, sums[mart.table], load_id, destination)
+            seconds = (time.perf_counter() - started) / max(len(marts), 1)
+            runs = [r.model_copy(update={"seconds": r.seconds + seconds}) for r in runs]
         return runs + order.held_runs(held)
 
 
@@ -110,7 +105,13 @@ def _read_mart(
             hint="name the table alone, and the schema in the target's `default_schema`",
         )
     with reading(publication, name):
-        publication, mart = choose(cursor, export(cursor, publication.model), publication, name)
+        whole = export(cursor, publication.model)
+        signed = ", ".join(
+            f"{quoted(c.name)}::{_SIGNED.get(c.type, c.type)} AS {quoted(c.name)}"
+            for c in whole.columns
+        )
+        whole = describe(cursor, f"(SELECT {signed} FROM {whole.sql})")  # noqa: S608  quoted names
+        publication, mart = choose(cursor, whole, publication, name)
         if any(destination.column_of(c.name) == LOAD_ID for c in mart.columns):
             raise ConfigError(
                 f"{publication.model} has a column {LOAD_ID}, which dlt fills at target {name}",
@@ -126,55 +127,69 @@ def _read_mart(
     )  # fmt: skip
 
 
-def _compare(cursor: duckdb.DuckDBPyConnection, mart: Mart, tables: Tables, before: int) -> Changes:
-    """What the strategy does to the table, by key; a row that stays is written again.
+def _compare(
+    cursor: duckdb.DuckDBPyConnection, mart: Mart, tables: Tables, before: int
+) -> tuple[Changes, Relation]:
+    """What the strategy does to the table, by key, and the rows that it brings.
+
+    A row that stays is written again, except by `append_once`.
 
     Without a key, or where it cannot be read there, all of it comes and goes.
     """
     batches = tables.keys(mart.table, mart.key) if mart.key and before else None
     if batches is None:
-        return Changes(inserted=mart.rows, deleted=before)
-    kept = ", ".join(f"k{i} VARCHAR" for i in range(len(mart.key)))
+        return Changes(inserted=mart.rows, deleted=before), mart.relation
+    # As the mart's types: drivers write the same time, or number, in several ways.
+    by_name = {c.name: c.type for c in mart.relation.columns}
+    types = [by_name[k] for k in mart.publication.key]
+    kept = ", ".join(f"k{i} {kind}" for i, kind in enumerate(types))
     cursor.execute(f"CREATE OR REPLACE TEMP TABLE etl_keys ({kept})")
-    for batch in batches:
-        texts = ", ".join(f"{quoted(k)}::VARCHAR" for k in mart.key)
-        cursor.register("etl_batch", batch)
-        cursor.execute(f"INSERT INTO {_KEYS} SELECT {texts} FROM etl_batch")  # noqa: S608
-        cursor.unregister("etl_batch")
-    same = " AND ".join(
-        f"m.{quoted(k)}::VARCHAR = t.k{i}" for i, k in enumerate(mart.publication.key)
+    values = ", ".join(
+        f"TRY_CAST({quoted(k)} AS {kind})" for k, kind in zip(mart.key, types, strict=True)
     )
+    for batch in batches:
+        cursor.register("etl_batch", batch)
+        cursor.execute(f"INSERT INTO {_KEYS} SELECT {values} FROM etl_batch")  # noqa: S608
+        cursor.unregister("etl_batch")
+    same = " AND ".join(f"m.{quoted(k)} = t.k{i}" for i, k in enumerate(mart.publication.key))
     (stay,) = query(
         cursor,
         f"SELECT count(*) FROM {mart.relation.sql} AS m SEMI JOIN {_KEYS} AS t ON {same}",  # noqa: S608
     )
     strategy = mart.publication.strategy
-    return Changes(
-        inserted=mart.rows - stay,
-        updated=0 if strategy == "append_once" else stay,
-        deleted=before - stay if strategy == "replace" else 0,
-    )
+    if strategy == "append_once":
+        new = f"(SELECT m.* FROM {mart.relation.sql} AS m ANTI JOIN {_KEYS} AS t ON {same})"  # noqa: S608
+        return Changes(inserted=mart.rows - stay), Relation(new, mart.relation.columns)
+    deleted = before - stay if strategy == "replace" else 0
+    return Changes(mart.rows - stay, stay, deleted), mart.relation
 
 
-def _check_types(
-    cursor: duckdb.DuckDBPyConnection, tables: Tables, mart: Mart, destination: Destination
+def _check_values(
+    cursor: duckdb.DuckDBPyConnection,
+    tables: Tables,
+    mart: Mart,
+    sums: tuple[int, ...],
+    load_id: str,
+    destination: Destination,
 ) -> None:
-    """Raise LoadError when a table keeps a column in a type that takes less than the mart has now.
+    """Raise LoadError when a column does not hold there what it holds in the mart.
 
-    dlt never changes a column's type, and many databases round what they are sent, or take '007'
-    for 7, without a word.
+    Many databases round what they are sent, or take '007' for 7, without a word; and dlt never
+    changes the type of a column that is there.
     """
-    names = {destination.column_of(c.name): c.name for c in mart.relation.columns}
-    there = tables.types(mart.table, names)
-    for field in read_schema(cursor, f"SELECT * FROM {mart.relation.sql}"):  # noqa: S608  quoted names
-        kept = there.get(destination.column_of(field.name))
-        if kept is not None and narrows(field.type, kept):
+    if not tables.readable:
+        return
+    for column, total in zip(mart.relation.columns, sums, strict=True):
+        there = tables.column(mart.table, destination.column_of(column.name), load_id)
+        if not agrees(cursor, column, total, there):
             table = mart.publication.table
             raise LoadError(
-                f"{table} at target {destination.name}: column `{field.name}` is {kept} there and "
-                f"{field.type} in the mart: its values are not what the mart holds",
+                f"{table} at target {destination.name}: column `{column.name}` does not hold there "
+                f"what it holds in the mart, in which it is {column.type}",
                 subject=destination.name,
-                hint=f"drop {table} there, or change the column's type, then run again",
+                hint="the destination has no such type: cast the column in the model or leave it "
+                "out by the load's `columns`; or the table keeps an earlier type: drop it there; "
+                "or a view gives other values each time (random(), now())",
             )
 
 
@@ -182,7 +197,7 @@ def _reconcile(tables: Tables, mart: Mart, run: LoadRun, load_id: str) -> LoadRu
     """Count what this package brought and what the table has. Raises ReconciliationError."""
     if not tables.readable:
         logger.bind(target=run.target, table=run.table).warning(
-            "the destination cannot be read back: its rows were not counted"
+            "the destination cannot be read back: rows and values there were not compared"
         )
         return run
     rows = tables.count(mart.table)

@@ -22,6 +22,7 @@ from etl.targets.publication import Publication
 from etl.targets.relation import Relation
 
 BATCH_ROWS = 50_000
+VALUE_ROWS = 2048  # of any length
 LOAD_ID = "_dlt_load_id"
 # What dlt calls each strategy; the first that the destination has.
 _MERGE = ("upsert", "delete-insert")
@@ -72,19 +73,18 @@ class Tables:
             return None
         return chain(first, batches)
 
-    def types(self, table: str, columns: Iterable[str]) -> dict[str, Any]:
-        """The Arrow types of a table's columns; nothing when there is no row."""
-        for batch in self._read(self._dataset.table(table).select(*columns).limit(1)):
-            return {f.name: f.type for f in batch.schema}
-        return {}
+    def column(self, table: str, column: str, load_id: str) -> Iterator[Any]:
+        """One column of the rows that a load package brought, as Arrow tables."""
+        found = self._dataset.table(table).where(LOAD_ID, "eq", load_id).select(column)
+        return self._read(found, VALUE_ROWS)
 
-    def _read(self, relation: Any) -> Iterator[Any]:
+    def _read(self, relation: Any, rows: int = BATCH_ROWS) -> Iterator[Any]:
         from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
         if not self.readable:
             return
         try:
-            yield from relation.iter_arrow(chunk_size=BATCH_ROWS)
+            yield from relation.iter_arrow(chunk_size=rows)
         except DestinationUndefinedEntity:
             return  # not there yet
 
@@ -100,9 +100,10 @@ class Destination:
         self.schema = dlt.Schema(name)
         options = reveal(dict(target.options))
         factory: Any = DestinationReference.find(str(target.destination))
-        self.destination = factory(**options)
-        _check_options(self.destination, name, options)
-        self.capabilities = self.destination.capabilities()
+        with _configuring(name):
+            self.destination = factory(**options)
+            _check_options(self.destination, name, options)
+            self.capabilities = self.destination.capabilities()
 
     def name_of(self, table: str) -> str:
         """A table as dlt writes it there."""
@@ -150,12 +151,14 @@ class Destination:
             schema.update_table(found)
         return Tables(self.destination, self.dataset, schema)
 
-    def load(self, cursor: duckdb.DuckDBPyConnection, marts: list[Mart], work: Path) -> str:
-        """Bring all marts there in one load package; its id."""
+    def load(
+        self, cursor: duckdb.DuckDBPyConnection, marts: list[Mart], work: Path
+    ) -> tuple[str, Tables]:
+        """Bring all marts there in one load package; its id, and the tables that it made."""
         import dlt
 
         if not marts:
-            return ""
+            return "", self.read_tables({})
         # What a killed run left is never gone on with.
         shutil.rmtree(work, ignore_errors=True)
         pipeline = dlt.pipeline(
@@ -177,20 +180,30 @@ class Destination:
         info.raise_on_failed_jobs()
         shutil.rmtree(work, ignore_errors=True)
         (load_id,) = info.loads_ids
-        return str(load_id)
+        made = pipeline.default_schema
+        for mart in marts:
+            # dlt would compare it with a text(64), which PostgreSQL does not have.
+            made.tables[mart.table]["columns"][LOAD_ID].pop("precision", None)
+        return str(load_id), Tables(self.destination, self.dataset, made)
 
 
-def narrows(sent: Any, kept: Any) -> bool:
-    """True when a column of the Arrow type `kept` cannot hold every value of the type `sent`."""
-    import pyarrow.types as t
+@contextmanager
+def _configuring(target: str) -> Iterator[None]:
+    """Nothing is asked of the place yet: what fails, fails by the settings."""
+    from etl.raw.failures import classify_delivery
 
-    places = sent.scale if t.is_decimal(sent) else 1 if t.is_floating(sent) else 0
-    if places:
-        return bool(t.is_integer(kept) or (t.is_decimal(kept) and kept.scale < places))
-    if t.is_string(sent) or t.is_large_string(sent):
-        number = t.is_integer(kept) or t.is_floating(kept) or t.is_decimal(kept)
-        return bool(number or t.is_boolean(kept) or t.is_temporal(kept))
-    return bool(t.is_timestamp(sent) and t.is_date(kept))
+    try:
+        yield
+    except Exception as error:
+        found = classify_delivery(error, target)
+        if isinstance(found, ConfigError):
+            raise found from error
+        # Its text may tell the credentials.
+        raise ConfigError(
+            f"targets.{target}: dlt cannot use these options: {type(error).__name__}",
+            subject=target,
+            hint="see dlt's page on the destination; is the driver installed that they name?",
+        ) from error
 
 
 def _check_options(destination: Any, target: str, options: dict[str, Any]) -> None:
