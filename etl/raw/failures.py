@@ -8,10 +8,6 @@ from pathlib import Path
 from traceback import walk_tb
 
 from dlt.common.configuration.exceptions import ConfigurationException
-from dlt.common.destination.exceptions import (
-    DestinationTransientException,
-    UnknownDestinationModule,
-)
 from dlt.common.exceptions import DictValidationException, MissingDependencyException
 from dlt.common.json import _orjson
 from dlt.common.schema.exceptions import (
@@ -19,20 +15,18 @@ from dlt.common.schema.exceptions import (
     SchemaException,
 )
 from dlt.common.schema.typing import DLT_NAME_PREFIX
-from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.extract.incremental.exceptions import (
     IncrementalCursorInvalidCoercion,
     IncrementalCursorPathHasValueNone,
     IncrementalCursorPathMissing,
 )
-from dlt.load.exceptions import LoadClientJobException
 from dlt.normalize.exceptions import NormalizeJobFailed
 from pendulum.parsing.exceptions import ParserError
 from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
-from etl.causes import causes, classify_os_error
+from etl.causes import causes
 from etl.errors import (
     AuthError,
     ConfigError,
@@ -88,7 +82,7 @@ def classify(
             return describe_breach(cause, subject, step, pii)
     found = (
         _http(chain, subject)
-        or _config(chain, subject)
+        or config_error(chain, subject)
         or classify_machine(error, folder)
         or _depth(chain, subject, step)
     )
@@ -121,77 +115,6 @@ def classify(
         hint="did a function of your own raise it (factory, processing_steps)? mend it there; else "
         "it has no class yet: please report it with the run's log",
     )
-
-
-def classify_delivery(error: BaseException, target: str) -> EtlError:
-    """The class of a failure while dlt brings marts to a target, by types as well."""
-    chain = causes(error)
-    # A load job's own error hangs on it beside the chain.
-    jobs = [c for c in chain if isinstance(c, LoadClientJobException)]
-    chain += [c for job in jobs for c in causes(job.client_exception)]
-    for cause in chain:
-        if isinstance(cause, EtlError):
-            return cause
-    # A job is named after its table.
-    where = "".join(f"{j.job_id.partition('.')[0]} at " for j in jobs[:1]) + f"target {target}"
-    for cause in chain:
-        if isinstance(cause, UnknownDestinationModule):
-            return ConfigError(
-                f"{where}: dlt has no destination of this name",
-                subject=target,
-                hint="write it as dlt's documentation does, such as filesystem or bigquery",
-            )
-    failures = (chain[0], *(job.client_exception for job in jobs))
-    machine = next(filter(None, map(classify_os_error, failures)), None)
-    if (found := _config(chain, target) or machine) is not None:
-        return found
-    # A machine's own has a number, a store's has none.
-    if (denied := next((c for c in chain if isinstance(c, PermissionError)), None)) is not None:
-        return AuthError(
-            f"{where}: the credentials were rejected: {first_line(denied)}",
-            subject=target,
-            hint="check the target's `credentials` and what they may do there",
-        )
-    # dlt takes most of what a database or its driver refuses for a failure that passes, and tries
-    # it again a few times.
-    refusal = next((c for c in chain if _refuses(c)), None)
-    unconnected = next((c for c in chain if isinstance(c, DestinationConnectionError)), None)
-    lost = unconnected.inner_exc if unconnected else next((c for c in chain if _is_lost(c)), None)
-    passes = lost or any(isinstance(c, DestinationTransientException) for c in chain)
-    if unconnected or (passes and refusal is None):
-        told = f" cannot be reached: {first_line(lost)}" if lost else f": {first_line(chain[-1])}"
-        return UnreachableError(
-            f"{where}{told}",
-            subject=target,
-            hint="run again; is it up, and are the target's `options` right? dlt does not tell the "
-            "two apart",
-        )
-    said = refusal or chain[-1]
-    return LoadError(
-        f"{where}: {type(said).__name__}: {first_line(said)}",
-        subject=target,
-        hint="correct the model, or the table at the target, or drop the table there: the next run "
-        "sends the whole mart",
-    )
-
-
-def _refuses(error: BaseException) -> bool:
-    """True for what says that a value or a statement is not taken.
-
-    Drivers have exceptions of their own, but their bases have the names that PEP 249 gives them.
-    """
-    refusing = {"DataError", "IntegrityError", "ProgrammingError", "NotSupportedError"}
-    return isinstance(error, ArithmeticError | TypeError | ValueError) or _is_named(error, refusing)
-
-
-def _is_lost(error: BaseException) -> bool:
-    """True for a driver's exception that tells of the connection or the server, not of a value."""
-    broken = isinstance(error, ConnectionError | TimeoutError)
-    return broken or _is_named(error, {"OperationalError", "InterfaceError"})
-
-
-def _is_named(error: BaseException, names: set[str]) -> bool:
-    return any(kind.__name__ in names for kind in type(error).__mro__)
 
 
 def _row_errors() -> tuple[type[BaseException], ...]:
@@ -313,7 +236,8 @@ def _is_of_orjson(error: BaseException) -> bool:
     return isinstance(error, TypeError) and where == _orjson.__name__
 
 
-def _config(chain: list[BaseException], subject: str) -> EtlError | None:
+def config_error(chain: list[BaseException], subject: str) -> EtlError | None:
+    """What dlt says of settings, or of a package that they need; None when it says nothing."""
     for cause in chain:
         if isinstance(
             cause, ConfigurationException | DictValidationException | MissingDependencyException

@@ -26,11 +26,11 @@ from etl.errors import (
     UnreachableError,
 )
 from etl.libraries import prepare_libraries
-from etl.raw.failures import classify_delivery
 from etl.records import LoadRun
 from etl.settings import Strategy, Target
 from etl.targets import SERVER_TARGETS, Publication
 from etl.targets.dlt_destination.destination import Tables
+from etl.targets.dlt_destination.failures import classify_delivery
 from etl.targets.dlt_destination.values import add_up, agrees
 from etl.targets.publication import take_order
 from etl.targets.relation import describe

@@ -216,7 +216,7 @@ def _reconcile(tables: Tables, mart: Mart, run: LoadRun, load_id: str) -> LoadRu
 
 @contextmanager
 def _translated(target: str) -> Iterator[None]:
-    from etl.raw.failures import classify_delivery
+    from etl.targets.dlt_destination.failures import classify_delivery
 
     try:
         yield

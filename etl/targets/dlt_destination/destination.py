@@ -190,7 +190,7 @@ class Destination:
 @contextmanager
 def _configuring(target: str) -> Iterator[None]:
     """Nothing is asked of the place yet: what fails, fails by the settings."""
-    from etl.raw.failures import classify_delivery
+    from etl.targets.dlt_destination.failures import classify_delivery
 
     try:
         yield
