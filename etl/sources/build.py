@@ -17,6 +17,7 @@ from dlt.sources.rest_api import rest_api_source
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.settings import Settings, Source
+from etl.sources.cursors import begin_once
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
@@ -74,6 +75,9 @@ def build_source(
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
         for resource in built.resources.values():
             _reach_nested(resource)
+            cursor = resource.explicit_args.get("incremental_object")
+            if cursor is not None and resource.is_transformer:
+                begin_once(resource, cursor)
             if resource.name in monitor.cursors:
                 _keep_newest(resource, monitor.cursors[resource.name])
     except Exception as e:

@@ -493,6 +493,38 @@ def test_nothing_is_asked_for_a_parent_without_a_value(
     assert failure.message.startswith("api.lines: a row of orders has ")
 
 
+@pytest.mark.parametrize("start", [{}, {"start_param": "since"}])
+@pytest.mark.parametrize("more", [{}, MERGE], ids=["append", "merge"])
+def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
+    tmp_path: Path, start: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Each parent is on a page of its own, and its rows are older than those of the one before."""
+    pages, lines = 8, [{"id": n, "order": n, "at": 100 - n} for n in range(8)]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked.get("cursor", 0))
+        if path == "/orders":
+            return {"items": [{"id": page}], "next": str(page + 1) if page + 1 < pages else ""}
+        since = int(asked.get("since", 0))
+        of_order = [row for row in lines if path == f"/orders/{row['order']}/lines"]
+        return {"items": [row for row in of_order if row["at"] >= since]}
+
+    cursor = {"cursor_path": "at", "initial_value": 0} | start
+    endpoint = {"path": f"orders/{ORDER}/lines", "data_selector": "items", "incremental": cursor}
+    orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
+    with serving(answer) as api:
+        resources = [orders, {"name": "lines", "endpoint": endpoint} | more]
+        source = {"client": CURSOR | {"base_url": api.url}, "resources": resources}
+        settings = settings_of(tmp_path, {"api": source})
+        for first, at in ((8, 200), (16, 300)):
+            extract_once(settings)
+            assert count(settings, "api_raw.lines") == len(lines)
+            lines += [{"id": first + n, "order": n, "at": at - n} for n in range(8)]
+        extract_once(settings)
+        found = query(settings, "SELECT id FROM api_raw.lines ORDER BY 1")
+    assert found == [(row["id"],) for row in lines]
+
+
 @pytest.mark.parametrize("day", ["31.12.2025", "31/12/2025 10:00", "1-1-2026"])
 def test_cursor_that_has_no_order_is_refused(tmp_path: Path, day: str) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at"}}
