@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count as count_from
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -260,9 +261,26 @@ def test_one_thing_may_have_lists_without_being_one(tmp_path: Path) -> None:
     assert query(settings, "SELECT id FROM api_raw.things ORDER BY 1") == [(1,), (2,)]
 
 
-def test_page_that_repeats_is_refused(tmp_path: Path) -> None:
-    paginator = {"type": "offset", "limit": 5, "total_path": "total"}
-    with serving(lambda *_: {"items": ITEMS, "total": 20}) as api:
+@pytest.mark.parametrize(
+    "paginator",
+    [
+        {"type": "offset", "limit": 5, "total_path": "total"},
+        {"type": "page_number", "total_path": "pages"},
+        {"type": "page_number", "total_path": None},
+    ],
+)
+@pytest.mark.parametrize("is_stamped", [False, True])
+def test_page_that_repeats_is_refused(
+    tmp_path: Path, paginator: dict[str, Any], is_stamped: bool
+) -> None:
+    """As where the API does not know the parameter, or counts from 1 and is asked for 0."""
+    asks = count_from(1)
+
+    def answer(*_: Any) -> dict[str, Any]:
+        told = {"took_ms": next(asks)} if is_stamped else {}
+        return {"items": ITEMS, "total": 20, "pages": 4} | told
+
+    with serving(answer) as api:
         settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
         [failure] = failures_of(settings)
     assert type(failure) is ExtractError
