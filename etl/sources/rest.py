@@ -153,13 +153,15 @@ def _guard(
         selector = jsonpath.compile_path(selector)
         endpoint["data_selector"] = selector
     configured = endpoint.get("paginator", default_endpoint.get("paginator"))
+    passed_over = None
     if configured is None and is_single:
         # As dlt does: a path to one thing has one page, whatever the client's paginator.
         configured = SinglePagePaginator()
+        passed_over = create_paginator(client.get("paginator"))
     inner = create_paginator(configured if configured is not None else client.get("paginator"))
     _note_cursors(resource, defaults, endpoint, default_endpoint, monitor)
     endpoint["paginator"] = GuardedPaginator(
-        inner, monitor, str(resource.get("name")), selector, _detect
+        inner, monitor, str(resource.get("name")), selector, _detect, passed_over
     )
 
 

@@ -511,6 +511,40 @@ def test_nothing_is_asked_for_a_parent_without_a_value(
     assert failure.message.startswith("api.lines: a row of orders has ")
 
 
+@pytest.mark.parametrize(
+    "paginator",
+    [
+        CURSOR["paginator"],
+        {"type": "json_link", "next_url_path": "link"},
+        {"type": "offset", "limit": 5, "total_path": "total"},
+    ],
+)
+@pytest.mark.parametrize("is_more", [True, False])
+def test_list_at_a_path_to_one_thing_that_has_more_pages_is_refused(
+    tmp_path: Path, paginator: dict[str, Any], is_more: bool
+) -> None:
+    """dlt reads one page where a path ends with a placeholder, whatever the client says."""
+    more = {"next": "b", "link": "?page=2", "total": 9}
+    end = {"next": "", "link": "", "total": 5}
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return {"items": ITEMS} | (more if path != "/orders" and is_more else end)
+
+    orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
+    found = {"name": "found", "endpoint": {"path": f"search/{ORDER}", "data_selector": "items"}}
+    with serving(answer) as api:
+        client = {"base_url": api.url, "paginator": paginator}
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": [orders, found]}})
+        if is_more:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "there are more pages" in str(failure)
+            assert "`paginator`" in failure.hint
+        else:
+            extract_once(settings)
+            assert count(settings, "api_raw.found") == len(ITEMS) ** 2
+
+
 @pytest.mark.parametrize("start", [{}, {"start_param": "since"}])
 @pytest.mark.parametrize("more", [{}, MERGE], ids=["append", "merge"])
 def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
