@@ -577,6 +577,53 @@ def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
     assert found == [(row["id"],) for row in lines]
 
 
+@pytest.mark.parametrize("field", ["lines[*].n", "tags", "place", "tags[*]"])
+@pytest.mark.parametrize("where", ["path", "params"])
+def test_nothing_is_asked_for_a_parent_with_more_than_one_value(
+    tmp_path: Path, field: str, where: str
+) -> None:
+    """dlt takes the first of several, and lists and objects as Python writes them."""
+    order = {"id": 1, "lines": [{"n": 1}, {"n": 2}], "tags": ["a", "b"], "place": {"x": 1}}
+    mark = f"{{resources.orders.{field}}}"
+    asked = {"path": f"lines/{mark}/all"} if where == "path" else {"params": {"n": mark}}
+    lines = {"name": "lines", "endpoint": {"path": "lines"} | asked}
+    with serving(lambda *_: [order]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        resources = ["orders", lines]
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        [failure] = failures_of(settings)
+        assert [path for path, *_ in api.asked] == ["/orders"]
+    assert type(failure) is ExtractError
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "value", "asked"),
+    [
+        ({"path": "tags/{tag}/rows"}, "C#", ("/tags/C%23/rows", {})),
+        ("tags/{tag}", "a?b=1", ("/tags/a%3Fb=1", {})),
+        ({"path": "tags/{tag}/rows"}, "a/b", ("/tags/a/b/rows", {})),
+        ({"path": "{tag}"}, "rows?all=1", ("/rows", {"all": "1"})),
+        ({"path": "rows", "params": {"path": "{tag}"}}, "C#?", ("/rows", {"path": "C#?"})),
+        ({"path": "tags/{tag}/rows"}, "..", None),
+        ({"path": "tags/{tag}/rows"}, "", None),
+    ],
+)
+def test_value_of_for_each_stays_whole_in_a_path(
+    tmp_path: Path, endpoint: Any, value: str, asked: Any
+) -> None:
+    with serving(lambda *_: [{"id": 1}]) as api:
+        client = {"paginator": "single_page"}
+        for_each = {"tag": [value]}
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client=client, for_each=for_each)
+        if asked is None:
+            [failure] = failures_of(settings)
+            assert type(failure) is ConfigError
+            assert "leads elsewhere" in str(failure)
+        else:
+            extract_once(settings)
+        assert [(path, query) for path, query, _ in api.asked] == ([asked] if asked else [])
+
+
 @pytest.mark.parametrize("day", ["31.12.2025", "31/12/2025 10:00", "1-1-2026"])
 def test_cursor_that_has_no_order_is_refused(tmp_path: Path, day: str) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at"}}
