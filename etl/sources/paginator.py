@@ -147,6 +147,11 @@ class GuardedPaginator(BasePaginator):
         found = self._selector.find(answer)
         if rows == 0 and (not found or found[0].value is None):
             raise self._broken(number, f"the page has no field `{self._selector}`")
+        if len(found) > 1 and any(isinstance(one.value, list) for one in found):
+            what = f"`{self._selector}` finds {len(found)} places and lists in them, where rows are"
+            raise self._broken(
+                number, what, "let `data_selector` find rows, or one list: `a[*].rows[*]`"
+            )
         if len(found) == 1:
             is_list = isinstance(found[0].value, list)
             if self._is_list and not is_list:

@@ -201,6 +201,11 @@ def _note_cursors(
     # dlt would leave it out for that: by all of its fields it is another.
     ours: dict[str, Any] = {"primary_key": tuple} if disposition == "merge" else {}
     named = [c.get("last_value_func") for c in (*cursors.values(), whole) if isinstance(c, dict)]
+    if cursors and whole:
+        raise ConfigError(
+            f"{resource.get('name')}: `incremental` stands beside the parameter {min(cursors)} of "
+            "this type, and dlt takes one of them"
+        )
     if cursors:
         cursors = {n: _compared(ours | p) for n, p in cursors.items()}
         endpoint["params"] = params | cursors

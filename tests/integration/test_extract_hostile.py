@@ -231,6 +231,46 @@ def test_error_in_place_of_the_rows_of_the_last_run_is_refused(tmp_path: Path) -
     assert count(settings, "api_raw.rows") == 2
 
 
+@pytest.mark.parametrize("selector", ["$..items", "data[*].items", "data[*][*]"])
+def test_selector_that_finds_lists_in_place_of_rows_is_refused(
+    tmp_path: Path, selector: str
+) -> None:
+    """One list would be taken for rows; of two each would be a row without a column."""
+    endpoint = {"path": "rows", "data_selector": selector}
+    with serving(lambda *_: {"data": [{"items": ITEMS}, {"items": ITEMS}]}) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+        extract_once(
+            plain(tmp_path, api, {"endpoint": endpoint | {"data_selector": "$..items[*]"}})
+        )
+    assert type(failure) is ExtractError
+    assert "`data_selector`" in failure.hint
+    assert count(settings_of(tmp_path, {}), "api_raw.rows") == 2 * len(ITEMS)
+
+
+@pytest.mark.parametrize(("status", "method"), [(301, ""), (302, ""), (303, "GET"), (307, "POST")])
+def test_question_that_is_posted_loses_no_body_on_its_way(
+    tmp_path: Path, status: int, method: str
+) -> None:
+    """requests makes it a GET without a body, and the API gives rows that nobody asked for."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path == "/search":
+            return status, {}, {"Location": "/found"}
+        return [{"query": asked.get("q", "")}]
+
+    endpoint = {"path": "search", "method": "POST", "json": {"q": "tea"}}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": "single_page"})
+        if method:
+            extract_once(settings)
+            expected = "tea" if method == "POST" else ""
+            assert query(settings, "SELECT query FROM api_raw.rows") == [(expected,)]
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "/found, where it would arrive without its body" in failure.message
+
+
 @pytest.mark.parametrize("answer", [{"error": "quota"}, {}])
 def test_object_in_place_of_the_last_runs_list_is_refused(tmp_path: Path, answer: Any) -> None:
     answers: list[Any] = [ITEMS, answer]
@@ -438,6 +478,15 @@ def test_cursor_that_is_text_is_compared_by_what_it_says(
         last = api.asked[-1][1].get("since")
     assert query(settings, "SELECT id FROM api_raw.rows ORDER BY id") == [(1,), (2,)]
     assert last == (after if place == "params" else None)
+
+
+def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
+    """dlt would take that of the parameter, and pass over what the other says without a word."""
+    endpoint = INCREMENTAL["endpoint"] | {"incremental": {"cursor_path": "changed"}}
+    with serving(lambda *_: {"items": []}) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+    assert type(failure) is ConfigError
+    assert "the parameter since" in failure.message
 
 
 def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
