@@ -84,9 +84,17 @@ def build_source(
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
         raise refused(name, e, config) from e
+    ways: dict[str, Any] = {}
     for resource in built.resources.values():
         found = fields.get(resource.name, FieldPaths("", ""))
         found.table = _table(resource)
+        if resource.write_disposition != ways.setdefault(found.table, resource.write_disposition):
+            raise ConfigError(
+                f"sources.{name}: resources of the table {found.table} say "
+                f"`{ways[found.table]}` and `{resource.write_disposition}`: dlt would heed one",
+                subject=f"{name}.{resource.name}",
+                hint="give them one `write_disposition`, or a `table_name` for each",
+            )
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
     _follow_parents(built, monitor)
     _hold_contract(built, source, first)

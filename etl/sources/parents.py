@@ -29,7 +29,7 @@ def ask_by_whole_values() -> None:
 
 def _ask(
     path: str,
-    item: dict[str, Any],
+    item: Any,
     resolved_params: list[Any],
     headers: dict[str, Any] | None = None,
     params: dict[str, Any] | None = None,
@@ -40,6 +40,13 @@ def _ask(
     Raises:
         ExtractError: the row has no value that could be asked by.
     """
+    if not isinstance(item, dict):
+        parent = resolved_params[0].resolve_config["resource"]
+        raise ExtractError(
+            f"what comes from {parent} are no rows ({type(item).__name__}) to ask by",
+            hint=f"of the `processing_steps` of {parent}, `yield_map` is for one that no "
+            "other is asked for by, and a `map` has to give rows",
+        )
     values = collect_resolved_values(
         item, resolved_params, more.get("incremental"), more.get("incremental_value_convert")
     )

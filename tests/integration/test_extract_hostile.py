@@ -489,6 +489,33 @@ def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
     assert "the parameter since" in failure.message
 
 
+@pytest.mark.parametrize("ways", [("append", "replace"), ("replace", "append")])
+def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[str, str]) -> None:
+    """dlt would take that of the first, and double or drop the rows of the other."""
+    resources = [
+        {"name": f"r{n}", "table_name": "rows", "write_disposition": way}
+        for n, way in enumerate(ways)
+    ]
+    source = {"client": {"base_url": "http://127.0.0.1:9/"}, "resources": resources}
+    [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ConfigError
+    assert "`append`" in failure.message
+    assert "`replace`" in failure.message
+
+
+def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> None:
+    (tmp_path / "steps_of_parents.py").write_text("def twice(row):\n    yield row\n    yield row\n")
+    step = {"yield_map": "steps_of_parents:twice"}
+    lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        resources = [{"name": "orders", "processing_steps": [step]}, lines]
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        [failure] = failures_of(settings.model_copy(update={"project": tmp_path}))
+    assert type(failure) is ExtractError
+    assert "`yield_map`" in failure.hint
+
+
 def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at", "lag": 3600}}
     with serving(lambda *_: [{"id": 1, "at": "Thu, 01 Jan 2026 00:00:00 GMT"}]) as api:
