@@ -17,6 +17,7 @@ from dlt.sources.rest_api import rest_api_source
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.settings import Settings, Source
+from etl.sources.cursors import begin_once
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
@@ -74,15 +75,26 @@ def build_source(
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
         for resource in built.resources.values():
             _reach_nested(resource)
+            cursor = resource.explicit_args.get("incremental_object")
+            if cursor is not None and resource.is_transformer:
+                begin_once(resource, cursor)
             if resource.name in monitor.cursors:
                 _keep_newest(resource, monitor.cursors[resource.name])
     except Exception as e:
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
         raise refused(name, e, config) from e
+    ways: dict[str, Any] = {}
     for resource in built.resources.values():
         found = fields.get(resource.name, FieldPaths("", ""))
         found.table = _table(resource)
+        if resource.write_disposition != ways.setdefault(found.table, resource.write_disposition):
+            raise ConfigError(
+                f"sources.{name}: resources of the table {found.table} say "
+                f"`{ways[found.table]}` and `{resource.write_disposition}`: dlt would heed one",
+                subject=f"{name}.{resource.name}",
+                hint="give them one `write_disposition`, or a `table_name` for each",
+            )
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
     _follow_parents(built, monitor)
     _hold_contract(built, source, first)

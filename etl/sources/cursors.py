@@ -1,4 +1,4 @@
-"""Which of several incremental cursors is the newest: texts are compared by what they say."""
+"""Incremental cursors: which of several is the newest, and where a run begins to read."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
+
+from dlt.extract import DltResource
+from dlt.extract.incremental import Incremental
 
 from etl.errors import ExtractError
 
@@ -33,6 +36,34 @@ def newest(cursors: Iterable[Any]) -> Any:
     given = tuple(cursors)
     kinds = {type(_said(c)) for c in given}
     return max(given, key=_said) if len(kinds) == 1 else max(given)
+
+
+def begin_once(resource: DltResource, given: Incremental[Any]) -> None:
+    """Let a resource that is read for the rows of a parent begin where the last run ended.
+
+    dlt begins anew for each page of the parent, where the rows of the page before it ended: rows
+    of other parents that are older would be passed over.
+    """
+    resource.set_incremental(
+        _BegunOnce(
+            **dict(
+                given,
+                last_value_func=given.last_value_func,
+                primary_key=given.primary_key,
+                lag=given.lag,
+            )
+        )
+    )
+
+
+class _BegunOnce(Incremental[Any]):
+    def bind(self, pipe: Any) -> Incremental[Any]:
+        return self if vars(self).get("_cached_state") else super().bind(pipe)
+
+    @property
+    def last_value(self) -> Any:
+        """What `start_param` asks for."""
+        return self.start_value
 
 
 def _said(cursor: Any) -> Any:

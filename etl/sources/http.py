@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -77,6 +78,23 @@ class ApiSession(Session):
         if has_credentials(request):
             keep_at_home(prepared, self.homes)
         return prepared
+
+    def rebuild_method(self, prepared_request: PreparedRequest, response: Response) -> None:
+        """As requests does; a POST stays one, but where the API says to get the answer elsewhere.
+
+        Raises:
+            ExtractError: requests would send it as GET, as browsers do, and leave its body out.
+        """
+        super().rebuild_method(prepared_request, response)
+        asked = response.request
+        if prepared_request.method != asked.method and response.status_code != HTTPStatus.SEE_OTHER:
+            place = place_of(asked)
+            raise ExtractError(
+                f"{place}{': ' if place.resource else ''}a {asked.method} is redirected "
+                f"({response.status_code}) to {safe_url(prepared_request.url or '')}, where it "
+                "would arrive without its body",
+                hint="let `base_url` or the `path` name that address",
+            )
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """As requests does for a redirected request; to another host no header of ours goes along.

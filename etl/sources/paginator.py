@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.detector import find_response_page_data
-from dlt.sources.helpers.rest_client.paginators import BasePaginator, RangePaginator
+from dlt.sources.helpers.rest_client.paginators import (
+    BasePaginator,
+    BaseReferencePaginator,
+    RangePaginator,
+)
 from requests import Request, Response
 
 from etl.errors import ExtractError
@@ -19,6 +24,10 @@ from etl.sources.totals import HINT, UNREADABLE_HINT, Totals
 
 # What dlt's paginators raise of a total, a cursor or a link that is none.
 UNREADABLE = (ValueError, TypeError, AttributeError, LookupError)
+ONE_PAGE_HINT = (
+    "a `path` that ends with a placeholder is one thing to dlt, which asks for one page: name the "
+    "`paginator` of this endpoint itself, or `single_page`"
+)
 
 
 class GuardedPaginator(BasePaginator):
@@ -34,8 +43,10 @@ class GuardedPaginator(BasePaginator):
         resource: str,
         selector: jsonpath.TJsonPath | None,
         detect: Callable[[Response], BasePaginator],
+        passed_over: BasePaginator | None = None,
     ) -> None:
         super().__init__()
+        self._passed_over = passed_over
         self._inner = inner
         self._monitor = monitor
         self._resource = resource
@@ -51,13 +62,14 @@ class GuardedPaginator(BasePaginator):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GuardedPaginator:
         return GuardedPaginator(
-            copy.deepcopy(self._inner), self._monitor, self._resource, self._selector, self._detect
-        )
+            copy.deepcopy(self._inner), self._monitor, self._resource, self._selector,
+            self._detect, self._passed_over,
+        )  # fmt: skip
 
     @property
     def has_next_page(self) -> bool:
         """As the watched paginator says."""
-        return self._inner is None or self._inner.has_next_page
+        return self._inner is None or _goes_on(self._inner)
 
     def init_request(self, request: Request) -> None:
         """First request of a chain."""
@@ -83,7 +95,9 @@ class GuardedPaginator(BasePaginator):
             self._resource, rows, chain=self._chain_pages, url=self._url
         )
         self._check_place(number, response.json(), rows)
-        page = hash(response.content)
+        # By number pages may be told apart by what stands around the same rows: number, time, id.
+        numbered = isinstance(self._inner, RangePaginator)
+        page = hash(repr(data) if numbered else response.content)
         if rows and self._chain_pages > 1 and page == self._last_page:
             raise self._broken(number, "the page is the same as the one before")
         self._last_page = page
@@ -95,6 +109,8 @@ class GuardedPaginator(BasePaginator):
             hint = UNREADABLE_HINT if isinstance(self._inner, RangePaginator) else ""
             what = f"its pagination is unreadable: {type(e).__name__}"
             raise self._broken(number, what, hint) from e
+        if self._is_list and _leads_on(self._passed_over, response, data):
+            raise self._broken(number, "there are more pages, and one is read", ONE_PAGE_HINT)
         self._totals.add(self._inner, response.json(), rows)
         # A selector that looks into rows finds another number of them.
         ended = not self.has_next_page and "*" not in str(self._selector)
@@ -131,6 +147,11 @@ class GuardedPaginator(BasePaginator):
         found = self._selector.find(answer)
         if rows == 0 and (not found or found[0].value is None):
             raise self._broken(number, f"the page has no field `{self._selector}`")
+        if len(found) > 1 and any(isinstance(one.value, list) for one in found):
+            what = f"`{self._selector}` finds {len(found)} places and lists in them, where rows are"
+            raise self._broken(
+                number, what, "let `data_selector` find rows, or one list: `a[*].rows[*]`"
+            )
         if len(found) == 1:
             is_list = isinstance(found[0].value, list)
             if self._is_list and not is_list:
@@ -188,6 +209,27 @@ def find_base(answer: Any, selector: Any) -> str:
         text = str(selector).replace(".*", "[*]").replace(".[", "[")
     base = text if text.startswith("$") else f"$.{text}"
     return f"{base}[*]" if isinstance(rows, list) else base
+
+
+def _goes_on(paginator: BasePaginator) -> bool:
+    """An empty link or cursor leads nowhere."""
+    if isinstance(paginator, BaseReferencePaginator) and not paginator._next_reference:
+        return False
+    return paginator.has_next_page
+
+
+def _leads_on(paginator: BasePaginator | None, response: Response, data: list[Any] | None) -> bool:
+    """Whether another paginator would go on after this answer; one that cannot tell does not."""
+    if isinstance(paginator, RangePaginator) and not (
+        paginator.total_path or paginator.has_more_path
+    ):
+        return False
+    trial = copy.deepcopy(paginator)
+    with suppress(*UNREADABLE):
+        if trial is not None:
+            trial.update_state(response, data)
+            return _goes_on(trial)
+    return False
 
 
 def _fingerprint(request: Request) -> str:

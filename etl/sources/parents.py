@@ -1,10 +1,11 @@
-"""What a resource asks by a row of its parent: by the row's whole value, or not at all."""
+"""What a resource asks by a value of its parent's row or of `for_each`: by the whole of it."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
+from dlt.common import jsonpath
 from dlt.sources.rest_api import config_setup
 from dlt.sources.rest_api.config_setup import (
     ProcessedParentData,
@@ -28,7 +29,7 @@ def ask_by_whole_values() -> None:
 
 def _ask(
     path: str,
-    item: dict[str, Any],
+    item: Any,
     resolved_params: list[Any],
     headers: dict[str, Any] | None = None,
     params: dict[str, Any] | None = None,
@@ -39,6 +40,13 @@ def _ask(
     Raises:
         ExtractError: the row has no value that could be asked by.
     """
+    if not isinstance(item, dict):
+        parent = resolved_params[0].resolve_config["resource"]
+        raise ExtractError(
+            f"what comes from {parent} are no rows ({type(item).__name__}) to ask by",
+            hint=f"of the `processing_steps` of {parent}, `yield_map` is for one that no "
+            "other is asked for by, and a `map` has to give rows",
+        )
     values = collect_resolved_values(
         item, resolved_params, more.get("incremental"), more.get("incremental_value_convert")
     )
@@ -50,14 +58,30 @@ def _ask(
             continue
         if value is None or value == "":
             raise _unaskable(one, "no value")
-        text = str(value)
-        # An address, or a whole path, that a row gives is the API's own.
-        if mark in path and path != mark and "://" not in text:
-            if {".", ".."} & set(text.split("/")):
-                raise _unaskable(one, f"`{text}`")
-            values[name] = text.replace("?", "%3F").replace("#", "%23")
+        if len(jsonpath.find_values(one.field_path, item)) > 1:
+            raise _unaskable(one, "several values")
+        if isinstance(value, list | dict):
+            raise _unaskable(one, "a list or an object")
+        if mark in path:
+            try:
+                values[name] = whole_in(path, mark, str(value))
+            except ValueError as e:
+                raise _unaskable(one, f"`{value}`") from e
     found = _process(path, item, resolved_params, headers, params, **more)
     return found._replace(path=expand_placeholders(path, values))
+
+
+def whole_in(path: str, mark: str, text: str) -> str:
+    """A value as it stands in a path in place of a mark; an address, or the whole path, as it is.
+
+    Raises:
+        ValueError: it would lead to another path.
+    """
+    if path == mark or "://" in text:
+        return text
+    if not text or {".", ".."} & set(text.split("/")):
+        raise ValueError(f"`{text}` in place of {mark} in `{path}` leads elsewhere")
+    return text.replace("?", "%3F").replace("#", "%23")
 
 
 def _unaskable(param: Any, what: str) -> ExtractError:

@@ -21,6 +21,7 @@ from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.sources.paginator import GuardedPaginator
+from etl.sources.parents import whole_in
 from etl.sources.refusals import first_line
 
 
@@ -32,7 +33,8 @@ def rest_config(
     The session learns which addresses the settings name: they get the credentials.
 
     Raises:
-        ConfigError: dlt cannot make a paginator or a selector of what a resource names.
+        ConfigError: dlt cannot make a paginator or a selector of what a resource names, or a value
+            of `for_each` leads to another path.
     """
     name, source = monitor.source, monitor.settings
     client = _without_credentials(reveal(deepcopy(source.client))) | {"session": session}
@@ -40,17 +42,17 @@ def rest_config(
     resources: list[dict[str, Any]] = []
     stamps: dict[str, dict[str, str]] = {}
     fields: dict[str, FieldPaths] = {}
-    for given in source.resources:
-        plain: dict[str, Any] = (
-            {"name": given, "endpoint": {"path": given}}
-            if isinstance(given, str)
-            else reveal(given)
-        )
-        for resource, stamp in _expand(deepcopy(plain), source.for_each):
-            resources.append(resource)
-            stamps[str(resource.get("name"))] = stamp
-            fields[str(resource.get("name"))] = _fields(given, stamp)
     try:
+        for given in source.resources:
+            plain: dict[str, Any] = (
+                {"name": given, "endpoint": {"path": given}}
+                if isinstance(given, str)
+                else reveal(given)
+            )
+            for resource, stamp in _expand(deepcopy(plain), source.for_each):
+                resources.append(resource)
+                stamps[str(resource.get("name"))] = stamp
+                fields[str(resource.get("name"))] = _fields(given, stamp)
         for resource in resources:
             _guard(resource, defaults, client, monitor)
         paths = [str(r["endpoint"].get("path", "")) for r in resources]
@@ -114,7 +116,7 @@ def _expand(
             continue
         expanded = [
             (
-                _substitute(r, mark, value)
+                _substitute(_in_path(r, mark, value), mark, value)
                 | {
                     "name": f"{r.get('name')}[{value}]",
                     "table_name": r.get("table_name", resource.get("name")),
@@ -125,6 +127,17 @@ def _expand(
             for value in values
         ]
     return expanded
+
+
+def _in_path(resource: dict[str, Any], mark: str, value: str) -> dict[str, Any]:
+    endpoint = resource["endpoint"]
+    path = endpoint.get("path") if isinstance(endpoint, dict) else endpoint
+    if not isinstance(path, str) or mark not in path:
+        return resource
+    path = path.replace(mark, whole_in(path, mark, value))
+    return resource | {
+        "endpoint": endpoint | {"path": path} if isinstance(endpoint, dict) else path
+    }
 
 
 def _substitute(value: Any, mark: str, by: str) -> Any:
@@ -153,13 +166,15 @@ def _guard(
         selector = jsonpath.compile_path(selector)
         endpoint["data_selector"] = selector
     configured = endpoint.get("paginator", default_endpoint.get("paginator"))
+    passed_over = None
     if configured is None and is_single:
         # As dlt does: a path to one thing has one page, whatever the client's paginator.
         configured = SinglePagePaginator()
+        passed_over = create_paginator(client.get("paginator"))
     inner = create_paginator(configured if configured is not None else client.get("paginator"))
     _note_cursors(resource, defaults, endpoint, default_endpoint, monitor)
     endpoint["paginator"] = GuardedPaginator(
-        inner, monitor, str(resource.get("name")), selector, _detect
+        inner, monitor, str(resource.get("name")), selector, _detect, passed_over
     )
 
 
@@ -186,6 +201,11 @@ def _note_cursors(
     # dlt would leave it out for that: by all of its fields it is another.
     ours: dict[str, Any] = {"primary_key": tuple} if disposition == "merge" else {}
     named = [c.get("last_value_func") for c in (*cursors.values(), whole) if isinstance(c, dict)]
+    if cursors and whole:
+        raise ConfigError(
+            f"{resource.get('name')}: `incremental` stands beside the parameter {min(cursors)} of "
+            "this type, and dlt takes one of them"
+        )
     if cursors:
         cursors = {n: _compared(ours | p) for n, p in cursors.items()}
         endpoint["params"] = params | cursors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import count as count_from
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,46 @@ def test_error_in_place_of_the_rows_of_the_last_run_is_refused(tmp_path: Path) -
     assert count(settings, "api_raw.rows") == 2
 
 
+@pytest.mark.parametrize("selector", ["$..items", "data[*].items", "data[*][*]"])
+def test_selector_that_finds_lists_in_place_of_rows_is_refused(
+    tmp_path: Path, selector: str
+) -> None:
+    """One list would be taken for rows; of two each would be a row without a column."""
+    endpoint = {"path": "rows", "data_selector": selector}
+    with serving(lambda *_: {"data": [{"items": ITEMS}, {"items": ITEMS}]}) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+        extract_once(
+            plain(tmp_path, api, {"endpoint": endpoint | {"data_selector": "$..items[*]"}})
+        )
+    assert type(failure) is ExtractError
+    assert "`data_selector`" in failure.hint
+    assert count(settings_of(tmp_path, {}), "api_raw.rows") == 2 * len(ITEMS)
+
+
+@pytest.mark.parametrize(("status", "method"), [(301, ""), (302, ""), (303, "GET"), (307, "POST")])
+def test_question_that_is_posted_loses_no_body_on_its_way(
+    tmp_path: Path, status: int, method: str
+) -> None:
+    """requests makes it a GET without a body, and the API gives rows that nobody asked for."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path == "/search":
+            return status, {}, {"Location": "/found"}
+        return [{"query": asked.get("q", "")}]
+
+    endpoint = {"path": "search", "method": "POST", "json": {"q": "tea"}}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": "single_page"})
+        if method:
+            extract_once(settings)
+            expected = "tea" if method == "POST" else ""
+            assert query(settings, "SELECT query FROM api_raw.rows") == [(expected,)]
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "/found, where it would arrive without its body" in failure.message
+
+
 @pytest.mark.parametrize("answer", [{"error": "quota"}, {}])
 def test_object_in_place_of_the_last_runs_list_is_refused(tmp_path: Path, answer: Any) -> None:
     answers: list[Any] = [ITEMS, answer]
@@ -260,9 +301,26 @@ def test_one_thing_may_have_lists_without_being_one(tmp_path: Path) -> None:
     assert query(settings, "SELECT id FROM api_raw.things ORDER BY 1") == [(1,), (2,)]
 
 
-def test_page_that_repeats_is_refused(tmp_path: Path) -> None:
-    paginator = {"type": "offset", "limit": 5, "total_path": "total"}
-    with serving(lambda *_: {"items": ITEMS, "total": 20}) as api:
+@pytest.mark.parametrize(
+    "paginator",
+    [
+        {"type": "offset", "limit": 5, "total_path": "total"},
+        {"type": "page_number", "total_path": "pages"},
+        {"type": "page_number", "total_path": None},
+    ],
+)
+@pytest.mark.parametrize("is_stamped", [False, True])
+def test_page_that_repeats_is_refused(
+    tmp_path: Path, paginator: dict[str, Any], is_stamped: bool
+) -> None:
+    """As where the API does not know the parameter, or counts from 1 and is asked for 0."""
+    asks = count_from(1)
+
+    def answer(*_: Any) -> dict[str, Any]:
+        told = {"took_ms": next(asks)} if is_stamped else {}
+        return {"items": ITEMS, "total": 20, "pages": 4} | told
+
+    with serving(answer) as api:
         settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
         [failure] = failures_of(settings)
     assert type(failure) is ExtractError
@@ -422,6 +480,42 @@ def test_cursor_that_is_text_is_compared_by_what_it_says(
     assert last == (after if place == "params" else None)
 
 
+def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
+    """dlt would take that of the parameter, and pass over what the other says without a word."""
+    endpoint = INCREMENTAL["endpoint"] | {"incremental": {"cursor_path": "changed"}}
+    with serving(lambda *_: {"items": []}) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+    assert type(failure) is ConfigError
+    assert "the parameter since" in failure.message
+
+
+@pytest.mark.parametrize("ways", [("append", "replace"), ("replace", "append")])
+def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[str, str]) -> None:
+    """dlt would take that of the first, and double or drop the rows of the other."""
+    resources = [
+        {"name": f"r{n}", "table_name": "rows", "write_disposition": way}
+        for n, way in enumerate(ways)
+    ]
+    source = {"client": {"base_url": "http://127.0.0.1:9/"}, "resources": resources}
+    [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ConfigError
+    assert "`append`" in failure.message
+    assert "`replace`" in failure.message
+
+
+def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> None:
+    (tmp_path / "steps_of_parents.py").write_text("def twice(row):\n    yield row\n    yield row\n")
+    step = {"yield_map": "steps_of_parents:twice"}
+    lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        resources = [{"name": "orders", "processing_steps": [step]}, lines]
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        [failure] = failures_of(settings.model_copy(update={"project": tmp_path}))
+    assert type(failure) is ExtractError
+    assert "`yield_map`" in failure.hint
+
+
 def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at", "lag": 3600}}
     with serving(lambda *_: [{"id": 1, "at": "Thu, 01 Jan 2026 00:00:00 GMT"}]) as api:
@@ -491,6 +585,119 @@ def test_nothing_is_asked_for_a_parent_without_a_value(
     assert asked == []
     assert type(failure) is ExtractError
     assert failure.message.startswith("api.lines: a row of orders has ")
+
+
+@pytest.mark.parametrize(
+    "paginator",
+    [
+        CURSOR["paginator"],
+        {"type": "json_link", "next_url_path": "link"},
+        {"type": "offset", "limit": 5, "total_path": "total"},
+    ],
+)
+@pytest.mark.parametrize("is_more", [True, False])
+def test_list_at_a_path_to_one_thing_that_has_more_pages_is_refused(
+    tmp_path: Path, paginator: dict[str, Any], is_more: bool
+) -> None:
+    """dlt reads one page where a path ends with a placeholder, whatever the client says."""
+    more = {"next": "b", "link": "?page=2", "total": 9}
+    end = {"next": "", "link": "", "total": 5}
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return {"items": ITEMS} | (more if path != "/orders" and is_more else end)
+
+    orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
+    found = {"name": "found", "endpoint": {"path": f"search/{ORDER}", "data_selector": "items"}}
+    with serving(answer) as api:
+        client = {"base_url": api.url, "paginator": paginator}
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": [orders, found]}})
+        if is_more:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "there are more pages" in str(failure)
+            assert "`paginator`" in failure.hint
+        else:
+            extract_once(settings)
+            assert count(settings, "api_raw.found") == len(ITEMS) ** 2
+
+
+@pytest.mark.parametrize("start", [{}, {"start_param": "since"}])
+@pytest.mark.parametrize("more", [{}, MERGE], ids=["append", "merge"])
+def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
+    tmp_path: Path, start: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """Each parent is on a page of its own, and its rows are older than those of the one before."""
+    pages, lines = 8, [{"id": n, "order": n, "at": 100 - n} for n in range(8)]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked.get("cursor", 0))
+        if path == "/orders":
+            return {"items": [{"id": page}], "next": str(page + 1) if page + 1 < pages else ""}
+        since = int(asked.get("since", 0))
+        of_order = [row for row in lines if path == f"/orders/{row['order']}/lines"]
+        return {"items": [row for row in of_order if row["at"] >= since]}
+
+    cursor = {"cursor_path": "at", "initial_value": 0} | start
+    endpoint = {"path": f"orders/{ORDER}/lines", "data_selector": "items", "incremental": cursor}
+    orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
+    with serving(answer) as api:
+        resources = [orders, {"name": "lines", "endpoint": endpoint} | more]
+        source = {"client": CURSOR | {"base_url": api.url}, "resources": resources}
+        settings = settings_of(tmp_path, {"api": source})
+        for first, at in ((8, 200), (16, 300)):
+            extract_once(settings)
+            assert count(settings, "api_raw.lines") == len(lines)
+            lines += [{"id": first + n, "order": n, "at": at - n} for n in range(8)]
+        extract_once(settings)
+        found = query(settings, "SELECT id FROM api_raw.lines ORDER BY 1")
+    assert found == [(row["id"],) for row in lines]
+
+
+@pytest.mark.parametrize("field", ["lines[*].n", "tags", "place", "tags[*]"])
+@pytest.mark.parametrize("where", ["path", "params"])
+def test_nothing_is_asked_for_a_parent_with_more_than_one_value(
+    tmp_path: Path, field: str, where: str
+) -> None:
+    """dlt takes the first of several, and lists and objects as Python writes them."""
+    order = {"id": 1, "lines": [{"n": 1}, {"n": 2}], "tags": ["a", "b"], "place": {"x": 1}}
+    mark = f"{{resources.orders.{field}}}"
+    asked = {"path": f"lines/{mark}/all"} if where == "path" else {"params": {"n": mark}}
+    lines = {"name": "lines", "endpoint": {"path": "lines"} | asked}
+    with serving(lambda *_: [order]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        resources = ["orders", lines]
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        [failure] = failures_of(settings)
+        assert [path for path, *_ in api.asked] == ["/orders"]
+    assert type(failure) is ExtractError
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "value", "asked"),
+    [
+        ({"path": "tags/{tag}/rows"}, "C#", ("/tags/C%23/rows", {})),
+        ("tags/{tag}", "a?b=1", ("/tags/a%3Fb=1", {})),
+        ({"path": "tags/{tag}/rows"}, "a/b", ("/tags/a/b/rows", {})),
+        ({"path": "{tag}"}, "rows?all=1", ("/rows", {"all": "1"})),
+        ({"path": "rows", "params": {"path": "{tag}"}}, "C#?", ("/rows", {"path": "C#?"})),
+        ({"path": "tags/{tag}/rows"}, "..", None),
+        ({"path": "tags/{tag}/rows"}, "", None),
+    ],
+)
+def test_value_of_for_each_stays_whole_in_a_path(
+    tmp_path: Path, endpoint: Any, value: str, asked: Any
+) -> None:
+    with serving(lambda *_: [{"id": 1}]) as api:
+        client = {"paginator": "single_page"}
+        for_each = {"tag": [value]}
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client=client, for_each=for_each)
+        if asked is None:
+            [failure] = failures_of(settings)
+            assert type(failure) is ConfigError
+            assert "leads elsewhere" in str(failure)
+        else:
+            extract_once(settings)
+        assert [(path, query) for path, query, _ in api.asked] == ([asked] if asked else [])
 
 
 @pytest.mark.parametrize("day", ["31.12.2025", "31/12/2025 10:00", "1-1-2026"])
