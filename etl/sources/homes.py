@@ -24,8 +24,12 @@ def find_homes(base_url: str, paths: Iterable[str]) -> tuple[str, ...]:
     Not a path whose host is a placeholder: that comes from the API.
 
     Raises:
-        ValueError: a port or a host is none.
+        ValueError: a port or a host is none, or paths cannot follow the base URL.
     """
+    if {"?", "#"} & set(base_url):
+        raise ValueError(
+            "`base_url` has a ? or # in it, and paths follow it: name what comes behind in `params`"
+        )
     named = [p for p in paths if urlsplit(p).scheme in ("http", "https")]
     homes = (base_url, *(p for p in named if "{" not in urlsplit(p).netloc))
     for home in homes:

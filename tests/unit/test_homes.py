@@ -23,3 +23,9 @@ def test_host_that_comes_from_rows_is_no_home(path: str) -> None:
 def test_address_that_is_none_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match=r"Port|Invalid"):
         find_homes(BASE, [path])
+
+
+@pytest.mark.parametrize("end", ["?key=1", "#top"])
+def test_paths_cannot_follow_a_query(end: str) -> None:
+    with pytest.raises(ValueError, match="`params`"):
+        find_homes(BASE + end, [])
