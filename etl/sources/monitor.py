@@ -27,7 +27,8 @@ class Monitor:
     pages of a resource's longest chain, `incremental` the resources that read only what is new
     (all of it when `is_refresh`), `cursors` the fields by which they tell, as far as declared,
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
-    `keys` by table what is merged, `contained` the parts of the source that failed by themselves.
+    `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
+    `unpaged` the resources of which one page was read because nobody said how to get others.
     """
 
     source: str
@@ -48,6 +49,7 @@ class Monitor:
     fields: dict[str, FieldPaths] = field(default_factory=dict)
     bases: dict[str, str] = field(default_factory=dict)
     contained: list[EtlError] = field(default_factory=list)
+    unpaged: set[str] = field(default_factory=set)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 

@@ -13,6 +13,7 @@ from dlt.sources.helpers.rest_client.paginators import (
     BasePaginator,
     BaseReferencePaginator,
     RangePaginator,
+    SinglePagePaginator,
 )
 from requests import Request, Response
 
@@ -103,6 +104,8 @@ class GuardedPaginator(BasePaginator):
         self._last_page = page
         if self._inner is None:
             self._inner = self._detect(response)
+            if rows and self._is_list and isinstance(self._inner, SinglePagePaginator):
+                self._monitor.unpaged.add(self._resource)
         try:
             self._inner.update_state(response, data)
         except UNREADABLE as e:

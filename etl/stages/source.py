@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
 from loguru import logger
@@ -47,6 +47,7 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
         for told in (
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
             *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
+            *_tell_unpaged(monitor),
         ):
             ctx.run.warn(told)
         _report(ctx, raw, monitor, session, committed, drift.changes, started_at)
@@ -124,6 +125,15 @@ def _remember(raw: Raw, monitor: Monitor) -> None:
     remember_fields(raw, monitor.field_paths())
     bases = {**monitor.earlier_bases, **monitor.bases}
     remember_extraction(raw, sum(monitor.rows.values()), dict(monitor.longest), bases)
+
+
+def _tell_unpaged(monitor: Monitor) -> Iterator[str]:
+    tables = sorted({monitor.tables.get(resource, resource) for resource in monitor.unpaged})
+    if tables:
+        yield (
+            f"{monitor.source}: one page of {', '.join(tables)} was read, for no `paginator` is "
+            "named and dlt recognised none: name it, `single_page` if that is all (docs/apis.md)"
+        )
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:

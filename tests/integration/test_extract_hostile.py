@@ -526,6 +526,16 @@ def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     assert "`lag`" in failure.hint
 
 
+def test_single_page_that_nobody_named_is_told(tmp_path: Path) -> None:
+    """An API's own way to page, in a source that names no paginator: the rest is passed over."""
+    answer = {"items": [{"id": 1}], "offset": 0, "total": 9}
+    with serving(lambda *_: answer) as api:
+        [told] = extract_once(plain(tmp_path / "guessed", api)).run.warnings
+        assert told.startswith("api: one page of rows was read")
+        named = plain(tmp_path / "named", api, client={"paginator": "single_page"})
+        assert extract_once(named).run.warnings == []
+
+
 ORDER = "{resources.orders.id}"
 
 

@@ -149,7 +149,7 @@ def _compare(
     )
     for batch in batches:
         cursor.register("etl_batch", batch)
-        cursor.execute(f"INSERT INTO {_KEYS} SELECT {values} FROM etl_batch")  # noqa: S608
+        cursor.execute(f"INSERT INTO {_KEYS} SELECT {values} FROM etl_batch")  # noqa: S608  quoted names
         cursor.unregister("etl_batch")
     same = " AND ".join(f"m.{quoted(k)} = t.k{i}" for i, k in enumerate(mart.publication.key))
     (stay,) = query(
@@ -158,7 +158,7 @@ def _compare(
     )
     strategy = mart.publication.strategy
     if strategy == "append_once":
-        new = f"(SELECT m.* FROM {mart.relation.sql} AS m ANTI JOIN {_KEYS} AS t ON {same})"  # noqa: S608
+        new = f"(SELECT m.* FROM {mart.relation.sql} AS m ANTI JOIN {_KEYS} AS t ON {same})"  # noqa: S608  quoted
         return Changes(inserted=mart.rows - stay), Relation(new, mart.relation.columns)
     deleted = before - stay if strategy == "replace" else 0
     return Changes(mart.rows - stay, stay, deleted), mart.relation

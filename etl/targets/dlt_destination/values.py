@@ -60,7 +60,7 @@ def _sums_of_part(kind: str) -> str:
     read = "TRY_CAST(v AS JSON)" if nested else "v"
     ways = [Column("a", kind), Column("b", kind)]
     return (
-        f"SELECT {', '.join(map(_sum, ways))} FROM (SELECT TRY_CAST(v AS {kind}) AS a, "  # noqa: S608
+        f"SELECT {', '.join(map(_sum, ways))} FROM (SELECT TRY_CAST(v AS {kind}) AS a, "  # noqa: S608  a type
         f"TRY_CAST({read} AS {kind}) AS b FROM etl_part)"
     )
 
