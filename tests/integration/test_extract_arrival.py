@@ -195,5 +195,4 @@ def test_package_whose_discards_are_unknown_is_not_counted(
     ctx = extract_once(source.settings(**STRICT))
     assert source.ids() == [1, 3]
     assert ctx.run.reconciliations == []
-    [warning] = ctx.run.warnings
-    assert warning.startswith("api_raw.rows was not counted")
+    assert any(w.startswith("api_raw.rows was not counted") for w in ctx.run.warnings)
