@@ -97,6 +97,10 @@ class Guards(Part):
     short_after: PositiveInt = Field(
         default=5, description="a single page is refused when the last run had at least this many"
     )
+    omits_empty: bool = Field(
+        default=False,
+        description="an answer without the field of its rows, or with null there, is an empty page",
+    )
 
 
 class Source(Part):

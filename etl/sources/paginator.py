@@ -20,6 +20,14 @@ from requests import Request, Response
 from etl.errors import ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
+from etl.sources.answers import (
+    EMPTY_HINT,
+    GRAPHQL_HINT,
+    UNSEEN_HINT,
+    graphql_errors,
+    next_page,
+    says_error,
+)
 from etl.sources.monitor import Monitor
 from etl.sources.totals import HINT, UNREADABLE_HINT, Totals
 
@@ -28,6 +36,10 @@ UNREADABLE = (ValueError, TypeError, AttributeError, LookupError)
 ONE_PAGE_HINT = (
     "a `path` that ends with a placeholder is one thing to dlt, which asks for one page: name the "
     "`paginator` of this endpoint itself, or `single_page`"
+)
+REPEATS_HINT = (
+    "an API that gives its last cursor for ever ends with an empty page: "
+    "`stop_after_empty_page: true` of the `paginator`"
 )
 
 
@@ -57,7 +69,7 @@ class GuardedPaginator(BasePaginator):
         self._chain_pages = 0
         self._empty = 0
         self._url = ""
-        self._is_list = False
+        self._list: Any = None
         self._last_page = 0
         self._totals = Totals()
 
@@ -95,6 +107,9 @@ class GuardedPaginator(BasePaginator):
         number = self._monitor.count_page(
             self._resource, rows, chain=self._chain_pages, url=self._url
         )
+        if errors := graphql_errors(response, response.json()):
+            what = f"beside its rows the answer names errors: {errors}"
+            raise self._broken(number, what, GRAPHQL_HINT)
         self._check_place(number, response.json(), rows)
         # By number pages may be told apart by what stands around the same rows: number, time, id.
         numbered = isinstance(self._inner, RangePaginator)
@@ -102,9 +117,10 @@ class GuardedPaginator(BasePaginator):
         if rows and self._chain_pages > 1 and page == self._last_page:
             raise self._broken(number, "the page is the same as the one before")
         self._last_page = page
+        unnamed = self._inner is None
         if self._inner is None:
             self._inner = self._detect(response)
-            if rows and self._is_list and isinstance(self._inner, SinglePagePaginator):
+            if rows and self._list is not None and isinstance(self._inner, SinglePagePaginator):
                 self._monitor.unpaged.add(self._resource)
         try:
             self._inner.update_state(response, data)
@@ -112,13 +128,16 @@ class GuardedPaginator(BasePaginator):
             hint = UNREADABLE_HINT if isinstance(self._inner, RangePaginator) else ""
             what = f"its pagination is unreadable: {type(e).__name__}"
             raise self._broken(number, what, hint) from e
-        if self._is_list and _leads_on(self._passed_over, response, data):
+        if self._list is not None and _leads_on(self._passed_over, response, data):
             raise self._broken(number, "there are more pages, and one is read", ONE_PAGE_HINT)
         self._totals.add(self._inner, response.json(), rows)
         # A selector that looks into rows finds another number of them.
         ended = not self.has_next_page and "*" not in str(self._selector)
         if ended and (lack := self._totals.lack(self._inner)):
             raise self._broken(number, lack, HINT)
+        if self._is_lost(rows, unnamed) and (key := next_page(response.json(), self._list)):
+            what = f"`{key}` says that there are more, and the paginator finds no way to them"
+            raise self._broken(number, what, UNSEEN_HINT)
         guards = self._monitor.settings.guards
         self._empty = self._empty + 1 if rows == 0 else 0
         if self.has_next_page:
@@ -126,6 +145,17 @@ class GuardedPaginator(BasePaginator):
                 raise self._broken(number, f"more than {guards.max_pages} pages (guards.max_pages)")
             if self._empty >= guards.max_empty_pages:
                 raise self._broken(number, f"{self._empty} empty pages in a row")
+
+    def _is_lost(self, rows: int, unnamed: bool) -> bool:
+        """Whether the chain ends because no way on was found, and not because the API said so."""
+        if self.has_next_page:
+            return False
+        if isinstance(self._inner, SinglePagePaginator):
+            return unnamed
+        told = getattr(self._inner, "has_more_path", None) or (
+            rows == 0 and getattr(self._inner, "stop_after_empty_page", False)
+        )
+        return isinstance(self._inner, BaseReferencePaginator) and not told
 
     def _check_place(self, number: int, answer: Any, rows: int) -> None:
         """Rows have to be where they were on the pages before, and in the run before."""
@@ -149,7 +179,9 @@ class GuardedPaginator(BasePaginator):
             monitor.bases.setdefault(resource, base)
         found = self._selector.find(answer)
         if rows == 0 and (not found or found[0].value is None):
-            raise self._broken(number, f"the page has no field `{self._selector}`")
+            if monitor.settings.guards.omits_empty and not says_error(answer):
+                return
+            raise self._broken(number, f"the page has no field `{self._selector}`", EMPTY_HINT)
         if len(found) > 1 and any(isinstance(one.value, list) for one in found):
             what = f"`{self._selector}` finds {len(found)} places and lists in them, where rows are"
             raise self._broken(
@@ -157,9 +189,9 @@ class GuardedPaginator(BasePaginator):
             )
         if len(found) == 1:
             is_list = isinstance(found[0].value, list)
-            if self._is_list and not is_list:
+            if self._list is not None and not is_list:
                 raise self._broken(number, f"`{self._selector}` is no list as on the page before")
-            self._is_list = is_list
+            self._list = found[0].value if is_list else None
 
     def update_request(self, request: Request) -> None:
         """Next request of the chain.
@@ -178,10 +210,8 @@ class GuardedPaginator(BasePaginator):
             return
         fingerprint = _fingerprint(request)
         if fingerprint in self._seen:
-            raise self._broken(
-                number,
-                "the cursor repeats: its next page is one that was read before",
-            )
+            what = "the cursor repeats: its next page is one that was read before"
+            raise self._broken(number, what, "" if self._empty == 0 else REPEATS_HINT)
         self._seen.add(fingerprint)
         self._mark(request)
 

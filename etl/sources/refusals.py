@@ -36,9 +36,15 @@ def refused(name: str, error: Exception, config: Mapping[str, Any]) -> ConfigErr
         first = _most_specific(error)
         place = where + _spelled(first.path, config.get("resources", ()))
         return ConfigError(f"{place}: {_cut(first.msg)}", subject=name, hint=hint)
+    if isinstance(error, ValueError) and any(_has_body(r) for r in config.get("resources", ())):
+        hint = "in `json`, a brace that is no placeholder is written twice: `{{`; else " + hint
     return ConfigError(
         f"{where}: dlt does not accept it: {first_line(error)}", subject=name, hint=hint
     )
+
+
+def _has_body(resource: Mapping[str, Any]) -> bool:
+    return bool(resource["endpoint"].get("json"))
 
 
 def first_line(error: BaseException) -> str:

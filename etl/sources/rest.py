@@ -16,6 +16,7 @@ from requests import Response
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
+from etl.sources.answers import ENDS, letters
 from etl.sources.cursors import newest
 from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
@@ -171,11 +172,23 @@ def _guard(
         # As dlt does: a path to one thing has one page, whatever the client's paginator.
         configured = SinglePagePaginator()
         passed_over = create_paginator(client.get("paginator"))
-    inner = create_paginator(configured if configured is not None else client.get("paginator"))
+    named = configured if configured is not None else client.get("paginator")
+    if isinstance(named, dict):
+        _refuse_opposite(str(named.get("has_more_path", "")))
+    inner = create_paginator(named)
     _note_cursors(resource, defaults, endpoint, default_endpoint, monitor)
     endpoint["paginator"] = GuardedPaginator(
         inner, monitor, str(resource.get("name")), selector, _detect, passed_over
     )
+
+
+def _refuse_opposite(has_more_path: str) -> None:
+    """dlt ends the pages where this is false; `end_of_stream` is, on every page but the last."""
+    if letters(has_more_path.rpartition(".")[2]) in ENDS:
+        raise ConfigError(
+            f"has_more_path: by its name {has_more_path} is true on the last page, and dlt goes on "
+            "while it is true: leave it out; `stop_after_empty_page: true` of a cursor ends pages"
+        )
 
 
 def _note_cursors(

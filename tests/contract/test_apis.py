@@ -57,6 +57,9 @@ ROWS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
         "day::text, currency, rate",
         [(day, c, rate) for day, rates in RATES.items() for c, rate in rates.items()],
     ),
+    "graph_raw.products": ("id", [(f["id"],) for f in FOUND]),
+    "desk_raw.tickets": ("id", [(f["id"],) for f in FOUND]),
+    "ledger_raw.entries": ("id", [(n,) for n in range(1, 7)]),
     "exports_raw.orders": ("id, note", [("1", "a, b"), ("2", "two\nlines")]),
 }
 
@@ -90,6 +93,22 @@ def answer(path: str, asked: dict[str, Any], headers: dict[str, str]) -> Any:
         begin = int(asked.get("after", 0))
         more = {"paging": {"next": {"after": str(begin + 3)}}} if begin + 3 < len(FOUND) else {}
         return {"results": FOUND[begin : begin + 3], **more}
+    if last == "graphql":
+        assert asked["query"].startswith("query ($after: String) { products(first: 100, ")
+        end = int(asked["variables"]["after"] or 0) + 3
+        info = {"endCursor": str(end), "hasNextPage": end < len(FOUND)}
+        return {"data": {"products": {"nodes": FOUND[end - 3 : end], "pageInfo": info}}}
+    if last == "cursor.json":
+        begin = int(asked.get("cursor", 0))
+        end = min(begin + 3, len(FOUND))
+        told = {"after_cursor": str(end), "end_of_stream": end == len(FOUND)}
+        return {"tickets": FOUND[begin:end], **told}
+    if last == "entries":
+        begin = int(asked.get("$skip", 0))
+        if begin == 6:
+            return {"@odata.context": "entries"}
+        url = f"http://{headers['host']}{path}?$skip={begin + 3}"
+        return {"value": FOUND[begin : begin + 3], "@odata.nextLink": url}
     if last == "series":
         return {"rates": {day: r for day, r in RATES.items() if day >= asked["from"]}}
     if last == "orders.csv":
@@ -109,8 +128,12 @@ def test_recipe_reads_all_rows_and_again_none_twice(
         config = RECIPES[source].replace("https://api.example.com/", api.url)
         (tmp_path / "config").mkdir()
         (tmp_path / "config" / "etl.yaml").write_text(config, encoding="utf-8")
-        token = {f"ETL_SOURCES__{source.upper()}__CLIENT__AUTH__TOKEN": "t"}
-        settings = load_settings(tmp_path, "default", token if "bearer" in config else {})
+        tokens = {
+            f"ETL_SOURCES__{name.upper()}__CLIENT__AUTH__TOKEN": "t"
+            for name, one in yaml.safe_load(config)["sources"].items()
+            if "bearer" in str(one)
+        }
+        settings = load_settings(tmp_path, "default", tokens)
         tables = {t: expected for t, expected in ROWS.items() if t.startswith(f"{source}_raw.")}
         for _ in range(2):
             extract_once(settings)

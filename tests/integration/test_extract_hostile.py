@@ -725,6 +725,139 @@ def test_body_that_is_not_encoded_as_it_says_is_the_fault_of_the_api(tmp_path: P
     assert type(failure) is ExtractError
 
 
+@pytest.mark.parametrize(
+    "paginator",
+    [
+        {"type": "json_link", "next_url_path": "@odata.nextLink"},
+        {"type": "cursor", "cursor_path": "next_cursor", "cursor_param": "after"},
+        "header_link",
+    ],
+)
+@pytest.mark.parametrize(
+    ("around", "key"),
+    [
+        ({"@odata.nextLink": "http://x/?page=2"}, "@odata.nextLink"),
+        ({"meta": {"pagination": 1, "nextPageToken": "x"}}, "meta.nextPageToken"),
+        ({"_links": {"next": {"href": "/rows?page=2"}}}, "_links.next"),
+        ({"pageInfo": {"hasNextPage": True}}, "pageInfo.hasNextPage"),
+    ],
+)
+def test_next_page_that_no_paginator_sees_ends_the_run(
+    tmp_path: Path, paginator: Any, around: dict[str, Any], key: str
+) -> None:
+    with serving(lambda *_: {"data": {"items": [{"id": 1}]} | around}) as api:
+        endpoint = {"path": "rows", "data_selector": "data.items"}
+        [failure] = failures_of(
+            plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": paginator})
+        )
+        assert type(failure) is ExtractError
+        assert f"`{key}` says that there are more" in failure.message
+        one = plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": "single_page"})
+        extract_once(one)
+    assert count(one, "api_raw.rows") == 1
+
+
+def test_next_page_of_a_source_without_a_paginator_is_not_passed_over(tmp_path: Path) -> None:
+    """What dlt does not recognise is one page to it."""
+    with serving(lambda *_: {"items": [{"id": 1}], "hasNextPage": True}) as api:
+        [failure] = failures_of(plain(tmp_path, api))
+    assert type(failure) is ExtractError
+    assert "`hasNextPage` says that there are more" in failure.message
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        {"next": None, "has_more": False, "links": {"next": ""}},
+        {"next_update": "2026-01-03", "filters": {"next": "x"}, "meta": {"next_run": 5}},
+    ],
+)
+def test_what_tells_of_no_next_page_is_no_sign_of_one(
+    tmp_path: Path, around: dict[str, Any]
+) -> None:
+    with serving(lambda *_: {"items": [{"id": 1, "next": "a"}]} | around) as api:
+        extract_once(plain(tmp_path, api, SELECTED, client=CURSOR))
+
+
+GRAPHQL = {
+    "endpoint": {
+        "path": "graphql",
+        "method": "POST",
+        "json": {"query": "{{items{{id}}}}", "variables": {"after": None}},
+        "data_selector": "data.items.nodes",
+    }
+}
+
+
+@pytest.mark.parametrize("is_graphql", [True, False])
+def test_answer_to_a_query_with_errors_beside_its_rows_is_not_whole(
+    tmp_path: Path, is_graphql: bool
+) -> None:
+    answer = {"data": {"items": {"nodes": [{"id": 1}]}}, "errors": [{"message": "s3cret"}]}
+    with serving(lambda *_: answer) as api:
+        endpoint = GRAPHQL["endpoint"] | ({} if is_graphql else {"json": {"find": "items"}})
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": "single_page"})
+        if not is_graphql:
+            extract_once(settings)
+            return
+        [failure] = failures_of(settings)
+        assert api.asked[0][1]["query"] == "{items{id}}"
+    assert type(failure) is ExtractError
+    assert "beside its rows the answer names errors: 1" in failure.message
+    assert "s3cret" not in str(failure)
+
+
+def test_brace_that_is_no_placeholder_is_told_to_be_written_twice(tmp_path: Path) -> None:
+    with serving(lambda *_: {}) as api:
+        endpoint = GRAPHQL["endpoint"] | {"json": {"query": "{items{id}}"}}
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+    assert type(failure) is ConfigError
+    assert "written twice" in failure.hint
+
+
+@pytest.mark.parametrize("name", ["end_of_stream", "meta.isLast", "done"])
+def test_has_more_that_is_true_at_the_end_is_refused(tmp_path: Path, name: str) -> None:
+    """dlt would end after the first page, which says false there."""
+    with serving(lambda *_: {}) as api:
+        client = {"paginator": CURSOR["paginator"] | {"has_more_path": name}}
+        [failure] = failures_of(plain(tmp_path, api, SELECTED, client=client))
+        assert api.asked == []
+    assert type(failure) is ConfigError
+    assert "leave it out" in failure.message
+
+
+@pytest.mark.parametrize("empty", [{}, {"items": None}])
+def test_empty_list_may_be_left_out_where_the_settings_say_so(
+    tmp_path: Path, empty: dict[str, Any]
+) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return empty | {"next": ""} if "cursor" in asked else {"items": [{"id": 1}], "next": "b"}
+
+    with serving(answer) as api:
+        [failure] = failures_of(plain(tmp_path, api, SELECTED, client=CURSOR))
+        assert "`guards.omits_empty: true`" in failure.hint
+        omits: dict[str, Any] = {"client": CURSOR, "guards": {"omits_empty": True}}
+        settings = plain(tmp_path, api, SELECTED, **omits)
+        extract_once(settings)
+        assert count(settings, "api_raw.rows") == 1
+        api.answer = lambda *_: {"error": {"code": 7}}
+        [failure] = failures_of(settings)
+        assert "has no field `items`" in failure.message
+
+
+def test_last_cursor_that_is_given_for_ever_ends_at_an_empty_page(tmp_path: Path) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return {"items": [] if "cursor" in asked else [{"id": 1}], "next": "b"}
+
+    with serving(answer) as api:
+        [failure] = failures_of(plain(tmp_path, api, SELECTED, client=CURSOR))
+        assert "`stop_after_empty_page: true`" in failure.hint
+        client = {"paginator": CURSOR["paginator"] | {"stop_after_empty_page": True}}
+        settings = plain(tmp_path, api, SELECTED, client=client)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 1
+
+
 # -- links to another host -------------------------------------------------------------------------
 
 LINKED = {"paginator": {"type": "json_link", "next_url_path": "next"}}

@@ -1,0 +1,95 @@
+"""What an answer says beside its rows: that some are missing, or that another page follows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from requests import Response
+
+# Keys by their letters alone: `@odata.nextLink` is odatanextlink.
+NEXT = {
+    "next", "nextpage", "nextcursor", "nexttoken", "nextpagetoken", "nextpagecursor", "nextlink",
+    "nextpagelink", "nexturl", "nextpageurl", "nexturi", "nexthref", "nextrecordsurl",
+    "nextcontinuationtoken", "nextmarker", "odatanextlink",
+}  # fmt: skip
+MORE = {"hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreresults"}
+# Names that are true where the pages end.
+ENDS = {"last", "islast", "lastpage", "islastpage", "end", "endofstream", "done", "isdone",
+        "finished", "isfinished", "complete", "completed"}  # fmt: skip
+# Objects that tell of pages, beside the list of rows or what it lies in.
+ABOUT = {"meta", "metadata", "responsemetadata", "paging", "pagination", "pageinfo", "page",
+         "links", "cursors", "cursor"}  # fmt: skip
+
+
+def letters(key: str) -> str:
+    """The letters of a key, small: what names are compared by."""
+    return re.sub(r"[^a-z]", "", key.lower())
+
+
+def next_page(answer: Any, rows: Any) -> str:
+    """The key by which an answer says that another page follows this list; empty for none.
+
+    It stands beside the list or what that lies in, or in an object there that tells of pages.
+    """
+    for path, value in _beside(answer, rows):
+        name = letters(path[-1])
+        link = value.get("href") if isinstance(value, dict) else value
+        is_link = name in NEXT and isinstance(link, str | int) and bool(link)
+        if is_link or (name in MORE and value is True):
+            return ".".join(path)
+    return ""
+
+
+def _beside(answer: Any, rows: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for holder in _holders(answer, rows):
+        for key, value in holder.items():
+            yield (key,), value
+            if letters(key) in ABOUT and isinstance(value, dict):
+                yield from (((key, below), v) for below, v in value.items())
+
+
+def _holders(answer: Any, rows: Any) -> list[dict[str, Any]]:
+    """The objects around a list in an answer, the outermost first; none when it is not there."""
+    if not isinstance(answer, dict):
+        return []
+    for value in answer.values():
+        if value is rows:
+            return [answer]
+        if inner := _holders(value, rows):
+            return [answer, *inner]
+    return []
+
+
+def graphql_errors(response: Response, answer: Any) -> int:
+    """How many errors an answer to a GraphQL query names; what they hit is NULL or missing in it.
+
+    Such an answer has the status 200 (https://spec.graphql.org, Response).
+    """
+    errors = answer.get("errors") if isinstance(answer, dict) else None
+    if not isinstance(errors, list) or not errors:
+        return 0
+    asked = None
+    with suppress(ValueError, TypeError):
+        asked = json.loads(response.request.body or "null")
+    is_query = isinstance(asked, dict) and isinstance(asked.get("query"), str)
+    return len(errors) if is_query else 0
+
+
+def says_error(answer: Any) -> bool:
+    """Whether an answer has something under a key that APIs give their errors."""
+    return isinstance(answer, dict) and any(answer.get(key) for key in ("error", "errors"))
+
+
+UNSEEN_HINT = (
+    "let `cursor_path` or `next_url_path` of a `paginator` point there; a key with a dot or @ in "
+    "it stands in quotes: \"'@odata.nextLink'\"; `single_page` reads one page and no more"
+)
+GRAPHQL_HINT = "ask the API by hand what it could not give: it is NULL or missing in this answer"
+EMPTY_HINT = (
+    "an API that leaves empty lists out, or gives null for them: `guards.omits_empty: true`; else "
+    "the API or its settings changed: compare the URL's answer with them"
+)
