@@ -7,7 +7,11 @@ from typing import Any
 
 from dlt.common.data_types import py_type_to_sc_type
 from dlt.common.normalizers.naming.snake_case import NamingConvention
-from dlt.common.schema.exceptions import DataValidationError, SchemaException
+from dlt.common.schema.exceptions import (
+    DataValidationError,
+    SchemaException,
+    UnboundColumnException,
+)
 
 from etl.errors import SchemaError
 from etl.secrets import MASK
@@ -31,9 +35,12 @@ def describe_breach(
     """
     kept = "; the package is kept in data/quarantine" if step == "normalize" else ""
     if not isinstance(error, DataValidationError):
-        text = str(error).strip().splitlines()[0][:500]
+        text = str(error).strip().splitlines()[0]
+        if isinstance(error, UnboundColumnException):  # dlt tells of the columns on further lines
+            absent = ", ".join(sorted(str(column["name"]) for column in error.columns))
+            text = f"no row of {error.table_name} has {absent}, and the settings ask for it"
         return SchemaError(
-            f"{subject}: the data does not fit its table: {text}",
+            f"{subject}: the data does not fit its table: {text[:500]}",
             subject=subject,
             hint=f"mend the source, or the column's hints in its settings{kept}; "
             + earlier_hints(subject),

@@ -76,6 +76,13 @@ def test_row_that_cannot_be_normalised_breaks_the_schema_and_poisons_nothing(
         assert count(settings, "api_raw.rows") == 1
 
 
+def test_key_that_no_row_has_is_named(tmp_path: Path) -> None:
+    with serving(lambda *_: {"items": {"a": {"id": 1}, "b": {"id": 2}}}) as api:
+        [failure] = failures_of(plain(tmp_path, api, MERGE | SELECTED))
+    assert type(failure) is SchemaError
+    assert "no row of rows has id, and the settings ask for it" in failure.message
+
+
 @pytest.mark.parametrize(
     ("resource", "row", "field"),
     [
