@@ -1,8 +1,9 @@
-"""Why an error came: all that caused it, and whether the machine did (disk, memory, rights)."""
+"""Why an error came: all that caused it; the machine (disk, memory, rights), or who was asked."""
 
 from __future__ import annotations
 
 import errno
+import socket
 from concurrent.futures import BrokenExecutor
 
 from etl.errors import EtlError, ResourcesError
@@ -61,3 +62,23 @@ def _is_of_threading(error: RuntimeError) -> bool:
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     return place is not None and place.tb_frame.f_globals.get("__name__") == "threading"
+
+
+def is_refusal(error: BaseException) -> bool:
+    """True for what a database says of a value or a statement that it does not take.
+
+    Drivers have exceptions of their own, but their bases have the names that PEP 249 gives them.
+    """
+    return _is_named(
+        error, {"DataError", "IntegrityError", "ProgrammingError", "NotSupportedError"}
+    )
+
+
+def is_lost(error: BaseException) -> bool:
+    """True for an exception, a driver's too, that tells of the connection or the server."""
+    broken = isinstance(error, ConnectionError | TimeoutError | socket.gaierror)
+    return broken or _is_named(error, {"OperationalError", "InterfaceError"})
+
+
+def _is_named(error: BaseException, names: set[str]) -> bool:
+    return any(kind.__name__ in names for kind in type(error).__mro__)

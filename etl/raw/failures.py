@@ -26,7 +26,7 @@ from pendulum.parsing.exceptions import ParserError
 from requests import HTTPError, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
-from etl.causes import causes
+from etl.causes import causes, is_lost, is_refusal
 from etl.errors import (
     AuthError,
     ConfigError,
@@ -85,6 +85,7 @@ def classify(
         or config_error(chain, subject)
         or classify_machine(error, folder)
         or _depth(chain, subject, step)
+        or (_of_function(chain, subject) if step == "extract" else None)
     )
     if found is not None:
         return found
@@ -202,6 +203,26 @@ def _unanswered(error: RequestException, subject: str) -> EtlError:
         hint="the API redirects in a circle, names a link that is none, or sends a body that is "
         "not encoded as it says",
     )
+
+
+def _of_function(chain: list[BaseException], subject: str) -> EtlError | None:
+    """What a factory's own client could not reach, or was refused: a database's driver, say."""
+    for cause in chain:
+        told = f"{type(cause).__name__}: {first_line(cause)}"
+        if is_lost(cause):
+            return UnreachableError(
+                f"{subject}: the source cannot be reached: {told}",
+                subject=subject,
+                hint="run again; is it up, and are the address and the log-in right? drivers do "
+                "not always tell them apart",
+            )
+        if is_refusal(cause):
+            return ExtractError(
+                f"{subject}: the source refuses what it was asked: {told}",
+                subject=subject,
+                hint="compare the tables, columns and rights there with what the factory asks for",
+            )
+    return None
 
 
 def _depth(chain: list[BaseException], subject: str, step: str) -> EtlError | None:

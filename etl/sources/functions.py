@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dlt.common.exceptions import MissingDependencyException
 from dlt.extract import DltResource, DltSource
 
 from etl.errors import ConfigError, EtlError
@@ -96,6 +97,12 @@ def _find_function(given: str, where: str, source: str, project: Path) -> Callab
         sys.path.insert(0, str(project))
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
+    except MissingDependencyException as e:
+        raise ConfigError(
+            f"{where}: {given} needs what is not installed: {', '.join(e.dependencies)}",
+            subject=source,
+            hint=" ".join(["pip install", *(f"'{d}'" for d in e.dependencies)]),
+        ) from e
     except (ImportError, AttributeError, ValueError) as e:
         raise ConfigError(
             f"{where}: {given} cannot be imported: {first_line(e)}",

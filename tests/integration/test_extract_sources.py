@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from datetime import date
@@ -14,7 +15,7 @@ import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
 
-from etl.errors import ConfigError, EtlError
+from etl.errors import ConfigError, EtlError, ExtractError, UnreachableError
 from etl.raw.pipeline import Raw
 from etl.raw.places import NotReachedError
 from etl.settings import Settings
@@ -396,6 +397,10 @@ def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) ->
 
 
 FACTORY = """
+import socket
+import sqlite3
+import urllib.request
+
 import dlt
 import requests
 import pyarrow as pa
@@ -434,6 +439,20 @@ def unreachable():
 
 def mistaken():
     return 1 // 0
+
+@dlt.resource
+def read_by(kind):
+    if kind == "closed port":
+        urllib.request.urlopen("http://127.0.0.1:1/")
+    if kind == "slow":
+        raise socket.timeout("timed out")
+    if kind == "no such host":
+        socket.getaddrinfo("nowhere.invalid", 80)
+    if kind == "database is away":
+        sqlite3.connect("/nowhere/at/all.db")
+    if kind == "no such table":
+        raise sqlite3.ProgrammingError("no such table: orders")
+    yield {"id": 1}
 """
 
 
@@ -556,6 +575,37 @@ def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
     found = {f.subject: type(f) for f in failures_of(settings)}
     assert found == {"away": NotReachedError, "wrong": EtlError}
     assert count(settings, "well_raw.alone") == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "failure"),
+    [
+        ("closed port", UnreachableError),
+        ("slow", UnreachableError),
+        ("no such host", UnreachableError),
+        ("database is away", UnreachableError),
+        ("no such table", ExtractError),
+    ],
+)
+def test_what_a_factory_could_not_reach_has_its_class(
+    tmp_path: Path, factory: str, kind: str, failure: type[EtlError]
+) -> None:
+    source = {"factory": f"{factory}:read_by", "arguments": {"kind": kind}}
+    [found] = failures_of(settings_of(tmp_path, {"py": source}))
+    assert type(found) is failure
+    assert found.subject == "py.read_by"
+
+
+def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dlt's own source for databases, say, without SQLAlchemy."""
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
+    monkeypatch.delitem(sys.modules, "dlt.sources.sql_database", raising=False)
+    source = {"factory": "dlt.sources.sql_database:sql_database"}
+    [found] = failures_of(settings_of(tmp_path, {"db": source}))
+    assert type(found) is ConfigError
+    assert found.hint == "pip install 'dlt[sql_database]'"
 
 
 def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from dlt.common.destination.exceptions import (
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.load.exceptions import LoadClientJobException
 
-from etl.causes import causes, classify_os_error
+from etl.causes import causes, classify_os_error, is_lost, is_refusal
 from etl.errors import AuthError, ConfigError, EtlError, LoadError, UnreachableError
 from etl.raw.failures import config_error, first_line
 
@@ -47,7 +47,7 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
     # it again a few times.
     refusal = next((c for c in chain if _refuses(c)), None)
     unconnected = next((c for c in chain if isinstance(c, DestinationConnectionError)), None)
-    lost = unconnected.inner_exc if unconnected else next((c for c in chain if _is_lost(c)), None)
+    lost = unconnected.inner_exc if unconnected else next((c for c in chain if is_lost(c)), None)
     passes = lost or any(isinstance(c, DestinationTransientException) for c in chain)
     if unconnected or (passes and refusal is None):
         told = f" cannot be reached: {first_line(lost)}" if lost else f": {first_line(chain[-1])}"
@@ -67,19 +67,5 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
 
 
 def _refuses(error: BaseException) -> bool:
-    """True for what says that a value or a statement is not taken.
-
-    Drivers have exceptions of their own, but their bases have the names that PEP 249 gives them.
-    """
-    refusing = {"DataError", "IntegrityError", "ProgrammingError", "NotSupportedError"}
-    return isinstance(error, ArithmeticError | TypeError | ValueError) or _is_named(error, refusing)
-
-
-def _is_lost(error: BaseException) -> bool:
-    """True for a driver's exception that tells of the connection or the server, not of a value."""
-    broken = isinstance(error, ConnectionError | TimeoutError)
-    return broken or _is_named(error, {"OperationalError", "InterfaceError"})
-
-
-def _is_named(error: BaseException, names: set[str]) -> bool:
-    return any(kind.__name__ in names for kind in type(error).__mro__)
+    """True for what says that a value or a statement is not taken."""
+    return isinstance(error, ArithmeticError | TypeError | ValueError) or is_refusal(error)
