@@ -67,11 +67,11 @@ def _is_of_threading(error: RuntimeError) -> bool:
 def is_refusal(error: BaseException) -> bool:
     """True for what a database says of a value or a statement that it does not take.
 
-    Drivers have exceptions of their own, but their bases have the names that PEP 249 gives them.
+    Drivers have exceptions of their own, but their bases have the names that PEP 249 gives them;
+    what SQLAlchemy finds wrong itself (a table that is not there) has its name.
     """
-    return _is_named(
-        error, {"DataError", "IntegrityError", "ProgrammingError", "NotSupportedError"}
-    )
+    names = {"DataError", "IntegrityError", "ProgrammingError", "NotSupportedError"}
+    return _is_named(error, names | {"SQLAlchemyError"})
 
 
 def is_lost(error: BaseException) -> bool:

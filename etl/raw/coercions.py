@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from math import isfinite
+from math import isfinite, isinf
 from typing import TYPE_CHECKING, Any
 
 from dlt.common.data_types import coerce_value
@@ -39,3 +39,21 @@ def coerce_exactly(to_type: TDataType, from_type: TDataType, value: Any) -> Any:
     if not is_same:
         raise ValueError(value)
     return coerced
+
+
+def find_infinite(value: dict[str, Any] | list[Any], path: str = "$") -> str:
+    """Where rows from Python have an infinite number, as `$.a.b`; empty for nowhere.
+
+    dlt writes rows as JSON, where orjson makes it null. So it does with NaN, which is what many a
+    library says for no value.
+    """
+    named = value.items() if isinstance(value, dict) else (("", v) for v in value)
+    for key, one in named:
+        if isinstance(one, float):
+            if isinf(one):
+                return f"{path}.{key}" if key else path
+        elif isinstance(one, dict | list) and (
+            found := find_infinite(one, f"{path}.{key}" if key else path)
+        ):
+            return found
+    return ""

@@ -237,14 +237,23 @@ def _depth(chain: list[BaseException], subject: str, step: str) -> EtlError | No
             hint="`max_table_nesting` of the resource says from which depth on raw keeps JSON; the "
             "package is kept in data/quarantine",
         )
-    if step == "extract" and any(isinstance(c, RecursionError) or _is_of_orjson(c) for c in chain):
+    if step == "extract" and any(map(_is_unwritable, chain)):
         return ExtractError(
             f"{subject}: a row cannot be written down: {type(root).__name__}: {first_line(root)}",
             subject=subject,
-            hint="it is nested more than 250 levels deep, or holds a value that JSON has not: look "
-            "at the source's answer; a `factory` can leave the field out",
+            hint="it is nested more than 250 levels deep, or holds a value that JSON or Arrow has "
+            "not: look at the source's answer; a `factory` can leave the field out, or make a text",
         )
     return None
+
+
+def _is_unwritable(error: BaseException) -> bool:
+    """True for what says that a row, or a table of Arrow's, cannot be written to a package."""
+    from dlt.common.libs.pyarrow import UnsupportedArrowTypeException
+    from pyarrow import ArrowException
+
+    arrow = ArrowException | UnsupportedArrowTypeException
+    return isinstance(error, RecursionError | arrow) or _is_of_orjson(error)
 
 
 def _is_of_orjson(error: BaseException) -> bool:

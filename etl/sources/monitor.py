@@ -14,6 +14,7 @@ from dlt.extract.items_transform import ItemTransform
 from etl.api_fields import FieldPaths
 from etl.arrival import Arrival, TableArrival
 from etl.errors import DataQualityError, EtlError, SchemaError
+from etl.raw.coercions import find_infinite
 from etl.records import Discarded
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
@@ -224,6 +225,8 @@ class PageStep(ItemTransform[Any, Any]):
                 self._keys.add_table(item)
             return item
         rows = item if isinstance(item, list) else [item]
+        if self._monitor.settings.factory and (path := find_infinite(rows)):
+            raise self._unbounded(path)
         self._fields.note(rows)
         if self._stamp:
             self._stamp_rows(rows)
@@ -256,6 +259,15 @@ class PageStep(ItemTransform[Any, Any]):
         for name, value in self._stamp.items():
             if str(row.get(name, value)) != str(value):
                 raise self._overwritten(name)
+
+    def _unbounded(self, path: str) -> SchemaError:
+        return SchemaError(
+            f"{self._monitor.source}: rows of {self._table} have an infinite number at {path}, "
+            "which raw would show as NULL: packages of dicts are JSON",
+            subject=self._monitor.source,
+            hint="yield Arrow tables or frames, which keep it (of dlt's `sql_table`: "
+            '`backend="pyarrow"`), or turn it into a text or NULL in the factory',
+        )
 
     def _unstampable(self, row: Any) -> SchemaError:
         return SchemaError(

@@ -15,7 +15,7 @@ import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
 
-from etl.errors import ConfigError, EtlError, ExtractError, UnreachableError
+from etl.errors import ConfigError, EtlError, ExtractError, SchemaError, UnreachableError
 from etl.raw.pipeline import Raw
 from etl.raw.places import NotReachedError
 from etl.settings import Settings
@@ -397,6 +397,7 @@ def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) ->
 
 
 FACTORY = """
+import math
 import socket
 import sqlite3
 import urllib.request
@@ -450,6 +451,10 @@ def read_by(kind):
         socket.getaddrinfo("nowhere.invalid", 80)
     if kind == "database is away":
         sqlite3.connect("/nowhere/at/all.db")
+    if kind == "infinite":
+        yield [{"id": 1, "v": float("nan")}, {"id": 2, "of": [{"v": -math.inf}]}]
+    if kind == "interval":
+        yield pa.table({"v": pa.array([1], pa.duration("s"))})
     if kind == "no such table":
         raise sqlite3.ProgrammingError("no such table: orders")
     yield {"id": 1}
@@ -585,15 +590,18 @@ def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
         ("no such host", UnreachableError),
         ("database is away", UnreachableError),
         ("no such table", ExtractError),
+        ("interval", ExtractError),
+        ("infinite", SchemaError),
     ],
 )
-def test_what_a_factory_could_not_reach_has_its_class(
+def test_what_a_factory_fails_with_has_its_class(
     tmp_path: Path, factory: str, kind: str, failure: type[EtlError]
 ) -> None:
     source = {"factory": f"{factory}:read_by", "arguments": {"kind": kind}}
     [found] = failures_of(settings_of(tmp_path, {"py": source}))
     assert type(found) is failure
-    assert found.subject == "py.read_by"
+    assert found.subject.startswith("py")
+    assert ("infinite number at $.of.v" in found.message) == (kind == "infinite")
 
 
 def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
