@@ -17,7 +17,7 @@ from dlt.sources.rest_api import rest_api_source
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.settings import Settings, Source
-from etl.sources.cursors import begin_once
+from etl.sources.cursors import begin_once, know_by_whole_rows
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
@@ -55,6 +55,8 @@ def build_source(
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
             if resource.incremental is not None:
                 monitor.incremental.add(resource.name)
+                if resource.compute_table_schema().get("write_disposition") == "merge":
+                    know_by_whole_rows(resource)
         _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None

@@ -38,6 +38,23 @@ def newest(cursors: Iterable[Any]) -> Any:
     return max(given, key=_said) if len(kinds) == 1 else max(given)
 
 
+def whole_row(item: Any) -> tuple[str, ...]:
+    """All columns of a row, or of a table of Arrow's: by them a row of a merge is known again.
+
+    By its key, as dlt has it, a changed row whose cursor value stayed (a date, say) would be taken
+    for the one that was read before, and left out.
+    """
+    return tuple(getattr(item, "column_names", item))
+
+
+def know_by_whole_rows(resource: DltResource) -> None:
+    """Let a factory's resource know rows again as wholes, where its own cursor names no key."""
+    if (cursor := resource.incremental) is not None:
+        cursor.set_deduplication_key(whole_row, from_hints=True)
+        # Whoever applies hints to the resource, as dlt does when it extracts, names its key again.
+        vars(cursor)["set_deduplication_key"] = lambda *_, **__: None
+
+
 def begin_once(resource: DltResource, given: Incremental[Any]) -> None:
     """Let a resource that is read for the rows of a parent begin where the last run ended.
 

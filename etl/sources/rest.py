@@ -17,7 +17,7 @@ from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
 from etl.sources.answers import ENDS, letters
-from etl.sources.cursors import newest
+from etl.sources.cursors import newest, whole_row
 from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
@@ -210,9 +210,7 @@ def _note_cursors(
     disposition = resource.get("write_disposition", defaults.get("write_disposition"))
     if isinstance(disposition, dict):
         disposition = disposition.get("disposition")
-    # A changed row whose cursor value stayed (a date, say) has the key of one that was read before.
-    # dlt would leave it out for that: by all of its fields it is another.
-    ours: dict[str, Any] = {"primary_key": tuple} if disposition == "merge" else {}
+    ours: dict[str, Any] = {"primary_key": whole_row} if disposition == "merge" else {}
     named = [c.get("last_value_func") for c in (*cursors.values(), whole) if isinstance(c, dict)]
     if cursors and whole:
         raise ConfigError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,7 @@ ROWS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
     "graph_raw.products": ("id", [(f["id"],) for f in FOUND]),
     "desk_raw.tickets": ("id", [(f["id"],) for f in FOUND]),
     "ledger_raw.entries": ("id", [(n,) for n in range(1, 7)]),
+    "erp_raw.orders": ("id, changed_at::date::text", [(n, "2026-01-02") for n in range(1, 8)]),
     "exports_raw.orders": ("id, note", [("1", "a, b"), ("2", "two\nlines")]),
 }
 
@@ -116,6 +119,16 @@ def answer(path: str, asked: dict[str, Any], headers: dict[str, str]) -> Any:
     return 404, {}, {}
 
 
+def database(path: Path) -> str:
+    """A database with orders; its address."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, changed_at TIMESTAMP)")
+        rows = [(f["id"], "2026-01-02 00:00:00.000000") for f in FOUND]
+        connection.executemany("INSERT INTO orders VALUES (?, ?)", rows)
+        connection.commit()
+    return f"sqlite:///{path}"
+
+
 @pytest.mark.parametrize("source", RECIPES)
 def test_recipe_reads_all_rows_and_again_none_twice(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -133,6 +146,8 @@ def test_recipe_reads_all_rows_and_again_none_twice(
             for name, one in yaml.safe_load(config)["sources"].items()
             if "bearer" in str(one)
         }
+        if source == "erp":
+            tokens["ETL_SOURCES__ERP__ARGUMENTS__CREDENTIALS"] = database(tmp_path / "erp.db")
         settings = load_settings(tmp_path, "default", tokens)
         tables = {t: expected for t, expected in ROWS.items() if t.startswith(f"{source}_raw.")}
         for _ in range(2):

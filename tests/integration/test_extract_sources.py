@@ -441,6 +441,21 @@ def unreachable():
 def mistaken():
     return 1 // 0
 
+MERGED = {"primary_key": "id", "write_disposition": "merge"}
+
+def changed(way, rows, arrow=False):
+    # a cursor that the function is given, has by default, or as a hint
+    pages = [pa.Table.from_pylist(rows) if arrow else rows]
+    if way == "hint":
+        @dlt.resource(name="rows", incremental=dlt.sources.incremental("at"), **MERGED)
+        def hinted():
+            yield from pages
+        return hinted
+    @dlt.resource(name="rows", **MERGED)
+    def read(at=dlt.sources.incremental("at")):
+        yield from pages
+    return read(dlt.sources.incremental("at")) if way == "argument" else read
+
 @dlt.resource
 def read_by(kind):
     if kind == "closed port":
@@ -602,6 +617,23 @@ def test_what_a_factory_fails_with_has_its_class(
     assert type(found) is failure
     assert found.subject.startswith("py")
     assert ("infinite number at $.of.v" in found.message) == (kind == "infinite")
+
+
+@pytest.mark.parametrize("arrow", [False, True])
+@pytest.mark.parametrize("way", ["argument", "default", "hint"])
+def test_row_of_a_factory_that_changed_without_its_cursor_is_merged(
+    tmp_path: Path, factory: str, way: str, arrow: bool
+) -> None:
+    """By its key dlt would take it for the row that was read before, at the same day."""
+    counted = []
+    for state in ("new", "changed", "changed"):
+        rows = [{"id": n, "at": "2026-01-02", "state": state} for n in (1, 2)]
+        given = {"way": way, "rows": rows, "arrow": arrow}
+        source = {"factory": f"{factory}:changed", "arguments": given}
+        ctx = extract_once(settings := settings_of(tmp_path, {"py": source}))
+        assert query(settings, "SELECT DISTINCT state FROM py_raw.rows") == [(state,)]
+        counted.append(ctx.run.sources[0].rows)
+    assert counted == [2, 2, 0]  # what was read before is known again
 
 
 def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
