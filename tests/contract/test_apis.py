@@ -159,4 +159,4 @@ def test_recipe_reads_all_rows_and_again_none_twice(
 
 def test_every_recipe_has_rows_to_compare() -> None:
     assert {t.removesuffix("_raw") for t, _, _ in (t.partition(".") for t in ROWS)} == set(RECIPES)
-    assert set(FILES) == {"steps.py", "exports.py"}
+    assert set(FILES) == {"steps.py", "exports.py", "erp.py"}
