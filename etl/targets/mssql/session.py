@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.mssql import tables
-from etl.targets.mssql.address import read_address, write_address
 from etl.targets.mssql.columns import Column
-from etl.targets.mssql.driver import load_driver
-from etl.targets.mssql.failures import classify
 from etl.targets.mssql.refusals import refused_row
+from etl.targets.mssql.server import fetch_one, write
 from etl.targets.mssql.staging import stage
 from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
@@ -23,9 +20,6 @@ from etl.targets.server.session import Change, Delivery, Found, Mark, Staged, Ta
 
 if TYPE_CHECKING:
     import pyodbc
-
-CONNECT_SECONDS = 10
-LOCK_SECONDS = 60
 
 
 class MssqlSession:
@@ -155,42 +149,7 @@ class MssqlSession:
         return tables.find(self._connection, table, self._target) or {}
 
     def _write(self, sql: str) -> int:
-        return tables.write(self._connection, sql)
+        return write(self._connection, sql)
 
     def _fetch_one(self, sql: str) -> tuple[Any, ...]:
-        return tables.fetch_one(self._connection, sql)
-
-
-@contextmanager
-def open_session(target: Target, name: str) -> Iterator[MssqlSession]:
-    """A session at the target's address; what is not committed is rolled back.
-
-    Raises:
-        ConfigError: no driver, or a `dsn` that is none.
-        UnreachableError, AuthError: as the server, or the network, says.
-    """
-    attributes = read_address(target.dsn.get_secret_value() if target.dsn else "", name)
-    pyodbc, driver = load_driver(name)
-    # With FMTONLY the driver can look at temporary tables when it describes their parameters.
-    address = f"Driver={driver};APP=etl;UseFMTONLY=Yes;{write_address(attributes)}"
-    try:
-        connection = pyodbc.connect(address, timeout=CONNECT_SECONDS, autocommit=False)
-    except pyodbc.Error as error:
-        raise classify(error, name, "connecting") from error
-    try:
-        # What a row's failure ends is the statement: its key is found in the same transaction.
-        # Who only reads is never chosen as a deadlock's victim in our place.
-        connection.execute(
-            "SET NOCOUNT ON; SET XACT_ABORT OFF; SET DEADLOCK_PRIORITY LOW; "
-            "SET QUOTED_IDENTIFIER ON; SET ANSI_NULLS ON; SET ANSI_WARNINGS ON; "
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-            f"SET LOCK_TIMEOUT {int(LOCK_SECONDS * 1000)}"
-        )
-        yield MssqlSession(connection, name)
-    except pyodbc.Error as error:
-        raise classify(error, name, "publishing") from error
-    finally:
-        with suppress(pyodbc.Error):  # a connection that was lost cannot be rolled back
-            connection.rollback()
-        with suppress(pyodbc.Error):
-            connection.close()
+        return fetch_one(self._connection, sql)

@@ -12,7 +12,7 @@ import duckdb
 from etl.errors import ReconciliationError
 from etl.targets.batches import read_batches
 from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
-from etl.targets.mssql.tables import fetch_one
+from etl.targets.mssql.server import fetch_one
 from etl.targets.server.refusals import refusal
 from etl.targets.server.session import ROW, Delivery, Staged
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etl.errors import ConfigError
 from etl.targets.mssql.columns import Column
+from etl.targets.mssql.server import fetch_one
 from etl.targets.publication import Publication
 from etl.targets.server.session import MARKS, Mark, Table, Versions
 from etl.warehouse import literal, quoted
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 VERSION = "etl_version"
 _MAX_NAME = 128
-# A column's name that no trigger selects.
-_WRITTEN = "etl: rows"
 # Of an extended property, in characters.
 _MAX_COMMENT = 3500
 _IN_CHARACTERS = {"nchar", "nvarchar"}
@@ -275,26 +274,6 @@ def write_mark(
         "published_at) VALUES (?, ?, ?, ?, CAST(? AS decimal(38,0)), SYSDATETIMEOFFSET())",
         table.plain, model, mark.publication_id, mark.versions.rows, str(mark.versions.total),
     )  # fmt: skip
-
-
-def fetch_one(connection: pyodbc.Connection, sql: str) -> tuple[Any, ...]:
-    """The one row of a query that always has one."""
-    row = connection.execute(sql).fetchone()
-    assert row is not None, sql  # noqa: S101
-    return tuple(row)
-
-
-def write(connection: pyodbc.Connection, sql: str) -> int:
-    """Run a statement that writes; of how many rows.
-
-    The server is asked for that: the statements of a trigger report their counts in place of ours.
-    What a trigger selects or prints comes first, and what fails after that is raised there.
-    """
-    cursor = connection.execute(f"{sql}; SELECT ROWCOUNT_BIG() AS {quoted(_WRITTEN)}")
-    while not (cursor.description and cursor.description[0][0] == _WRITTEN):
-        if not cursor.nextset():
-            raise RuntimeError("the server did not tell how many rows were written")
-    return int(cursor.fetchall()[0][0])
 
 
 def _create_schema(connection: pyodbc.Connection, schema: str) -> None:

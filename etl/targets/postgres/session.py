@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import ReconciliationError
-from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.narrowing import changed_by_types, refuse_lost_digits
 from etl.targets.postgres.refusals import refused_row, refused_table
-from etl.targets.postgres.server import classify, connected, execute, fetch_one
+from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication
@@ -175,11 +174,3 @@ class PostgresSession:
 
     def _fetch_one(self, sql: str) -> tuple[Any, ...]:
         return fetch_one(self._connection, sql)
-
-
-@contextmanager
-def open_session(target: Target, name: str) -> Iterator[PostgresSession]:
-    """A session at the target's address; see `connected`."""
-    dsn = target.dsn.get_secret_value() if target.dsn else ""
-    with connected(dsn, name) as connection:
-        yield PostgresSession(connection, name)

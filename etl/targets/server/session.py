@@ -6,10 +6,10 @@ run happens in one session, and is visible to others with its commit only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import duckdb
 
@@ -196,8 +196,16 @@ class Session(Protocol[C]):
 class Server(Generic[C]):
     """A kind of server: how to reach one, and the types that a mart's columns have there."""
 
-    connected: Callable[[Target, str], AbstractContextManager[Session[C]]]
+    connect: Callable[[str, str], AbstractContextManager[Any]]
+    session: Callable[[Any, str], Session[C]]
     map_columns: Callable[[duckdb.DuckDBPyConnection, Relation, Publication, str], tuple[C, ...]]
+
+    @contextmanager
+    def connected(self, target: Target, name: str) -> Iterator[Session[C]]:
+        """A session at the target's address. Raises ConfigError, UnreachableError, AuthError."""
+        dsn = target.dsn.get_secret_value() if target.dsn else ""
+        with self.connect(dsn, name) as connection:
+            yield self.session(connection, name)
 
 
 def locate(publication: Publication, default_schema: str) -> Table:
