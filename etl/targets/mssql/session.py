@@ -16,17 +16,33 @@ from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
 from etl.targets.server.refusals import refuse_reference
-from etl.targets.server.session import Change, Delivery, Found, Mark, Staged, Table, Versions
+from etl.targets.server.session import (
+    ABOUT_MARKS,
+    MARKS,
+    Change,
+    Delivery,
+    Found,
+    Mark,
+    Session,
+    Staged,
+    Table,
+    Versions,
+)
 
 if TYPE_CHECKING:
     import pyodbc
 
 
-class MssqlSession:
-    """See `Session`."""
+class MssqlSession(Session[Column]):
+    """A mark holds a sum of its rows' versions: whoever writes changes it, or their number.
+
+    Methods without a word here do what `Session` says.
+    """
+
+    _connection: pyodbc.Connection
 
     def __init__(self, connection: pyodbc.Connection, target: str) -> None:
-        self._connection, self._target = connection, target
+        super().__init__(connection, target)
         self._columns: dict[Table, tuple[Column, ...]] = {}
         self._versions: dict[Table, str | None] = {}
         # Of each table that was found: the next row's stamp, and how many rows it had.
@@ -118,29 +134,39 @@ class MssqlSession:
         reconcile(Statements(change), self._fetch_one, expected, after.rows, self._target)
         return after
 
+    def count(self, table: Table) -> int:
+        if tables.find(self._connection, table, self._target) is None:
+            return 0
+        return int(self._fetch_one(f"SELECT COUNT_BIG(*) FROM {table.sql}")[0])
+
     def create_marks(self, schema: str) -> Table:
-        """The table of marks."""
-        return tables.create_marks(self._connection, schema, self._target)
+        marks = Table(schema, MARKS)
+        if tables.find(self._connection, marks, self._target) is None:
+            tables.create_schema(self._connection, schema)
+            self._connection.execute(
+                f"CREATE TABLE {marks.sql} (table_name nvarchar(300) NOT NULL PRIMARY KEY, model "
+                'nvarchar(300) NOT NULL, publication_id nvarchar(32) NOT NULL, "rows" bigint NOT '
+                "NULL, versions decimal(38,0) NOT NULL, published_at datetimeoffset(6) NOT NULL)"
+            )
+            tables.comment_on(self._connection, marks, None, ABOUT_MARKS)
+        return marks
 
     def read_mark(self, marks: Table, table: Table) -> Mark | None:
-        """A table's mark."""
-        return tables.read_mark(self._connection, marks, table)
+        """A second job waits here for the first."""
+        row = self._connection.execute(
+            f'SELECT publication_id, "rows", versions FROM {marks.sql} WITH (UPDLOCK, HOLDLOCK) '
+            "WHERE table_name = ?",
+            table.plain,
+        ).fetchone()
+        return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
 
     def write_mark(self, marks: Table, table: Table, model: str, mark: Mark) -> None:
-        """Set a table's mark."""
-        tables.write_mark(self._connection, marks, table, model, mark)
-
-    def count(self, table: Table) -> int:
-        """A table's rows."""
-        return tables.count(self._connection, table, self._target)
-
-    def commit(self) -> None:
-        """COMMIT."""
-        self._connection.commit()
-
-    def rollback(self) -> None:
-        """ROLLBACK."""
-        self._connection.rollback()
+        self._connection.execute(f"DELETE FROM {marks.sql} WHERE table_name = ?", table.plain)
+        self._connection.execute(
+            f'INSERT INTO {marks.sql} (table_name, model, publication_id, "rows", versions, '
+            "published_at) VALUES (?, ?, ?, ?, CAST(? AS decimal(38,0)), SYSDATETIMEOFFSET())",
+            table.plain, model, mark.publication_id, mark.versions.rows, str(mark.versions.total),
+        )  # fmt: skip
 
     def _read_versions(self, table: Table) -> Versions:
         return tables.read_versions(self._connection, table, self._versions[table])

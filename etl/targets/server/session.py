@@ -20,6 +20,7 @@ from etl.targets.relation import Relation
 from etl.warehouse import quoted
 
 MARKS = "etl_publications"
+ABOUT_MARKS = "What etl published last in each table, and how its rows were then"
 # The number of a staged row, under a name that no mart has.
 ROW = '"etl: row"'
 
@@ -135,6 +136,12 @@ class Change(Generic[C]):
 class Session(Protocol[C]):
     """One open transaction at a server. Methods raise EtlError, or what the driver raises."""
 
+    _connection: Any
+    _target: str
+
+    def __init__(self, connection: Any, target: str) -> None:
+        self._connection, self._target = connection, target
+
     def find(self, table: Table, columns: tuple[C, ...]) -> Found:
         """Look at a table and keep its writers out until the end; ConfigError for a view."""
 
@@ -187,9 +194,11 @@ class Session(Protocol[C]):
 
     def commit(self) -> None:
         """Make all of it visible."""
+        self._connection.commit()
 
     def rollback(self) -> None:
         """Take all of it back."""
+        self._connection.rollback()
 
 
 @dataclass(frozen=True)
