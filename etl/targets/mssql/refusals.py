@@ -50,9 +50,7 @@ def refused_row(
     sql = Statements(change)
 
     def attempt(low: int, high: int) -> pyodbc.Error | None:
-        where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
-        update = sql.update(where) if change.publication.strategy != "append_once" else None
-        return _try(connection, *([update] if update else []), sql.insert(where))
+        return _try(connection, *sql.bring(low, high))
 
     found = first_refused(change.staged.rows, attempt)
     if found is None:

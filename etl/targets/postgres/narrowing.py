@@ -29,7 +29,7 @@ def changed_by_types(
             connection,
             f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s, "
             f"LATERAL (SELECT CAST({column.unstaged} AS {theirs}) AS {column.sql}) AS t "
-            f"WHERE {sql.differs_in(column)})",
+            f"WHERE {sql.differs([column])})",
         )
         if changes:
             wrong.append((column.name, theirs, column.type))

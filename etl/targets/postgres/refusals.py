@@ -91,9 +91,7 @@ def refused_row(
         return classify(error, target, f"publishing {table}")
 
     def attempt(low: int, high: int) -> psycopg.Error | None:
-        where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
-        update = sql.update(where) if change.publication.strategy != "append_once" else None
-        return _try(connection, *([update] if update else []), sql.insert(where))
+        return _try(connection, *sql.bring(low, high))
 
     found = _without_what_leaves(
         connection, sql, lambda: first_refused(change.staged.rows, attempt)
@@ -193,9 +191,9 @@ def _without_what_leaves(
     import psycopg
 
     with connection.transaction(force_rollback=True):
-        if (leaving := sql.leaving) is not None:
+        if sql.removes:
             try:
-                execute(connection, leaving)
+                execute(connection, sql.delete(everything=not sql.key))
             except psycopg.Error as error:
                 if not is_of_rows(error):
                     raise

@@ -6,17 +6,15 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from etl.errors import ReconciliationError
 from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.versions import sum_versions
-from etl.targets.server.session import ROW, Delivery, Staged, Versions
+from etl.targets.server.session import ROW, Delivery, Staged, Sum, Versions
 from etl.warehouse import quoted
 
 if TYPE_CHECKING:
@@ -43,8 +41,8 @@ def stage(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> St
         "ON COMMIT DROP",
     )
     sent = _copy(connection, delivery, staged)
-    found = _sum(connection, staged, delivery.columns)
-    _check_arrival(delivery, sent, Sum(*found))
+    rows, total = _sum(connection, staged, delivery.columns)
+    delivery.check(sent, Sum(rows, total % _MODULUS))
     if delivery.key and sent.rows >= _ANALYZE_ROWS:
         # What it is joined by; nothing else of it is guessed at.
         keys = ", ".join(map(quoted, delivery.key))
@@ -62,23 +60,8 @@ def fill(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> Ver
     sent = _copy(connection, delivery, table)
     summed = sum_versions(connection.info.server_version)
     rows, total, versions = _sum(connection, table, delivery.columns, summed)
-    _check_arrival(delivery, sent, Sum(rows, total))
+    delivery.check(sent, Sum(rows, total % _MODULUS))
     return Versions(rows, versions)
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Rows and their checksum."""
-
-    rows: int
-    total: int
-
-    def __str__(self) -> str:
-        return f"{self.rows} rows, checksum {self.total % _MODULUS:x}"
-
-    def agrees(self, other: Sum) -> bool:
-        """True when both are of the same rows."""
-        return (self.rows, self.total % _MODULUS) == (other.rows, other.total % _MODULUS)
 
 
 def _sum(
@@ -91,15 +74,6 @@ def _sum(
         f"SELECT count(*), {found_sum(columns)}{listed} FROM {table} AS t",
     )
     return tuple(int(value) for value in found)
-
-
-def _check_arrival(delivery: Delivery[Column], sent: Sum, found: Sum) -> None:
-    if not sent.agrees(found):
-        raise ReconciliationError(
-            f"{delivery.table.plain} at target {delivery.target}: "
-            f"{found} arrived; {sent} were sent",
-            subject=delivery.target,
-        )
 
 
 def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into: str) -> Sum:
@@ -128,7 +102,7 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
             raise refused_copy(
                 connection, error, delivery, lambda some: _copy_into(into, some), again
             ) from error
-    return Sum(rows, total)
+    return Sum(rows, total % _MODULUS)
 
 
 def _written_ahead(

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import duckdb
 
+from etl.errors import ReconciliationError
 from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.publication import Publication
@@ -95,6 +96,17 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """Rows and their checksum."""
+
+    rows: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, checksum {self.total:x}"
+
+
+@dataclass(frozen=True)
 class Delivery(Generic[C]):
     """Rows of the warehouse on their way: `rows` is their FROM clause, for the `cursor`.
 
@@ -107,6 +119,14 @@ class Delivery(Generic[C]):
     table: Table
     target: str
     key: tuple[str, ...]
+
+    def check(self, sent: Sum, found: Sum) -> None:
+        """Raise ReconciliationError when other rows arrived than were sent."""
+        if found != sent:
+            raise ReconciliationError(
+                f"{self.table.plain} at target {self.target}: {found} arrived; {sent} were sent",
+                subject=self.target,
+            )
 
 
 @dataclass(frozen=True)
