@@ -45,8 +45,12 @@ def record(
     rows: int,
     dry_run: bool,
     seconds: float,
+    reconciled: bool = False,
 ) -> LoadRun:
-    """What one load did or would do; no `changes` when the target has the mart already."""
+    """What one load did or would do; no `changes` when the target has the mart already.
+
+    What was `reconciled` in a dry run is taken back.
+    """
     done = changes or Changes()
     return LoadRun(
         model=publication.model,
@@ -58,6 +62,7 @@ def record(
         updated=done.updated,
         deleted=done.deleted,
         rows_at_target=rows,
+        reconciled=reconciled and not dry_run,
         seconds=seconds,
     )
 

@@ -80,19 +80,16 @@ class PublishTo(Generic[C]):
             applied = [apply_staged(session, s) for s in staged]
             session.end_changes()
             # Not before: what changes one table may have an effect on another.
-            done = [settle(session, cursor, a, marks, order.target) for a in applied]
+            done = [settle(session, cursor, a, marks, dry_run=dry_run) for a in applied]
+            runs = [d.run for d in done]
             held = {fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold}
             if dry_run:
                 session.rollback()
-                runs = [
-                    d.run.model_copy(update={"status": "dry_run", "reconciled": False})
-                    for d in done
-                ]
                 return runs + order.held_runs(held)
             session.commit()
         for mart, loaded in zip(marts, done, strict=True):
             loaded.remember(cursor, mart)
-        return [d.run for d in done] + order.held_runs(held)
+        return runs + order.held_runs(held)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from etl.settings import Target
 from etl.targets.catalog import read_comments
 from etl.targets.choosing import choose
 from etl.targets.claims import warn_of_loss
-from etl.targets.comparison import Changes, check_key, reading
+from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.publication import Publication, qualify
 from etl.targets.relation import Relation, describe, query, warehouse_name
 from etl.targets.server.applying import check_rows
@@ -68,9 +68,9 @@ class Loaded:
     """What was done to one table, to be remembered after the commit."""
 
     run: LoadRun
-    publication_id: str | None = None
-    shape: str = ""
-    whole: bool = False
+    publication_id: str | None
+    shape: str
+    whole: bool
 
     def remember(self, cursor: duckdb.DuckDBPyConnection, mart: Mart[C]) -> None:
         """Note in the warehouse what the target has now."""
@@ -235,7 +235,8 @@ def settle(
     cursor: duckdb.DuckDBPyConnection,
     prepared: Prepared[C],
     marks: Table,
-    target: str,
+    *,
+    dry_run: bool,
 ) -> Loaded:
     """Compare a table with its mart, and mark it, when all tables have been changed.
 
@@ -255,28 +256,16 @@ def settle(
         whole, change = whole or change is None, Change(table, mart.publication, staged)
         after = session.reconcile(change, expected)
     elif change is None and after is not None:
-        check_rows(table, strategy, expected, after.rows, target)
-    if after is None:
-        return Loaded(_record(mart, target, changes, prepared.rows, started))
-    found = prepared.found
-    shape = _shape(mart, session.find(table, mart.columns) if found.is_narrow else found)
-    publication_id = uuid.uuid4().hex
-    session.write_mark(marks, table, mart.publication.model, Mark(publication_id, after))
-    run = _record(mart, target, changes, after.rows, started)
+        check_rows(table, strategy, expected, after.rows, mart.memory.target)
+    publication_id, shape = None, ""
+    if after is not None:
+        found = prepared.found
+        shape = _shape(mart, session.find(table, mart.columns) if found.is_narrow else found)
+        publication_id = uuid.uuid4().hex
+        session.write_mark(marks, table, mart.publication.model, Mark(publication_id, after))
+    run = record(
+        mart.publication, mart.memory.target, changes if changes != Changes() else None,
+        rows=after.rows if after else prepared.rows, dry_run=dry_run,
+        seconds=time.perf_counter() - started, reconciled=True,
+    )  # fmt: skip
     return Loaded(run, publication_id, shape, whole)
-
-
-def _record(mart: Mart[C], target: str, changes: Changes, rows: int, started: float) -> LoadRun:
-    return LoadRun(
-        model=mart.publication.model,
-        target=target,
-        table=mart.publication.table,
-        strategy=mart.publication.strategy,
-        status="unchanged" if changes == Changes() else "published",
-        inserted=changes.inserted,
-        updated=changes.updated,
-        deleted=changes.deleted,
-        rows_at_target=rows,
-        reconciled=True,
-        seconds=time.perf_counter() - started,
-    )
