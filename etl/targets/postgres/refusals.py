@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.narrowing import type_there
+from etl.targets.postgres.narrowing import types_there
 from etl.targets.postgres.rows import Rows, write_rows
 from etl.targets.postgres.server import classify, execute
 from etl.targets.postgres.statements import Statements
@@ -128,7 +128,7 @@ def _mismatch(
     connection: psycopg.Connection[Any], error: psycopg.Error, change: Change[Column], target: str
 ) -> LoadError:
     """The error of columns whose types at the target cannot take, or be compared to, the mart's."""
-    wrong = []
+    types, wrong = types_there(connection, change.table), []
     for column in change.staged.columns:
         compare = (
             f"SELECT ROW(t.{column.sql}) IS DISTINCT FROM ROW({column.unstaged}) "
@@ -139,7 +139,7 @@ def _mismatch(
             f"FROM {change.staged.sql} AS s LIMIT 0"
         )
         if _try(connection, compare, assign) is not None:
-            wrong.append((column.name, type_there(connection, change, column), column.type))
+            wrong.append((column.name, types[column.name], column.type))
     if not wrong:  # a trigger's own failure
         return _refusal(error, change.table.plain, target, None, {})
     return mismatch(change, target, wrong, error.sqlstate or "")
