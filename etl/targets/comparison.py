@@ -11,8 +11,13 @@ import duckdb
 from etl.errors import LoadError, ReconciliationError
 from etl.records import LoadRun
 from etl.targets.publication import Publication
-from etl.targets.relation import Fingerprint, Relation, query, row_hash
+from etl.targets.relation import Relation, Version, query, row_hash
 from etl.warehouse import quoted
+
+NOT_THE_SAME = (
+    "the target keeps its old version; a view that is not deterministic (random(), now()) gives "
+    "other rows each time"
+)
 
 
 @dataclass(frozen=True)
@@ -67,14 +72,15 @@ def record(
     )
 
 
-def differs(table: str, target: str, found: Fingerprint, expected: Fingerprint) -> Exception:
-    """The error of a new version that is not what the mart holds."""
-    return ReconciliationError(
-        f"{table} at target {target}: {found} written, {expected} in the warehouse",
-        subject=target,
-        hint="the target keeps its old version; a view that is not deterministic "
-        "(random(), now()) gives other rows each time",
-    )
+def check_version(table: str, target: str, found: Version, expected: Version) -> None:
+    """Raise ReconciliationError when a new version is not what the mart holds."""
+    if not expected.equals(found):
+        raise ReconciliationError(
+            f"{table} at target {target}: {found.content} written, {expected.content} in the "
+            "warehouse",
+            subject=target,
+            hint=NOT_THE_SAME,
+        )
 
 
 def check_count(table: str, target: str, found: int, expected: int) -> None:

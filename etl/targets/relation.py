@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -47,6 +47,26 @@ class Fingerprint:
 
     def __str__(self) -> str:
         return f"{self.rows} rows, checksum {self.total:x}/{self.parity:x}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a table: what it holds and what is said about it.
+
+    `comments` by column name; the table's own under the empty name.
+    """
+
+    relation: Relation
+    content: Fingerprint
+    comments: dict[str, str] = field(default_factory=dict)
+
+    def equals(self, other: Version | None) -> bool:
+        """True when a reader could not tell the two apart."""
+        return other is not None and (self.relation.columns, self.content, self.comments) == (
+            other.relation.columns,
+            other.content,
+            other.comments,
+        )
 
 
 def query(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
