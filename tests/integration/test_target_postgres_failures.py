@@ -549,13 +549,13 @@ def test_wait_for_the_warehouse_does_not_end_the_transaction(
 ) -> None:
     pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} "
              "SET idle_in_transaction_session_timeout = '50ms'")  # fmt: skip
-    stage = loading.stage
+    stage = loading.Loading.stage
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.3)
         return stage(*arguments)
 
-    monkeypatch.setattr("etl.targets.server.stage", slow)
+    monkeypatch.setattr(loading.Loading, "stage", slow)
     assert pg.publish(A)["a"].reconciled
 
 
