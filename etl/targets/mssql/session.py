@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 class MssqlSession(Session[Column]):
     """A mark holds a sum of its rows' versions: whoever writes changes it, or their number.
 
-    Methods without a word here do what `Session` says.
+    Nothing is filled without staging, for values get their final type there, and nothing is left
+    for the commit. Methods without a word here do what `Session` says.
     """
 
     _connection: pyodbc.Connection
@@ -70,23 +71,14 @@ class MssqlSession(Session[Column]):
         self._rows[table] = found.rows
         yield lambda: found
 
-    def fill(
-        self, delivery: Delivery[Column], publication: Publication, about: dict[str, str]
-    ) -> Versions | None:
-        """Never: values get their final type in the staging table only."""
-        return None
-
     def stage(self, delivery: Delivery[Column]) -> Staged[Column]:
-        """Arrays of parameters into a temporary table."""
         return stage(self._connection, delivery)
 
     def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
-        """CREATE TABLE, or ALTER TABLE ... ADD."""
         tables.prepare(self._connection, table, columns, about, self._target)
         self._versions[table] = tables.version_column(self._present(table))
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
-        """Delete, update, insert; the row that is refused is named."""
         import pyodbc
 
         if not (change.publication.key or is_new):
@@ -112,12 +104,8 @@ class MssqlSession(Session[Column]):
         return changes
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
-        """Primary key and indexes."""
         columns = self._columns[table]
         tables.add_indexes(self._connection, table, publication, columns, self._target)
-
-    def end_changes(self) -> None:
-        """Nothing is left for the commit."""
 
     def did_more(self, table: Table, changes: Changes) -> bool:
         """By the rows that were stamped since the table was found, and their number."""

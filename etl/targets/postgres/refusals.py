@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.narrowing import types_there
-from etl.targets.postgres.rows import Rows, write_rows
+from etl.targets.postgres.rows import Rows, copy_into, write_rows
 from etl.targets.postgres.server import classify, execute
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.refusals import (
@@ -48,10 +48,10 @@ def refused_copy(
     connection: psycopg.Connection[Any],
     error: psycopg.Error,
     delivery: Delivery[Column],
-    copy_sql: Callable[[Iterable[Column]], str],
+    into: str,
     batches: Iterable[pa.RecordBatch],
 ) -> EtlError:
-    """The error of a COPY that failed, with the first row that fails by itself.
+    """The error of a COPY into a table that failed, with the first row that fails by itself.
 
     Of each batch the columns come first, then the key's values as texts.
     """
@@ -62,7 +62,7 @@ def refused_copy(
         rows = write_rows(columns, batch.columns[: len(columns)])
 
         def attempt(low: int, high: int, rows: Rows = rows) -> psycopg.Error | None:
-            return _try_copy(connection, copy_sql(columns), rows.between(low, high))
+            return _try_copy(connection, copy_into(into, columns), rows.between(low, high))
 
         found = first_refused(len(rows), attempt)
         if found is None:
@@ -71,7 +71,7 @@ def refused_copy(
         refused = batch.slice(place, 1)
         column = next(
             (c.name for c, values in zip(columns, refused.columns, strict=False)
-             if _try_copy(connection, copy_sql([c]), write_rows([c], [values]).between(0, 1))
+             if _try_copy(connection, copy_into(into, [c]), write_rows([c], [values]).between(0, 1))
              is not None), None,
         )  # fmt: skip
         texts = refused.columns[len(columns) :]

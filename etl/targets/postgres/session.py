@@ -90,11 +90,9 @@ class PostgresSession(Session[Column]):
         return filled
 
     def stage(self, delivery: Delivery[Column]) -> Staged[Column]:
-        """COPY into a temporary table."""
         return stage(self._connection, delivery)
 
     def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
-        """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
         import psycopg
 
         try:
@@ -104,7 +102,6 @@ class PostgresSession(Session[Column]):
             raise classify(error, self._target, f"publishing {table.plain}") from error
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
-        """Delete, update, insert; the row that is refused is named."""
         import psycopg
 
         if not (change.publication.key or is_new):
@@ -127,7 +124,6 @@ class PostgresSession(Session[Column]):
             raise refused_row(self._connection, error, change, self._target) from error
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
-        """Primary key and indexes."""
         tables.add_indexes(self._connection, table, publication)
 
     def end_changes(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
-from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
+from etl.targets.postgres.rows import END, HEAD, Rows, copy_into, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.versions import sum_versions
 from etl.targets.server.session import ROW, Delivery, Staged, Sum, Versions
@@ -86,7 +86,7 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
             # which a stream is still read.
             closing(_read(delivery)) as batches,
             connection.transaction(),
-            connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
+            connection.cursor().copy(copy_into(into, columns).encode()) as copy,
         ):
             copy.write(HEAD)
             # Closed before anything else is asked of the cursor, also when the server refuses.
@@ -99,9 +99,7 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
     except psycopg.Error as error:
         # The same rows again, with the key's values as texts behind the columns.
         with closing(_read(delivery, delivery.key)) as again:
-            raise refused_copy(
-                connection, error, delivery, lambda some: _copy_into(into, some), again
-            ) from error
+            raise refused_copy(connection, error, delivery, into, again) from error
     return Sum(rows, total % _MODULUS)
 
 
@@ -123,11 +121,6 @@ def _written_ahead(
             following = writer.submit(write)
             yield written
             written = following.result()
-
-
-def _copy_into(table: str, columns: Iterable[Column]) -> str:
-    """The COPY statement for rows of these columns."""
-    return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
 
 
 def _read(delivery: Delivery[Column], named: tuple[str, ...] = ()) -> Generator[pa.RecordBatch]:

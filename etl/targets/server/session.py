@@ -175,6 +175,7 @@ class Session(Protocol[C]):
 
         Checked as `stage` checks. None, and nothing done, where rows have to be staged first.
         """
+        return None
 
     def stage(self, delivery: Delivery[C]) -> Staged[C]:
         """Bring rows of the warehouse to a new staging table, and check that all came as sent."""
@@ -189,7 +190,8 @@ class Session(Protocol[C]):
         """Make the primary key and the indexes that the configuration names and a table lacks."""
 
     def end_changes(self) -> None:
-        """All tables were changed: let happen what the server would do at the commit."""
+        """All tables were changed: let happen what the server would do at the commit, if any."""
+        return
 
     def did_more(self, table: Table, changes: Changes) -> bool:
         """True when more rows of a table were written or deleted in this transaction than these.
