@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 from etl.warehouse import quoted
 
@@ -86,6 +87,12 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> Relation:
     """The columns of a table, a view or a table function in a FROM clause."""
     rows = cursor.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()  # noqa: S608
     return Relation(sql, tuple(Column(str(r[0]), str(r[1])) for r in rows))
+
+
+def read_types(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, DuckDBPyType]]:
+    """The same columns, with their types and what is nested in these."""
+    described = cursor.execute(f"SELECT * FROM {sql} LIMIT 0").description or []  # noqa: S608
+    return [(str(column[0]), column[1]) for column in described]
 
 
 def row_hash(relation: Relation) -> str:

@@ -9,7 +9,7 @@ from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.narrowing import types_there
 from etl.targets.postgres.rows import Rows, copy_into, write_rows
-from etl.targets.postgres.server import classify, execute
+from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.refusals import (
     CORRECT,
@@ -106,11 +106,10 @@ def refused_row(
     values: dict[str, str] = {}
     if key:
         listed = ", ".join(f"{quoted(k)}::text" for k in key)
-        row = execute(
-            connection,
-            f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}",
-        ).fetchone()
-        values = dict(zip(key, map(str, row or ()), strict=False))
+        row = fetch_one(
+            connection, f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}"
+        )
+        values = dict(zip(key, map(str, row), strict=True))
     return _refusal(
         error, table, target, error.diag.column_name or _column(connection, change, place + 1),
         values, hint,

@@ -184,7 +184,7 @@ class Session(Protocol[C]):
         """Make the table, or the columns that it lacks; `about` is what the mart says of them."""
 
     def apply(self, change: Change[C], *, is_new: bool) -> Changes:
-        """Change the table to what was staged, then make its keys and indexes."""
+        """Change a table to what was staged, make its keys and indexes; a refused row is named."""
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
         """Make the primary key and the indexes that the configuration names and a table lacks."""
