@@ -31,12 +31,11 @@ from etl.targets.postgres.server import connected, execute
 from etl.targets.publication import Order
 from etl.targets.server import loading
 from etl.targets.server.published import Published
-from tests.integration.servers import A, B, Postgres, pg, warehouse
+from tests.integration.servers import MERGE, A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
 REFUSED = b"SFATAL\0C08P01\0Mno\0\0"
-MERGE = Publication("marts.a", "a", ("id",), "merge")
 KEYED_B = Publication("marts.b", "reports.b", ("n",))
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
 
