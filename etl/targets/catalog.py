@@ -14,7 +14,7 @@ from loguru import logger
 from etl.errors import LoadError
 from etl.targets.files import refuse_writer
 from etl.targets.publication import Order, fold, qualify, split_name
-from etl.targets.relation import Fingerprint, Relation, describe, fingerprint
+from etl.targets.relation import Version, describe, fingerprint
 from etl.warehouse import literal, quoted
 
 # What a file can have beside schemas, and where it is listed without DuckDB's own.
@@ -26,26 +26,6 @@ _KINDS = {
     "sequence": "duckdb_sequences() WHERE true",
     "index": "duckdb_indexes() WHERE true",
 }
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a table: what it holds and what is said about it.
-
-    `comments` by column name; the table's own under the empty name.
-    """
-
-    relation: Relation
-    content: Fingerprint
-    comments: dict[str, str]
-
-    def equals(self, other: Version | None) -> bool:
-        """True when a reader could not tell the two apart."""
-        return other is not None and (self.relation.columns, self.content, self.comments) == (
-            other.relation.columns,
-            other.content,
-            other.comments,
-        )
 
 
 @dataclass(frozen=True)

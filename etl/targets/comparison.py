@@ -11,8 +11,13 @@ import duckdb
 from etl.errors import LoadError, ReconciliationError
 from etl.records import LoadRun
 from etl.targets.publication import Publication
-from etl.targets.relation import Fingerprint, Relation, query, row_hash
+from etl.targets.relation import Relation, Version, query, row_hash
 from etl.warehouse import quoted
+
+NOT_THE_SAME = (
+    "the target keeps its old version; a view that is not deterministic (random(), now()) gives "
+    "other rows each time"
+)
 
 
 @dataclass(frozen=True)
@@ -45,8 +50,12 @@ def record(
     rows: int,
     dry_run: bool,
     seconds: float,
+    reconciled: bool = False,
 ) -> LoadRun:
-    """What one load did or would do; no `changes` when the target has the mart already."""
+    """What one load did or would do; no `changes` when the target has the mart already.
+
+    What was `reconciled` in a dry run is taken back.
+    """
     done = changes or Changes()
     return LoadRun(
         model=publication.model,
@@ -58,18 +67,20 @@ def record(
         updated=done.updated,
         deleted=done.deleted,
         rows_at_target=rows,
+        reconciled=reconciled and not dry_run,
         seconds=seconds,
     )
 
 
-def differs(table: str, target: str, found: Fingerprint, expected: Fingerprint) -> Exception:
-    """The error of a new version that is not what the mart holds."""
-    return ReconciliationError(
-        f"{table} at target {target}: {found} written, {expected} in the warehouse",
-        subject=target,
-        hint="the target keeps its old version; a view that is not deterministic "
-        "(random(), now()) gives other rows each time",
-    )
+def check_version(table: str, target: str, found: Version, expected: Version) -> None:
+    """Raise ReconciliationError when a new version is not what the mart holds."""
+    if not expected.equals(found):
+        raise ReconciliationError(
+            f"{table} at target {target}: {found.content} written, {expected.content} in the "
+            "warehouse",
+            subject=target,
+            hint=NOT_THE_SAME,
+        )
 
 
 def check_count(table: str, target: str, found: int, expected: int) -> None:

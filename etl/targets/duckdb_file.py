@@ -12,27 +12,13 @@ import duckdb
 from loguru import logger
 
 from etl.records import LoadRun
-from etl.targets.catalog import (
-    Published,
-    Version,
-    attached,
-    open_published,
-    read_comments,
-    read_version,
-)
+from etl.targets.catalog import Published, attached, open_published, read_comments, read_version
 from etl.targets.choosing import choose
 from etl.targets.claims import claim, claimed, refuse_foreign, warn_of_loss
-from etl.targets.comparison import (
-    check_count,
-    check_key,
-    count_changes,
-    differs,
-    reading,
-    record,
-)
+from etl.targets.comparison import check_count, check_key, check_version, reading, record
 from etl.targets.files import refuse_other_kind, refuse_writer, sync, translating
 from etl.targets.publication import Order, Publication, fold, qualify, split_name
-from etl.targets.relation import describe, fingerprint, query, warehouse_name
+from etl.targets.relation import Version, describe, fingerprint, query, warehouse_name
 from etl.targets.succession import succeed
 from etl.warehouse import literal, quoted
 
@@ -119,24 +105,14 @@ def _compare(
     with reading(publication, target):
         name = warehouse_name(cursor)
         whole = describe(cursor, qualify(name, publication.model))
-        publication, mart = choose(cursor, whole, publication, target)
-        check_key(cursor, mart, publication, target)
-        content = fingerprint(cursor, mart)
+        publication, relation = choose(cursor, whole, publication, target)
+        check_key(cursor, relation, publication, target)
         comments = read_comments(cursor, name, publication.model)
+        mart = Version(relation, fingerprint(cursor, relation), comments)
     if before is None:
         known = fold(publication.table) in claimed(cursor, target)
         warn_of_loss(publication, target, known=known)
-    present = before.relation if before else None
-    relation = succeed(cursor, present, mart, publication, target)
-    # Columns that left the mart and stay at the target keep what is said about them.
-    said = {**(before.comments if before and relation is not mart else {}), **comments}
-    named = {"", *(c.name for c in relation.columns)}
-    if relation is not mart:
-        content = fingerprint(cursor, relation)
-    version = Version(relation, content, {n: text for n, text in said.items() if n in named})
-    changes = None
-    if not version.equals(before):
-        changes = count_changes(cursor, present, relation, publication.key)
+    version, changes = succeed(cursor, before, mart, publication, target)
     rows = before.content.rows if before else 0
     seconds = time.perf_counter() - started
     run = record(publication, target, changes, rows=rows, dry_run=dry_run, seconds=seconds)
@@ -159,9 +135,7 @@ def _build(
     with attached(cursor, part, target) as catalog:
         for table, version in versions.items():
             started = time.perf_counter()
-            found = read_version(cursor, catalog, table)
-            if not version.equals(found):
-                raise differs(table, target, found.content, version.content)
+            check_version(table, target, read_version(cursor, catalog, table), version)
             seconds[table] += time.perf_counter() - started
     return seconds
 

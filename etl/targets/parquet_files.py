@@ -26,18 +26,11 @@ from etl.errors import ConfigError, LoadError
 from etl.records import LoadRun
 from etl.targets.choosing import choose
 from etl.targets.claims import claim, claimed, warn_of_loss
-from etl.targets.comparison import (
-    check_count,
-    check_key,
-    count_changes,
-    differs,
-    reading,
-    record,
-)
+from etl.targets.comparison import check_count, check_key, check_version, reading, record
 from etl.targets.files import refuse_other_kind, sync, translating
 from etl.targets.parquet_types import export
 from etl.targets.publication import Order, Publication, fold
-from etl.targets.relation import Fingerprint, Relation, describe, fingerprint, query
+from etl.targets.relation import Version, describe, fingerprint, query
 from etl.targets.succession import succeed
 from etl.warehouse import literal
 
@@ -99,16 +92,12 @@ def _prepare(
         publication, mart = choose(cursor, export(cursor, publication.model), publication, target)
         check_key(cursor, mart, publication, target)
         content = fingerprint(cursor, mart)
-    old, before = _read_present(cursor, path, publication, target)
-    following = succeed(cursor, old, mart, publication, target)
-    if following is not mart:
-        content = fingerprint(cursor, following)
-    changes = None
-    if before != content or old is None or old.columns != following.columns:
-        changes = count_changes(cursor, old, following, publication.key)
-        if not dry_run:
-            _write(cursor, path, publication.table, identity, following, content, target)
-    rows = (before.rows if before else 0) if dry_run else content.rows
+    before = _read_present(cursor, path, publication, target)
+    version, changes = succeed(cursor, before, Version(mart, content), publication, target)
+    if changes is not None and not dry_run:
+        _write(cursor, path, publication.table, identity, version, target)
+    present = before if dry_run else version
+    rows = present.content.rows if present else 0
     seconds = time.perf_counter() - started
     return record(publication, target, changes, rows=rows, dry_run=dry_run, seconds=seconds)
 
@@ -124,15 +113,15 @@ def _write(
     path: Path,
     table: str,
     identity: str,
-    mart: Relation,
-    content: Fingerprint,
+    version: Version,
     target: str,
 ) -> None:
     """Write a new version beside the present one and check what the disk then holds."""
     directory = path / VERSIONS / table / identity
     directory.parent.mkdir(parents=True, exist_ok=True)
+    rows, place = version.relation.sql, literal(str(directory))
     copy = (
-        f"COPY (SELECT * FROM {mart.sql}) TO {literal(str(directory))} (FORMAT parquet, "  # noqa: S608
+        f"COPY (SELECT * FROM {rows}) TO {place} (FORMAT parquet, "  # noqa: S608  quoted names
         f"FILE_SIZE_BYTES '{FILE_SIZE}', FILENAME_PATTERN '{identity}_{{i}}', COMPRESSION zstd"
     )
     try:
@@ -146,15 +135,13 @@ def _write(
     for entry in (directory, directory.parent, directory.parent.parent, path):
         sync(entry)
     written = describe(cursor, _files(directory))
-    found = fingerprint(cursor, written)
-    if (written.columns, found) != (mart.columns, content):
-        raise differs(table, target, found, content)
+    check_version(table, target, Version(written, fingerprint(cursor, written)), version)
 
 
 def _read_present(
     cursor: duckdb.DuckDBPyConnection, path: Path, publication: Publication, target: str
-) -> tuple[Relation | None, Fingerprint | None]:
-    """The present files of a table; nothing when there are none, or they are damaged.
+) -> Version | None:
+    """The present files of a table; None when there are none, or they are damaged.
 
     Raises LoadError when they are damaged and the strategy keeps rows of them.
     """
@@ -166,9 +153,9 @@ def _read_present(
         if current is None:
             known = fold(table) in claimed(cursor, target)
             warn_of_loss(publication, target, known=known)
-            return None, None
+            return None
         old = describe(cursor, _files(current))
-        return old, fingerprint(cursor, old)
+        return Version(old, fingerprint(cursor, old))
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:
@@ -182,7 +169,7 @@ def _read_present(
         logger.bind(target=target, table=table, cause=str(error)).warning(
             "the target's files are damaged and are built anew"
         )
-        return None, None
+        return None
 
 
 def _current(path: Path, table: str) -> Path | None:

@@ -6,7 +6,7 @@ import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
 from etl.targets.publication import qualify
-from etl.targets.relation import Relation, describe, warehouse_name
+from etl.targets.relation import Relation, describe, read_types, warehouse_name
 from etl.warehouse import quoted
 
 _EXACT = frozenset(
@@ -33,10 +33,8 @@ def export(cursor: duckdb.DuckDBPyConnection, model: str) -> Relation:
     What has no such type (ENUM, INTERVAL, BIT, UNION ...) goes as text.
     """
     mart = qualify(warehouse_name(cursor), model)
-    columns = cursor.execute(f"SELECT * FROM {mart} LIMIT 0").description or []  # noqa: S608
-    casts = ", ".join(
-        f"{quoted(str(c[0]))}::{choose_type(c[1])} AS {quoted(str(c[0]))}" for c in columns
-    )
+    columns = [(quoted(name), kind) for name, kind in read_types(cursor, mart)]
+    casts = ", ".join(f"{name}::{choose_type(kind)} AS {name}" for name, kind in columns)
     return describe(cursor, f"(SELECT {casts} FROM {mart})")  # noqa: S608
 
 

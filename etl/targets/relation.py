@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 from etl.warehouse import quoted
 
@@ -49,6 +50,26 @@ class Fingerprint:
         return f"{self.rows} rows, checksum {self.total:x}/{self.parity:x}"
 
 
+@dataclass(frozen=True)
+class Version:
+    """One version of a table: what it holds and what is said about it.
+
+    `comments` by column name; the table's own under the empty name.
+    """
+
+    relation: Relation
+    content: Fingerprint
+    comments: dict[str, str] = field(default_factory=dict)
+
+    def equals(self, other: Version | None) -> bool:
+        """True when a reader could not tell the two apart."""
+        return other is not None and (self.relation.columns, self.content, self.comments) == (
+            other.relation.columns,
+            other.content,
+            other.comments,
+        )
+
+
 def query(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
     """The one row of integers that a query of aggregates returns."""
     row = cursor.execute(sql).fetchone()
@@ -66,6 +87,12 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> Relation:
     """The columns of a table, a view or a table function in a FROM clause."""
     rows = cursor.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()  # noqa: S608
     return Relation(sql, tuple(Column(str(r[0]), str(r[1])) for r in rows))
+
+
+def read_types(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, DuckDBPyType]]:
+    """The same columns, with their types and what is nested in these."""
+    described = cursor.execute(f"SELECT * FROM {sql} LIMIT 0").description or []  # noqa: S608
+    return [(str(column[0]), column[1]) for column in described]
 
 
 def row_hash(relation: Relation) -> str:

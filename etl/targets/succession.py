@@ -5,26 +5,46 @@ from __future__ import annotations
 import duckdb
 
 from etl.errors import ConfigError, LoadError, ReconciliationError
-from etl.targets.comparison import check_key, count_changes
+from etl.targets.comparison import NOT_THE_SAME, Changes, check_key, count_changes
 from etl.targets.publication import Publication
-from etl.targets.relation import Column, Relation, describe, query
+from etl.targets.relation import Column, Relation, Version, describe, fingerprint, query
 from etl.warehouse import quoted
 
 
 def succeed(
     cursor: duckdb.DuckDBPyConnection,
-    old: Relation | None,
-    mart: Relation,
+    before: Version | None,
+    mart: Version,
     publication: Publication,
     target: str,
-) -> Relation:
-    """The table's next version, as a query; checked to hold all that it shall.
+) -> tuple[Version, Changes | None]:
+    """The table's next version, checked to hold all that it shall; and what changes, if anything.
 
     With `merge` and `append_once` a column that left the mart stays, as its rows do. Raises
     ConfigError when the table lacks the key, LoadError, ReconciliationError.
     """
-    if publication.strategy == "replace" or old is None:
-        return mart
+    relation, content, said = mart.relation, mart.content, mart.comments
+    if before is not None and publication.strategy != "replace":
+        relation = _unite(cursor, before.relation, relation, publication, target)
+        content = fingerprint(cursor, relation)
+        # Columns that left the mart and stay at the target keep what is said about them.
+        said = before.comments | said
+    named = {"", *(c.name for c in relation.columns)}
+    following = Version(relation, content, {n: text for n, text in said.items() if n in named})
+    if following.equals(before):
+        return following, None
+    old = before.relation if before else None
+    return following, count_changes(cursor, old, relation, publication.key)
+
+
+def _unite(
+    cursor: duckdb.DuckDBPyConnection,
+    old: Relation,
+    mart: Relation,
+    publication: Publication,
+    target: str,
+) -> Relation:
+    """The table with the mart's rows brought to it, as a query. Raises as `succeed` does."""
     theirs = {c.name.casefold(): c for c in old.columns}
     for key in publication.key:
         if key.casefold() not in theirs:
@@ -136,6 +156,5 @@ def _check_mart(
             f"{publication.table} at target {target}: {changes.inserted} rows of the mart would be "
             f"missing and {differing} would differ",
             subject=target,
-            hint="the target keeps its old version; a view that is not deterministic "
-            "(random(), now()) gives other rows each time",
+            hint=NOT_THE_SAME,
         )

@@ -25,6 +25,14 @@ from tests.sql_server import server_dsn
 
 A = Publication("marts.a", "a", ("id",))
 B = Publication("marts.b", "reports.b")
+MERGE = Publication("marts.a", "a", ("id",), "merge")
+APPEND = Publication("marts.a", "a", ("id",), "append_once")
+# A row of table a changes, one goes, one comes.
+CHANGE = """
+    UPDATE base.a SET v = 'changed' WHERE id = 1;
+    DELETE FROM base.a WHERE id = 2;
+    INSERT INTO base.a VALUES (10, 'new');
+"""
 # The two tables in one state, of so many rows.
 STATE = """
     CREATE OR REPLACE TABLE base.a AS SELECT i AS id, {0} AS state FROM range({1}) AS r(i);

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from etl.errors import AuthError, EtlError, UnreachableError
 from etl.settings import Target
-from etl.targets.mssql import session
+from etl.targets import mssql
 from etl.targets.mssql.driver import load_driver
 from tests.sql_server import PASSWORD, Doorkeeper, running_doorkeeper
 
@@ -23,7 +23,7 @@ def server() -> Iterator[Doorkeeper]:
 def log_in(dsn: str) -> EtlError | None:
     """What a log-in fails with, None when it goes well."""
     try:
-        with session.open_session(Target(kind="mssql", dsn=SecretStr(dsn)), "there"):
+        with mssql.publish.server.connected(Target(kind="mssql", dsn=SecretStr(dsn)), "there"):
             return None
     except EtlError as error:
         return error
@@ -54,7 +54,7 @@ def test_certificate_that_nobody_vouches_for_is_refused(server: Doorkeeper) -> N
 
 
 def test_closed_port_is_unreachable(server: Doorkeeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr("etl.targets.mssql.server.CONNECT_SECONDS", 1)
     error = log_in(server.dsn(Server="tcp:127.0.0.1,1"))
     assert isinstance(error, UnreachableError)
     assert PASSWORD not in str(error)

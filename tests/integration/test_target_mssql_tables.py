@@ -7,7 +7,7 @@ import pytest
 from etl.errors import ConfigError, LoadError
 from etl.settings import Strategy
 from etl.targets import Publication
-from tests.integration.servers import A, SqlServer, counts, mssql, warehouse
+from tests.integration.servers import CHANGE, A, SqlServer, counts, mssql, warehouse
 
 __all__ = ["mssql", "warehouse"]
 
@@ -25,11 +25,7 @@ def test_log_in_with_grants_alone_can_publish_into_a_table_that_is_there(mssql: 
             for right in ("SELECT", "INSERT", "UPDATE", "DELETE"):
                 mssql.query(f"GRANT {right} ON {table} TO etl_test_loader")
         assert mssql.publish(A)["a"].reconciled
-        mssql.change("""
-            UPDATE base.a SET v = 'changed' WHERE id = 1;
-            DELETE FROM base.a WHERE id = 2;
-            INSERT INTO base.a VALUES (10, 'new');
-        """)
+        mssql.change(CHANGE)
         assert counts(mssql.publish(A)["a"]) == ("published", 1, 1, 1, 10, True)
 
 

@@ -31,12 +31,11 @@ from etl.targets.postgres.server import connected, execute
 from etl.targets.publication import Order
 from etl.targets.server import loading
 from etl.targets.server.published import Published
-from tests.integration.servers import A, B, Postgres, pg, warehouse
+from tests.integration.servers import MERGE, A, B, Postgres, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
 
 REFUSED = b"SFATAL\0C08P01\0Mno\0\0"
-MERGE = Publication("marts.a", "a", ("id",), "merge")
 KEYED_B = Publication("marts.b", "reports.b", ("n",))
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'etl'"
 
@@ -549,13 +548,13 @@ def test_wait_for_the_warehouse_does_not_end_the_transaction(
 ) -> None:
     pg.query(f"ALTER ROLE etl IN DATABASE {pg.database} "
              "SET idle_in_transaction_session_timeout = '50ms'")  # fmt: skip
-    stage = loading.stage
+    stage = loading.Loading.stage
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.3)
         return stage(*arguments)
 
-    monkeypatch.setattr("etl.targets.server.stage", slow)
+    monkeypatch.setattr(loading.Loading, "stage", slow)
     assert pg.publish(A)["a"].reconciled
 
 

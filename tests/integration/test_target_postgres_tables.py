@@ -12,17 +12,9 @@ from etl.targets import Publication, server
 from etl.targets.postgres import session, staging, tables, versions
 from etl.targets.server.loading import read_mart
 from etl.targets.server.session import Delivery, Table, Versions
-from tests.integration.servers import A, Postgres, counts, pg, warehouse
+from tests.integration.servers import APPEND, CHANGE, MERGE, A, Postgres, counts, pg, warehouse
 
 __all__ = ["pg", "warehouse"]
-
-MERGE = Publication("marts.a", "a", ("id",), "merge")
-APPEND = Publication("marts.a", "a", ("id",), "append_once")
-CHANGE = """
-    UPDATE base.a SET v = 'changed' WHERE id = 1;
-    DELETE FROM base.a WHERE id = 2;
-    INSERT INTO base.a VALUES (10, 'new');
-"""
 
 
 def test_table_keeps_indexes_grants_views_comments_and_other_columns(pg: Postgres) -> None:

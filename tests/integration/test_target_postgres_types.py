@@ -263,7 +263,7 @@ def test_texts_are_compared_by_their_characters() -> None:
     """Whatever the collation of the column. (The tests' server has none that ignores case.)"""
     columns = Column("id", "bigint"), Column("v", "text")
     change = Change(Table("public", "a"), A, Staged("s", columns, 1))
-    assert Statements(change).differs == (
+    assert Statements(change).differs(columns) == (
         'ROW(t."id", t."v"::text COLLATE "C", octet_length(t."v")) IS DISTINCT FROM '
         'ROW(s."id", s."v"::text COLLATE "C", octet_length(s."v"))'
     )

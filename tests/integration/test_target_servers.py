@@ -12,17 +12,21 @@ import pytest
 from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError
 from etl.settings import Strategy
 from etl.targets import Publication
-from tests.integration.servers import A, B, Place, counts, mssql, pg, place, warehouse
+from tests.integration.servers import (
+    APPEND,
+    CHANGE,
+    MERGE,
+    A,
+    B,
+    Place,
+    counts,
+    mssql,
+    pg,
+    place,
+    warehouse,
+)
 
 __all__ = ["mssql", "pg", "place", "warehouse"]
-
-MERGE = Publication("marts.a", "a", ("id",), "merge")
-APPEND = Publication("marts.a", "a", ("id",), "append_once")
-CHANGE = """
-    UPDATE base.a SET v = 'changed' WHERE id = 1;
-    DELETE FROM base.a WHERE id = 2;
-    INSERT INTO base.a VALUES (10, 'new');
-"""
 
 
 def test_first_publication_brings_every_row(place: Place) -> None:

@@ -20,7 +20,7 @@ from sqlglot import exp
 
 from etl.errors import ConfigError, LoadError
 from etl.settings import Target
-from etl.targets.mssql import tables
+from etl.targets.mssql import server, tables
 from etl.targets.mssql.columns import Column, map_columns
 from etl.targets.mssql.refusals import refused_row
 from etl.targets.mssql.session import MssqlSession
@@ -121,7 +121,7 @@ def test_what_a_trigger_selects_or_prints_is_no_count_of_rows() -> None:
     recorder.sent = 3
     for own in ([], [Rows([("seen",)], "at")], [Rows([], None), Rows([], "id"), Rows([], None)]):
         recorder.triggered = own
-        assert tables.write(recorder, "UPDATE ...") == 3
+        assert server.write(recorder, "UPDATE ...") == 3
 
 
 @pytest.mark.parametrize("is_open", [True, False])
@@ -241,8 +241,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, list[str]]:
     recorder = Recorder()
 
     @contextmanager
-    def opened(target: Target, name: str) -> Iterator[MssqlSession]:
-        yield MssqlSession(recorder, name)
+    def opened(dsn: str, name: str) -> Iterator[Recorder]:
+        yield recorder
 
     with duckdb.connect() as warehouse:
         warehouse.execute("""
@@ -252,7 +252,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> tuple[Recorder, list[str]]:
             COMMENT ON TABLE marts.a IS 'what it''s about'; COMMENT ON COLUMN marts.a.id IS 'it';
             INSERT INTO marts.a (id) VALUES (1), (2)
         """)
-        publish = PublishTo(Server(opened, map_columns))
+        publish = PublishTo(Server(opened, MssqlSession, map_columns))
         target = Target(kind="mssql", dsn=SecretStr("Server=x"))
         publication = Publication("marts.a", "reports.a", ("id",), indexes=(('key"d',),))
         publish(warehouse, Order("there", (publication,), ()), target)

@@ -70,13 +70,13 @@ def publish(
                 rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
             )  # fmt: skip
             runs.append(run)
-        if not dry_run:
+        if marts and not dry_run:
             started = time.perf_counter()
             load_id, after = destination.load(cursor, marts, work)
             runs = [_reconcile(after, m, r, load_id) for m, r in zip(marts, runs, strict=True)]
             for mart in marts:
                 _check_values(cursor, after, mart, sums[mart.table], load_id, destination)
-            seconds = (time.perf_counter() - started) / max(len(marts), 1)
+            seconds = (time.perf_counter() - started) / len(marts)
             runs = [r.model_copy(update={"seconds": r.seconds + seconds}) for r in runs]
         return runs + order.held_runs(held)
 

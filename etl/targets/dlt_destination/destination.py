@@ -6,7 +6,7 @@ import difflib
 import inspect
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -157,8 +157,6 @@ class Destination:
         """Bring all marts there in one load package; its id, and the tables that it made."""
         import dlt
 
-        if not marts:
-            return "", self.read_tables({})
         # What a killed run left is never gone on with.
         shutil.rmtree(work, ignore_errors=True)
         pipeline = dlt.pipeline(
@@ -168,9 +166,10 @@ class Destination:
         pipeline.config.restore_from_destination = False
         formats = self.capabilities.supported_loader_file_formats or []
         chosen: Any = "parquet" if "parquet" in formats else None
-        with _cursors(cursor, len(marts)) as cursors:
+        with ExitStack() as cursors:
+            # dlt reads the marts in turn, and each keeps its place.
             pipeline.extract(
-                [_resource(c, m) for c, m in zip(cursors, marts, strict=True)],
+                [_resource(cursors.enter_context(cursor.cursor()), m) for m in marts],
                 schema=self.schema,
                 loader_file_format=chosen,
             )
@@ -263,16 +262,3 @@ def _resource(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> Any:
         primary_key=list(mart.publication.key),
         columns={n: {"data_type": "timestamp", "timezone": False} for n in naive},
     )
-
-
-@contextmanager
-def _cursors(
-    cursor: duckdb.DuckDBPyConnection, count: int
-) -> Iterator[list[duckdb.DuckDBPyConnection]]:
-    """A cursor for each mart: dlt reads them in turn, and each keeps its place."""
-    cursors = [cursor.cursor() for _ in range(count)]
-    try:
-        yield cursors
-    finally:
-        for own in cursors:
-            own.close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from etl.targets.mssql.columns import map_columns
-from etl.targets.mssql.session import open_session
+from etl.targets.mssql.server import connected
+from etl.targets.mssql.session import MssqlSession
 from etl.targets.server import PublishTo
 from etl.targets.server.session import Server
 
-publish = PublishTo(Server(open_session, map_columns))
+publish = PublishTo(Server(connected, MssqlSession, map_columns))

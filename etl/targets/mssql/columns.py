@@ -17,7 +17,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from etl.errors import ConfigError
 from etl.targets.publication import Publication
-from etl.targets.relation import Relation
+from etl.targets.relation import Relation, read_types
 from etl.targets.server import session
 from etl.warehouse import quoted
 
@@ -170,10 +170,9 @@ def map_columns(
     """The columns at the target. Raises ConfigError for a name that SQL Server does not take."""
     # A text of any length cannot be part of a key.
     short = {n for names in (publication.key, *publication.indexes) for n in names}
-    described = cursor.execute(f"SELECT * FROM {mart.sql} LIMIT 0").description or []
     columns = tuple(
-        _map(str(d[0]), d[1], is_short=str(d[0]) in short, is_key=str(d[0]) in publication.key)
-        for d in described
+        _map(name, kind, is_short=name in short, is_key=name in publication.key)
+        for name, kind in read_types(cursor, mart.sql)
     )
     for column in columns:
         if len(column.name.encode("utf-16-le")) // 2 > MAX_NAME_LENGTH:

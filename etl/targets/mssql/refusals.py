@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from etl.errors import EtlError
 from etl.targets.mssql.columns import Column
 from etl.targets.mssql.failures import classify, is_of_rows, is_of_types, words_of
+from etl.targets.mssql.server import fetch_one, write
 from etl.targets.mssql.statements import Statements
-from etl.targets.mssql.tables import Present, fetch_one, write
+from etl.targets.mssql.tables import Present
 from etl.targets.server.refusals import first_refused, mismatch, refusal
 from etl.targets.server.session import ROW, Change
 from etl.warehouse import quoted
@@ -49,9 +50,7 @@ def refused_row(
     sql = Statements(change)
 
     def attempt(low: int, high: int) -> pyodbc.Error | None:
-        where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
-        update = sql.update(where) if change.publication.strategy != "append_once" else None
-        return _try(connection, *([update] if update else []), sql.insert(where))
+        return _try(connection, *sql.bring(low, high))
 
     found = first_refused(change.staged.rows, attempt)
     if found is None:

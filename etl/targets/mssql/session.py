@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.mssql import tables
-from etl.targets.mssql.address import read_address, write_address
 from etl.targets.mssql.columns import Column
-from etl.targets.mssql.driver import load_driver
-from etl.targets.mssql.failures import classify
 from etl.targets.mssql.refusals import refused_row
+from etl.targets.mssql.server import fetch_one, write
 from etl.targets.mssql.staging import stage
 from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
 from etl.targets.server.refusals import refuse_reference
-from etl.targets.server.session import Change, Delivery, Found, Mark, Staged, Table, Versions
+from etl.targets.server.session import (
+    ABOUT_MARKS,
+    MARKS,
+    Change,
+    Delivery,
+    Found,
+    Mark,
+    Session,
+    Staged,
+    Table,
+    Versions,
+)
 
 if TYPE_CHECKING:
     import pyodbc
 
-CONNECT_SECONDS = 10
-LOCK_SECONDS = 60
 
+class MssqlSession(Session[Column]):
+    """A mark holds a sum of its rows' versions: whoever writes changes it, or their number.
 
-class MssqlSession:
-    """See `Session`."""
+    Nothing is filled without staging, for values get their final type there, and nothing is left
+    for the commit. Methods without a word here do what `Session` says.
+    """
+
+    _connection: pyodbc.Connection
 
     def __init__(self, connection: pyodbc.Connection, target: str) -> None:
-        self._connection, self._target = connection, target
+        super().__init__(connection, target)
         self._columns: dict[Table, tuple[Column, ...]] = {}
         self._versions: dict[Table, str | None] = {}
         # Of each table that was found: the next row's stamp, and how many rows it had.
@@ -60,23 +71,14 @@ class MssqlSession:
         self._rows[table] = found.rows
         yield lambda: found
 
-    def fill(
-        self, delivery: Delivery[Column], publication: Publication, about: dict[str, str]
-    ) -> Versions | None:
-        """Never: values get their final type in the staging table only."""
-        return None
-
     def stage(self, delivery: Delivery[Column]) -> Staged[Column]:
-        """Arrays of parameters into a temporary table."""
         return stage(self._connection, delivery)
 
     def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
-        """CREATE TABLE, or ALTER TABLE ... ADD."""
         tables.prepare(self._connection, table, columns, about, self._target)
         self._versions[table] = tables.version_column(self._present(table))
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
-        """Delete, update, insert; the row that is refused is named."""
         import pyodbc
 
         if not (change.publication.key or is_new):
@@ -102,12 +104,8 @@ class MssqlSession:
         return changes
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
-        """Primary key and indexes."""
         columns = self._columns[table]
         tables.add_indexes(self._connection, table, publication, columns, self._target)
-
-    def end_changes(self) -> None:
-        """Nothing is left for the commit."""
 
     def did_more(self, table: Table, changes: Changes) -> bool:
         """By the rows that were stamped since the table was found, and their number."""
@@ -124,29 +122,39 @@ class MssqlSession:
         reconcile(Statements(change), self._fetch_one, expected, after.rows, self._target)
         return after
 
+    def count(self, table: Table) -> int:
+        if tables.find(self._connection, table, self._target) is None:
+            return 0
+        return int(self._fetch_one(f"SELECT COUNT_BIG(*) FROM {table.sql}")[0])
+
     def create_marks(self, schema: str) -> Table:
-        """The table of marks."""
-        return tables.create_marks(self._connection, schema, self._target)
+        marks = Table(schema, MARKS)
+        if tables.find(self._connection, marks, self._target) is None:
+            tables.create_schema(self._connection, schema)
+            self._connection.execute(
+                f"CREATE TABLE {marks.sql} (table_name nvarchar(300) NOT NULL PRIMARY KEY, model "
+                'nvarchar(300) NOT NULL, publication_id nvarchar(32) NOT NULL, "rows" bigint NOT '
+                "NULL, versions decimal(38,0) NOT NULL, published_at datetimeoffset(6) NOT NULL)"
+            )
+            tables.comment_on(self._connection, marks, None, ABOUT_MARKS)
+        return marks
 
     def read_mark(self, marks: Table, table: Table) -> Mark | None:
-        """A table's mark."""
-        return tables.read_mark(self._connection, marks, table)
+        """A second job waits here for the first."""
+        row = self._connection.execute(
+            f'SELECT publication_id, "rows", versions FROM {marks.sql} WITH (UPDLOCK, HOLDLOCK) '
+            "WHERE table_name = ?",
+            table.plain,
+        ).fetchone()
+        return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
 
     def write_mark(self, marks: Table, table: Table, model: str, mark: Mark) -> None:
-        """Set a table's mark."""
-        tables.write_mark(self._connection, marks, table, model, mark)
-
-    def count(self, table: Table) -> int:
-        """A table's rows."""
-        return tables.count(self._connection, table, self._target)
-
-    def commit(self) -> None:
-        """COMMIT."""
-        self._connection.commit()
-
-    def rollback(self) -> None:
-        """ROLLBACK."""
-        self._connection.rollback()
+        self._connection.execute(f"DELETE FROM {marks.sql} WHERE table_name = ?", table.plain)
+        self._connection.execute(
+            f'INSERT INTO {marks.sql} (table_name, model, publication_id, "rows", versions, '
+            "published_at) VALUES (?, ?, ?, ?, CAST(? AS decimal(38,0)), SYSDATETIMEOFFSET())",
+            table.plain, model, mark.publication_id, mark.versions.rows, str(mark.versions.total),
+        )  # fmt: skip
 
     def _read_versions(self, table: Table) -> Versions:
         return tables.read_versions(self._connection, table, self._versions[table])
@@ -155,42 +163,7 @@ class MssqlSession:
         return tables.find(self._connection, table, self._target) or {}
 
     def _write(self, sql: str) -> int:
-        return tables.write(self._connection, sql)
+        return write(self._connection, sql)
 
     def _fetch_one(self, sql: str) -> tuple[Any, ...]:
-        return tables.fetch_one(self._connection, sql)
-
-
-@contextmanager
-def open_session(target: Target, name: str) -> Iterator[MssqlSession]:
-    """A session at the target's address; what is not committed is rolled back.
-
-    Raises:
-        ConfigError: no driver, or a `dsn` that is none.
-        UnreachableError, AuthError: as the server, or the network, says.
-    """
-    attributes = read_address(target.dsn.get_secret_value() if target.dsn else "", name)
-    pyodbc, driver = load_driver(name)
-    # With FMTONLY the driver can look at temporary tables when it describes their parameters.
-    address = f"Driver={driver};APP=etl;UseFMTONLY=Yes;{write_address(attributes)}"
-    try:
-        connection = pyodbc.connect(address, timeout=CONNECT_SECONDS, autocommit=False)
-    except pyodbc.Error as error:
-        raise classify(error, name, "connecting") from error
-    try:
-        # What a row's failure ends is the statement: its key is found in the same transaction.
-        # Who only reads is never chosen as a deadlock's victim in our place.
-        connection.execute(
-            "SET NOCOUNT ON; SET XACT_ABORT OFF; SET DEADLOCK_PRIORITY LOW; "
-            "SET QUOTED_IDENTIFIER ON; SET ANSI_NULLS ON; SET ANSI_WARNINGS ON; "
-            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; "
-            f"SET LOCK_TIMEOUT {int(LOCK_SECONDS * 1000)}"
-        )
-        yield MssqlSession(connection, name)
-    except pyodbc.Error as error:
-        raise classify(error, name, "publishing") from error
-    finally:
-        with suppress(pyodbc.Error):  # a connection that was lost cannot be rolled back
-            connection.rollback()
-        with suppress(pyodbc.Error):
-            connection.close()
+        return fetch_one(self._connection, sql)

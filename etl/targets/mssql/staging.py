@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from etl.errors import ReconciliationError
 from etl.targets.batches import read_batches
 from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
-from etl.targets.mssql.tables import fetch_one
+from etl.targets.mssql.server import fetch_one
 from etl.targets.server.refusals import refusal
-from etl.targets.server.session import ROW, Delivery, Staged
+from etl.targets.server.session import ROW, Delivery, Staged, Sum
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,21 +36,16 @@ def stage(connection: pyodbc.Connection, delivery: Delivery[Column]) -> Staged[C
     raw, typed = f"#etl_sent_{name}", f"#etl_staged_{name}"
     listed = ", ".join(f"{c.sql} {c.sent_type} NULL" for c in columns)
     connection.execute(f"CREATE TABLE {raw} ({ROW} bigint IDENTITY(1,1) NOT NULL, {listed})")
-    rows, total = _send(connection, delivery, raw)
-    found_rows, found = fetch_one(
+    sent = _send(connection, delivery, raw)
+    found = fetch_one(
         connection, f"SELECT COUNT_BIG(*), COALESCE(SUM({found_share(columns)}), 0) FROM {raw}"
     )
-    if (int(found_rows), int(found)) != (rows, total):
-        raise ReconciliationError(
-            f"{delivery.table.plain} at target {delivery.target}: {found_rows} rows, checksum "
-            f"{int(found):x} arrived; {rows} rows, checksum {total:x} were sent",
-            subject=delivery.target,
-        )
+    delivery.check(sent, Sum(*map(int, found)))
     # With their types: the server then knows how values spread when it plans the statements.
     values = ", ".join(c.typed for c in columns)
     connection.execute(f"SELECT {ROW} + 0 AS {ROW}, {values} INTO {typed} FROM {raw}")
     connection.execute(f"DROP TABLE {raw}")
-    return Staged(typed, columns, rows)
+    return Staged(typed, columns, sent.rows)
 
 
 def _refuse(delivery: Delivery[Column]) -> None:
@@ -68,7 +62,7 @@ def _refuse(delivery: Delivery[Column]) -> None:
         )  # fmt: skip
 
 
-def _send(connection: pyodbc.Connection, delivery: Delivery[Column], raw: str) -> tuple[int, int]:
+def _send(connection: pyodbc.Connection, delivery: Delivery[Column], raw: str) -> Sum:
     """Rows and checksum of what was sent."""
     columns = delivery.columns
     names = ", ".join(c.sql for c in columns)
@@ -83,7 +77,7 @@ def _send(connection: pyodbc.Connection, delivery: Delivery[Column], raw: str) -
             sender.executemany(insert, values)
             rows += len(values)
             total += sum(share(columns, row) for row in values)
-    return rows, total
+    return Sum(rows, total)
 
 
 def read_arrays(

@@ -1,20 +1,20 @@
-"""A target's tables: made when missing, widened by new columns, never dropped; and our marks.
+"""A target's tables: made when missing, widened by new columns, never dropped.
 
 The server stamps each row that is written with a number that only grows, in a column of type
-`rowversion`. A table without one gets `etl_version`. So a mark is the number of rows and the sum of
-their versions: whoever changes a row afterwards changes one of the two.
+`rowversion`. A table without one gets `etl_version`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etl.errors import ConfigError
 from etl.targets.mssql.columns import Column
+from etl.targets.mssql.server import fetch_one
 from etl.targets.publication import Publication
-from etl.targets.server.session import MARKS, Mark, Table, Versions
+from etl.targets.server.session import Table, Versions
 from etl.warehouse import literal, quoted
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 VERSION = "etl_version"
 _MAX_NAME = 128
-# A column's name that no trigger selects.
-_WRITTEN = "etl: rows"
 # Of an extended property, in characters.
 _MAX_COMMENT = 3500
 _IN_CHARACTERS = {"nchar", "nvarchar"}
@@ -119,11 +117,11 @@ def prepare(
     present = find(connection, table, target)
     version = f"{quoted(VERSION)} rowversion"
     if present is None:
-        _create_schema(connection, table.schema)
+        create_schema(connection, table.schema)
         listed = ", ".join([*(c.declared for c in columns), version])
         connection.execute(f"CREATE TABLE {table.sql} ({listed})")
         new = columns
-        _comment(connection, table, None, comments.get("", ""))
+        comment_on(connection, table, None, comments.get("", ""))
     else:
         new = lacking(present, columns)
         # Never NOT NULL: the rows that are there have no value yet.
@@ -132,10 +130,11 @@ def prepare(
         if added:
             connection.execute(f"ALTER TABLE {table.sql} ADD {', '.join(added)}")
     for column in new:
-        _comment(connection, table, column.name, comments.get(column.name, ""))
+        comment_on(connection, table, column.name, comments.get(column.name, ""))
 
 
-def _comment(connection: pyodbc.Connection, table: Table, column: str | None, text: str) -> None:
+def comment_on(connection: pyodbc.Connection, table: Table, column: str | None, text: str) -> None:
+    """What is said about a table, or a column of it; an empty text is nothing."""
     if not text:
         return
     levels = "@level0type = N'SCHEMA', @level0name = ?, @level1type = N'TABLE', @level1name = ?"
@@ -233,71 +232,8 @@ def count_fresh(
     return int(rows), int(fresh or 0)
 
 
-def count(connection: pyodbc.Connection, table: Table, target: str) -> int:
-    """The table's rows; 0 when there is none."""
-    if find(connection, table, target) is None:
-        return 0
-    return int(fetch_one(connection, f"SELECT COUNT_BIG(*) FROM {table.sql}")[0])
-
-
-def create_marks(connection: pyodbc.Connection, schema: str, target: str) -> Table:
-    """The table of marks, made when it is missing."""
-    marks = Table(schema, MARKS)
-    if find(connection, marks, target) is None:
-        _create_schema(connection, schema)
-        connection.execute(
-            f"CREATE TABLE {marks.sql} (table_name nvarchar(300) NOT NULL PRIMARY KEY, "
-            'model nvarchar(300) NOT NULL, publication_id nvarchar(32) NOT NULL, "rows" bigint '
-            "NOT NULL, versions decimal(38,0) NOT NULL, published_at datetimeoffset(6) NOT NULL)"
-        )
-        about = "What etl published last in each table, and how its rows were then"
-        _comment(connection, marks, None, about)
-    return marks
-
-
-def read_mark(connection: pyodbc.Connection, marks: Table, table: Table) -> Mark | None:
-    """The mark of a table, None when it has none; a second job waits here for the first."""
-    row = connection.execute(
-        f'SELECT publication_id, "rows", versions FROM {marks.sql} WITH (UPDLOCK, HOLDLOCK) '
-        "WHERE table_name = ?",
-        table.plain,
-    ).fetchone()
-    return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
-
-
-def write_mark(
-    connection: pyodbc.Connection, marks: Table, table: Table, model: str, mark: Mark
-) -> None:
-    """Set the mark of a table."""
-    connection.execute(f"DELETE FROM {marks.sql} WHERE table_name = ?", table.plain)
-    connection.execute(
-        f'INSERT INTO {marks.sql} (table_name, model, publication_id, "rows", versions, '
-        "published_at) VALUES (?, ?, ?, ?, CAST(? AS decimal(38,0)), SYSDATETIMEOFFSET())",
-        table.plain, model, mark.publication_id, mark.versions.rows, str(mark.versions.total),
-    )  # fmt: skip
-
-
-def fetch_one(connection: pyodbc.Connection, sql: str) -> tuple[Any, ...]:
-    """The one row of a query that always has one."""
-    row = connection.execute(sql).fetchone()
-    assert row is not None, sql  # noqa: S101
-    return tuple(row)
-
-
-def write(connection: pyodbc.Connection, sql: str) -> int:
-    """Run a statement that writes; of how many rows.
-
-    The server is asked for that: the statements of a trigger report their counts in place of ours.
-    What a trigger selects or prints comes first, and what fails after that is raised there.
-    """
-    cursor = connection.execute(f"{sql}; SELECT ROWCOUNT_BIG() AS {quoted(_WRITTEN)}")
-    while not (cursor.description and cursor.description[0][0] == _WRITTEN):
-        if not cursor.nextset():
-            raise RuntimeError("the server did not tell how many rows were written")
-    return int(cursor.fetchall()[0][0])
-
-
-def _create_schema(connection: pyodbc.Connection, schema: str) -> None:
+def create_schema(connection: pyodbc.Connection, schema: str) -> None:
+    """Make a schema that is missing."""
     found = connection.execute("SELECT COUNT(*) FROM sys.schemas WHERE name = ?", schema).fetchone()
     if not (found and found[0]):
         # CREATE SCHEMA has to be a batch of its own, which EXEC makes of it.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from etl.targets.postgres.columns import map_columns
-from etl.targets.postgres.session import open_session
+from etl.targets.postgres.server import connected
+from etl.targets.postgres.session import PostgresSession
 from etl.targets.server import PublishTo
 from etl.targets.server.session import Server
 
-publish = PublishTo(Server(open_session, map_columns))
+publish = PublishTo(Server(connected, PostgresSession, map_columns))

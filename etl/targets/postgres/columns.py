@@ -12,7 +12,7 @@ from duckdb.sqltypes import DuckDBPyType
 
 from etl.errors import ConfigError
 from etl.targets.publication import Publication
-from etl.targets.relation import Relation
+from etl.targets.relation import Relation, read_types
 from etl.targets.server import session
 
 MAX_NAME_BYTES = 63
@@ -83,8 +83,10 @@ def map_columns(
     """
     for name in publication.table.split(".", 1):
         _refuse_long(f"the name {name}", name, target, "say another `table`")
-    described = cursor.execute(f"SELECT * FROM {mart.sql} LIMIT 0").description or []
-    columns = tuple(Column(str(d[0]), _map_type(d[1]), d[1].id == "uhugeint") for d in described)
+    columns = tuple(
+        Column(name, _map_type(kind), kind.id == "uhugeint")
+        for name, kind in read_types(cursor, mart.sql)
+    )
     for column in columns:
         named = f"column {column.name}"
         _refuse_long(named, column.name, target, "give it a shorter name in the model")

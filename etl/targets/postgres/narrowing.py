@@ -9,10 +9,12 @@ from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.refusals import COLUMN, change_there, told_types
-from etl.targets.server.session import Change
+from etl.targets.server.session import Change, Table
 
 if TYPE_CHECKING:
     import psycopg
+
+_FLOATS = {"real", "double precision"}
 
 
 def changed_by_types(
@@ -22,14 +24,14 @@ def changed_by_types(
 
     The type there takes the mart's values, and makes others of them: it rounds them, or pads them.
     """
-    sql, wrong = Statements(change), []
+    sql, types, wrong = Statements(change), types_there(connection, change.table), []
     for column in change.staged.columns:
-        theirs = type_there(connection, change, column)
+        theirs = types[column.name]
         (changes,) = fetch_one(
             connection,
             f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s, "
             f"LATERAL (SELECT CAST({column.unstaged} AS {theirs}) AS {column.sql}) AS t "
-            f"WHERE {sql.differs_in(column)})",
+            f"WHERE {sql.differs([column])})",
         )
         if changes:
             wrong.append((column.name, theirs, column.type))
@@ -49,25 +51,18 @@ def refuse_lost_digits(
 
     The server compares them as floats, so both are the same to it.
     """
-    floats = execute(
-        connection,
-        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = %s::regclass AND atttypid IN ('real'::regtype, 'float8'::regtype)",
-        change.table.sql,
-    ).fetchall()
-    by_name, wrong = {c.name: c for c in change.staged.columns}, []
-    for name, theirs in floats:
-        column = by_name.get(name)
-        if column is None or column.type in {"real", "double precision"}:
+    types, wrong = types_there(connection, change.table), []
+    for column in change.staged.columns:
+        theirs, staged = types[column.name], column.unstaged
+        if theirs not in _FLOATS or column.type in _FLOATS:
             continue
-        staged = column.unstaged
         (lost,) = fetch_one(
             connection,
             f"SELECT EXISTS (SELECT 1 FROM {change.staged.sql} AS s "
             f"WHERE {staged}::{theirs}::text::numeric <> {staged}::numeric)",
         )
         if lost:
-            wrong.append((name, theirs, column.type))
+            wrong.append((column.name, theirs, column.type))
     if wrong:
         raise ReconciliationError(
             f"{change.table.plain} at target {target}: {told_types(wrong)}: digits would be lost",
@@ -76,13 +71,10 @@ def refuse_lost_digits(
         )
 
 
-def type_there(connection: psycopg.Connection[Any], change: Change[Column], column: Column) -> str:
-    """A column's type at the server, as SQL writes it."""
-    (theirs,) = fetch_one(
-        connection,
-        "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
-        "WHERE attrelid = %s::regclass AND attname = %s",
-        change.table.sql,
-        column.name,
+def types_there(connection: psycopg.Connection[Any], table: Table) -> dict[str, str]:
+    """The types of a table's columns by name, as SQL writes them."""
+    listed = (
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = %s::regclass AND NOT attisdropped"
     )
-    return str(theirs)
+    return dict(execute(connection, listed, table.sql).fetchall())

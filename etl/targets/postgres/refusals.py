@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.narrowing import type_there
-from etl.targets.postgres.rows import Rows, write_rows
-from etl.targets.postgres.server import classify, execute
+from etl.targets.postgres.narrowing import types_there
+from etl.targets.postgres.rows import Rows, copy_into, write_rows
+from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.refusals import (
     CORRECT,
@@ -48,10 +48,10 @@ def refused_copy(
     connection: psycopg.Connection[Any],
     error: psycopg.Error,
     delivery: Delivery[Column],
-    copy_sql: Callable[[Iterable[Column]], str],
+    into: str,
     batches: Iterable[pa.RecordBatch],
 ) -> EtlError:
-    """The error of a COPY that failed, with the first row that fails by itself.
+    """The error of a COPY into a table that failed, with the first row that fails by itself.
 
     Of each batch the columns come first, then the key's values as texts.
     """
@@ -62,7 +62,7 @@ def refused_copy(
         rows = write_rows(columns, batch.columns[: len(columns)])
 
         def attempt(low: int, high: int, rows: Rows = rows) -> psycopg.Error | None:
-            return _try_copy(connection, copy_sql(columns), rows.between(low, high))
+            return _try_copy(connection, copy_into(into, columns), rows.between(low, high))
 
         found = first_refused(len(rows), attempt)
         if found is None:
@@ -71,7 +71,7 @@ def refused_copy(
         refused = batch.slice(place, 1)
         column = next(
             (c.name for c, values in zip(columns, refused.columns, strict=False)
-             if _try_copy(connection, copy_sql([c]), write_rows([c], [values]).between(0, 1))
+             if _try_copy(connection, copy_into(into, [c]), write_rows([c], [values]).between(0, 1))
              is not None), None,
         )  # fmt: skip
         texts = refused.columns[len(columns) :]
@@ -91,9 +91,7 @@ def refused_row(
         return classify(error, target, f"publishing {table}")
 
     def attempt(low: int, high: int) -> psycopg.Error | None:
-        where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
-        update = sql.update(where) if change.publication.strategy != "append_once" else None
-        return _try(connection, *([update] if update else []), sql.insert(where))
+        return _try(connection, *sql.bring(low, high))
 
     found = _without_what_leaves(
         connection, sql, lambda: first_refused(change.staged.rows, attempt)
@@ -108,11 +106,10 @@ def refused_row(
     values: dict[str, str] = {}
     if key:
         listed = ", ".join(f"{quoted(k)}::text" for k in key)
-        row = execute(
-            connection,
-            f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}",
-        ).fetchone()
-        values = dict(zip(key, map(str, row or ()), strict=False))
+        row = fetch_one(
+            connection, f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}"
+        )
+        values = dict(zip(key, map(str, row), strict=True))
     return _refusal(
         error, table, target, error.diag.column_name or _column(connection, change, place + 1),
         values, hint,
@@ -130,7 +127,7 @@ def _mismatch(
     connection: psycopg.Connection[Any], error: psycopg.Error, change: Change[Column], target: str
 ) -> LoadError:
     """The error of columns whose types at the target cannot take, or be compared to, the mart's."""
-    wrong = []
+    types, wrong = types_there(connection, change.table), []
     for column in change.staged.columns:
         compare = (
             f"SELECT ROW(t.{column.sql}) IS DISTINCT FROM ROW({column.unstaged}) "
@@ -141,7 +138,7 @@ def _mismatch(
             f"FROM {change.staged.sql} AS s LIMIT 0"
         )
         if _try(connection, compare, assign) is not None:
-            wrong.append((column.name, type_there(connection, change, column), column.type))
+            wrong.append((column.name, types[column.name], column.type))
     if not wrong:  # a trigger's own failure
         return _refusal(error, change.table.plain, target, None, {})
     return mismatch(change, target, wrong, error.sqlstate or "")
@@ -193,9 +190,9 @@ def _without_what_leaves(
     import psycopg
 
     with connection.transaction(force_rollback=True):
-        if (leaving := sql.leaving) is not None:
+        if sql.removes:
             try:
-                execute(connection, leaving)
+                execute(connection, sql.delete(everything=not sql.key))
             except psycopg.Error as error:
                 if not is_of_rows(error):
                     raise

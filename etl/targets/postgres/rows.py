@@ -54,6 +54,11 @@ def write_rows(columns: Sequence[Column], arrays: Iterable[pa.Array]) -> Rows:
     return Rows(copied, offsets, _digest(records, ends))
 
 
+def copy_into(table: str, columns: Iterable[Column]) -> str:
+    """The COPY statement for rows of these columns."""
+    return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
+
+
 def found_sum(columns: Iterable[Column]) -> str:
     """SQL at the target: the checksum of rows, modulo 2^64."""
     record = f"record_send(ROW({', '.join(c.sql for c in columns)}))"

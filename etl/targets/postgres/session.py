@@ -7,29 +7,45 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from etl.errors import ReconciliationError
-from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.narrowing import changed_by_types, refuse_lost_digits
 from etl.targets.postgres.refusals import refused_row, refused_table
-from etl.targets.postgres.server import classify, connected, execute, fetch_one
+from etl.targets.postgres.server import classify, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication
 from etl.targets.server.applying import apply, reconcile
 from etl.targets.server.refusals import refuse_reference
-from etl.targets.server.session import Change, Delivery, Found, Mark, Staged, Table, Versions
+from etl.targets.server.session import (
+    ABOUT_MARKS,
+    MARKS,
+    Change,
+    Delivery,
+    Found,
+    Mark,
+    Session,
+    Staged,
+    Table,
+    Versions,
+)
+from etl.warehouse import literal
 
 if TYPE_CHECKING:
     import psycopg
 
 
-class PostgresSession:
-    """See `Session`."""
+class PostgresSession(Session[Column]):
+    """A mark holds a sum of its rows' versions (xmin): whoever writes changes it, or their number.
+
+    Methods without a word here do what `Session` says.
+    """
+
+    _connection: psycopg.Connection[Any]
 
     def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
-        self._connection, self._target = connection, target
+        super().__init__(connection, target)
         self._columns: dict[Table, dict[str, int] | None] = {}
         # Of each table: all rows as they were found, and without those that a change is about.
         self._found: dict[Table, Versions] = {}
@@ -74,11 +90,9 @@ class PostgresSession:
         return filled
 
     def stage(self, delivery: Delivery[Column]) -> Staged[Column]:
-        """COPY into a temporary table."""
         return stage(self._connection, delivery)
 
     def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
-        """CREATE TABLE, or ALTER TABLE ... ADD COLUMN."""
         import psycopg
 
         try:
@@ -88,7 +102,6 @@ class PostgresSession:
             raise classify(error, self._target, f"publishing {table.plain}") from error
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
-        """Delete, update, insert; the row that is refused is named."""
         import psycopg
 
         if not (change.publication.key or is_new):
@@ -111,7 +124,6 @@ class PostgresSession:
             raise refused_row(self._connection, error, change, self._target) from error
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
-        """Primary key and indexes."""
         tables.add_indexes(self._connection, table, publication)
 
     def end_changes(self) -> None:
@@ -146,40 +158,45 @@ class PostgresSession:
         refuse_lost_digits(self._connection, change, self._target)
         return after
 
+    def count(self, table: Table) -> int:
+        if tables.find(self._connection, table, self._target) is None:
+            return 0
+        return int(self._fetch_one(f"SELECT count(*) FROM {table.sql}")[0])
+
     def create_marks(self, schema: str) -> Table:
-        """The table of marks."""
-        return tables.create_marks(self._connection, schema, self._target)
+        marks = Table(schema, MARKS)
+        if tables.find(self._connection, marks, self._target) is None:
+            tables.create_schema(self._connection, schema)
+            self._write(
+                f"CREATE TABLE {marks.sql} (table_name text PRIMARY KEY, model text NOT NULL, "
+                "publication_id text NOT NULL, rows bigint NOT NULL, versions numeric NOT NULL, "
+                "published_at timestamptz NOT NULL)"
+            )
+            self._write(f"COMMENT ON TABLE {marks.sql} IS {literal(ABOUT_MARKS)}")
+        return marks
 
     def read_mark(self, marks: Table, table: Table) -> Mark | None:
-        """A table's mark."""
-        return tables.read_mark(self._connection, marks, table)
+        row = execute(
+            self._connection,
+            f"SELECT publication_id, rows, versions FROM {marks.sql} WHERE table_name = %s",
+            table.plain,
+        ).fetchone()
+        return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
 
     def write_mark(self, marks: Table, table: Table, model: str, mark: Mark) -> None:
-        """Set a table's mark."""
-        tables.write_mark(self._connection, marks, table, model, mark)
-
-    def count(self, table: Table) -> int:
-        """A table's rows."""
-        return tables.count(self._connection, table, self._target)
-
-    def commit(self) -> None:
-        """COMMIT."""
-        self._connection.commit()
-
-    def rollback(self) -> None:
-        """ROLLBACK."""
-        self._connection.rollback()
+        execute(
+            self._connection,
+            f"INSERT INTO {marks.sql} "
+            "(table_name, model, publication_id, rows, versions, published_at) "
+            "VALUES (%s, %s, %s, %s, %s, now()) "
+            "ON CONFLICT (table_name) DO UPDATE SET model = excluded.model, "
+            "publication_id = excluded.publication_id, rows = excluded.rows, "
+            "versions = excluded.versions, published_at = excluded.published_at",
+            table.plain, model, mark.publication_id, mark.versions.rows, mark.versions.total,
+        )  # fmt: skip
 
     def _write(self, sql: str) -> int:
         return execute(self._connection, sql).rowcount
 
     def _fetch_one(self, sql: str) -> tuple[Any, ...]:
         return fetch_one(self._connection, sql)
-
-
-@contextmanager
-def open_session(target: Target, name: str) -> Iterator[PostgresSession]:
-    """A session at the target's address; see `connected`."""
-    dsn = target.dsn.get_secret_value() if target.dsn else ""
-    with connected(dsn, name) as connection:
-        yield PostgresSession(connection, name)

@@ -6,17 +6,15 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from etl.errors import ReconciliationError
 from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
-from etl.targets.postgres.rows import END, HEAD, Rows, found_sum, write_rows
+from etl.targets.postgres.rows import END, HEAD, Rows, copy_into, found_sum, write_rows
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.postgres.versions import sum_versions
-from etl.targets.server.session import ROW, Delivery, Staged, Versions
+from etl.targets.server.session import ROW, Delivery, Staged, Sum, Versions
 from etl.warehouse import quoted
 
 if TYPE_CHECKING:
@@ -43,8 +41,8 @@ def stage(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> St
         "ON COMMIT DROP",
     )
     sent = _copy(connection, delivery, staged)
-    found = _sum(connection, staged, delivery.columns)
-    _check_arrival(delivery, sent, Sum(*found))
+    rows, total = _sum(connection, staged, delivery.columns)
+    delivery.check(sent, Sum(rows, total % _MODULUS))
     if delivery.key and sent.rows >= _ANALYZE_ROWS:
         # What it is joined by; nothing else of it is guessed at.
         keys = ", ".join(map(quoted, delivery.key))
@@ -62,23 +60,8 @@ def fill(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> Ver
     sent = _copy(connection, delivery, table)
     summed = sum_versions(connection.info.server_version)
     rows, total, versions = _sum(connection, table, delivery.columns, summed)
-    _check_arrival(delivery, sent, Sum(rows, total))
+    delivery.check(sent, Sum(rows, total % _MODULUS))
     return Versions(rows, versions)
-
-
-@dataclass(frozen=True)
-class Sum:
-    """Rows and their checksum."""
-
-    rows: int
-    total: int
-
-    def __str__(self) -> str:
-        return f"{self.rows} rows, checksum {self.total % _MODULUS:x}"
-
-    def agrees(self, other: Sum) -> bool:
-        """True when both are of the same rows."""
-        return (self.rows, self.total % _MODULUS) == (other.rows, other.total % _MODULUS)
 
 
 def _sum(
@@ -93,15 +76,6 @@ def _sum(
     return tuple(int(value) for value in found)
 
 
-def _check_arrival(delivery: Delivery[Column], sent: Sum, found: Sum) -> None:
-    if not sent.agrees(found):
-        raise ReconciliationError(
-            f"{delivery.table.plain} at target {delivery.target}: "
-            f"{found} arrived; {sent} were sent",
-            subject=delivery.target,
-        )
-
-
 def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into: str) -> Sum:
     import psycopg
 
@@ -112,7 +86,7 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
             # which a stream is still read.
             closing(_read(delivery)) as batches,
             connection.transaction(),
-            connection.cursor().copy(_copy_into(into, columns).encode()) as copy,
+            connection.cursor().copy(copy_into(into, columns).encode()) as copy,
         ):
             copy.write(HEAD)
             # Closed before anything else is asked of the cursor, also when the server refuses.
@@ -125,10 +99,8 @@ def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into:
     except psycopg.Error as error:
         # The same rows again, with the key's values as texts behind the columns.
         with closing(_read(delivery, delivery.key)) as again:
-            raise refused_copy(
-                connection, error, delivery, lambda some: _copy_into(into, some), again
-            ) from error
-    return Sum(rows, total)
+            raise refused_copy(connection, error, delivery, into, again) from error
+    return Sum(rows, total % _MODULUS)
 
 
 def _written_ahead(
@@ -149,11 +121,6 @@ def _written_ahead(
             following = writer.submit(write)
             yield written
             written = following.result()
-
-
-def _copy_into(table: str, columns: Iterable[Column]) -> str:
-    """The COPY statement for rows of these columns."""
-    return f"COPY {table} ({', '.join(c.sql for c in columns)}) FROM STDIN (FORMAT binary)"
 
 
 def _read(delivery: Delivery[Column], named: tuple[str, ...] = ()) -> Generator[pa.RecordBatch]:

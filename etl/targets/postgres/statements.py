@@ -13,27 +13,17 @@ class Statements(applying.Statements[Column]):
         """The staged value, jsonb made of its text."""
         return column.unstaged
 
-    def same(self, column: Column, other: str) -> str:
-        """Plain equality: keys are never NULL."""
-        return f"t.{column.sql} = {other}.{column.sql}"
+    def exact(self, value: str, column: Column) -> tuple[str, ...]:
+        """A collation, or citext, may take texts for equal that differ in case.
 
-    def theirs(self, column: Column) -> tuple[str, ...]:
-        """The value itself, a text by its characters."""
-        return _exact(f"t.{column.sql}", column)
+        char(n) fills them with blanks, which leave it when it becomes text.
+        """
+        if column.type == "text":
+            return f'{value}::text COLLATE "C"', f"octet_length({value})"
+        return (value,)
 
-    def ours(self, column: Column) -> tuple[str, ...]:
-        """The staged value in its final type."""
-        return _exact(column.unstaged, column)
-
-    @property
-    def differs(self) -> str:
+    def distinct(self, theirs: str, ours: str) -> str:
         """Compared as the types of both ask for."""
-        return self.differs_in(*self.staged.columns)
-
-    def differs_in(self, *columns: Column) -> str:
-        """SQL: `s` and `t` differ in one of these columns."""
-        theirs = ", ".join(part for c in columns for part in self.theirs(c))
-        ours = ", ".join(part for c in columns for part in self.ours(c))
         return f"ROW({theirs}) IS DISTINCT FROM ROW({ours})"
 
     @property
@@ -41,21 +31,9 @@ class Statements(applying.Statements[Column]):
         """The table under its alias."""
         return f"DELETE FROM {self.table} AS t"
 
-    def update(self, where: str = "1 = 1") -> str | None:
-        """Only rows that differ: a version of a row that stays the same is not written."""
-        if not self.key or not self.assignments:
-            return None
+    def assign(self, assignments: str, where: str) -> str:
+        """Both tables are joined by its WHERE."""
         return (
-            f"UPDATE {self.table} AS t SET {', '.join(self.assignments)} "
-            f"FROM {self.staged.sql} AS s WHERE {where} AND {self.same_key()} AND {self.differs}"
+            f"UPDATE {self.table} AS t SET {assignments} FROM {self.staged.sql} AS s "
+            f"WHERE {where} AND {self.same_key()} AND {self.differs(self.staged.columns)}"
         )
-
-
-def _exact(value: str, column: Column) -> tuple[str, ...]:
-    """A collation, or citext, may take texts for equal that differ in case.
-
-    char(n) fills them with blanks, which leave it when it becomes text.
-    """
-    if column.type == "text":
-        return f'{value}::text COLLATE "C"', f"octet_length({value})"
-    return (value,)

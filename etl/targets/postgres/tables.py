@@ -1,9 +1,4 @@
-"""A target's tables: made when missing, widened by new columns, never dropped; and our marks.
-
-A mark is a row in `etl_publications` at the target, changed in the same transaction as the table.
-It says which publication the table holds, and a sum of its rows' versions (xmin) at that time:
-whoever changes a row afterwards changes that sum or the number of rows.
-"""
+"""A target's tables: made when missing, widened by new columns, never dropped."""
 
 from __future__ import annotations
 
@@ -14,7 +9,7 @@ from etl.errors import AuthError, ConfigError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.server import execute, fetch_one
 from etl.targets.publication import Publication
-from etl.targets.server.session import MARKS, Mark, Table, Versions
+from etl.targets.server.session import Table
 from etl.warehouse import literal, quoted
 
 if TYPE_CHECKING:
@@ -102,7 +97,7 @@ def prepare(
     """Make a table that was not `present` when it was looked for, or add the columns it lacks."""
     listed = [f"{c.sql} {c.type}" for c in columns]
     if present is None:
-        _create_schema(connection, table.schema)
+        create_schema(connection, table.schema)
         execute(connection, f"CREATE TABLE {table.sql} ({', '.join(listed)})")
         new = columns
         if "" in comments:
@@ -167,60 +162,8 @@ def plan_with_pages_at_hand(connection: psycopg.Connection[Any], table: Table) -
     )
 
 
-def count(connection: psycopg.Connection[Any], table: Table, target: str) -> int:
-    """The table's rows; 0 when there is none."""
-    if find(connection, table, target) is None:
-        return 0
-    return int(fetch_one(connection, f"SELECT count(*) FROM {table.sql}")[0])
-
-
-def create_marks(connection: psycopg.Connection[Any], schema: str, target: str) -> Table:
-    """The table of marks, made when it is missing."""
-    marks = Table(schema, MARKS)
-    if find(connection, marks, target) is None:
-        _create_schema(connection, schema)
-        execute(
-            connection,
-            f"CREATE TABLE {marks.sql} (table_name text PRIMARY KEY, model text NOT NULL, "
-            "publication_id text NOT NULL, rows bigint NOT NULL, versions numeric NOT NULL, "
-            "published_at timestamptz NOT NULL)",
-        )
-        about = "What etl published last in each table, and how its rows were then"
-        execute(connection, f"COMMENT ON TABLE {marks.sql} IS {literal(about)}")
-    return marks
-
-
-def read_mark(connection: psycopg.Connection[Any], marks: Table, table: Table) -> Mark | None:
-    """The mark of a table, None when it has none."""
-    row = execute(
-        connection,
-        f"SELECT publication_id, rows, versions FROM {marks.sql} WHERE table_name = %s",
-        table.plain,
-    ).fetchone()
-    return Mark(str(row[0]), Versions(int(row[1]), int(row[2]))) if row else None
-
-
-def write_mark(
-    connection: psycopg.Connection[Any], marks: Table, table: Table, model: str, mark: Mark
-) -> None:
-    """Set the mark of a table."""
-    execute(
-        connection,
-        f"INSERT INTO {marks.sql} "
-        "(table_name, model, publication_id, rows, versions, published_at) "
-        "VALUES (%s, %s, %s, %s, %s, now()) "
-        "ON CONFLICT (table_name) DO UPDATE SET model = excluded.model, "
-        "publication_id = excluded.publication_id, rows = excluded.rows, "
-        "versions = excluded.versions, published_at = excluded.published_at",
-        table.plain,
-        model,
-        mark.publication_id,
-        mark.versions.rows,
-        mark.versions.total,
-    )
-
-
-def _create_schema(connection: psycopg.Connection[Any], schema: str) -> None:
+def create_schema(connection: psycopg.Connection[Any], schema: str) -> None:
+    """Make a schema that is missing."""
     # Asked first: IF NOT EXISTS wants the right to create schemas even when it is there.
     (present,) = fetch_one(
         connection, "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)", schema

@@ -18,7 +18,7 @@ from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.publication import Order, fold
-from etl.targets.server.loading import apply_staged, read_mart, settle, stage
+from etl.targets.server.loading import Loading, read_mart
 from etl.targets.server.session import C, Server, locate
 from etl.warehouse import limited_memory
 
@@ -74,25 +74,22 @@ class PublishTo(Generic[C]):
         # Always in one order: two jobs must not wait for each other's tables.
         marts.sort(key=lambda m: m.table.plain)
         with self.server.connected(target, order.target) as session:
-            marks = session.create_marks(target.schema_name)
+            loading = Loading(session, cursor, session.create_marks(target.schema_name))
             # All are staged before the first changes: who reads a table may have to wait then.
-            staged = [stage(session, cursor, mart, marks) for mart in marts]
-            applied = [apply_staged(session, s) for s in staged]
+            staged = [loading.stage(mart) for mart in marts]
+            applied = [loading.apply(s) for s in staged]
             session.end_changes()
             # Not before: what changes one table may have an effect on another.
-            done = [settle(session, cursor, a, marks, order.target) for a in applied]
+            done = [loading.settle(a, dry_run=dry_run) for a in applied]
+            runs = [run for run, _ in done]
             held = {fold(p.table): session.count(locate(p, target.schema_name)) for p in order.hold}
             if dry_run:
                 session.rollback()
-                runs = [
-                    d.run.model_copy(update={"status": "dry_run", "reconciled": False})
-                    for d in done
-                ]
                 return runs + order.held_runs(held)
             session.commit()
-        for mart, loaded in zip(marts, done, strict=True):
-            loaded.remember(cursor, mart)
-        return [d.run for d in done] + order.held_runs(held)
+        for _, remember in done:
+            remember()
+        return runs + order.held_runs(held)
 
 
 @contextmanager

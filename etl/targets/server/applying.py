@@ -6,7 +6,7 @@ The statements are the same everywhere but for what `Statements` leaves open to 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic
 
 from etl.errors import ReconciliationError
@@ -28,29 +28,16 @@ class Statements(ABC, Generic[C]):
         self.key = change.publication.key
 
     @abstractmethod
-    def value(self, column: C) -> str:
-        """SQL: a staged value in its final type."""
+    def exact(self, value: str, column: C) -> tuple[str, ...]:
+        """SQL: of what a value is compared, so that only the same one is equal."""
 
     @abstractmethod
-    def same(self, column: C, other: str) -> str:
-        """SQL: a key's column is the same in `t` and in alias `other`."""
+    def distinct(self, theirs: str, ours: str) -> str:
+        """SQL: two lists of values differ; NULL is a value like others."""
 
     @abstractmethod
-    def theirs(self, column: C) -> tuple[str, ...]:
-        """SQL: of what a value of `t` is compared."""
-
-    @abstractmethod
-    def ours(self, column: C) -> tuple[str, ...]:
-        """SQL: the same of a staged value."""
-
-    @abstractmethod
-    def update(self, where: str = "1 = 1") -> str | None:
-        """SQL: rows whose staged version differs; None without a key, or with nothing but one."""
-
-    @property
-    @abstractmethod
-    def differs(self) -> str:
-        """SQL: `s` and `t` differ in some column."""
+    def assign(self, assignments: str, where: str) -> str:
+        """SQL: an update of the rows of `t` whose staged version differs; no other is written."""
 
     @property
     @abstractmethod
@@ -62,16 +49,38 @@ class Statements(ABC, Generic[C]):
         """SQL: the head of an insertion."""
         return f"INSERT INTO {self.table}"
 
+    def value(self, column: C) -> str:
+        """SQL: a staged value in its final type."""
+        return f"s.{column.sql}"
+
+    def same(self, column: C, other: str) -> str:
+        """SQL: a key's column is the same in `t` and in alias `other`; keys are never NULL."""
+        return f"t.{column.sql} = {other}.{column.sql}"
+
+    def theirs(self, columns: Iterable[C]) -> list[str]:
+        """SQL: of what values of `t` are compared."""
+        return [part for c in columns for part in self.exact(f"t.{c.sql}", c)]
+
+    def ours(self, columns: Iterable[C]) -> list[str]:
+        """SQL: the same of staged values."""
+        return [part for c in columns for part in self.exact(self.value(c), c)]
+
+    def differs(self, columns: Iterable[C]) -> str:
+        """SQL: `s` and `t` differ in one of these columns."""
+        columns = tuple(columns)
+        return self.distinct(", ".join(self.theirs(columns)), ", ".join(self.ours(columns)))
+
     def same_key(self, other: str = "s") -> str:
         """SQL: `t` and the row of the alias are the same row."""
         by_name = {c.name: c for c in self.staged.columns}
         return " AND ".join(self.same(by_name[k], other) for k in self.key)
 
-    @property
-    def assignments(self) -> list[str]:
-        """SQL: what an update sets."""
-        key = set(self.key)
-        return [f"{c.sql} = {self.value(c)}" for c in self.staged.columns if c.name not in key]
+    def update(self, where: str = "1 = 1") -> str | None:
+        """SQL: rows whose staged version differs; None where no row can change."""
+        rest = [c for c in self.staged.columns if c.name not in self.key]
+        if not (self.key and rest) or self.change.publication.strategy == "append_once":
+            return None
+        return self.assign(", ".join(f"{c.sql} = {self.value(c)}" for c in rest), where)
 
     def insert(self, where: str = "1 = 1") -> str:
         """SQL: staged rows that the table lacks (all of them, without a key)."""
@@ -86,6 +95,11 @@ class Statements(ABC, Generic[C]):
             f"{self.insert_into} ({names}) "
             f"SELECT {ours} FROM {self.staged.sql} AS s WHERE {where} AND {absent}"
         )
+
+    def bring(self, low: int, high: int) -> list[str]:
+        """SQL: what updates and inserts the staged rows after place `low` up to `high`."""
+        where = f"s.{ROW} > {low} AND s.{ROW} <= {high}"
+        return [sql for sql in (self.update(where), self.insert(where)) if sql]
 
     def delete(self, *, everything: bool) -> str:
         """SQL: rows that left the mart, or all rows."""
@@ -103,12 +117,10 @@ class Statements(ABC, Generic[C]):
         )
 
     @property
-    def leaving(self) -> str | None:
-        """SQL: rows that go before others come; None when all stay."""
+    def removes(self) -> bool:
+        """True when rows go before others come."""
         replaced = self.change.publication.strategy == "replace" and self.change.difference is None
-        if self.change.gone is not None or replaced:
-            return self.delete(everything=not self.key)
-        return None
+        return self.change.gone is not None or replaced
 
     @property
     def forget(self) -> str:
@@ -127,8 +139,7 @@ class Statements(ABC, Generic[C]):
     @property
     def doubled(self) -> str:
         """SQL: how many keys the table has more than once; only without a constraint on them."""
-        keys = ", ".join(part for c in self.staged.columns if c.name in self.key
-                         for part in self.theirs(c))  # fmt: skip
+        keys = ", ".join(self.theirs(c for c in self.staged.columns if c.name in self.key))
         return (
             f"SELECT count(*) FROM (SELECT 1 AS n FROM {self.table} AS t "
             f"GROUP BY {keys} HAVING count(*) > 1) AS d"
@@ -138,8 +149,9 @@ class Statements(ABC, Generic[C]):
     def compared(self) -> str:
         """SQL: how many staged rows the table has by key, and how many of them differ."""
         # In two steps: SQL Server sums up no expression that has a query in it.
+        differs = self.differs(self.staged.columns)
         pairs = (
-            f"SELECT CASE WHEN {self.differs} THEN 1 ELSE 0 END AS n FROM {self.staged.sql} AS s "
+            f"SELECT CASE WHEN {differs} THEN 1 ELSE 0 END AS n FROM {self.staged.sql} AS s "
             f"JOIN {self.table} AS t ON {self.same_key()}"
         )
         return f"SELECT {_count()}, {_count('d.n = 1')} FROM ({pairs}) AS d"
@@ -147,16 +159,15 @@ class Statements(ABC, Generic[C]):
     @property
     def missing(self) -> str:
         """SQL: how many of the staged rows the table lacks, as bags of rows."""
-        theirs = [part for c in self.staged.columns for part in self.theirs(c)]
-        ours = [part for c in self.staged.columns for part in self.ours(c)]
 
         def bag(parts: list[str], source: str) -> str:
             named = ", ".join(f"{part} AS c{i}" for i, part in enumerate(parts))
             return f"SELECT {named}, {_count()} AS n FROM {source} GROUP BY {', '.join(parts)}"
 
         return (
-            f"SELECT {_count()} FROM ({bag(ours, f'{self.staged.sql} AS s')} "
-            f"EXCEPT {bag(theirs, f'{self.table} AS t')}) AS d"
+            f"SELECT {_count()} FROM ("
+            f"{bag(self.ours(self.staged.columns), f'{self.staged.sql} AS s')} EXCEPT "
+            f"{bag(self.theirs(self.staged.columns), f'{self.table} AS t')}) AS d"
         )
 
 
@@ -170,19 +181,16 @@ def apply(statements: Statements[C], write: Rows, fetch_one: FetchOne, *, is_new
     change, key = statements.change, statements.key
     strategy, difference = change.publication.strategy, change.difference
     inserted = updated = deleted = 0
-    if change.gone is not None:
-        deleted = write(statements.delete(everything=False))
-    elif strategy == "replace" and difference is None and not is_new:
+    if statements.removes and not is_new:
         # Somebody may have written a key twice into a table without a constraint on it.
-        everything = not key or int(fetch_one(statements.doubled)[0]) > 0
+        everything = not key or (change.gone is None and int(fetch_one(statements.doubled)[0]) > 0)
         deleted = write(statements.delete(everything=everything))
     if strategy == "append_once" and not is_new:
         write(statements.forget)
     # A row that came may be one that left the mart, not the table, some time ago.
     may_be_there = difference is None or difference.updated or strategy == "merge"
-    if strategy != "append_once" and key and not is_new and may_be_there:
-        update = statements.update()
-        updated = write(update) if update else 0
+    if not is_new and may_be_there and (update := statements.update()):
+        updated = write(update)
     if difference is None or difference.inserted:
         inserted = write(statements.insert())
     return Changes(inserted, updated, deleted)

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic
 
 import duckdb
@@ -17,7 +19,7 @@ from etl.settings import Target
 from etl.targets.catalog import read_comments
 from etl.targets.choosing import choose
 from etl.targets.claims import warn_of_loss
-from etl.targets.comparison import Changes, check_key, reading
+from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.publication import Publication, qualify
 from etl.targets.relation import Relation, describe, query, warehouse_name
 from etl.targets.server.applying import check_rows
@@ -30,6 +32,7 @@ from etl.targets.server.session import (
     Mark,
     Server,
     Session,
+    Staged,
     Table,
     Versions,
     locate,
@@ -61,24 +64,6 @@ class Mart(Generic[C]):
         """What brings some of its columns and rows to the target."""
         key = self.publication.key
         return Delivery(cursor, rows, columns, self.table, self.memory.target, key)
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """What was done to one table, to be remembered after the commit."""
-
-    run: LoadRun
-    publication_id: str | None = None
-    shape: str = ""
-    whole: bool = False
-
-    def remember(self, cursor: duckdb.DuckDBPyConnection, mart: Mart[C]) -> None:
-        """Note in the warehouse what the target has now."""
-        if self.publication_id is not None:
-            mart.memory.write(
-                cursor, mart.relation, mart.publication.key, self.shape, self.publication_id,
-                whole=self.whole,
-            )  # fmt: skip
 
 
 def read_mart(
@@ -129,154 +114,141 @@ class Prepared(Generic[C]):
     rows: int
     change: Change[C] | None = None
     filled: Versions | None = None
-    whole: bool = False
     changes: Changes = field(default_factory=Changes)
     seconds: float = 0.0
 
 
-def stage(
-    session: Session[C],
-    cursor: duckdb.DuckDBPyConnection,
-    mart: Mart[C],
-    marks: Table,
-) -> Prepared[C]:
-    """Find out what differs and bring it to the server. Raises EtlError."""
-    started = time.perf_counter()
-    prepared = _stage(session, cursor, mart, marks)
-    return dataclasses.replace(prepared, seconds=mart.seconds + time.perf_counter() - started)
+@dataclass(frozen=True)
+class Loading(Generic[C]):
+    """What becomes of each mart within one transaction, in the order of the methods.
 
-
-def _stage(
-    session: Session[C], cursor: duckdb.DuckDBPyConnection, mart: Mart[C], marks: Table
-) -> Prepared[C]:
-    publication, table, sent, gone = mart.publication, mart.table, mart.relation.sql, None
-    found = session.find(table, mart.columns)
-    about: dict[str, str] = {}
-    if found.is_narrow:
-        about = read_comments(cursor, warehouse_name(cursor), publication.model)
-    rows, difference = 0, None
-    if not found.is_new:
-        rows, difference = _compare(session, cursor, mart, marks, found)
-    if difference == Changes():
-        return Prepared(mart, found, about, rows)
-    if difference is None:  # else its key is as good as it was then
-        with reading(publication, mart.memory.target):
-            check_key(cursor, mart.relation, publication, mart.memory.target)
-    if found.is_new:
-        warn_of_loss(publication, mart.memory.target, known=mart.memory.exists(cursor))
-        # As long as its rows are the only ones, there is nothing to be compared with.
-        filled = session.fill(mart.deliver(cursor, mart.columns, sent), publication, about)
-        if filled is not None:
-            return Prepared(mart, found, about, rows, filled=filled, whole=True)
-    if difference is not None:
-        listed = mart.memory.difference
-        same = " AND ".join(f"m.{quoted(k)} = d.{quoted(k)}" for k in publication.key)
-        sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
-        if difference.deleted and publication.strategy == "replace":
-            keys = f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
-            gone = session.stage(mart.deliver(cursor, mart.keys, keys))
-    staged = session.stage(mart.deliver(cursor, mart.columns, sent))
-    change = Change(table, publication, staged, difference, gone)
-    return Prepared(mart, found, about, rows, change, whole=difference is None)
-
-
-def _compare(
-    session: Session[C],
-    cursor: duckdb.DuckDBPyConnection,
-    mart: Mart[C],
-    marks: Table,
-    found: Found,
-) -> tuple[int, Changes | None]:
-    """The table's rows, and how the mart differs from it; None when that is not known row by row.
-
-    It is known by what this job remembers of its last publication, if the mark is of that one and
-    nobody has written to the table since.
+    They raise EtlError, or what the driver raises.
     """
-    publication, table, memory = mart.publication, mart.table, mart.memory
-    mark = None if found.is_narrow else session.read_mark(marks, table)
-    last, difference = memory.read(cursor, _shape(mart, found)), None
-    with session.counting(table) as counted:
-        if mark is not None and last is not None and mark.publication_id == last.publication_id:
-            with reading(publication, memory.target):
-                difference = memory.compare(
-                    cursor, mart.relation, publication.key, mart.rows, last.content,
-                    likely=publication.evaluated,
-                )  # fmt: skip
-        present = counted()
-    is_known = mark is not None and mark.versions == present
-    if mark is not None and last is not None:
-        other = None if is_known else "somebody has written to the table, or restored it"
-        if mark.publication_id != last.publication_id:
-            other = "another job has published the table, or a run that was killed at its end"
-        if other:
-            logger.bind(target=memory.target, table=table.plain).warning(
-                f"{other}, since this job remembered it: all rows are sent and compared"
-            )
-    return present.rows, difference if is_known else None
 
+    session: Session[C]
+    cursor: duckdb.DuckDBPyConnection
+    marks: Table
 
-def apply_staged(session: Session[C], prepared: Prepared[C]) -> Prepared[C]:
-    """Change one table to what was staged of its mart. Raises EtlError."""
-    started = time.perf_counter()
-    mart, change = prepared.mart, prepared.change
-    changes = Changes(inserted=prepared.filled.rows if prepared.filled else 0)
-    if change is not None:
-        if prepared.found.is_narrow:
-            session.prepare(mart.table, mart.columns, prepared.about)
-        changes = session.apply(change, is_new=prepared.found.is_new)
-    elif prepared.filled is None:
-        session.add_indexes(mart.table, mart.publication)
-    seconds = prepared.seconds + time.perf_counter() - started
-    return dataclasses.replace(prepared, changes=changes, seconds=seconds)
+    def stage(self, mart: Mart[C]) -> Prepared[C]:
+        """Find out what differs and bring it to the server."""
+        started = time.perf_counter()
+        prepared = self._stage(mart)
+        return dataclasses.replace(prepared, seconds=mart.seconds + time.perf_counter() - started)
 
+    def apply(self, prepared: Prepared[C]) -> Prepared[C]:
+        """Change one table to what was staged of its mart."""
+        started = time.perf_counter()
+        mart, change = prepared.mart, prepared.change
+        changes = Changes(inserted=prepared.filled.rows if prepared.filled else 0)
+        if change is not None:
+            if prepared.found.is_narrow:
+                self.session.prepare(mart.table, mart.columns, prepared.about)
+            changes = self.session.apply(change, is_new=prepared.found.is_new)
+        elif prepared.filled is None:
+            self.session.add_indexes(mart.table, mart.publication)
+        seconds = prepared.seconds + time.perf_counter() - started
+        return dataclasses.replace(prepared, changes=changes, seconds=seconds)
 
-def settle(
-    session: Session[C],
-    cursor: duckdb.DuckDBPyConnection,
-    prepared: Prepared[C],
-    marks: Table,
-    target: str,
-) -> Loaded:
-    """Compare a table with its mart, and mark it, when all tables have been changed.
+    def settle(self, prepared: Prepared[C], *, dry_run: bool) -> tuple[LoadRun, Callable[[], None]]:
+        """Compare a table with its mart, and mark it, when all tables have been changed.
 
-    Raises ReconciliationError.
-    """
-    started = time.perf_counter() - prepared.seconds
-    mart, change, after, whole = prepared.mart, prepared.change, prepared.filled, prepared.whole
-    table, changes, strategy = mart.table, prepared.changes, mart.publication.strategy
-    # Of other strategies, what the mart has no more stays.
-    expected = mart.rows if strategy == "replace" else prepared.rows + changes.inserted
-    if change is not None:
-        after = session.reconcile(change, expected)
-    if (change is None or change.difference is not None) and session.did_more(table, changes):
-        # Others were written to than were sent. So all of them have to be compared.
-        columns = mart.keys if strategy == "append_once" else mart.columns
-        staged = session.stage(mart.deliver(cursor, columns, mart.relation.sql))
-        whole, change = whole or change is None, Change(table, mart.publication, staged)
-        after = session.reconcile(change, expected)
-    elif change is None and after is not None:
-        check_rows(table, strategy, expected, after.rows, target)
-    if after is None:
-        return Loaded(_record(mart, target, changes, prepared.rows, started))
-    found = prepared.found
-    shape = _shape(mart, session.find(table, mart.columns) if found.is_narrow else found)
-    publication_id = uuid.uuid4().hex
-    session.write_mark(marks, table, mart.publication.model, Mark(publication_id, after))
-    run = _record(mart, target, changes, after.rows, started)
-    return Loaded(run, publication_id, shape, whole)
+        What was done, and what notes in the warehouse, after the commit, what the target has now.
+        """
+        started = time.perf_counter() - prepared.seconds
+        mart, change, after = prepared.mart, prepared.change, prepared.filled
+        table, changes, publication = mart.table, prepared.changes, mart.publication
+        # Of other strategies, what the mart has no more stays.
+        replaced = publication.strategy == "replace"
+        expected = mart.rows if replaced else prepared.rows + changes.inserted
+        if change is not None:
+            after = self.session.reconcile(change, expected)
+        in_part = change is not None and change.difference is not None
+        if (change is None or in_part) and self.session.did_more(table, changes):
+            # Others were written to than were sent. So all of them have to be compared.
+            columns = mart.keys if publication.strategy == "append_once" else mart.columns
+            staged = self._bring(mart, columns, mart.relation.sql)
+            after = self.session.reconcile(Change(table, publication, staged), expected)
+        elif change is None and after is not None:
+            check_rows(table, publication.strategy, expected, after.rows, mart.memory.target)
+        run = record(
+            publication, mart.memory.target, changes if changes != Changes() else None,
+            rows=after.rows if after else prepared.rows, dry_run=dry_run,
+            seconds=time.perf_counter() - started, reconciled=True,
+        )  # fmt: skip
+        if after is None:
+            return run, lambda: None
+        found = prepared.found
+        shape = _shape(mart, self.session.find(table, mart.columns) if found.is_narrow else found)
+        publication_id = uuid.uuid4().hex
+        self.session.write_mark(self.marks, table, publication.model, Mark(publication_id, after))
+        return run, partial(
+            mart.memory.write, self.cursor, mart.relation, publication.key, shape, publication_id,
+            whole=not in_part,
+        )  # fmt: skip
 
+    def _stage(self, mart: Mart[C]) -> Prepared[C]:
+        publication, target, sent, gone = (
+            mart.publication,
+            mart.memory.target,
+            mart.relation.sql,
+            None,
+        )
+        found = self.session.find(mart.table, mart.columns)
+        about: dict[str, str] = {}
+        if found.is_narrow:
+            about = read_comments(self.cursor, warehouse_name(self.cursor), publication.model)
+        rows, difference = (0, None) if found.is_new else self._compare(mart, found)
+        if difference == Changes():
+            return Prepared(mart, found, about, rows)
+        if difference is None:  # else its key is as good as it was then
+            with reading(publication, target):
+                check_key(self.cursor, mart.relation, publication, target)
+        if found.is_new:
+            warn_of_loss(publication, target, known=mart.memory.exists(self.cursor))
+            # As long as its rows are the only ones, there is nothing to be compared with.
+            whole = mart.deliver(self.cursor, mart.columns, sent)
+            filled = self.session.fill(whole, publication, about)
+            if filled is not None:
+                return Prepared(mart, found, about, rows, filled=filled)
+        if difference is not None:
+            listed = mart.memory.difference
+            same = " AND ".join(f"m.{quoted(k)} = d.{quoted(k)}" for k in publication.key)
+            sent = f"(SELECT m.* FROM {sent} AS m SEMI JOIN {listed} AS d ON {same})"
+            if difference.deleted and publication.strategy == "replace":
+                gone = self._bring(
+                    mart, mart.keys, f"(SELECT * FROM {listed} WHERE {HASH} IS NULL)"
+                )
+        staged = self._bring(mart, mart.columns, sent)
+        change = Change(mart.table, publication, staged, difference, gone)
+        return Prepared(mart, found, about, rows, change)
 
-def _record(mart: Mart[C], target: str, changes: Changes, rows: int, started: float) -> LoadRun:
-    return LoadRun(
-        model=mart.publication.model,
-        target=target,
-        table=mart.publication.table,
-        strategy=mart.publication.strategy,
-        status="unchanged" if changes == Changes() else "published",
-        inserted=changes.inserted,
-        updated=changes.updated,
-        deleted=changes.deleted,
-        rows_at_target=rows,
-        reconciled=True,
-        seconds=time.perf_counter() - started,
-    )
+    def _bring(self, mart: Mart[C], columns: tuple[C, ...], rows: str) -> Staged[C]:
+        return self.session.stage(mart.deliver(self.cursor, columns, rows))
+
+    def _compare(self, mart: Mart[C], found: Found) -> tuple[int, Changes | None]:
+        """The table's rows, and how the mart differs from it; None when that is not known by row.
+
+        It is known by what this job remembers of its last publication, if the mark is of that one
+        and nobody has written to the table since.
+        """
+        publication, table, memory = mart.publication, mart.table, mart.memory
+        mark = None if found.is_narrow else self.session.read_mark(self.marks, table)
+        last, difference = memory.read(self.cursor, _shape(mart, found)), None
+        with self.session.counting(table) as counted:
+            if mark is not None and last is not None and mark.publication_id == last.publication_id:
+                with reading(publication, memory.target):
+                    difference = memory.compare(
+                        self.cursor, mart.relation, publication.key, mart.rows, last.content,
+                        likely=publication.evaluated,
+                    )  # fmt: skip
+            present = counted()
+        is_known = mark is not None and mark.versions == present
+        if mark is not None and last is not None:
+            other = None if is_known else "somebody has written to the table, or restored it"
+            if mark.publication_id != last.publication_id:
+                other = "another job has published the table, or a run that was killed at its end"
+            if other:
+                logger.bind(target=memory.target, table=table.plain).warning(
+                    f"{other}, since this job remembered it: all rows are sent and compared"
+                )
+        return present.rows, difference if is_known else None

@@ -7,6 +7,7 @@ load sends the table whole, and the target works out what that changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import duckdb
 
@@ -51,21 +52,14 @@ class Published:
 
     def exists(self, cursor: duckdb.DuckDBPyConnection) -> bool:
         """True when the table was published, whatever its shape was."""
-        if not exists(cursor, SCHEMA, "states"):
-            return False
-        asked = f"SELECT 1 FROM {STATES} WHERE target = $1 AND table_name = $2"
-        return bool(cursor.execute(asked, [self.target, self.table]).fetchall())
+        return self._read(cursor) is not None
 
     def read(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> State | None:
         """The last publication, None when there is none or it had another shape."""
-        if not exists(cursor, SCHEMA, "states"):
+        row = self._read(cursor)
+        if row is None or row[0] != shape:
             return None
-        row = cursor.execute(
-            f"SELECT publication_id, rows, total, parity FROM {STATES} "
-            "WHERE target = $1 AND table_name = $2 AND shape = $3",
-            [self.target, self.table, shape],
-        ).fetchone()
-        return State(str(row[0]), Fingerprint(*map(int, row[1:]))) if row else None
+        return State(str(row[1]), Fingerprint(*map(int, row[2:])))
 
     def write(
         self,
@@ -141,6 +135,15 @@ class Published:
         if keyless or not is_unique or rows - came != last.rows - gone:
             return None
         return Changes(came, changed, gone)
+
+    def _read(self, cursor: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
+        if not exists(cursor, SCHEMA, "states"):
+            return None
+        return cursor.execute(
+            f"SELECT shape, publication_id, rows, total, parity FROM {STATES} "
+            "WHERE target = $1 AND table_name = $2",
+            [self.target, self.table],
+        ).fetchone()
 
     def _find_difference(
         self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]

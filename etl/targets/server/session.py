@@ -6,13 +6,14 @@ run happens in one session, and is visible to others with its commit only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import duckdb
 
+from etl.errors import ReconciliationError
 from etl.settings import Target
 from etl.targets.comparison import Changes
 from etl.targets.publication import Publication
@@ -20,6 +21,7 @@ from etl.targets.relation import Relation
 from etl.warehouse import quoted
 
 MARKS = "etl_publications"
+ABOUT_MARKS = "What etl published last in each table, and how its rows were then"
 # The number of a staged row, under a name that no mart has.
 ROW = '"etl: row"'
 
@@ -94,6 +96,17 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """Rows and their checksum."""
+
+    rows: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, checksum {self.total:x}"
+
+
+@dataclass(frozen=True)
 class Delivery(Generic[C]):
     """Rows of the warehouse on their way: `rows` is their FROM clause, for the `cursor`.
 
@@ -106,6 +119,14 @@ class Delivery(Generic[C]):
     table: Table
     target: str
     key: tuple[str, ...]
+
+    def check(self, sent: Sum, found: Sum) -> None:
+        """Raise ReconciliationError when other rows arrived than were sent."""
+        if found != sent:
+            raise ReconciliationError(
+                f"{self.table.plain} at target {self.target}: {found} arrived; {sent} were sent",
+                subject=self.target,
+            )
 
 
 @dataclass(frozen=True)
@@ -135,6 +156,12 @@ class Change(Generic[C]):
 class Session(Protocol[C]):
     """One open transaction at a server. Methods raise EtlError, or what the driver raises."""
 
+    _connection: Any
+    _target: str
+
+    def __init__(self, connection: Any, target: str) -> None:
+        self._connection, self._target = connection, target
+
     def find(self, table: Table, columns: tuple[C, ...]) -> Found:
         """Look at a table and keep its writers out until the end; ConfigError for a view."""
 
@@ -148,6 +175,7 @@ class Session(Protocol[C]):
 
         Checked as `stage` checks. None, and nothing done, where rows have to be staged first.
         """
+        return None
 
     def stage(self, delivery: Delivery[C]) -> Staged[C]:
         """Bring rows of the warehouse to a new staging table, and check that all came as sent."""
@@ -156,13 +184,14 @@ class Session(Protocol[C]):
         """Make the table, or the columns that it lacks; `about` is what the mart says of them."""
 
     def apply(self, change: Change[C], *, is_new: bool) -> Changes:
-        """Change the table to what was staged, then make its keys and indexes."""
+        """Change a table to what was staged, make its keys and indexes; a refused row is named."""
 
     def add_indexes(self, table: Table, publication: Publication) -> None:
         """Make the primary key and the indexes that the configuration names and a table lacks."""
 
     def end_changes(self) -> None:
-        """All tables were changed: let happen what the server would do at the commit."""
+        """All tables were changed: let happen what the server would do at the commit, if any."""
+        return
 
     def did_more(self, table: Table, changes: Changes) -> bool:
         """True when more rows of a table were written or deleted in this transaction than these.
@@ -187,17 +216,27 @@ class Session(Protocol[C]):
 
     def commit(self) -> None:
         """Make all of it visible."""
+        self._connection.commit()
 
     def rollback(self) -> None:
         """Take all of it back."""
+        self._connection.rollback()
 
 
 @dataclass(frozen=True)
 class Server(Generic[C]):
     """A kind of server: how to reach one, and the types that a mart's columns have there."""
 
-    connected: Callable[[Target, str], AbstractContextManager[Session[C]]]
+    connect: Callable[[str, str], AbstractContextManager[Any]]
+    session: Callable[[Any, str], Session[C]]
     map_columns: Callable[[duckdb.DuckDBPyConnection, Relation, Publication, str], tuple[C, ...]]
+
+    @contextmanager
+    def connected(self, target: Target, name: str) -> Iterator[Session[C]]:
+        """A session at the target's address. Raises ConfigError, UnreachableError, AuthError."""
+        dsn = target.dsn.get_secret_value() if target.dsn else ""
+        with self.connect(dsn, name) as connection:
+            yield self.session(connection, name)
 
 
 def locate(publication: Publication, default_schema: str) -> Table:
