@@ -29,7 +29,8 @@ class Monitor:
     (all of it when `is_refresh`), `cursors` the fields by which they tell, as far as declared,
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
-    `unpaged` the resources of which one page was read because nobody said how to get others.
+    `unpaged` the resources of which one page was read because nobody said how to get others,
+    `appended` those that are added whole in each run because nobody said otherwise.
     """
 
     source: str
@@ -51,6 +52,7 @@ class Monitor:
     bases: dict[str, str] = field(default_factory=dict)
     contained: list[EtlError] = field(default_factory=list)
     unpaged: set[str] = field(default_factory=set)
+    appended: set[str] = field(default_factory=set)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
 

@@ -227,6 +227,8 @@ def _note_cursors(
         monitor.incremental.add(str(resource.get("name")))
         if isinstance(found[-1], dict) and not named[-1]:
             monitor.cursors[str(resource.get("name"))] = str(found[-1].get("cursor_path"))
+    elif disposition is None and not monitor.settings.stamp:
+        monitor.appended.add(str(resource.get("name")))
 
 
 def _compared(cursor: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
         for told in (
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
             *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
-            *_tell_unpaged(monitor),
+            *_tell_unsaid(monitor),
         ):
             ctx.run.warn(told)
         _report(ctx, raw, monitor, session, committed, drift.changes, started_at)
@@ -127,13 +127,24 @@ def _remember(raw: Raw, monitor: Monitor) -> None:
     remember_extraction(raw, sum(monitor.rows.values()), dict(monitor.longest), bases)
 
 
-def _tell_unpaged(monitor: Monitor) -> Iterator[str]:
-    tables = sorted({monitor.tables.get(resource, resource) for resource in monitor.unpaged})
-    if tables:
+def _tell_unsaid(monitor: Monitor) -> Iterator[str]:
+    """What the settings leave to dlt, which then reads less or adds more than many expect."""
+    if monitor.unpaged:
         yield (
-            f"{monitor.source}: one page of {', '.join(tables)} was read, for no `paginator` is "
-            "named and dlt recognised none: name it, `single_page` if that is all (docs/apis.md)"
+            f"{monitor.source}: one page of {_tables(monitor, monitor.unpaged)} was read, for no "
+            "`paginator` is named and dlt recognised none: name it, `single_page` if that is all "
+            "(docs/apis.md)"
         )
+    if appended := {r for r in monitor.appended if r in monitor.pages}:
+        yield (
+            f"{monitor.source}: {_tables(monitor, appended)}: no `write_disposition` is named, so "
+            "each run adds all rows once more: name `replace` or `merge`, or `append`, if that is "
+            "meant"
+        )
+
+
+def _tables(monitor: Monitor, resources: set[str]) -> str:
+    return ", ".join(sorted({monitor.tables.get(resource, resource) for resource in resources}))
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:

@@ -537,10 +537,23 @@ def test_single_page_that_nobody_named_is_told(tmp_path: Path) -> None:
     """An API's own way to page, in a source that names no paginator: the rest is passed over."""
     answer = {"items": [{"id": 1}], "offset": 0, "total": 9}
     with serving(lambda *_: answer) as api:
-        [told] = extract_once(plain(tmp_path / "guessed", api)).run.warnings
+        [told] = extract_once(plain(tmp_path / "guessed", api, MERGE)).run.warnings
         assert told.startswith("api: one page of rows was read")
-        named = plain(tmp_path / "named", api, client={"paginator": "single_page"})
+        named = plain(tmp_path / "named", api, MERGE, client={"paginator": "single_page"})
         assert extract_once(named).run.warnings == []
+
+
+def test_rows_that_are_added_again_in_each_run_are_told(tmp_path: Path) -> None:
+    """dlt appends, if nothing else is said: after two runs all rows stand twice."""
+    with serving(lambda *_: {"items": [{"id": 1}]}) as api:
+        client = {"paginator": "single_page"}
+        [told] = extract_once(plain(tmp_path / "unsaid", api, client=client)).run.warnings
+        assert told.startswith("api: rows: no `write_disposition` is named")
+        said: dict[str, Any] = {"write_disposition": "append"}
+        stamped: dict[str, Any] = {"stamp": {"day": "snapshot_date"}}
+        for name, resource, more in (("said", said, {}), ("stamped", {}, stamped)):
+            settings = plain(tmp_path / name, api, resource, client=client, **more)
+            assert extract_once(settings).run.warnings == []
 
 
 ORDER = "{resources.orders.id}"
