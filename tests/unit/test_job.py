@@ -208,7 +208,7 @@ def test_a_dry_run_leaves_no_trace(play: Any, settings: Settings) -> None:
         (Options(start="yesterday-ish"), "is no date"),
         (Options(start="2026-02-01", end="2026-01-01"), "lies after"),
         (Options(end="2999-01-01"), "at the latest now"),
-        (Options(end=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}-00:30"), "at the latest now"),
+        (Options(end=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}-12:00"), "at the latest now"),
     ],
 )
 def test_wrong_options_are_found_before_anything_starts(
