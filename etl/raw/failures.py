@@ -206,8 +206,14 @@ def _unanswered(error: RequestException, subject: str) -> EtlError:
 
 
 def _of_function(chain: list[BaseException], subject: str) -> EtlError | None:
-    """What a factory's own client could not reach, or was refused: a database's driver, say."""
+    """What a factory's own client lacks, could not reach, or was refused: a database's, say."""
     for cause in chain:
+        if isinstance(cause, ModuleNotFoundError):
+            return ConfigError(
+                f"{subject}: a module is missing: {cause.name}",
+                subject=subject,
+                hint="install the package that has it, where the job runs: a database's driver, say",
+            )
         told = f"{type(cause).__name__}: {first_line(cause)}"
         if is_lost(cause):
             return UnreachableError(

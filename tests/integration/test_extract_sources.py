@@ -466,6 +466,8 @@ def read_by(kind):
         socket.getaddrinfo("nowhere.invalid", 80)
     if kind == "database is away":
         sqlite3.connect("/nowhere/at/all.db")
+    if kind == "no driver":
+        import driver_that_is_not_there
     if kind == "infinite":
         yield [{"id": 1, "v": float("nan")}, {"id": 2, "of": [{"v": -math.inf}]}]
     if kind == "interval":
@@ -606,6 +608,7 @@ def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
         ("database is away", UnreachableError),
         ("no such table", ExtractError),
         ("interval", ExtractError),
+        ("no driver", ConfigError),
         ("infinite", SchemaError),
     ],
 )
