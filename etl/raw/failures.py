@@ -212,7 +212,7 @@ def _of_function(chain: list[BaseException], subject: str) -> EtlError | None:
             return ConfigError(
                 f"{subject}: a module is missing: {cause.name}",
                 subject=subject,
-                hint="install the package that has it, where the job runs: a database's driver, say",
+                hint="install the package that has it where the job runs, a driver say",
             )
         told = f"{type(cause).__name__}: {first_line(cause)}"
         if is_lost(cause):
