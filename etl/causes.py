@@ -28,6 +28,11 @@ def causes(error: BaseException) -> list[BaseException]:
     return chain
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type; at most 500 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
+
+
 def classify_os_error(error: BaseException) -> EtlError | None:
     """A ResourcesError when disk, memory, processes or file permissions are the cause, else None.
 

@@ -16,19 +16,10 @@ from dlt.common.schema.exceptions import (
 )
 from dlt.common.schema.typing import DLT_NAME_PREFIX
 from dlt.extract.exceptions import ResourceExtractionError
-from dlt.extract.incremental.exceptions import (
-    IncrementalCursorInvalidCoercion,
-    IncrementalCursorPathHasValueNone,
-    IncrementalCursorPathMissing,
-)
 from dlt.normalize.exceptions import NormalizeJobFailed
-from pendulum.parsing.exceptions import ParserError
-from requests import HTTPError, RequestException, Response
-from requests.exceptions import InvalidURL, MissingSchema
 
-from etl.causes import causes, is_lost, is_refusal
+from etl.causes import causes, first_line, is_lost, is_refusal
 from etl.errors import (
-    AuthError,
     ConfigError,
     EtlError,
     ExtractError,
@@ -38,18 +29,8 @@ from etl.errors import (
 )
 from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach, earlier_hints
-from etl.raw.places import UNREACHABLE, NotReachedError, is_busy, place_of
-from etl.secrets import safe_url
+from etl.raw.request_failures import CURSOR_ERRORS, requested
 from etl.warehouse import classify_machine
-
-CURSOR_ERRORS = (
-    IncrementalCursorPathMissing, IncrementalCursorPathHasValueNone,
-    IncrementalCursorInvalidCoercion,
-)  # fmt: skip
-NOTHING_THERE = (
-    "; where 404 means that there is nothing, the endpoint says so: `response_actions: "
-    "[{status_code: 404, action: ignore}]`"
-)
 
 
 def classify(
@@ -81,7 +62,7 @@ def classify(
         ):
             return describe_breach(cause, subject, step, pii)
     found = (
-        _http(chain, subject)
+        requested(chain, subject)
         or config_error(chain, subject)
         or classify_machine(error, folder)
         or _depth(chain, subject, step)
@@ -124,85 +105,6 @@ def _row_errors() -> tuple[type[BaseException], ...]:
     from pyarrow import ArrowException
 
     return ArrowException, OverflowError, KeyError
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its type; at most 500 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]
-
-
-def _http(chain: list[BaseException], subject: str) -> EtlError | None:
-    for cause in chain:
-        if isinstance(cause, MissingSchema | InvalidURL):
-            return ConfigError(
-                f"{subject}: the URL is not valid: {first_line(cause)}",
-                subject=subject,
-                hint="correct the source's `base_url` and the `path` of the endpoint",
-            )
-        if isinstance(cause, HTTPError) and cause.response is not None:
-            return _answered(cause.response, subject)
-        if isinstance(cause, RequestException):
-            return _unanswered(cause, subject)
-        if isinstance(cause, CURSOR_ERRORS):
-            return ExtractError(
-                f"{subject}: rows lack the incremental cursor, or it is of "
-                f"another type than before: {type(cause).__name__}",
-                subject=subject,
-                hint="dlt's `on_cursor_value_missing` says what becomes of rows without a cursor",
-            )
-        if isinstance(cause, ParserError):
-            return ExtractError(
-                f"{subject}: a text is no date or time: {first_line(cause)}",
-                subject=subject,
-                hint="with a `lag` the incremental cursor has to be one as ISO 8601 writes it, or "
-                "a number: `processing_steps` can turn it into one",
-            )
-    return None
-
-
-def _answered(response: Response, subject: str) -> EtlError:
-    """What an answer's status means."""
-    status, page = response.status_code, place_of(response.request).page
-    told = f"{subject}{f', page {page}' if page else ''}: {status}"
-    url = safe_url(response.url)
-    if is_busy(response):
-        return UnreachableError(
-            f"{told} until the retries ran out ({url})",
-            subject=subject,
-            hint="the API is busy or broken, or its limit is used up: run again later, or set the "
-            "source's `rate_limit`",
-        )
-    if status in (401, 403):
-        return AuthError(
-            f"{told}, the credentials were rejected ({url})",
-            subject=subject,
-            hint="check the secret of this source and what it may read",
-        )
-    return ExtractError(
-        f"{told} ({url})",
-        subject=subject,
-        hint="the API refuses this request: compare it with the API's documentation"
-        + NOTHING_THERE * (status == 404),
-    )
-
-
-def _unanswered(error: RequestException, subject: str) -> EtlError:
-    """What it means that there is no answer, or none to its end."""
-    request, kind = error.request, type(error).__name__
-    url = safe_url((request.url or "") if request is not None else "")
-    if isinstance(error, UNREACHABLE):
-        page = place_of(request).page
-        return NotReachedError(
-            f"{subject}{f', page {page}' if page else ''}: {url or 'the API'} cannot be reached "
-            f"({kind})",
-            subject=subject,
-        )
-    return ExtractError(
-        f"{subject}: the answer cannot be used: {kind}{f' ({url})' if url else ''}",
-        subject=subject,
-        hint="the API redirects in a circle, names a link that is none, or sends a body that is "
-        "not encoded as it says",
-    )
 
 
 def _of_function(chain: list[BaseException], subject: str) -> EtlError | None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from dlt.common.schema.exceptions import SchemaEngineNoUpgradePathException
 from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
 
-from etl.causes import causes
+from etl.causes import causes, first_line
 from etl.errors import ConfigError
-from etl.raw.failures import first_line
 
 if TYPE_CHECKING:
     from dlt import Pipeline

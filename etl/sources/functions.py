@@ -13,12 +13,12 @@ from typing import Any
 from dlt.common.exceptions import MissingDependencyException
 from dlt.extract import DltResource, DltSource
 
+from etl.causes import first_line
 from etl.errors import ConfigError, EtlError
 from etl.raw.failures import classify
 from etl.secrets import reveal
 from etl.settings import Source
 from etl.sources.monitor import Monitor
-from etl.sources.refusals import first_line
 
 
 def import_factories(sources: Mapping[str, Source], project: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.common.exceptions import DictValidationException
 
+from etl.causes import first_line
 from etl.errors import ConfigError
 
 # What each of dlt's ways to authenticate cannot do without.
@@ -45,11 +46,6 @@ def refused(name: str, error: Exception, config: Mapping[str, Any]) -> ConfigErr
 
 def _has_body(resource: Mapping[str, Any]) -> bool:
     return bool(resource["endpoint"].get("json"))
-
-
-def first_line(error: BaseException) -> str:
-    """What dlt or a factory says, cut to a line."""
-    return _cut(str(error).strip() or type(error).__name__)
 
 
 def _cut(text: str) -> str:

@@ -14,6 +14,7 @@ from dlt.sources.rest_api.config_setup import create_paginator
 from requests import Response
 
 from etl.api_fields import FieldPaths
+from etl.causes import first_line
 from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
 from etl.sources.answers import ENDS, letters
@@ -23,7 +24,6 @@ from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.sources.paginator import GuardedPaginator
 from etl.sources.parents import whole_in
-from etl.sources.refusals import first_line
 
 
 def rest_config(

@@ -9,9 +9,9 @@ from dlt.common.destination.exceptions import (
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.load.exceptions import LoadClientJobException
 
-from etl.causes import causes, classify_os_error, is_lost, is_refusal
+from etl.causes import causes, classify_os_error, first_line, is_lost, is_refusal
 from etl.errors import AuthError, ConfigError, EtlError, LoadError, UnreachableError
-from etl.raw.failures import config_error, first_line
+from etl.raw.failures import config_error
 
 
 def classify_delivery(error: BaseException, target: str) -> EtlError:
