@@ -15,7 +15,7 @@ from loguru import logger
 from etl.causes import causes
 from etl.drift import Count, Shape
 from etl.errors import EtlError, ResourcesError, Stopped
-from etl.raw.destination import Warehouse
+from etl.raw.destination import Warehouse, let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
@@ -160,6 +160,7 @@ class Raw:
             SchemaError, LoadError, UnreachableError, ResourcesError
         """
         self.packages.drop_normalized_twice()
+        let_row_ids_rise()
         waited = self.packages.extracted
         try:
             with self._translated("normalize"), count_discards() as discards:

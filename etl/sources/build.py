@@ -135,17 +135,18 @@ def _reach_nested(resource: DltResource) -> None:
 def _keep_newest(resource: DltResource, cursor: str) -> None:
     """Of the versions of a row that one extraction brings keep the one with the highest cursor.
 
-    A row that is changed while its pages are read may come twice. dlt keeps any of a key's rows,
-    and an older one would stay: the cursor has passed the newer one.
+    A row that is changed while its pages are read may come twice. The one that was read last is
+    kept where cursors say nothing else (`etl.raw.destination`).
     """
     table = resource.compute_table_schema()
     columns = table.get("columns", {})
     if (
         table.get("write_disposition") == "merge"
-        and re.fullmatch(r"\w+", cursor)
+        and re.fullmatch(r"\w+(\.\w+)*", cursor)
         and not any(c.get("dedup_sort") for c in columns.values())
     ):
-        resource.apply_hints(columns={cursor: {"name": cursor, "dedup_sort": "desc"}})
+        column = cursor.replace(".", "__")  # as dlt names what lies in an object
+        resource.apply_hints(columns={column: {"name": column, "dedup_sort": "desc"}})
 
 
 def _follow_parents(built: DltSource, monitor: Monitor) -> None:

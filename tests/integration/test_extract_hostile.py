@@ -970,6 +970,45 @@ def test_newest_version_of_a_row_stays(tmp_path: Path, more: dict[str, Any], kep
     assert found == [(kept, rows)]
 
 
+MAIL = "Thu, 01 Jan 2026 00:00:00 GMT", "Thu, 01 Jan 2026 00:30:00 -0100"
+
+
+@pytest.mark.parametrize("cursor", ["at", "details.changedAt"])
+@pytest.mark.parametrize(("before", "after"), [(1, 5), ("9", "10"), ("9.5", "10.25"), MAIL])
+def test_newest_version_of_a_row_stays_whichever_page_brings_it(
+    tmp_path: Path, before: Any, after: Any, cursor: str
+) -> None:
+    """Its cursor is compared by what it says; dlt would compare texts, and heed no nested one."""
+
+    def row(number: int, at: Any) -> dict[str, Any]:
+        place = {"at": at} if cursor == "at" else {"details": {"changedAt": at}}
+        return {"id": number, "v": "new" if at == after else "old", "tags": [str(at)]} | place
+
+    pages = [[row(1, before), row(2, after)], [row(1, after), row(2, before)]]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return {"items": pages[1 if asked else 0], "next": "" if asked else "b"}
+
+    endpoint = {"path": "rows", "data_selector": "items", "incremental": {"cursor_path": cursor}}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, MERGE | {"endpoint": endpoint}, client=CURSOR)
+        extract_once(settings)
+    assert query(settings, "SELECT v, count(*) FROM api_raw.rows GROUP BY 1") == [("new", 2)]
+    assert query(settings, "SELECT value FROM api_raw.rows__tags") == [(str(after),)] * 2
+
+
+@pytest.mark.parametrize("more", [{}, {"incremental": {"cursor_path": "day"}}])
+def test_version_that_was_read_last_stays_where_no_cursor_decides(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """The other one would be passed over for good: the cursor of both is that of the last run."""
+    rows = [{"id": n, "day": "2026-01-01", "v": v} for v in ("a", "b", "c") for n in range(300)]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, MERGE | {"endpoint": {"path": "rows"} | more})
+        extract_once(settings)
+    assert query(settings, "SELECT v, count(*) FROM api_raw.rows GROUP BY 1") == [("c", 300)]
+
+
 @pytest.mark.parametrize(
     "newer", [{"id": 1, "v": "b"}, {"id": 1, "gone": True}], ids=["changed", "deleted"]
 )
