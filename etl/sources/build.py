@@ -16,8 +16,9 @@ from dlt.sources.rest_api import rest_api_source
 
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
+from etl.raw.hints import root_hints
 from etl.settings import Settings, Source
-from etl.sources.cursors import begin_once
+from etl.sources.cursors import begin_once, find_losses
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
@@ -75,7 +76,7 @@ def build_source(
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
         for resource in built.resources.values():
             _reach_nested(resource)
-            cursor = resource.explicit_args.get("incremental_object")
+            cursor = _cursor(resource)
             if cursor is not None and resource.is_transformer:
                 begin_once(resource, cursor)
             if resource.name in monitor.cursors:
@@ -153,7 +154,7 @@ def _follow_parents(built: DltSource, monitor: Monitor) -> None:
     """What is asked for each row of a parent is asked for its new rows only, if it brings no other.
 
     Raises:
-        ConfigError: that little would replace the whole table.
+        ConfigError: what is read would replace, retire or double rows that it does not bring.
     """
     resources = built.resources
     known = [n for n in resources if n in monitor.incremental and not _is_replaced(resources[n])]
@@ -162,16 +163,24 @@ def _follow_parents(built: DltSource, monitor: Monitor) -> None:
         parent = resource._pipe.parent
         while parent and parent.name not in known:
             parent = parent.parent
-        if parent and _is_replaced(resource):
-            raise ConfigError(
-                f"sources.{monitor.source}: {name} says `replace`, and is read for new rows of "
-                f"{parent.name} only (`incremental`): all others would go",
-                subject=f"{monitor.source}.{name}",
-                hint=f"merge {name} by a `primary_key`, or read {parent.name} whole: without "
-                "`incremental`",
-            )
         if parent:
             monitor.incremental.add(name)
+        table = root_hints(monitor.source, resource) if resource.selected else None
+        read = f"new rows of {parent.name}" if parent else "its new rows" if name in known else ""
+        # What a factory's own cursor leaves out is its affair.
+        cursor = None if monitor.settings.factory else _cursor(resource)
+        if table is not None and (found := find_losses(table, cursor, read)):
+            what, hint = found
+            raise ConfigError(
+                f"sources.{monitor.source}: {name} says {what}",
+                subject=f"{monitor.source}.{name}",
+                hint=hint,
+            )
+
+
+def _cursor(resource: DltResource) -> Any:
+    """The incremental cursor of a resource that settings describe; None without one."""
+    return resource.explicit_args.get("incremental_object")
 
 
 def _is_replaced(resource: DltResource) -> bool:

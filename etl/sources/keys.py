@@ -120,5 +120,5 @@ def merge_keys(source: str, resource: DltResource) -> MergeKeys | None:
         keys,
         mark,
         is_bool=hint.get("data_type") == "bool",
-        is_upsert=table.get("x-merge-strategy") == "upsert",
+        is_upsert=table.get("x-merge-strategy") in {"upsert", "insert-only", "cdc"},
     )

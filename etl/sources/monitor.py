@@ -151,13 +151,13 @@ class Monitor:
                 )
 
     def _check_upserts(self) -> None:
-        """dlt's upsert takes all rows of a key: new, it would stand twice; deleted, once."""
+        """An upsert takes all rows of a key: new, it would stand twice; deleted, once."""
         for table, keys in sorted(self.keys.items()):
             distinct = keys.distinct if keys is not None and keys.is_upsert else None
             if distinct is not None and self.rows[table] > distinct:
                 raise DataQualityError(
                     f"{self.source}.{table}: {self.rows[table]} rows with {distinct} keys came, "
-                    "and `upsert` takes each key once",
+                    "and its merge strategy takes each key once",
                     subject=self.source,
                     hint="run again if rows moved between pages meanwhile; the strategy "
                     "delete-insert keeps one row of each key",

@@ -197,9 +197,7 @@ def _note_cursors(
     disposition = resource.get("write_disposition", defaults.get("write_disposition"))
     if isinstance(disposition, dict):
         disposition = disposition.get("disposition")
-    # A changed row whose cursor value stayed (a date, say) has the key of one that was read before.
-    # dlt would leave it out for that: by all of its fields it is another.
-    ours: dict[str, Any] = {"primary_key": tuple} if disposition == "merge" else {}
+    merged_by = resource.get("merge_key", defaults.get("merge_key"))
     named = [c.get("last_value_func") for c in (*cursors.values(), whole) if isinstance(c, dict)]
     if cursors and whole:
         raise ConfigError(
@@ -207,10 +205,10 @@ def _note_cursors(
             "this type, and dlt takes one of them"
         )
     if cursors:
-        cursors = {n: _compared(ours | p) for n, p in cursors.items()}
+        cursors = {n: _compared(p, disposition, merged_by) for n, p in cursors.items()}
         endpoint["params"] = params | cursors
     if isinstance(whole, dict):
-        whole = endpoint["incremental"] = _compared(ours | whole)
+        whole = endpoint["incremental"] = _compared(whole, disposition, merged_by)
     found = [*cursors.values(), *([whole] if whole else [])]
     if found:
         monitor.incremental.add(str(resource.get("name")))
@@ -218,9 +216,16 @@ def _note_cursors(
             monitor.cursors[str(resource.get("name"))] = str(found[-1].get("cursor_path"))
 
 
-def _compared(cursor: dict[str, Any]) -> dict[str, Any]:
+def _compared(cursor: dict[str, Any], disposition: object, merged_by: object) -> dict[str, Any]:
     """A cursor that is compared by what it says; for a `lag` dlt has to know its order."""
-    return cursor if cursor.get("lag") else {"last_value_func": newest} | cursor
+    known: dict[str, Any] = {} if cursor.get("lag") else {"last_value_func": newest}
+    if disposition == "merge":
+        # dlt leaves out what has the cursor and key of a row that was read before. It may have
+        # changed: by all of its fields it is another. And where rows of a cursor's value take the
+        # place of all that stand (`merge_key`), all of them have to come.
+        path = cursor.get("cursor_path")
+        known["primary_key"] = [] if merged_by in (path, [path]) else tuple
+    return known | cursor
 
 
 def _detect(response: Response) -> BasePaginator:

@@ -489,6 +489,73 @@ def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
     assert "the parameter since" in failure.message
 
 
+CURSOR_AT = {"endpoint": {"path": "rows", "incremental": {"cursor_path": "at"}}}
+
+
+def strategy(name: str) -> dict[str, Any]:
+    return {"write_disposition": {"disposition": "merge", "strategy": name}}
+
+
+def again(**said: Any) -> dict[str, Any]:
+    cursor = {"cursor_path": "at", "initial_value": 0}
+    return {"endpoint": {"path": "rows", "incremental": cursor | said}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        (CURSOR_AT | SCD2, "rows says `scd2`, and is read for its new rows only"),
+        (CURSOR_AT | strategy("cdc") | {"primary_key": "id"}, "rows says `cdc`"),
+        (CURSOR_AT | MERGE | {"merge_key": "day"}, "rows says `merge_key` day"),
+        (CURSOR_AT | {"write_disposition": "merge", "merge_key": ["at", "day"]}, "at, day"),
+        ({"write_disposition": "merge"}, "has no key"),
+        (strategy("upsert"), "has no key"),
+        (again(lag=1), "`lag` reads rows again"),
+        (again(end_value=9), "`end_value` reads rows again"),
+        (again(on_cursor_value_missing="include"), "`on_cursor_value_missing: include` reads"),
+    ],
+)
+def test_rows_that_would_go_or_double_by_what_a_run_reads_are_refused(
+    tmp_path: Path, resource: dict[str, Any], said: str
+) -> None:
+    """dlt retires, deletes or doubles them, and says nothing."""
+    with serving(lambda *_: [{"id": 1, "at": 1, "day": 1}]) as api:
+        [failure] = failures_of(plain(tmp_path, api, resource))
+        assert api.asked == []
+    assert type(failure) is ConfigError
+    assert said in failure.message
+
+
+@pytest.mark.parametrize("way", [SCD2, strategy("cdc") | {"primary_key": "id"}])
+def test_rows_of_all_parents_do_not_go_by_those_of_new_ones(
+    tmp_path: Path, way: dict[str, Any]
+) -> None:
+    lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}} | way
+    orders = CURSOR_AT | {"name": "orders"}
+    client = {"base_url": "http://127.0.0.1:9/"}
+    source = {"client": client, "resources": [orders, lines]}
+    [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ConfigError
+    assert "lines says" in failure.message
+    assert "new rows of orders" in failure.message
+
+
+@pytest.mark.parametrize("lag", [{}, {"lag": 1}])
+def test_rows_that_share_the_cursors_value_stay_where_they_replace_each_other(
+    tmp_path: Path, lag: dict[str, Any]
+) -> None:
+    """dlt leaves out those that it has read before, and deletes what stands of their day."""
+    rows = [{"day": "2026-01-01", "n": 1}, {"day": "2026-01-02", "n": 2}]
+    endpoint = {"path": "rows", "incremental": {"cursor_path": "day"} | lag}
+    by_day = {"write_disposition": "merge", "merge_key": "day", "endpoint": endpoint}
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, by_day)
+        extract_once(settings)
+        rows += [{"day": "2026-01-02", "n": 3}, {"day": "2026-01-03", "n": 4}]
+        extract_once(settings)
+    assert query(settings, "SELECT n FROM api_raw.rows ORDER BY 1") == [(1,), (2,), (3,), (4,)]
+
+
 @pytest.mark.parametrize("ways", [("append", "replace"), ("replace", "append")])
 def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[str, str]) -> None:
     """dlt would take that of the first, and double or drop the rows of the other."""
@@ -519,7 +586,7 @@ def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> Non
 def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at", "lag": 3600}}
     with serving(lambda *_: [{"id": 1, "at": "Thu, 01 Jan 2026 00:00:00 GMT"}]) as api:
-        settings = plain(tmp_path, api, {"endpoint": endpoint})
+        settings = plain(tmp_path, api, MERGE | {"endpoint": endpoint})
         extract_once(settings)
         [failure] = failures_of(settings)
     assert type(failure) is ExtractError
@@ -1009,18 +1076,18 @@ def test_version_that_was_read_last_stays_where_no_cursor_decides(
     assert query(settings, "SELECT v, count(*) FROM api_raw.rows GROUP BY 1") == [("c", 300)]
 
 
+@pytest.mark.parametrize("name", ["upsert", "insert-only"])
 @pytest.mark.parametrize(
     "newer", [{"id": 1, "v": "b"}, {"id": 1, "gone": True}], ids=["changed", "deleted"]
 )
-def test_key_that_comes_twice_is_not_upserted_twice(tmp_path: Path, newer: dict[str, Any]) -> None:
+def test_key_that_comes_twice_is_not_upserted_twice(
+    tmp_path: Path, newer: dict[str, Any], name: str
+) -> None:
     """Both would be inserted, or the older one alone."""
     answers = [[{"id": 1, "v": "a"}, newer], [{"id": 2, "v": "c"}]]
-    strategy = {
-        "write_disposition": {"disposition": "merge", "strategy": "upsert"},
-        "columns": {"gone": {"data_type": "bool", "hard_delete": True}},
-    }
+    columns = {"columns": {"gone": {"data_type": "bool", "hard_delete": True}}}
     with serving(lambda *_: answers[0]) as api:
-        settings = plain(tmp_path, api, MERGE | strategy)
+        settings = plain(tmp_path, api, MERGE | strategy(name) | columns)
         [failure] = failures_of(settings)
         assert type(failure) is DataQualityError
         assert "2 rows with 1 keys" in str(failure)
