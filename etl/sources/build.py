@@ -18,7 +18,7 @@ from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.raw.hints import root_hints
 from etl.settings import Settings, Source
-from etl.sources.cursors import begin_once, find_losses
+from etl.sources.cursors import InOrder, begin_once, find_losses
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
@@ -79,6 +79,8 @@ def build_source(
             cursor = _cursor(resource)
             if cursor is not None and resource.is_transformer:
                 begin_once(resource, cursor)
+            elif cursor is not None and cursor.row_order:
+                resource.add_step(InOrder(cursor))
             if resource.name in monitor.cursors:
                 _keep_newest(resource, monitor.cursors[resource.name])
     except Exception as e:

@@ -489,6 +489,39 @@ def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
     assert "the parameter since" in failure.message
 
 
+@pytest.mark.parametrize(
+    ("order", "page", "is_right"),
+    [
+        ("desc", [3, 1], True),
+        ("desc", [3, 3, "2"], True),
+        ("desc", [1, 3], False),
+        ("asc", [1, 3], True),
+        ("asc", [3, 1], False),
+    ],
+)
+def test_rows_that_are_not_in_the_order_that_settings_say_are_refused(
+    tmp_path: Path, order: str, page: list[Any], is_right: bool
+) -> None:
+    """dlt reads no page after the first row that is out of the cursor's range."""
+    pages = [[{"id": 1, "at": str(at)} for at in page], [{"id": 2, "at": str(page[-1])}]]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return {"items": pages[1 if asked else 0], "next": "" if asked else "b"}
+
+    cursor = {"cursor_path": "at", "initial_value": "2", "row_order": order}
+    ended = {"end_value": "3"} if order == "asc" else {}
+    endpoint = {"path": "rows", "data_selector": "items", "incremental": cursor | ended}
+    with serving(answer) as api:
+        resource = MERGE | {"endpoint": endpoint}
+        settings = plain(tmp_path, api, resource, client=CURSOR, required=False)
+        if is_right:
+            extract_once(settings)
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "`row_order` says" in failure.message
+
+
 CURSOR_AT = {"endpoint": {"path": "rows", "incremental": {"cursor_path": "at"}}}
 
 
