@@ -25,7 +25,7 @@ from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
 from etl.sources.monitor import Monitor, PageStep
 from etl.sources.parents import ask_by_whole_values
-from etl.sources.refusals import refused
+from etl.sources.refusals import check_credentials, refused
 from etl.sources.rest import rest_config
 
 
@@ -68,6 +68,7 @@ def build_source(
     )
     ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
+    check_credentials(name, config)
     for resource in config["resources"]:
         find_steps(name, resource, project)
     try:

@@ -825,6 +825,57 @@ def test_body_that_is_not_encoded_as_it_says_is_the_fault_of_the_api(tmp_path: P
     assert type(failure) is ExtractError
 
 
+# -- what dlt finds elsewhere ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REFRESH", "drop_sources"),
+        ("PIPELINES__API__DEV_MODE", "true"),
+        ("FULL_REFRESH", "true"),
+        ("RESTORE_FROM_DESTINATION", "false"),
+        ("DATASET_NAME_LAYOUT", "x_%s"),
+    ],
+)
+def test_dlts_own_configuration_does_not_drop_or_move_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    with serving(lambda *_: [{"id": 1}]) as api:
+        settings = plain(tmp_path, api)
+        extract_once(settings)
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            [failure] = failures_of(settings)
+        assert type(failure) is ConfigError
+        assert variable.rpartition("__")[2] in failure.hint
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 2
+
+
+@pytest.mark.parametrize("place", ["client", "endpoint"])
+def test_dlts_own_configuration_gives_no_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """They would be those of another project's API."""
+    monkeypatch.setenv("SOURCES__CREDENTIALS__TOKEN", "another")
+    auth = {"auth": {"type": "bearer"}}
+    endpoint = {"path": "rows"} | (auth if place == "endpoint" else {})
+    with serving(lambda *_: [{"id": 1}]) as api:
+        client = auth if place == "client" else {}
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}, client=client))
+        assert api.asked == []
+    assert type(failure) is ConfigError
+    assert "auth.token is missing" in failure.message
+
+
+def test_name_without_a_password_is_sent(tmp_path: Path) -> None:
+    auth = {"type": "http_basic", "username": "key", "password": ""}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        extract_once(plain(tmp_path, api, client={"auth": auth}))
+    assert api.asked[0][2]["authorization"] == "Basic a2V5Og=="
+
+
 # -- links to another host -------------------------------------------------------------------------
 
 LINKED = {"paginator": {"type": "json_link", "next_url_path": "next"}}
