@@ -13,6 +13,7 @@ from dlt.common.normalizers.naming import NamingConvention
 from dlt.extract import DltResource, DltSource
 from dlt.extract.hints import make_nested_hints
 from dlt.sources.rest_api import rest_api_source
+from dlt.sources.rest_api.config_setup import make_parent_key_name
 
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
@@ -77,6 +78,7 @@ def build_source(
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
         for resource in built.resources.values():
             _reach_nested(resource)
+            _note_copied(resource)
             cursor = _cursor(resource)
             if cursor is not None and resource.is_transformer:
                 begin_once(resource, cursor)
@@ -134,6 +136,14 @@ def _reach_nested(resource: DltResource) -> None:
                 for path, hints in given.items()
             }
         )
+
+
+def _note_copied(resource: DltResource) -> None:
+    """Tell the guard of a resource's pages what `include_from_parent` will put into rows."""
+    given = resource.explicit_args
+    if fields := given.get("include_from_parent"):
+        parent = given["resolved_params"][0].resolve_config["resource"]
+        given["paginator"].copied = frozenset(make_parent_key_name(parent, f) for f in fields)
 
 
 def _keep_newest(resource: DltResource, cursor: str) -> None:

@@ -60,12 +60,16 @@ class GuardedPaginator(BasePaginator):
         self._is_list = False
         self._last_page = 0
         self._totals = Totals()
+        self.copied: frozenset[str] = frozenset()
+        """Fields that rows get of their parent's."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GuardedPaginator:
-        return GuardedPaginator(
+        copied = GuardedPaginator(
             copy.deepcopy(self._inner), self._monitor, self._resource, self._selector,
             self._detect, self._passed_over,
         )  # fmt: skip
+        copied.copied = self.copied
+        return copied
 
     @property
     def has_next_page(self) -> bool:
@@ -96,6 +100,7 @@ class GuardedPaginator(BasePaginator):
             self._resource, rows, chain=self._chain_pages, url=self._url
         )
         self._check_place(number, response.json(), rows)
+        self._check_copied(number, data or [])
         # By number pages may be told apart by what stands around the same rows: number, time, id.
         numbered = isinstance(self._inner, RangePaginator)
         page = hash(repr(data) if numbered else response.content)
@@ -160,6 +165,19 @@ class GuardedPaginator(BasePaginator):
             if self._is_list and not is_list:
                 raise self._broken(number, f"`{self._selector}` is no list as on the page before")
             self._is_list = is_list
+
+    def _check_copied(self, number: int, rows: list[Any]) -> None:
+        """What `include_from_parent` puts into rows must not be there: dlt would overwrite it."""
+        for row in rows if self.copied else ():
+            if not isinstance(row, dict):
+                raise self._broken(number, "rows that get fields of their parent are no objects")
+            if taken := sorted(self.copied & row.keys()):
+                raise self._broken(
+                    number,
+                    f"rows have a field `{taken[0]}` of their own, and `include_from_parent` would "
+                    "overwrite it",
+                    "`processing_steps` of the parent can give its field another name",
+                )
 
     def update_request(self, request: Request) -> None:
         """Next request of the chain.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -21,7 +22,7 @@ from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.sources.paginator import GuardedPaginator
-from etl.sources.parents import whole_in
+from etl.sources.parents import as_text, whole_in
 from etl.sources.refusals import first_line
 
 
@@ -165,6 +166,9 @@ def _guard(
     if selector is not None:
         selector = jsonpath.compile_path(selector)
         endpoint["data_selector"] = selector
+    for asking in (endpoint, default_endpoint):
+        if isinstance(params := asking.get("params"), dict):
+            asking["params"] = {name: as_text(value) for name, value in params.items()}
     configured = endpoint.get("paginator", default_endpoint.get("paginator"))
     passed_over = None
     if configured is None and is_single:
@@ -204,6 +208,16 @@ def _note_cursors(
             f"{resource.get('name')}: `incremental` stands beside the parameter {min(cursors)} of "
             "this type, and dlt takes one of them"
         )
+    said = whole if isinstance(whole, dict) else {}
+    # In `json` no value is null.
+    asked = repr(default_endpoint | endpoint | {"json": None})
+    for value in re.findall(r"\{incremental\.(\w+)", asked):
+        needed = "end_value" if value == "end_value" else "initial_value"
+        if said.get(needed) is None:
+            raise ConfigError(
+                f"{resource.get('name')}: `{{incremental.{value}}}` would be the text None in a "
+                f"first run: name an `{needed}`"
+            )
     if cursors:
         cursors = {n: _compared(p, disposition, merged_by) for n, p in cursors.items()}
         endpoint["params"] = params | cursors

@@ -626,6 +626,33 @@ def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     assert "`lag`" in failure.hint
 
 
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<{}>; rel="next"',
+        '<{}>; rel="next last"',
+        "<{}>; REL=Next",
+        '<{}&filter=a;b>; rel="next"',
+        '<{}>; title="a, b; c=d"; rel="next"',
+        '<other>; rel="self", <{}>;rel="next" , <{}x>; rel="last"',
+        '<{}>; rel="next", <other>; rel="next"',
+    ],
+)
+@pytest.mark.parametrize("named", [{"paginator": "header_link"}, {}])
+def test_next_page_is_found_however_its_link_is_written(
+    tmp_path: Path, link: str, named: dict[str, Any]
+) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path == "/rows" and asked:
+            return [{"id": 2}]
+        return 200, [{"id": 1}], {"Link": link.replace("{}", "/rows?page=2")}
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, client=named)
+        extract_once(settings)
+    assert query(settings, "SELECT id FROM api_raw.rows ORDER BY 1") == [(1,), (2,)]
+
+
 def test_single_page_that_nobody_named_is_told(tmp_path: Path) -> None:
     """An API's own way to page, in a source that names no paginator: the rest is passed over."""
     answer = {"items": [{"id": 1}], "offset": 0, "total": 9}
@@ -695,6 +722,59 @@ def test_nothing_is_asked_for_a_parent_without_a_value(
     assert asked == []
     assert type(failure) is ExtractError
     assert failure.message.startswith("api.lines: a row of orders has ")
+
+
+@pytest.mark.parametrize("where", ["path", "params", "headers"])
+def test_nothing_is_asked_by_true_as_python_writes_it(tmp_path: Path, where: str) -> None:
+    asked = {
+        "path": {"path": f"lines/{ORDER}/all"},
+        "params": {"path": "lines", "params": {"paid": ORDER, "all": False}},
+        "headers": {"path": "lines", "headers": {"X-Paid": ORDER}},
+    }[where]
+    with serving(lambda path, *_: [{"id": True}] if path == "/orders" else [{"n": 1}]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        lines = {"name": "lines", "endpoint": asked}
+        source = {"client": client, "resources": ["orders", lines]}
+        extract_once(settings_of(tmp_path, {"api": source}))
+    path, params, headers = api.asked[-1]
+    assert (path, params, headers.get("x-paid")) == {
+        "path": ("/lines/true/all", {}, None),
+        "params": ("/lines", {"paid": "true", "all": "false"}, None),
+        "headers": ("/lines", {}, "true"),
+    }[where]
+
+
+@pytest.mark.parametrize("value", ["start_value", "last_value", "end_value"])
+@pytest.mark.parametrize("where", ["path", "params", "headers"])
+def test_nothing_is_asked_by_a_cursor_without_a_value(
+    tmp_path: Path, value: str, where: str
+) -> None:
+    mark = f"{{incremental.{value}}}"
+    asked = {"path": f"rows/{mark}/all"} if where == "path" else {where: {"since": mark}}
+    begun = {"initial_value": 0} if value == "end_value" else {}
+    endpoint = {"path": "rows", "incremental": {"cursor_path": "at"} | begun} | asked
+    with serving(lambda *_: []) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+        assert api.asked == []
+    assert type(failure) is ConfigError
+    assert "would be the text None" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [({"_orders_name": "its own"}, "`_orders_name` of their own"), (5, "objects")]
+)
+def test_field_of_a_row_is_not_overwritten_by_its_parents(
+    tmp_path: Path, line: Any, said: str
+) -> None:
+    orders = [{"id": 1, "name": "a"}]
+    with serving(lambda path, *_: orders if path == "/orders" else [line]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        endpoint = {"path": f"orders/{ORDER}/lines"}
+        lines = {"name": "lines", "include_from_parent": ["name"], "endpoint": endpoint}
+        source = {"client": client, "resources": ["orders", lines]}
+        [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ExtractError
+    assert said in failure.message
 
 
 @pytest.mark.parametrize(
