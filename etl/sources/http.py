@@ -17,6 +17,7 @@ from typing import Any
 import orjson
 import tenacity
 from dlt.sources.helpers.requests.session import Session
+from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException
 from loguru import logger
 from requests import HTTPError, PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
@@ -148,6 +149,16 @@ class ApiSession(Session):
                 self.requests[place_of(request).resource] += 1
             try:
                 response: Response = super().send(request, **kwargs)  # type: ignore[no-untyped-call]
+            except IgnoreResponseException as e:
+                if place_of(request).is_promised:
+                    raise ExtractError(
+                        f"{place_of(request)}: the API led to this page, and its answer is one "
+                        "that `response_actions` ignores: all pages behind it would be passed over "
+                        f"({safe_url(request.url or '')})",
+                        hint="run again; is it how the API ends its pages? `response_actions` are "
+                        "for answers to what the settings ask, not to what the API names",
+                    ) from e
+                raise
             except HTTPError as e:  # dlt's hook raises while the answer is handed over
                 if e.response is not None:
                     self._learn(e.response)

@@ -271,6 +271,57 @@ def test_question_that_is_posted_loses_no_body_on_its_way(
             assert "/found, where it would arrive without its body" in failure.message
 
 
+@pytest.mark.parametrize("items", [{"error": 1}, "error", 5, False])
+def test_what_is_no_row_in_place_of_the_last_runs_list_is_refused(
+    tmp_path: Path, items: Any
+) -> None:
+    answers: list[Any] = [ITEMS, items]
+    with serving(lambda *_: {"items": answers[0]}) as api:
+        settings = plain(tmp_path, api, SELECTED | {"write_disposition": "replace"})
+        extract_once(settings)
+        answers.pop(0)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert count(settings, "api_raw.rows") == len(ITEMS)
+
+
+def test_selector_of_a_lists_items_finds_none_on_an_empty_page(tmp_path: Path) -> None:
+    pages: list[Any] = [ITEMS, [], [{"id": 9}]]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked.get("cursor", 0))
+        return {"items": pages[page], "next": str(page + 1) if page + 1 < len(pages) else ""}
+
+    with serving(answer) as api:
+        endpoint = {"path": "rows", "data_selector": "items[*]"}
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client=CURSOR)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == len(ITEMS) + 1
+
+
+@pytest.mark.parametrize("is_promised", [True, False])
+def test_page_that_the_api_led_to_is_not_ignored(tmp_path: Path, is_promised: bool) -> None:
+    """dlt would pass over it and all behind it; behind a page by number it may be the end."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if asked.get("cursor") or asked.get("page") == "2":
+            return 404, {"error": "none"}, {}
+        return {"items": ITEMS, "next": "b"}
+
+    actions = [{"status_code": 404, "action": "ignore"}]
+    endpoint = {"path": "rows", "data_selector": "items", "response_actions": actions}
+    client = CURSOR if is_promised else {"paginator": NUMBER | {"total_path": None}}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client=client)
+        if is_promised:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "rows, page 2: the API led to this page" in failure.message
+        else:
+            extract_once(settings)
+            assert count(settings, "api_raw.rows") == len(ITEMS)
+
+
 @pytest.mark.parametrize("answer", [{"error": "quota"}, {}])
 def test_object_in_place_of_the_last_runs_list_is_refused(tmp_path: Path, answer: Any) -> None:
     answers: list[Any] = [ITEMS, answer]
@@ -347,6 +398,9 @@ NUMBER = {"type": "page_number", "base_page": 1, "total_path": "pages"}
         (OFFSET, 9, {"total": 12}, "brought 9 rows, and `total` says 12"),
         (OFFSET, 9, {3: []}, "page 2: the pages brought 3 rows, and `total` says 9"),
         (NUMBER, 12, {3: []}, "page 2: the page is empty, and `pages` says 4"),
+        (NUMBER, 12, {"pages": True}, "brought 3 rows, and `pages` says no number"),
+        (NUMBER, 12, {"pages": 0}, "brought 3 rows, and `pages` says 0"),
+        (NUMBER, 12, {"pages": -1}, "brought 3 rows, and `pages` says -1"),
     ],
 )
 def test_other_rows_than_the_api_says_are_refused(
