@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,6 +108,16 @@ class Monitor:
         return set(self.tables.values()) - {
             t for r, t in self.tables.items() if r in self.incremental
         }
+
+    def tell_shared_keys(self) -> Iterator[str]:
+        """A line for each merged table of which rows came that share their key."""
+        for table, keys in sorted(self.keys.items()):
+            distinct = keys.distinct if keys is not None and not keys.is_versioned else None
+            if distinct is not None and self.rows[table] > distinct:
+                yield (
+                    f"{self.source}: {self.rows[table]} rows of {table} came with {distinct} keys, "
+                    "and of each key the last was kept: does its `primary_key` tell rows apart?"
+                )
 
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.

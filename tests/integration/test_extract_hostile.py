@@ -1294,6 +1294,57 @@ def test_version_that_was_read_last_stays_where_no_cursor_decides(
     assert query(settings, "SELECT v, count(*) FROM api_raw.rows GROUP BY 1") == [("c", 300)]
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, ["api: 2 rows of rows came with 1 keys"]),
+        ({"columns": {"at": {"dedup_sort": "desc"}}}, []),
+        (CURSOR_AT, []),
+    ],
+)
+def test_rows_of_a_table_that_share_their_key_are_told(
+    tmp_path: Path, more: dict[str, Any], told: list[str]
+) -> None:
+    """As where an id is one within its parent only."""
+    with serving(lambda *_: [{"id": 1, "at": 1}, {"id": 1, "at": 2}]) as api:
+        client = {"paginator": "single_page"}
+        warnings = extract_once(plain(tmp_path, api, MERGE | more, client=client)).run.warnings
+    assert [line.partition(",")[0] for line in warnings] == told
+
+
+def by(cursor: str, **more: Any) -> dict[str, Any]:
+    return {"endpoint": {"path": "rows", "incremental": {"cursor_path": cursor}}} | more
+
+
+def test_rows_are_not_appended_again_by_another_cursor(tmp_path: Path) -> None:
+    with serving(lambda *_: [{"id": 1, "at": 1, "changed": 5}]) as api:
+        extract_once(plain(tmp_path, api, by("at")))
+        settings = plain(tmp_path, api, by("changed"))
+        [failure] = failures_of(settings)
+        assert type(failure) is ConfigError
+        assert "the cursor of rows is changed" in failure.message
+        extract_once(settings, context(settings, full_refresh=True))
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 1
+
+
+def test_newest_version_is_found_by_the_cursor_that_settings_name_now(tmp_path: Path) -> None:
+    """dlt would heed the one before as well, and refuse two."""
+    sorted_by_rank = by("at", columns={"rank": {"dedup_sort": "desc"}})
+    rows = [
+        {"id": 1, "at": 1, "changed": 9, "rank": 5},
+        {"id": 1, "at": 2, "changed": 8, "rank": 4},
+    ]
+    found = []
+    with serving(lambda *_: rows) as api:
+        for resource in (by("at"), by("changed"), by("at"), sorted_by_rank):
+            settings = plain(tmp_path, api, MERGE | resource)
+            extract_once(settings)
+            found += query(settings, "SELECT rank FROM api_raw.rows")
+            rows = [{name: value + 10 * (name != "id") for name, value in r.items()} for r in rows]
+    assert found == [(4,), (15,), (24,), (35,)]
+
+
 @pytest.mark.parametrize("name", ["upsert", "insert-only"])
 @pytest.mark.parametrize(
     "newer", [{"id": 1, "v": "b"}, {"id": 1, "gone": True}], ids=["changed", "deleted"]
