@@ -19,7 +19,7 @@ from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
 from etl.raw.hints import root_hints
 from etl.settings import Settings, Source
-from etl.sources.cursors import InOrder, begin_once, find_losses
+from etl.sources.cursors import InOrder, begin_once, bind_once, find_losses
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
@@ -55,8 +55,7 @@ def build_source(
             endpoint = f"{source.factory} resource {resource.name}"
             table_of = _table_by_row(resource, built.schema.naming)
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
-            if resource.incremental is not None:
-                monitor.incremental.add(resource.name)
+            _note_cursor(resource, monitor)
         _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None
@@ -189,6 +188,14 @@ def _follow_parents(built: DltSource, monitor: Monitor) -> None:
                 subject=f"{monitor.source}.{name}",
                 hint=hint,
             )
+
+
+def _note_cursor(resource: DltResource, monitor: Monitor) -> None:
+    """Let the cursor of a factory's resource be known, and begin once in a run."""
+    if resource.incremental is not None:
+        monitor.incremental.add(resource.name)
+        if resource.is_transformer and hasattr(resource.incremental, "incremental"):
+            bind_once(resource.incremental)
 
 
 def _cursor(resource: DltResource) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dlt.common import jsonpath
 from dlt.extract import DltResource
-from dlt.extract.incremental import Incremental
+from dlt.extract.incremental import Incremental, IncrementalResourceWrapper
 from dlt.extract.items_transform import ItemTransform
 
 from etl.errors import ExtractError
@@ -101,6 +101,24 @@ def begin_once(resource: DltResource, given: Incremental[Any]) -> None:
             )
         )
     )
+
+
+def bind_once(wrapper: IncrementalResourceWrapper) -> None:
+    """`begin_once` for a transformer of a factory, whose cursor dlt makes when it is called."""
+
+    begun: list[Incremental[Any]] = []
+
+    def bind(pipe: Any) -> IncrementalResourceWrapper:
+        if pipe is None and begun:  # called for another page of the parent, with another cursor
+            vars(wrapper)["_incremental"] = begun[0]
+            return wrapper
+        IncrementalResourceWrapper.bind(wrapper, pipe)
+        if type(cursor := wrapper.incremental) is Incremental:
+            cursor.__class__ = _BegunOnce
+            begun.append(cursor)
+        return wrapper
+
+    vars(wrapper)["bind"] = bind
 
 
 class InOrder(ItemTransform[Any, Any]):

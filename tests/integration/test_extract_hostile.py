@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from itertools import count as count_from
 from math import inf
 from pathlib import Path
@@ -895,6 +896,44 @@ def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
         extract_once(settings)
         found = query(settings, "SELECT id FROM api_raw.lines ORDER BY 1")
     assert found == [(row["id"],) for row in lines]
+
+
+FAMILY = """
+import dlt
+
+ORDERS = []
+
+
+@dlt.source(name="api")
+def read():
+    @dlt.resource
+    def orders():
+        yield from ([order] for order in ORDERS)
+
+    @dlt.transformer(data_from=orders)
+    def lines(page, at=dlt.sources.incremental("at", initial_value=0)):
+        yield [{"id": n, "at": n, "since": at.last_value} for order in page for n in order["lines"]]
+
+    return [orders, CALLED]
+"""
+
+
+@pytest.mark.parametrize("called", ["lines", "lines(at=dlt.sources.incremental(initial_value=-1))"])
+def test_rows_of_each_parent_of_a_factory_are_read_from_where_the_last_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str
+) -> None:
+    name = "family_bound" if called == "lines" else "family_called"
+    (tmp_path / f"{name}.py").write_text(FAMILY.replace("CALLED", called), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    orders = import_module(name).ORDERS
+    orders[:] = [{"lines": [n]} for n in (9, 5, 7)]
+    settings = settings_of(tmp_path, {"api": {"factory": f"{name}:read"}})
+    extract_once(settings)
+    orders[:] = [{"lines": [8, n]} for n in (19, 15, 17)]
+    extract_once(settings)
+    found = query(settings, "SELECT id, since FROM api_raw.lines ORDER BY 1")
+    begun = 0 if called == "lines" else -1
+    assert found == [*((n, begun) for n in (5, 7, 9)), *((n, 9) for n in (15, 17, 19))]
 
 
 @pytest.mark.parametrize("field", ["lines[*].n", "tags", "place", "tags[*]"])
