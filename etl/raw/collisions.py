@@ -1,4 +1,4 @@
-"""Refuses names that become one: two fields for a column, one for dlt's own, two tables for one."""
+"""Refuses names that become one: two fields for a column, one of dlt's, resources for a table."""
 
 from __future__ import annotations
 

@@ -1,13 +1,38 @@
-"""The warehouse as dlt's destination: configured once, and upserts that insert no deleted row."""
+"""The warehouse as dlt's destination: configured once, and merges that keep the newest rows."""
 
 from __future__ import annotations
 
+import secrets
+import time
+from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import dlt
+from dlt.common.normalizers.json import relational
+from dlt.common.schema.typing import C_DLT_ID
+from dlt.common.typing import TSortOrder
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.destinations.sql_jobs import SqlMergeFollowupJob
+
+# What a text says, as `etl.sources.cursors` reads it; NULL where it says neither.
+_NUMBER = r"""CASE WHEN typeof({0}) = 'VARCHAR'
+    AND regexp_full_match({0}::VARCHAR, '[+-]?\d+(\.\d+)?')
+    THEN TRY_CAST({0}::VARCHAR AS DECIMAL(38, 9)) END"""
+_TIME = r"""CASE WHEN typeof({0}) <> 'VARCHAR' THEN NULL
+    WHEN regexp_full_match({0}::VARCHAR, '\d{{4}}-\d\d-\d\d[T ].*(Z|[+-]\d\d:?\d\d)')
+    THEN TRY_CAST({0}::VARCHAR AS TIMESTAMPTZ)
+    ELSE try_strptime(regexp_replace(regexp_replace({0}::VARCHAR, ' (GMT|UTC)$', ' +0000'),
+        '([+-]\d\d)(\d\d)$', '\1:\2'), '%a, %d %b %Y %H:%M:%S %z') END"""
+
+_rising = count(time.time_ns())
+_ending = secrets.token_hex(2)
+
+
+def let_row_ids_rise() -> None:
+    """Let dlt, for the whole process, give rows ids that rise as they come."""
+    vars(relational)["generate_dlt_id"] = lambda: f"{next(_rising):x}{_ending}"
 
 
 class Warehouse(dlt.destinations.duckdb):
@@ -45,7 +70,40 @@ class _Client(DuckDbClient):
 
 
 class _Merge(SqlMergeFollowupJob):
-    """dlt 1.31 upserts a row that is marked as deleted and does not stand there: it would stay."""
+    """dlt 1.31 upserts a row that is marked as deleted and does not stand there: it would stay.
+
+    Of a key's rows it keeps any, or the last by the letters of a text.
+    """
+
+    @classmethod
+    def gen_select_from_dedup_sql(
+        cls,
+        table_name: str,
+        primary_keys: Sequence[str],
+        columns: Sequence[str],
+        dedup_sort: tuple[str, TSortOrder] | None = None,
+        *args: Any,
+        **options: Any,
+    ) -> str:
+        """As dlt's, the newest row of each key by `dedup_sort`, else the one that was read last."""
+        order = []
+        if dedup_sort is not None:
+            column, way = dedup_sort
+            order = [f"{key.format(column)} {way}" for key in (_NUMBER, _TIME, "{0}")]
+        # Arrow tables have no ids; of nested rows it is the key here.
+        row_id = f'"{C_DLT_ID}"'
+        if row_id in columns and row_id not in primary_keys:
+            order.append(f"{row_id} desc")
+        if order:
+            dedup_sort = (", ".join([*order, "1"]), "asc")
+        return super().gen_select_from_dedup_sql(
+            table_name,
+            primary_keys,
+            columns,
+            dedup_sort,  # type: ignore[arg-type] # dlt takes None, and does not say so
+            *args,
+            **options,
+        )
 
     @classmethod
     def gen_upsert_merge_sql(cls, *args: Any, **options: Any) -> list[str]:

@@ -10,7 +10,7 @@ stands, which come again each time, by all their fields for a merge, and by thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
@@ -50,8 +50,37 @@ def settle_dispositions(
     """
     if recorded is not None:
         _name_strategies(source, recorded)
+        _forget_sorts(source, recorded)
         if not refresh:
             _check(name, source, recorded, has_doubled, cursors)
+
+
+def refuse_moved_cursors(
+    name: str, source: DltSource, state: Mapping[str, Any], cursors: Mapping[str, str]
+) -> None:
+    """Refuse to append by another cursor than before: dlt begins anew with it.
+
+    `state` is the pipeline's, `cursors` the cursor of each resource that has one.
+
+    Raises:
+        ConfigError: names the resource, its cursor and the one before.
+    """
+    kept: dict[str, Any] = {}
+    for one in state.get("sources", {}).values():
+        kept |= one.get("resources", {})
+    for resource, cursor in cursors.items():
+        before = kept.get(resource, {}).get("incremental", {})
+        asked = source.selected_resources.get(resource)
+        if asked is None or not before or cursor in before:
+            continue
+        if asked.write_disposition == "append":
+            raise ConfigError(
+                f"{name}: the cursor of {resource} is {cursor}, and its rows were read by "
+                f"{', '.join(sorted(before))}: all would be read and appended again",
+                subject=f"{name}.{resource}",
+                hint=f"`etl run --full-refresh --source {name}` reads everything anew; or put back "
+                "the cursor, or merge by a `primary_key`",
+            )
 
 
 def how_to_refresh(
@@ -96,6 +125,20 @@ def _name_strategies(source: DltSource, recorded: Schema) -> None:
         is_unnamed = asked.get("write_disposition") == "merge" and "x-merge-strategy" not in asked
         if is_unnamed and known.get("x-merge-strategy", DEFAULT) != DEFAULT:
             resource.apply_hints(write_disposition={"disposition": "merge", "strategy": DEFAULT})
+
+
+def _forget_sorts(source: DltSource, recorded: Schema) -> None:
+    """Let the newest row of a key be found by what the settings say now.
+
+    dlt takes one column for it, and goes on with the one that it recorded as well.
+    """
+    for name, resource, asked in _asked(source, recorded):
+        columns = asked["columns"] if isinstance(asked["columns"], dict) else {}
+        now = {recorded.naming.normalize_path(n) for n, c in columns.items() if c.get("dedup_sort")}
+        known = recorded.tables.get(name, {}).get("columns", {})
+        for column in [n for n, c in known.items() if now and c.get("dedup_sort")]:
+            if column not in now:
+                resource.apply_hints(columns={column: {"name": column, "dedup_sort": None}})
 
 
 def _check(

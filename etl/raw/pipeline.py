@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
+from dlt.common.configuration import known_sections, resolve_configuration
+from dlt.pipeline.configuration import PipelineConfiguration
 from loguru import logger
 
 from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import EtlError, ResourcesError, Stopped
-from etl.raw.destination import Warehouse
+from etl.errors import ConfigError, EtlError, ResourcesError, Stopped
+from etl.raw.destination import Warehouse, let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
@@ -78,6 +80,7 @@ class Raw:
     def _open(self) -> None:
         settings, source = self.settings, self.source
         fresh = not (settings.dlt_dir / source).exists()
+        _refuse_others_settings(source)
         self.pipeline = dlt.pipeline(
             pipeline_name=source,
             pipelines_dir=str(settings.dlt_dir),
@@ -160,6 +163,7 @@ class Raw:
             SchemaError, LoadError, UnreachableError, ResourcesError
         """
         self.packages.drop_normalized_twice()
+        let_row_ids_rise()
         waited = self.packages.extracted
         try:
             with self._translated("normalize"), count_discards() as discards:
@@ -299,6 +303,27 @@ class Raw:
             found = classify(e, self.source, step, self.settings.data, self.settings.transform.pii)
             # dlt's own words quote the row: where it is shown masked they must not follow.
             raise found from None if found.sample else e
+
+
+def _refuse_others_settings(source: str) -> None:
+    """Refuse what dlt's own configuration says of pipelines: it would drop tables, or move them.
+
+    Raises:
+        ConfigError: names the settings.
+    """
+    sections = (known_sections.PIPELINES, source)
+    found = resolve_configuration(PipelineConfiguration(pipeline_name=source), sections=sections)
+    said = {"dev_mode": found.dev_mode, "full_refresh": found.full_refresh,
+            "refresh": found.refresh, "dataset_name_layout": found.dataset_name_layout,
+            "use_single_dataset": not found.use_single_dataset,
+            "restore_from_destination": not found.restore_from_destination}  # fmt: skip
+    if names := [name for name, is_other in said.items() if is_other]:
+        raise ConfigError(
+            f"{source}: dlt's own configuration says {', '.join(names)}, and the job decides that",
+            subject=source,
+            hint=f"remove it: the variable {names[0].upper()} or PIPELINES__{names[0].upper()}, or "
+            "a line in .dlt/config.toml",
+        )
 
 
 def _bare(name: str) -> str:

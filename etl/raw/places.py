@@ -40,10 +40,14 @@ class NotReachedError(UnreachableError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a request belongs: resource, and number of the page within it (from 1)."""
+    """Where a request belongs: resource, and number of the page within it (from 1).
+
+    `is_promised` says that the API itself led to this page.
+    """
 
     resource: str = ""
     page: int = 0
+    is_promised: bool = False
 
     def __str__(self) -> str:
         return f"{self.resource}, page {self.page}" if self.resource else ""

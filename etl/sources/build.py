@@ -13,18 +13,26 @@ from dlt.common.normalizers.naming import NamingConvention
 from dlt.extract import DltResource, DltSource
 from dlt.extract.hints import make_nested_hints
 from dlt.sources.rest_api import rest_api_source
+from dlt.sources.rest_api.config_setup import make_parent_key_name
 
 from etl.api_fields import FieldPaths
 from etl.errors import ConfigError
+from etl.raw.hints import root_hints
 from etl.settings import Settings, Source
-from etl.sources.cursors import begin_once, know_by_whole_rows
+from etl.sources.cursors import (
+    InOrder,
+    begin_once,
+    bind_once,
+    find_losses,
+    know_by_whole_rows,
+)
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
 from etl.sources.monitor import Monitor, PageStep
 from etl.sources.parents import ask_by_whole_values
-from etl.sources.refusals import refused
+from etl.sources.refusals import check_credentials, refused
 from etl.sources.rest import rest_config
 
 
@@ -53,10 +61,7 @@ def build_source(
             endpoint = f"{source.factory} resource {resource.name}"
             table_of = _table_by_row(resource, built.schema.naming)
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
-            if resource.incremental is not None:
-                monitor.incremental.add(resource.name)
-                if resource.compute_table_schema().get("write_disposition") == "merge":
-                    know_by_whole_rows(resource)
+            _note_cursor(resource, monitor)
         _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None
@@ -69,6 +74,7 @@ def build_source(
     )
     ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
+    check_credentials(name, config)
     for resource in config["resources"]:
         find_steps(name, resource, project)
     try:
@@ -77,9 +83,12 @@ def build_source(
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
         for resource in built.resources.values():
             _reach_nested(resource)
-            cursor = resource.explicit_args.get("incremental_object")
+            _note_copied(resource)
+            cursor = _cursor(resource)
             if cursor is not None and resource.is_transformer:
                 begin_once(resource, cursor)
+            elif cursor is not None and cursor.row_order:
+                resource.add_step(InOrder(cursor))
             if resource.name in monitor.cursors:
                 _keep_newest(resource, monitor.cursors[resource.name])
     except Exception as e:
@@ -134,27 +143,36 @@ def _reach_nested(resource: DltResource) -> None:
         )
 
 
+def _note_copied(resource: DltResource) -> None:
+    """Tell the guard of a resource's pages what `include_from_parent` will put into rows."""
+    given = resource.explicit_args
+    if fields := given.get("include_from_parent"):
+        parent = given["resolved_params"][0].resolve_config["resource"]
+        given["paginator"].copied = frozenset(make_parent_key_name(parent, f) for f in fields)
+
+
 def _keep_newest(resource: DltResource, cursor: str) -> None:
     """Of the versions of a row that one extraction brings keep the one with the highest cursor.
 
-    A row that is changed while its pages are read may come twice. dlt keeps any of a key's rows,
-    and an older one would stay: the cursor has passed the newer one.
+    A row that is changed while its pages are read may come twice. The one that was read last is
+    kept where cursors say nothing else (`etl.raw.destination`).
     """
     table = resource.compute_table_schema()
     columns = table.get("columns", {})
     if (
         table.get("write_disposition") == "merge"
-        and re.fullmatch(r"\w+", cursor)
+        and re.fullmatch(r"\w+(\.\w+)*", cursor)
         and not any(c.get("dedup_sort") for c in columns.values())
     ):
-        resource.apply_hints(columns={cursor: {"name": cursor, "dedup_sort": "desc"}})
+        column = cursor.replace(".", "__")  # as dlt names what lies in an object
+        resource.apply_hints(columns={column: {"name": column, "dedup_sort": "desc"}})
 
 
 def _follow_parents(built: DltSource, monitor: Monitor) -> None:
     """What is asked for each row of a parent is asked for its new rows only, if it brings no other.
 
     Raises:
-        ConfigError: that little would replace the whole table.
+        ConfigError: what is read would replace, retire or double rows that it does not bring.
     """
     resources = built.resources
     known = [n for n in resources if n in monitor.incremental and not _is_replaced(resources[n])]
@@ -163,16 +181,34 @@ def _follow_parents(built: DltSource, monitor: Monitor) -> None:
         parent = resource._pipe.parent
         while parent and parent.name not in known:
             parent = parent.parent
-        if parent and _is_replaced(resource):
-            raise ConfigError(
-                f"sources.{monitor.source}: {name} says `replace`, and is read for new rows of "
-                f"{parent.name} only (`incremental`): all others would go",
-                subject=f"{monitor.source}.{name}",
-                hint=f"merge {name} by a `primary_key`, or read {parent.name} whole: without "
-                "`incremental`",
-            )
         if parent:
             monitor.incremental.add(name)
+        table = root_hints(monitor.source, resource) if resource.selected else None
+        read = f"new rows of {parent.name}" if parent else "its new rows" if name in known else ""
+        # What a factory's own cursor leaves out is its affair.
+        cursor = None if monitor.settings.factory else _cursor(resource)
+        if table is not None and (found := find_losses(table, cursor, read)):
+            what, hint = found
+            raise ConfigError(
+                f"sources.{monitor.source}: {name} says {what}",
+                subject=f"{monitor.source}.{name}",
+                hint=hint,
+            )
+
+
+def _note_cursor(resource: DltResource, monitor: Monitor) -> None:
+    """Let the cursor of a factory's resource be known, and begin once in a run."""
+    if resource.incremental is not None:
+        monitor.incremental.add(resource.name)
+        if resource.compute_table_schema().get("write_disposition") == "merge":
+            know_by_whole_rows(resource)
+        if resource.is_transformer and hasattr(resource.incremental, "incremental"):
+            bind_once(resource.incremental)
+
+
+def _cursor(resource: DltResource) -> Any:
+    """The incremental cursor of a resource that settings describe; None without one."""
+    return resource.explicit_args.get("incremental_object")
 
 
 def _is_replaced(resource: DltResource) -> bool:

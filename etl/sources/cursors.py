@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any
 
+from dlt.common import jsonpath
 from dlt.extract import DltResource
-from dlt.extract.incremental import Incremental
+from dlt.extract.incremental import Incremental, IncrementalResourceWrapper
+from dlt.extract.items_transform import ItemTransform
 
 from etl.errors import ExtractError
 
@@ -55,6 +57,51 @@ def know_by_whole_rows(resource: DltResource) -> None:
         vars(cursor)["set_deduplication_key"] = lambda *_, **__: None
 
 
+def find_losses(table: Mapping[str, Any], cursor: Any, read: str) -> tuple[str, str] | None:
+    """Why rows would go or double that a run does not read, and what to do; None where none would.
+
+    `table` is what a resource's hints make of it, `cursor` its own if it has one, `read` the part
+    that is read of it; nothing for all.
+    """
+    way, strategy = str(table.get("write_disposition")), table.get("x-merge-strategy")
+    columns = table.get("columns", {}).items()
+    keys = [n for n, c in columns if c.get("primary_key")]
+    parts = [n for n, c in columns if c.get("merge_key")]
+    if way == "merge" and strategy in {"scd2", "cdc"} and not parts:
+        way = str(strategy)
+    elif way == "merge" and strategy != "scd2" and not keys and not parts:
+        if "x-merge-destination-scope" in table:
+            return None
+        return (
+            "`merge` and has no key: dlt would append its rows",
+            "name its `primary_key`, or say `append`",
+        )
+    if read and way in {"replace", "scd2", "cdc"}:
+        return (
+            f"`{way}`, and is read for {read} only (`incremental`): all others would go",
+            "merge it by a `primary_key`, or read all of it: without `incremental`",
+        )
+    if cursor is None:
+        return None
+    is_whole = parts == [cursor.cursor_path] and (cursor.lag or cursor.primary_key == [])
+    if way == "merge" and strategy != "scd2" and parts and not is_whole:
+        said = f"`merge_key` {', '.join(parts)}, and is read for {read} only (`incremental`)"
+        return (
+            f"{said}: all others that share theirs would go",
+            "merge it by a `primary_key` alone, or read all of it: without `incremental`",
+        )
+    missing = cursor.on_cursor_value_missing
+    again = {"lag": cursor.lag, "end_value": cursor.end_value is not None,
+             "on_cursor_value_missing: include": missing == "include"}  # fmt: skip
+    if way == "append" and any(again.values()):
+        which = next(name for name, said in again.items() if said)
+        return (
+            f"`append`, and `{which}` reads rows again in each run: they would be doubled",
+            "merge it by a `primary_key`",
+        )
+    return None
+
+
 def begin_once(resource: DltResource, given: Incremental[Any]) -> None:
     """Let a resource that is read for the rows of a parent begin where the last run ended.
 
@@ -71,6 +118,57 @@ def begin_once(resource: DltResource, given: Incremental[Any]) -> None:
             )
         )
     )
+
+
+def bind_once(wrapper: IncrementalResourceWrapper) -> None:
+    """`begin_once` for a transformer of a factory, whose cursor dlt makes when it is called."""
+
+    begun: list[Incremental[Any]] = []
+
+    def bind(pipe: Any) -> IncrementalResourceWrapper:
+        if pipe is None and begun:  # called for another page of the parent, with another cursor
+            vars(wrapper)["_incremental"] = begun[0]
+            return wrapper
+        IncrementalResourceWrapper.bind(wrapper, pipe)
+        if type(cursor := wrapper.incremental) is Incremental:
+            cursor.__class__ = _BegunOnce
+            begun.append(cursor)
+        return wrapper
+
+    vars(wrapper)["bind"] = bind
+
+
+class InOrder(ItemTransform[Any, Any]):
+    """Holds rows to the `row_order` of their cursor: dlt reads no further than it, on its word.
+
+    Raises:
+        ExtractError: a row is out of this order, so others may never be read.
+    """
+
+    placement_affinity = 0.9  # before the cursor itself
+
+    def __init__(self, cursor: Incremental[Any]) -> None:
+        super().__init__(lambda item: item)
+        self._path = jsonpath.compile_path(cursor.cursor_path)
+        self._cursor = cursor
+        self._first: Any = cursor.last_value_func
+        self._last: Any = None
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """A page of rows, or one row."""
+        for row in item if isinstance(item, list) else [item]:
+            value = next(iter(jsonpath.find_values(self._path, row)), None)
+            if value is None:
+                continue
+            pair = (self._last, value)[:: 1 if self._cursor.row_order == "desc" else -1]
+            if self._last is not None and self._first(pair) != pair[0]:
+                raise ExtractError(
+                    f"a row's `{self._cursor.cursor_path}` is {value} after {self._last}, and its "
+                    f"`row_order` says {self._cursor.row_order}: rows would be passed over",
+                    hint="let the API sort its rows so (`params`), or leave `row_order` out",
+                )
+            self._last = value
+        return item
 
 
 class _BegunOnce(Incremental[Any]):

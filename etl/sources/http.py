@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any
 import orjson
 import tenacity
 from dlt.sources.helpers.requests.session import Session
+from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException
 from loguru import logger
 from requests import HTTPError, PreparedRequest, Request, Response
 from requests.adapters import HTTPAdapter
@@ -34,6 +36,9 @@ TOLD_WAIT_SECONDS = 10.0
 # Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
 DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
 LONG_NUMBER = b"0" * 20
+
+_LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^=;,\s]+(?:\s*=\s*(?:"[^"]*"|[^";,\s]*))?)*)')
+_LINK_PARAMETER = re.compile(r';\s*([^=;,\s]+)\s*=\s*(?:"([^"]*)"|([^";,\s]*))')
 
 
 class ApiSession(Session):
@@ -144,11 +149,23 @@ class ApiSession(Session):
                 self.requests[place_of(request).resource] += 1
             try:
                 response: Response = super().send(request, **kwargs)  # type: ignore[no-untyped-call]
+            except IgnoreResponseException as e:
+                if place_of(request).is_promised:
+                    raise ExtractError(
+                        f"{place_of(request)}: the API led to this page, and its answer is one "
+                        "that `response_actions` ignores: all pages behind it would be passed over "
+                        f"({safe_url(request.url or '')})",
+                        hint="run again; is it how the API ends its pages? `response_actions` are "
+                        "for answers to what the settings ask, not to what the API names",
+                    ) from e
+                raise
             except HTTPError as e:  # dlt's hook raises while the answer is handed over
                 if e.response is not None:
                     self._learn(e.response)
                 raise
         self._learn(response)
+        if "Link" in response.headers:
+            response.headers["Link"] = _plain_links(response.headers["Link"])
         # Selector, paginator and guard each ask for the JSON: parse it once.
         response.json = _JsonOnce(response)  # type: ignore[method-assign]
         return response
@@ -190,6 +207,21 @@ class ApiSession(Session):
         logger.bind(
             cause=cause, attempt=state.attempt_number, wait_s=pause, url=safe_url(request.url or "")
         ).warning("request is tried again")
+
+
+def _plain_links(header: str) -> str:
+    """A Link header (RFC 8288) as requests can read it: one relation for a link, in small letters.
+
+    It would find no next page in `rel="next last"`, `rel=Next`, or behind a `;` in an address.
+    """
+    links: dict[str, str] = {}
+    for link in _LINK.finditer(header):
+        for name, quoted, bare in _LINK_PARAMETER.findall(link[2]):
+            if name.lower() == "rel":
+                for relation in (quoted or bare).split():
+                    for spelled in (relation.lower(), relation):
+                        links.setdefault(spelled, link[1].replace(";", "%3B"))
+    return ", ".join(f'<{url}>; rel="{name}"' for name, url in links.items()) or header
 
 
 def parse_json(content: bytes) -> Any:

@@ -28,9 +28,12 @@ class MergeKeys:
         *,
         is_bool: bool,
         is_upsert: bool,
+        is_versioned: bool = False,
     ) -> None:
         self.columns = tuple(columns)
         self.is_upsert = is_upsert
+        # Several rows of a key are its versions, the settings say.
+        self.is_versioned = is_versioned or bool(mark)
         self._mark = mark
         self._is_bool = is_bool
         self._kept: set[int] = set()
@@ -120,5 +123,6 @@ def merge_keys(source: str, resource: DltResource) -> MergeKeys | None:
         keys,
         mark,
         is_bool=hint.get("data_type") == "bool",
-        is_upsert=table.get("x-merge-strategy") == "upsert",
+        is_upsert=table.get("x-merge-strategy") in {"upsert", "insert-only", "cdc"},
+        is_versioned=any(c.get("dedup_sort") for c in columns.values()),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +112,16 @@ class Monitor:
             t for r, t in self.tables.items() if r in self.incremental
         }
 
+    def tell_shared_keys(self) -> Iterator[str]:
+        """A line for each merged table of which rows came that share their key."""
+        for table, keys in sorted(self.keys.items()):
+            distinct = keys.distinct if keys is not None and not keys.is_versioned else None
+            if distinct is not None and self.rows[table] > distinct:
+                yield (
+                    f"{self.source}: {self.rows[table]} rows of {table} came with {distinct} keys, "
+                    "and of each key the last was kept: does its `primary_key` tell rows apart?"
+                )
+
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
 
@@ -154,13 +164,13 @@ class Monitor:
                 )
 
     def _check_upserts(self) -> None:
-        """dlt's upsert takes all rows of a key: new, it would stand twice; deleted, once."""
+        """An upsert takes all rows of a key: new, it would stand twice; deleted, once."""
         for table, keys in sorted(self.keys.items()):
             distinct = keys.distinct if keys is not None and keys.is_upsert else None
             if distinct is not None and self.rows[table] > distinct:
                 raise DataQualityError(
                     f"{self.source}.{table}: {self.rows[table]} rows with {distinct} keys came, "
-                    "and `upsert` takes each key once",
+                    "and its merge strategy takes each key once",
                     subject=self.source,
                     hint="run again if rows moved between pages meanwhile; the strategy "
                     "delete-insert keeps one row of each key",

@@ -72,12 +72,16 @@ class GuardedPaginator(BasePaginator):
         self._list: Any = None
         self._last_page = 0
         self._totals = Totals()
+        self.copied: frozenset[str] = frozenset()
+        """Fields that rows get of their parent's."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GuardedPaginator:
-        return GuardedPaginator(
+        copied = GuardedPaginator(
             copy.deepcopy(self._inner), self._monitor, self._resource, self._selector,
             self._detect, self._passed_over,
         )  # fmt: skip
+        copied.copied = self.copied
+        return copied
 
     @property
     def has_next_page(self) -> bool:
@@ -111,6 +115,7 @@ class GuardedPaginator(BasePaginator):
             what = f"beside its rows the answer names errors: {errors}"
             raise self._broken(number, what, GRAPHQL_HINT)
         self._check_place(number, response.json(), rows)
+        self._check_copied(number, data or [])
         # By number pages may be told apart by what stands around the same rows: number, time, id.
         numbered = isinstance(self._inner, RangePaginator)
         page = hash(repr(data) if numbered else response.content)
@@ -162,9 +167,7 @@ class GuardedPaginator(BasePaginator):
         base = find_base(answer, self._selector)
         monitor, resource = self._monitor, self._resource
         earlier = monitor.bases.get(resource) or monitor.earlier_bases.get(resource)
-        # An answer that is an object is a row to dlt, and an error's JSON none of the resource.
-        if (earlier, base) == ("$[*]", "$"):
-            raise self._broken(number, "the answer is no list as before")
+        # What is no list is a row to dlt, and an error's JSON none of the resource.
         if self._selector is None:
             # dlt guesses where rows are on the first page of a chain. What it finds in an error's
             # JSON are no rows of the resource.
@@ -178,10 +181,13 @@ class GuardedPaginator(BasePaginator):
         if rows:
             monitor.bases.setdefault(resource, base)
         found = self._selector.find(answer)
-        if rows == 0 and (not found or found[0].value is None):
+        if rows == 0 and (found[0].value is None if found else not self._is_emptied(answer)):
             if monitor.settings.guards.omits_empty and not says_error(answer):
                 return
             raise self._broken(number, f"the page has no field `{self._selector}`", EMPTY_HINT)
+        # What is no list is a row to dlt, and an error's JSON none of the resource.
+        if earlier == f"{base}[*]":
+            raise self._broken(number, "the answer is no list as before")
         if len(found) > 1 and any(isinstance(one.value, list) for one in found):
             what = f"`{self._selector}` finds {len(found)} places and lists in them, where rows are"
             raise self._broken(
@@ -189,9 +195,30 @@ class GuardedPaginator(BasePaginator):
             )
         if len(found) == 1:
             is_list = isinstance(found[0].value, list)
+            if not isinstance(found[0].value, list | dict) and "*" not in str(self._selector):
+                raise self._broken(number, f"`{self._selector}` holds no rows and no list of them")
             if self._list is not None and not is_list:
                 raise self._broken(number, f"`{self._selector}` is no list as on the page before")
             self._list = found[0].value if is_list else None
+
+    def _is_emptied(self, answer: Any) -> bool:
+        """True where a selector of a list's items finds none, for the list is empty."""
+        before, mark, _ = str(self._selector).partition("*")
+        found = jsonpath.compile_path(before.rstrip(".[") or "$").find(answer) if mark else []
+        return any(one.value == [] for one in found)
+
+    def _check_copied(self, number: int, rows: list[Any]) -> None:
+        """What `include_from_parent` puts into rows must not be there: dlt would overwrite it."""
+        for row in rows if self.copied else ():
+            if not isinstance(row, dict):
+                raise self._broken(number, "rows that get fields of their parent are no objects")
+            if taken := sorted(self.copied & row.keys()):
+                raise self._broken(
+                    number,
+                    f"rows have a field `{taken[0]}` of their own, and `include_from_parent` would "
+                    "overwrite it",
+                    "`processing_steps` of the parent can give its field another name",
+                )
 
     def update_request(self, request: Request) -> None:
         """Next request of the chain.
@@ -216,7 +243,11 @@ class GuardedPaginator(BasePaginator):
         self._mark(request)
 
     def _mark(self, request: Request) -> None:
-        mark_place(request, Place(self._resource, self._monitor.pages[self._resource] + 1))
+        is_promised = self._chain_pages > 0 and (
+            isinstance(self._inner, BaseReferencePaginator) or _tells_more(self._inner)
+        )
+        page = self._monitor.pages[self._resource] + 1
+        mark_place(request, Place(self._resource, page, is_promised))
 
     def _broken(self, page: int, what: str, hint: str = "") -> ExtractError:
         subject = f"{self._monitor.source}.{self._resource}"
@@ -251,11 +282,16 @@ def _goes_on(paginator: BasePaginator) -> bool:
     return paginator.has_next_page
 
 
+def _tells_more(paginator: BasePaginator | None) -> bool:
+    """True when pages by number tell whether there are more."""
+    return isinstance(paginator, RangePaginator) and bool(
+        paginator.total_path or paginator.has_more_path
+    )
+
+
 def _leads_on(paginator: BasePaginator | None, response: Response, data: list[Any] | None) -> bool:
     """Whether another paginator would go on after this answer; one that cannot tell does not."""
-    if isinstance(paginator, RangePaginator) and not (
-        paginator.total_path or paginator.has_more_path
-    ):
+    if isinstance(paginator, RangePaginator) and not _tells_more(paginator):
         return False
     trial = copy.deepcopy(paginator)
     with suppress(*UNREADABLE):

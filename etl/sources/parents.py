@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+from collections.abc import Iterator
 from typing import Any
 
 from dlt.common import jsonpath
@@ -21,10 +21,11 @@ _process = config_setup.process_parent_data_item
 def ask_by_whole_values() -> None:
     """Let dlt, for the whole process, put values into paths so that they are read as they are.
 
-    Of `a?b` or `a#b` in a path the API would see `a`, of `..` another path, of NULL the word None:
-    it would answer for something else, and nobody would know. dlt has no hook for it.
+    Of `a?b` or `a#b` in a path the API would see `a`, of `..` another path, of NULL and true the
+    words None and True: it would answer for something else, and nobody would know. dlt has no hook
+    for it.
     """
-    vars(import_module("dlt.sources.rest_api.config_setup"))["process_parent_data_item"] = _ask
+    vars(config_setup)["process_parent_data_item"] = _ask
 
 
 def _ask(
@@ -50,11 +51,12 @@ def _ask(
     values = collect_resolved_values(
         item, resolved_params, more.get("incremental"), more.get("incremental_value_convert")
     )
-    asked = repr((path, headers, params))
+    in_path = {}
+    asked = list(_texts((path, headers, params, more.get("request_data"))))
     for one in resolved_params:
         name, value = one.param_name, values[one.param_name]
         mark = "{" + name + "}"
-        if mark not in asked:
+        if not any(mark in text for text in asked):
             continue
         if value is None or value == "":
             raise _unaskable(one, "no value")
@@ -62,13 +64,34 @@ def _ask(
             raise _unaskable(one, "several values")
         if isinstance(value, list | dict):
             raise _unaskable(one, "a list or an object")
+        values[name] = as_text(value)
         if mark in path:
             try:
-                values[name] = whole_in(path, mark, str(value))
+                in_path[name] = whole_in(path, mark, str(values[name]))
             except ValueError as e:
                 raise _unaskable(one, f"`{value}`") from e
     found = _process(path, item, resolved_params, headers, params, **more)
-    return found._replace(path=expand_placeholders(path, values))
+    return found._replace(
+        path=expand_placeholders(path, values | in_path),
+        headers=expand_placeholders(headers, values),
+        params=expand_placeholders(params or {}, values),
+        data=expand_placeholders(more.get("request_data"), values),
+    )
+
+
+def as_text(value: Any) -> Any:
+    """A value for a URL: of true and false what JSON writes, not Python; others as they are."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        yield from _texts((*value, *value.values()))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 def whole_in(path: str, mark: str, text: str) -> str:

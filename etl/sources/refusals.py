@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dlt.common.configuration.exceptions import ConfigFieldMissingException
 from dlt.common.exceptions import DictValidationException
 
 from etl.causes import first_line
@@ -24,15 +23,6 @@ _CREDENTIALS = {
 def refused(name: str, error: Exception, config: Mapping[str, Any]) -> ConfigError:
     """The source whose configuration dlt refused with this error."""
     where, hint = f"sources.{name}", "see dlt's documentation of the REST API source"
-    absent = _absent_credentials(config["client"])
-    if absent and isinstance(error, DictValidationException | ConfigFieldMissingException):
-        what = " and ".join(f"client.auth.{key}" for key in absent)
-        variables = ", ".join(f"ETL_SOURCES__{name}__CLIENT__AUTH__{k}".upper() for k in absent)
-        return ConfigError(
-            f"{where}: {what} {'is' if len(absent) == 1 else 'are'} missing",
-            subject=name,
-            hint=f"set {variables}, or put it into a file of that name: docs/configuration.md",
-        )
     if isinstance(error, DictValidationException):
         first = _most_specific(error)
         place = where + _spelled(first.path, config.get("resources", ()))
@@ -48,14 +38,42 @@ def _has_body(resource: Mapping[str, Any]) -> bool:
     return bool(resource["endpoint"].get("json"))
 
 
+def check_credentials(name: str, config: Mapping[str, Any]) -> None:
+    """Hold every `auth` against what its type cannot do without.
+
+    dlt would look for the rest in its own configuration, and find that of another project's API.
+
+    Raises:
+        ConfigError: names what is missing, and the variables that give it.
+    """
+    owners = [("client", config["client"])] + [
+        (f"resources[{r.get('name')}].endpoint", r.get("endpoint")) for r in config["resources"]
+    ]
+    for where, owner in owners:
+        auth = owner.get("auth") if isinstance(owner, dict) else None
+        given = auth if isinstance(auth, dict) else {"type": auth}
+        kind = given.get("type", "bearer")
+        absent = [
+            key
+            for key in _CREDENTIALS.get(str(kind), ())
+            # Of a name alone the password is empty.
+            if given.get(key) is None or (given[key] == "" and key != "password")
+        ]
+        if not absent:
+            continue
+        what = " and ".join(f"{where}.auth.{key}" for key in absent)
+        variables = ", ".join(f"ETL_SOURCES__{name}__CLIENT__AUTH__{k}".upper() for k in absent)
+        raise ConfigError(
+            f"sources.{name}: {what} {'is' if len(absent) == 1 else 'are'} missing",
+            subject=name,
+            hint=f"set {variables}, or put it into a file of that name: docs/configuration.md"
+            if where == "client"
+            else "name it there, or leave `auth` to the client: docs/configuration.md",
+        )
+
+
 def _cut(text: str) -> str:
     return text.splitlines()[0][:500]
-
-
-def _absent_credentials(client: Mapping[str, Any]) -> list[str]:
-    auth = client.get("auth")
-    given = auth if isinstance(auth, dict) else {"type": auth}
-    return [key for key in _CREDENTIALS.get(str(given.get("type")), ()) if not given.get(key)]
 
 
 def _most_specific(error: DictValidationException) -> DictValidationException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
@@ -23,7 +24,7 @@ from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
 from etl.sources.paginator import GuardedPaginator
-from etl.sources.parents import whole_in
+from etl.sources.parents import as_text, whole_in
 
 
 def rest_config(
@@ -166,6 +167,9 @@ def _guard(
     if selector is not None:
         selector = jsonpath.compile_path(selector)
         endpoint["data_selector"] = selector
+    for asking in (endpoint, default_endpoint):
+        if isinstance(params := asking.get("params"), dict):
+            asking["params"] = {name: as_text(value) for name, value in params.items()}
     configured = endpoint.get("paginator", default_endpoint.get("paginator"))
     passed_over = None
     if configured is None and is_single:
@@ -210,18 +214,28 @@ def _note_cursors(
     disposition = resource.get("write_disposition", defaults.get("write_disposition"))
     if isinstance(disposition, dict):
         disposition = disposition.get("disposition")
-    ours: dict[str, Any] = {"primary_key": whole_row} if disposition == "merge" else {}
+    merged_by = resource.get("merge_key", defaults.get("merge_key"))
     named = [c.get("last_value_func") for c in (*cursors.values(), whole) if isinstance(c, dict)]
     if cursors and whole:
         raise ConfigError(
             f"{resource.get('name')}: `incremental` stands beside the parameter {min(cursors)} of "
             "this type, and dlt takes one of them"
         )
+    said = whole if isinstance(whole, dict) else {}
+    # In `json` no value is null.
+    asked = repr(default_endpoint | endpoint | {"json": None})
+    for value in re.findall(r"\{incremental\.(\w+)", asked):
+        needed = "end_value" if value == "end_value" else "initial_value"
+        if said.get(needed) is None:
+            raise ConfigError(
+                f"{resource.get('name')}: `{{incremental.{value}}}` would be the text None in a "
+                f"first run: name an `{needed}`"
+            )
     if cursors:
-        cursors = {n: _compared(ours | p) for n, p in cursors.items()}
+        cursors = {n: _compared(p, disposition, merged_by) for n, p in cursors.items()}
         endpoint["params"] = params | cursors
     if isinstance(whole, dict):
-        whole = endpoint["incremental"] = _compared(ours | whole)
+        whole = endpoint["incremental"] = _compared(whole, disposition, merged_by)
     found = [*cursors.values(), *([whole] if whole else [])]
     if found:
         monitor.incremental.add(str(resource.get("name")))
@@ -231,9 +245,16 @@ def _note_cursors(
         monitor.appended.add(str(resource.get("name")))
 
 
-def _compared(cursor: dict[str, Any]) -> dict[str, Any]:
+def _compared(cursor: dict[str, Any], disposition: object, merged_by: object) -> dict[str, Any]:
     """A cursor that is compared by what it says; for a `lag` dlt has to know its order."""
-    return cursor if cursor.get("lag") else {"last_value_func": newest} | cursor
+    known: dict[str, Any] = {} if cursor.get("lag") else {"last_value_func": newest}
+    if disposition == "merge":
+        # dlt leaves out what has the cursor and key of a row that was read before. It may have
+        # changed: by all of its fields it is another. And where rows of a cursor's value take the
+        # place of all that stand (`merge_key`), all of them have to come.
+        path = cursor.get("cursor_path")
+        known["primary_key"] = [] if merged_by in (path, [path]) else whole_row
+    return known | cursor
 
 
 def _detect(response: Response) -> BasePaginator:

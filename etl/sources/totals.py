@@ -29,6 +29,7 @@ class Totals:
         self._followed = 0
         self._last = 0
         self._more = False
+        self._is_odd = False
 
     def add(self, inner: BasePaginator | None, answer: Any, rows: int) -> None:
         """A page, after dlt looked at it."""
@@ -37,8 +38,10 @@ class Totals:
             self._sizes.add(self._last)
             self._followed += 1
         self._rows, self._last = self._rows + rows, rows
+        told = _told(inner, "total_path", answer)
+        self._is_odd = isinstance(told, bool)
         with suppress(ValueError, TypeError):  # an empty page may tell none
-            self._total = int(_told(inner, "total_path", answer))
+            self._total = int(told)
 
     def lack(self, inner: BasePaginator | None) -> str:
         """What is wrong with the chain, which is at its end; nothing when it is whole.
@@ -54,6 +57,9 @@ class Totals:
         if not isinstance(inner, RangePaginator) or not inner.stop_after_empty_page:
             return ""
         told, rows = self._total, self._rows
+        if self._is_odd or (rows and told is not None and told <= 0):
+            says = "no number" if self._is_odd else told
+            return f"the pages brought {rows} rows, and `{inner.total_path}` says {says}"
         if isinstance(inner, OffsetPaginator):
             if told is not None and not told - inner.initial_value <= rows <= told:
                 return f"the pages brought {rows} rows, and `{inner.total_path}` says {told}"

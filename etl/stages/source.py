@@ -13,7 +13,7 @@ from etl.errors import EtlError
 from etl.logs import stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
-from etl.raw.dispositions import settle_dispositions
+from etl.raw.dispositions import refuse_moved_cursors, settle_dispositions
 from etl.raw.early import tell_early_cursors, tell_early_stamps
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
@@ -48,6 +48,7 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
             *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
             *_tell_unsaid(monitor),
+            *monitor.tell_shared_keys(),
         ):
             ctx.run.warn(told)
         _report(ctx, raw, monitor, session, committed, drift.changes, started_at)
@@ -98,6 +99,8 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
         settle_dispositions(
             name, built, raw.recorded, raw.has_doubled, cursors=cursors, refresh=refresh
         )
+        if not refresh:
+            refuse_moved_cursors(name, built, raw.pipeline.state, monitor.cursors)
         created = raw.ensure_tables(built)
     if created:
         logger.bind(tables=created).info("declared raw tables were created empty")

@@ -165,7 +165,7 @@ CURSOR = {"endpoint": {"path": "rows", "incremental": {"cursor_path": "id"}}}
 
 @pytest.mark.parametrize(
     ("hints", "current"),
-    [({}, 0), ({"merge_key": "id"}, 2), (CURSOR, 2)],
+    [({}, 0), ({"merge_key": "id"}, 2), (CURSOR | {"merge_key": "id"}, 2)],
     ids=["", "key", "cursor"],
 )
 def test_versions_end_when_no_row_is_left(

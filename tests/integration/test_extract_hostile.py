@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from itertools import count as count_from
 from math import inf
 from pathlib import Path
@@ -278,6 +279,57 @@ def test_question_that_is_posted_loses_no_body_on_its_way(
             assert "/found, where it would arrive without its body" in failure.message
 
 
+@pytest.mark.parametrize("items", [{"error": 1}, "error", 5, False])
+def test_what_is_no_row_in_place_of_the_last_runs_list_is_refused(
+    tmp_path: Path, items: Any
+) -> None:
+    answers: list[Any] = [ITEMS, items]
+    with serving(lambda *_: {"items": answers[0]}) as api:
+        settings = plain(tmp_path, api, SELECTED | {"write_disposition": "replace"})
+        extract_once(settings)
+        answers.pop(0)
+        [failure] = failures_of(settings)
+    assert type(failure) is ExtractError
+    assert count(settings, "api_raw.rows") == len(ITEMS)
+
+
+def test_selector_of_a_lists_items_finds_none_on_an_empty_page(tmp_path: Path) -> None:
+    pages: list[Any] = [ITEMS, [], [{"id": 9}]]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked.get("cursor", 0))
+        return {"items": pages[page], "next": str(page + 1) if page + 1 < len(pages) else ""}
+
+    with serving(answer) as api:
+        endpoint = {"path": "rows", "data_selector": "items[*]"}
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client=CURSOR)
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == len(ITEMS) + 1
+
+
+@pytest.mark.parametrize("is_promised", [True, False])
+def test_page_that_the_api_led_to_is_not_ignored(tmp_path: Path, is_promised: bool) -> None:
+    """dlt would pass over it and all behind it; behind a page by number it may be the end."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if asked.get("cursor") or asked.get("page") == "2":
+            return 404, {"error": "none"}, {}
+        return {"items": ITEMS, "next": "b"}
+
+    actions = [{"status_code": 404, "action": "ignore"}]
+    endpoint = {"path": "rows", "data_selector": "items", "response_actions": actions}
+    client = CURSOR if is_promised else {"paginator": NUMBER | {"total_path": None}}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, {"endpoint": endpoint}, client=client)
+        if is_promised:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "rows, page 2: the API led to this page" in failure.message
+        else:
+            extract_once(settings)
+            assert count(settings, "api_raw.rows") == len(ITEMS)
+
+
 @pytest.mark.parametrize("answer", [{"error": "quota"}, {}])
 def test_object_in_place_of_the_last_runs_list_is_refused(tmp_path: Path, answer: Any) -> None:
     answers: list[Any] = [ITEMS, answer]
@@ -354,6 +406,9 @@ NUMBER = {"type": "page_number", "base_page": 1, "total_path": "pages"}
         (OFFSET, 9, {"total": 12}, "brought 9 rows, and `total` says 12"),
         (OFFSET, 9, {3: []}, "page 2: the pages brought 3 rows, and `total` says 9"),
         (NUMBER, 12, {3: []}, "page 2: the page is empty, and `pages` says 4"),
+        (NUMBER, 12, {"pages": True}, "brought 3 rows, and `pages` says no number"),
+        (NUMBER, 12, {"pages": 0}, "brought 3 rows, and `pages` says 0"),
+        (NUMBER, 12, {"pages": -1}, "brought 3 rows, and `pages` says -1"),
     ],
 )
 def test_other_rows_than_the_api_says_are_refused(
@@ -496,6 +551,106 @@ def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
     assert "the parameter since" in failure.message
 
 
+@pytest.mark.parametrize(
+    ("order", "page", "is_right"),
+    [
+        ("desc", [3, 1], True),
+        ("desc", [3, 3, "2"], True),
+        ("desc", [1, 3], False),
+        ("asc", [1, 3], True),
+        ("asc", [3, 1], False),
+    ],
+)
+def test_rows_that_are_not_in_the_order_that_settings_say_are_refused(
+    tmp_path: Path, order: str, page: list[Any], is_right: bool
+) -> None:
+    """dlt reads no page after the first row that is out of the cursor's range."""
+    pages = [[{"id": 1, "at": str(at)} for at in page], [{"id": 2, "at": str(page[-1])}]]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return {"items": pages[1 if asked else 0], "next": "" if asked else "b"}
+
+    cursor = {"cursor_path": "at", "initial_value": "2", "row_order": order}
+    ended = {"end_value": "3"} if order == "asc" else {}
+    endpoint = {"path": "rows", "data_selector": "items", "incremental": cursor | ended}
+    with serving(answer) as api:
+        resource = MERGE | {"endpoint": endpoint}
+        settings = plain(tmp_path, api, resource, client=CURSOR, required=False)
+        if is_right:
+            extract_once(settings)
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "`row_order` says" in failure.message
+
+
+CURSOR_AT = {"endpoint": {"path": "rows", "incremental": {"cursor_path": "at"}}}
+
+
+def strategy(name: str) -> dict[str, Any]:
+    return {"write_disposition": {"disposition": "merge", "strategy": name}}
+
+
+def again(**said: Any) -> dict[str, Any]:
+    cursor = {"cursor_path": "at", "initial_value": 0}
+    return {"endpoint": {"path": "rows", "incremental": cursor | said}}
+
+
+@pytest.mark.parametrize(
+    ("resource", "said"),
+    [
+        (CURSOR_AT | SCD2, "rows says `scd2`, and is read for its new rows only"),
+        (CURSOR_AT | strategy("cdc") | {"primary_key": "id"}, "rows says `cdc`"),
+        (CURSOR_AT | MERGE | {"merge_key": "day"}, "rows says `merge_key` day"),
+        (CURSOR_AT | {"write_disposition": "merge", "merge_key": ["at", "day"]}, "at, day"),
+        ({"write_disposition": "merge"}, "has no key"),
+        (strategy("upsert"), "has no key"),
+        (again(lag=1), "`lag` reads rows again"),
+        (again(end_value=9), "`end_value` reads rows again"),
+        (again(on_cursor_value_missing="include"), "`on_cursor_value_missing: include` reads"),
+    ],
+)
+def test_rows_that_would_go_or_double_by_what_a_run_reads_are_refused(
+    tmp_path: Path, resource: dict[str, Any], said: str
+) -> None:
+    """dlt retires, deletes or doubles them, and says nothing."""
+    with serving(lambda *_: [{"id": 1, "at": 1, "day": 1}]) as api:
+        [failure] = failures_of(plain(tmp_path, api, resource))
+        assert api.asked == []
+    assert type(failure) is ConfigError
+    assert said in failure.message
+
+
+@pytest.mark.parametrize("way", [SCD2, strategy("cdc") | {"primary_key": "id"}])
+def test_rows_of_all_parents_do_not_go_by_those_of_new_ones(
+    tmp_path: Path, way: dict[str, Any]
+) -> None:
+    lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}} | way
+    orders = CURSOR_AT | {"name": "orders"}
+    client = {"base_url": "http://127.0.0.1:9/"}
+    source = {"client": client, "resources": [orders, lines]}
+    [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ConfigError
+    assert "lines says" in failure.message
+    assert "new rows of orders" in failure.message
+
+
+@pytest.mark.parametrize("lag", [{}, {"lag": 1}])
+def test_rows_that_share_the_cursors_value_stay_where_they_replace_each_other(
+    tmp_path: Path, lag: dict[str, Any]
+) -> None:
+    """dlt leaves out those that it has read before, and deletes what stands of their day."""
+    rows = [{"day": "2026-01-01", "n": 1}, {"day": "2026-01-02", "n": 2}]
+    endpoint = {"path": "rows", "incremental": {"cursor_path": "day"} | lag}
+    by_day = {"write_disposition": "merge", "merge_key": "day", "endpoint": endpoint}
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, by_day)
+        extract_once(settings)
+        rows += [{"day": "2026-01-02", "n": 3}, {"day": "2026-01-03", "n": 4}]
+        extract_once(settings)
+    assert query(settings, "SELECT n FROM api_raw.rows ORDER BY 1") == [(1,), (2,), (3,), (4,)]
+
+
 @pytest.mark.parametrize("ways", [("append", "replace"), ("replace", "append")])
 def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[str, str]) -> None:
     """dlt would take that of the first, and double or drop the rows of the other."""
@@ -526,11 +681,38 @@ def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> Non
 def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at", "lag": 3600}}
     with serving(lambda *_: [{"id": 1, "at": "Thu, 01 Jan 2026 00:00:00 GMT"}]) as api:
-        settings = plain(tmp_path, api, {"endpoint": endpoint})
+        settings = plain(tmp_path, api, MERGE | {"endpoint": endpoint})
         extract_once(settings)
         [failure] = failures_of(settings)
     assert type(failure) is ExtractError
     assert "`lag`" in failure.hint
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<{}>; rel="next"',
+        '<{}>; rel="next last"',
+        "<{}>; REL=Next",
+        '<{}&filter=a;b>; rel="next"',
+        '<{}>; title="a, b; c=d"; rel="next"',
+        '<other>; rel="self", <{}>;rel="next" , <{}x>; rel="last"',
+        '<{}>; rel="next", <other>; rel="next"',
+    ],
+)
+@pytest.mark.parametrize("named", [{"paginator": "header_link"}, {}])
+def test_next_page_is_found_however_its_link_is_written(
+    tmp_path: Path, link: str, named: dict[str, Any]
+) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path == "/rows" and asked:
+            return [{"id": 2}]
+        return 200, [{"id": 1}], {"Link": link.replace("{}", "/rows?page=2")}
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, client=named)
+        extract_once(settings)
+    assert query(settings, "SELECT id FROM api_raw.rows ORDER BY 1") == [(1,), (2,)]
 
 
 def test_single_page_that_nobody_named_is_told(tmp_path: Path) -> None:
@@ -617,6 +799,59 @@ def test_nothing_is_asked_for_a_parent_without_a_value(
     assert failure.message.startswith("api.lines: a row of orders has ")
 
 
+@pytest.mark.parametrize("where", ["path", "params", "headers"])
+def test_nothing_is_asked_by_true_as_python_writes_it(tmp_path: Path, where: str) -> None:
+    asked = {
+        "path": {"path": f"lines/{ORDER}/all"},
+        "params": {"path": "lines", "params": {"paid": ORDER, "all": False}},
+        "headers": {"path": "lines", "headers": {"X-Paid": ORDER}},
+    }[where]
+    with serving(lambda path, *_: [{"id": True}] if path == "/orders" else [{"n": 1}]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        lines = {"name": "lines", "endpoint": asked}
+        source = {"client": client, "resources": ["orders", lines]}
+        extract_once(settings_of(tmp_path, {"api": source}))
+    path, params, headers = api.asked[-1]
+    assert (path, params, headers.get("x-paid")) == {
+        "path": ("/lines/true/all", {}, None),
+        "params": ("/lines", {"paid": "true", "all": "false"}, None),
+        "headers": ("/lines", {}, "true"),
+    }[where]
+
+
+@pytest.mark.parametrize("value", ["start_value", "last_value", "end_value"])
+@pytest.mark.parametrize("where", ["path", "params", "headers"])
+def test_nothing_is_asked_by_a_cursor_without_a_value(
+    tmp_path: Path, value: str, where: str
+) -> None:
+    mark = f"{{incremental.{value}}}"
+    asked = {"path": f"rows/{mark}/all"} if where == "path" else {where: {"since": mark}}
+    begun = {"initial_value": 0} if value == "end_value" else {}
+    endpoint = {"path": "rows", "incremental": {"cursor_path": "at"} | begun} | asked
+    with serving(lambda *_: []) as api:
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+        assert api.asked == []
+    assert type(failure) is ConfigError
+    assert "would be the text None" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [({"_orders_name": "its own"}, "`_orders_name` of their own"), (5, "objects")]
+)
+def test_field_of_a_row_is_not_overwritten_by_its_parents(
+    tmp_path: Path, line: Any, said: str
+) -> None:
+    orders = [{"id": 1, "name": "a"}]
+    with serving(lambda path, *_: orders if path == "/orders" else [line]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        endpoint = {"path": f"orders/{ORDER}/lines"}
+        lines = {"name": "lines", "include_from_parent": ["name"], "endpoint": endpoint}
+        source = {"client": client, "resources": ["orders", lines]}
+        [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ExtractError
+    assert said in failure.message
+
+
 @pytest.mark.parametrize(
     "paginator",
     [
@@ -681,6 +916,44 @@ def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
         extract_once(settings)
         found = query(settings, "SELECT id FROM api_raw.lines ORDER BY 1")
     assert found == [(row["id"],) for row in lines]
+
+
+FAMILY = """
+import dlt
+
+ORDERS = []
+
+
+@dlt.source(name="api")
+def read():
+    @dlt.resource
+    def orders():
+        yield from ([order] for order in ORDERS)
+
+    @dlt.transformer(data_from=orders)
+    def lines(page, at=dlt.sources.incremental("at", initial_value=0)):
+        yield [{"id": n, "at": n, "since": at.last_value} for order in page for n in order["lines"]]
+
+    return [orders, CALLED]
+"""
+
+
+@pytest.mark.parametrize("called", ["lines", "lines(at=dlt.sources.incremental(initial_value=-1))"])
+def test_rows_of_each_parent_of_a_factory_are_read_from_where_the_last_run_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, called: str
+) -> None:
+    name = "family_bound" if called == "lines" else "family_called"
+    (tmp_path / f"{name}.py").write_text(FAMILY.replace("CALLED", called), encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    orders = import_module(name).ORDERS
+    orders[:] = [{"lines": [n]} for n in (9, 5, 7)]
+    settings = settings_of(tmp_path, {"api": {"factory": f"{name}:read"}})
+    extract_once(settings)
+    orders[:] = [{"lines": [8, n]} for n in (19, 15, 17)]
+    extract_once(settings)
+    found = query(settings, "SELECT id, since FROM api_raw.lines ORDER BY 1")
+    begun = 0 if called == "lines" else -1
+    assert found == [*((n, begun) for n in (5, 7, 9)), *((n, 9) for n in (15, 17, 19))]
 
 
 @pytest.mark.parametrize("field", ["lines[*].n", "tags", "place", "tags[*]"])
@@ -876,6 +1149,57 @@ def test_last_cursor_that_is_given_for_ever_ends_at_an_empty_page(tmp_path: Path
         settings = plain(tmp_path, api, SELECTED, client=client)
         extract_once(settings)
     assert count(settings, "api_raw.rows") == 1
+
+
+# -- what dlt finds elsewhere ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("REFRESH", "drop_sources"),
+        ("PIPELINES__API__DEV_MODE", "true"),
+        ("FULL_REFRESH", "true"),
+        ("RESTORE_FROM_DESTINATION", "false"),
+        ("DATASET_NAME_LAYOUT", "x_%s"),
+    ],
+)
+def test_dlts_own_configuration_does_not_drop_or_move_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    with serving(lambda *_: [{"id": 1}]) as api:
+        settings = plain(tmp_path, api)
+        extract_once(settings)
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            [failure] = failures_of(settings)
+        assert type(failure) is ConfigError
+        assert variable.rpartition("__")[2] in failure.hint
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 2
+
+
+@pytest.mark.parametrize("place", ["client", "endpoint"])
+def test_dlts_own_configuration_gives_no_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """They would be those of another project's API."""
+    monkeypatch.setenv("SOURCES__CREDENTIALS__TOKEN", "another")
+    auth = {"auth": {"type": "bearer"}}
+    endpoint = {"path": "rows"} | (auth if place == "endpoint" else {})
+    with serving(lambda *_: [{"id": 1}]) as api:
+        client = auth if place == "client" else {}
+        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}, client=client))
+        assert api.asked == []
+    assert type(failure) is ConfigError
+    assert "auth.token is missing" in failure.message
+
+
+def test_name_without_a_password_is_sent(tmp_path: Path) -> None:
+    auth = {"type": "http_basic", "username": "key", "password": ""}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        extract_once(plain(tmp_path, api, client={"auth": auth}))
+    assert api.asked[0][2]["authorization"] == "Basic a2V5Og=="
 
 
 # -- links to another host -------------------------------------------------------------------------
@@ -1123,18 +1447,108 @@ def test_newest_version_of_a_row_stays(tmp_path: Path, more: dict[str, Any], kep
     assert found == [(kept, rows)]
 
 
+MAIL = "Thu, 01 Jan 2026 00:00:00 GMT", "Thu, 01 Jan 2026 00:30:00 -0100"
+
+
+@pytest.mark.parametrize("cursor", ["at", "details.changedAt"])
+@pytest.mark.parametrize(("before", "after"), [(1, 5), ("9", "10"), ("9.5", "10.25"), MAIL])
+def test_newest_version_of_a_row_stays_whichever_page_brings_it(
+    tmp_path: Path, before: Any, after: Any, cursor: str
+) -> None:
+    """Its cursor is compared by what it says; dlt would compare texts, and heed no nested one."""
+
+    def row(number: int, at: Any) -> dict[str, Any]:
+        place = {"at": at} if cursor == "at" else {"details": {"changedAt": at}}
+        return {"id": number, "v": "new" if at == after else "old", "tags": [str(at)]} | place
+
+    pages = [[row(1, before), row(2, after)], [row(1, after), row(2, before)]]
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        return {"items": pages[1 if asked else 0], "next": "" if asked else "b"}
+
+    endpoint = {"path": "rows", "data_selector": "items", "incremental": {"cursor_path": cursor}}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, MERGE | {"endpoint": endpoint}, client=CURSOR)
+        extract_once(settings)
+    assert query(settings, "SELECT v, count(*) FROM api_raw.rows GROUP BY 1") == [("new", 2)]
+    assert query(settings, "SELECT value FROM api_raw.rows__tags") == [(str(after),)] * 2
+
+
+@pytest.mark.parametrize("more", [{}, {"incremental": {"cursor_path": "day"}}])
+def test_version_that_was_read_last_stays_where_no_cursor_decides(
+    tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """The other one would be passed over for good: the cursor of both is that of the last run."""
+    rows = [{"id": n, "day": "2026-01-01", "v": v} for v in ("a", "b", "c") for n in range(300)]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, MERGE | {"endpoint": {"path": "rows"} | more})
+        extract_once(settings)
+    assert query(settings, "SELECT v, count(*) FROM api_raw.rows GROUP BY 1") == [("c", 300)]
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, ["api: 2 rows of rows came with 1 keys"]),
+        ({"columns": {"at": {"dedup_sort": "desc"}}}, []),
+        (CURSOR_AT, []),
+    ],
+)
+def test_rows_of_a_table_that_share_their_key_are_told(
+    tmp_path: Path, more: dict[str, Any], told: list[str]
+) -> None:
+    """As where an id is one within its parent only."""
+    with serving(lambda *_: [{"id": 1, "at": 1}, {"id": 1, "at": 2}]) as api:
+        client = {"paginator": "single_page"}
+        warnings = extract_once(plain(tmp_path, api, MERGE | more, client=client)).run.warnings
+    assert [line.partition(",")[0] for line in warnings] == told
+
+
+def by(cursor: str, **more: Any) -> dict[str, Any]:
+    return {"endpoint": {"path": "rows", "incremental": {"cursor_path": cursor}}} | more
+
+
+def test_rows_are_not_appended_again_by_another_cursor(tmp_path: Path) -> None:
+    with serving(lambda *_: [{"id": 1, "at": 1, "changed": 5}]) as api:
+        extract_once(plain(tmp_path, api, by("at")))
+        settings = plain(tmp_path, api, by("changed"))
+        [failure] = failures_of(settings)
+        assert type(failure) is ConfigError
+        assert "the cursor of rows is changed" in failure.message
+        extract_once(settings, context(settings, full_refresh=True))
+        extract_once(settings)
+    assert count(settings, "api_raw.rows") == 1
+
+
+def test_newest_version_is_found_by_the_cursor_that_settings_name_now(tmp_path: Path) -> None:
+    """dlt would heed the one before as well, and refuse two."""
+    sorted_by_rank = by("at", columns={"rank": {"dedup_sort": "desc"}})
+    rows = [
+        {"id": 1, "at": 1, "changed": 9, "rank": 5},
+        {"id": 1, "at": 2, "changed": 8, "rank": 4},
+    ]
+    found = []
+    with serving(lambda *_: rows) as api:
+        for resource in (by("at"), by("changed"), by("at"), sorted_by_rank):
+            settings = plain(tmp_path, api, MERGE | resource)
+            extract_once(settings)
+            found += query(settings, "SELECT rank FROM api_raw.rows")
+            rows = [{name: value + 10 * (name != "id") for name, value in r.items()} for r in rows]
+    assert found == [(4,), (15,), (24,), (35,)]
+
+
+@pytest.mark.parametrize("name", ["upsert", "insert-only"])
 @pytest.mark.parametrize(
     "newer", [{"id": 1, "v": "b"}, {"id": 1, "gone": True}], ids=["changed", "deleted"]
 )
-def test_key_that_comes_twice_is_not_upserted_twice(tmp_path: Path, newer: dict[str, Any]) -> None:
+def test_key_that_comes_twice_is_not_upserted_twice(
+    tmp_path: Path, newer: dict[str, Any], name: str
+) -> None:
     """Both would be inserted, or the older one alone."""
     answers = [[{"id": 1, "v": "a"}, newer], [{"id": 2, "v": "c"}]]
-    strategy = {
-        "write_disposition": {"disposition": "merge", "strategy": "upsert"},
-        "columns": {"gone": {"data_type": "bool", "hard_delete": True}},
-    }
+    columns = {"columns": {"gone": {"data_type": "bool", "hard_delete": True}}}
     with serving(lambda *_: answers[0]) as api:
-        settings = plain(tmp_path, api, MERGE | strategy)
+        settings = plain(tmp_path, api, MERGE | strategy(name) | columns)
         [failure] = failures_of(settings)
         assert type(failure) is DataQualityError
         assert "2 rows with 1 keys" in str(failure)

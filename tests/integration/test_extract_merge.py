@@ -96,7 +96,6 @@ UNCOUNTED: dict[str, dict[str, Any]] = {
     "filtered": strategy("delete-insert", source_filter="id > 1"),
     "by_merge_key": {"primary_key": None, "merge_key": "name"},
     "by_both_keys": {"merge_key": "name"},
-    "by_no_key": {"primary_key": None},
     "by_nested_key": {"primary_key": "owner__id"},
 }
 RUNS: list[dict[str, tuple[Any, dict[str, Any]]]] = [

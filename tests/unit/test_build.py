@@ -125,12 +125,14 @@ def family(parent: str, child: str) -> dict[str, Any]:
             {
                 "name": "a",
                 "write_disposition": parent,
+                "primary_key": "id",
                 "endpoint": {"path": "a", "incremental": cursor},
             },
             {"name": "b", "endpoint": {"path": "a/{resources.a.id}/b"}},
             {
                 "name": "c",
                 "write_disposition": child,
+                "primary_key": "id",
                 "endpoint": {"path": "b/{resources.b.id}/c"},
             },
         ]
