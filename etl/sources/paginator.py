@@ -137,8 +137,8 @@ class GuardedPaginator(BasePaginator):
         base = find_base(answer, self._selector)
         monitor, resource = self._monitor, self._resource
         earlier = monitor.bases.get(resource) or monitor.earlier_bases.get(resource)
-        # What is no list is a row to dlt, and an error's JSON none of the resource.
-        if self._selector is not None and earlier == f"{base}[*]":
+        # An answer that is an object is a row to dlt, and an error's JSON none of the resource.
+        if (earlier, base) == ("$[*]", "$"):
             raise self._broken(number, "the answer is no list as before")
         if self._selector is None:
             # dlt guesses where rows are on the first page of a chain. What it finds in an error's
@@ -162,6 +162,9 @@ class GuardedPaginator(BasePaginator):
             )
         if len(found) == 1:
             is_list = isinstance(found[0].value, list)
+            # So is an object where a list was.
+            if rows and earlier == f"{base}[*]":
+                raise self._broken(number, f"`{self._selector}` is no list as before")
             if not isinstance(found[0].value, list | dict) and "*" not in str(self._selector):
                 raise self._broken(number, f"`{self._selector}` holds no rows and no list of them")
             if self._is_list and not is_list:
