@@ -26,13 +26,12 @@ _TIME = r"""CASE WHEN typeof({0}) <> 'VARCHAR' THEN NULL
     ELSE try_strptime(regexp_replace(regexp_replace({0}::VARCHAR, ' (GMT|UTC)$', ' +0000'),
         '([+-]\d\d)(\d\d)$', '\1:\2'), '%a, %d %b %Y %H:%M:%S %z') END"""
 
-_rising = count(time.time_ns())
-_ending = secrets.token_hex(2)
-
 
 def let_row_ids_rise() -> None:
-    """Let dlt, for the whole process, give rows ids that rise as they come."""
-    vars(relational)["generate_dlt_id"] = lambda: f"{next(_rising):x}{_ending}"
+    """Let dlt, for the whole process, give rows ids that rise as they come, from now on."""
+    # Not made with the module: what this process was forked of would give the same.
+    rising, ending = count(time.time_ns()), secrets.token_hex(4)
+    vars(relational)["generate_dlt_id"] = lambda: f"{next(rising):x}{ending}"
 
 
 class Warehouse(dlt.destinations.duckdb):

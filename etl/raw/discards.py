@@ -14,7 +14,7 @@ from dlt.extract.extractors import ArrowExtractor, ObjectExtractor
 from dlt.normalize.items_normalizers import JsonLItemsNormalizer
 
 from etl.raw.coercions import coerce_exactly
-from etl.raw.collisions import refuse_collisions
+from etl.raw.collisions import CollisionError, refuse_collisions
 from etl.records import Discarded
 
 # (table, column) → number; the column is "" when the contract refuses the whole table.
@@ -90,8 +90,29 @@ class _CountingNormalizer(JsonLItemsNormalizer):
         super().__init__(*args, **kwargs)
         refuse_collisions(self.schema.data_item_normalizer)
         self._coerce_type = coerce_exactly
+        # Columns of values that another column cannot hold, in the row at hand, and that column.
+        self._variants: dict[str, str] = {}
         self._discards = _counting.get() or Discards()
         self._filtered_tables = _RefusedTables(self._discards)
+
+    def _coerce_row(self, table_name: str, parent_table: str, row: Any) -> Any:
+        self._variants.clear()
+        found = super()._coerce_row(table_name, parent_table, row)
+        for column, field in self._variants.items():
+            if row.get(column) is not None:
+                what = f"the field {column} and {field}, of another type, of one row would go there"
+                raise CollisionError(f"{table_name}.{column}", what, row)
+        return found
+
+    def _coerce_non_null_value(
+        self, table_columns: Any, table_name: str, col_name: str, *value: Any, **options: Any
+    ) -> Any:
+        found = super()._coerce_non_null_value(
+            table_columns, table_name, col_name, *value, **options
+        )
+        if found[0] != col_name:
+            self._variants[found[0]] = col_name
+        return found
 
     def _filter_columns(self, filtered_columns: Any, row: Any) -> Any:
         refused = [(n, mode) for n, mode in filtered_columns.items() if n in row]

@@ -167,7 +167,6 @@ class GuardedPaginator(BasePaginator):
         base = find_base(answer, self._selector)
         monitor, resource = self._monitor, self._resource
         earlier = monitor.bases.get(resource) or monitor.earlier_bases.get(resource)
-        # What is no list is a row to dlt, and an error's JSON none of the resource.
         if self._selector is None:
             # dlt guesses where rows are on the first page of a chain. What it finds in an error's
             # JSON are no rows of the resource.

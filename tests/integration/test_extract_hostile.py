@@ -147,6 +147,16 @@ def test_value_that_its_column_cannot_hold_goes_to_a_column_of_its_own(
     assert query(settings, f"SELECT {column} FROM api_raw.rows WHERE id = 2") == [(stored,)]
 
 
+@pytest.mark.parametrize("is_first", [True, False])
+def test_value_with_a_column_of_its_own_overwrites_no_field(tmp_path: Path, is_first: bool) -> None:
+    row = {"v": "abc", "v__v_text": "own"}
+    row = row if is_first else dict(reversed(row.items()))
+    with serving(lambda *_: [{"v": 1}, row]) as api:
+        [failure] = failures_of(plain(tmp_path, api))
+    assert type(failure) is SchemaError
+    assert failure.message.startswith("api_raw.rows.v__v_text: the field v__v_text and v, of ")
+
+
 def nested(depth: int, kind: str) -> bytes:
     before, after = {"objects": (b'{"a":', b"}"), "lists": (b"[", b"]")}[kind]
     return b'{"items": [{"id": 1, "v": ' + before * depth + b"1" + after * depth + b"}]}"
