@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 
 class MssqlSession(Session[Column]):
-    """A mark holds a sum of its rows' versions: whoever writes changes it, or their number.
+    """See `Session`, also for what says nothing of itself here.
 
-    Nothing is filled without staging, for values get their final type there, and nothing is left
-    for the commit. Methods without a word here do what `Session` says.
+    A mark says which publication a table holds, and the number and the sum of its rows' versions at
+    that time: whoever changes a row afterwards changes one of the two. No table is filled without
+    staging: values get their final type there. Nothing is left for the commit.
     """
 
     _connection: pyodbc.Connection

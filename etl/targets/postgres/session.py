@@ -37,9 +37,10 @@ if TYPE_CHECKING:
 
 
 class PostgresSession(Session[Column]):
-    """A mark holds a sum of its rows' versions (xmin): whoever writes changes it, or their number.
+    """See `Session`, also for what says nothing of itself here.
 
-    Methods without a word here do what `Session` says.
+    A mark says which publication a table holds, and a sum of its rows' versions (xmin) at that
+    time: whoever changes a row afterwards changes that sum or the number of rows.
     """
 
     _connection: psycopg.Connection[Any]
