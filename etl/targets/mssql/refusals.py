@@ -45,14 +45,12 @@ def refused_row(
         return mismatch(change, target, wrong, words_of(error))
     if not is_of_rows(error):
         return classify(error, target, f"publishing {table}")
-    if not is_open:
-        return refusal(words_of(error), table, target, column=None, key={})
     sql = Statements(change)
 
     def attempt(low: int, high: int) -> pyodbc.Error | None:
         return _try(connection, *sql.bring(low, high))
 
-    found = first_refused(change.staged.rows, attempt)
+    found = first_refused(change.staged.rows, attempt) if is_open else None
     if found is None:
         return refusal(words_of(error), table, target, column=None, key={})
     place, error = found

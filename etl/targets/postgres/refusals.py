@@ -102,18 +102,16 @@ def refused_row(
         hint = _TOGETHER.get(error.sqlstate or "", CORRECT)
     if found is None:
         return _refusal(error, table, target, error.diag.column_name, {}, hint)
-    place, error = found
+    row, error = found[0] + 1, found[1]
     values: dict[str, str] = {}
     if key:
         listed = ", ".join(f"{quoted(k)}::text" for k in key)
-        row = fetch_one(
-            connection, f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}"
+        said = fetch_one(
+            connection, f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {row}"
         )
-        values = dict(zip(key, map(str, row), strict=True))
-    return _refusal(
-        error, table, target, error.diag.column_name or _column(connection, change, place + 1),
-        values, hint,
-    )  # fmt: skip
+        values = dict(zip(key, map(str, said), strict=True))
+    column = error.diag.column_name or _column(connection, change, row)
+    return _refusal(error, table, target, column, values, hint)
 
 
 def refused_table(error: psycopg.Error, table: str, target: str) -> EtlError:

@@ -180,12 +180,8 @@ class Loading(Generic[C]):
         )  # fmt: skip
 
     def _stage(self, mart: Mart[C]) -> Prepared[C]:
-        publication, target, sent, gone = (
-            mart.publication,
-            mart.memory.target,
-            mart.relation.sql,
-            None,
-        )
+        publication, target = mart.publication, mart.memory.target
+        sent, gone = mart.relation.sql, None
         found = self.session.find(mart.table, mart.columns)
         about: dict[str, str] = {}
         if found.is_narrow:
@@ -197,7 +193,8 @@ class Loading(Generic[C]):
             with reading(publication, target):
                 check_key(self.cursor, mart.relation, publication, target)
         if found.is_new:
-            warn_of_loss(publication, target, known=mart.memory.exists(self.cursor))
+            if mart.memory.exists(self.cursor):
+                warn_of_loss(publication, target)
             # As long as its rows are the only ones, there is nothing to be compared with.
             filled = self.session.fill(self._deliver(mart, mart.columns, sent), publication, about)
             if filled is not None:
