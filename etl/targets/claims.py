@@ -39,9 +39,9 @@ def claimed(cursor: duckdb.DuckDBPyConnection, target: str) -> set[str]:
     return {str(table) for (table,) in cursor.execute(known, [target]).fetchall()}
 
 
-def warn_of_loss(publication: Publication, target: str, *, known: bool) -> None:
-    """Tell that a table is gone which was `known` to be there, where it had rows of its own."""
-    if known and publication.strategy != "replace":
+def warn_of_loss(publication: Publication, target: str) -> None:
+    """Tell that a table which was published before is gone, where it had rows of its own."""
+    if publication.strategy != "replace":
         logger.bind(target=target, table=publication.table).warning(
             "the table was published before and is gone, with what the mart has no more: if it was "
             "not dropped on purpose, put back a copy, then run again"

@@ -109,9 +109,8 @@ def _compare(
         check_key(cursor, relation, publication, target)
         comments = read_comments(cursor, name, publication.model)
         mart = Version(relation, fingerprint(cursor, relation), comments)
-    if before is None:
-        known = fold(publication.table) in claimed(cursor, target)
-        warn_of_loss(publication, target, known=known)
+    if before is None and fold(publication.table) in claimed(cursor, target):
+        warn_of_loss(publication, target)
     version, changes = succeed(cursor, before, mart, publication, target)
     rows = before.content.rows if before else 0
     seconds = time.perf_counter() - started

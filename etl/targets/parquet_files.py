@@ -151,8 +151,8 @@ def _read_present(
         if current is None and (path / table).is_symlink():
             raise duckdb.IOException("the link's directory is gone")
         if current is None:
-            known = fold(table) in claimed(cursor, target)
-            warn_of_loss(publication, target, known=known)
+            if fold(table) in claimed(cursor, target):
+                warn_of_loss(publication, target)
             return None
         old = describe(cursor, _files(current))
         return Version(old, fingerprint(cursor, old))

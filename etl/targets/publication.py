@@ -19,10 +19,10 @@ DEFAULT_SCHEMA = "main"
 Place_contra = TypeVar("Place_contra", contravariant=True)
 
 
-def split_name(name: str) -> tuple[str, str]:
+def split_name(name: str, default_schema: str = DEFAULT_SCHEMA) -> tuple[str, str]:
     """Schema and table of `schema.table` or `table`; a table name may itself hold dots."""
     schema, dot, table = name.partition(".")
-    return (schema, table) if dot else (DEFAULT_SCHEMA, name)
+    return (schema, table) if dot else (default_schema, name)
 
 
 def qualify(catalog: str, name: str) -> str:
@@ -125,7 +125,7 @@ def take_order(
     result = Order(target, ready, hold)
     seen: dict[str, Publication] = {}
     for p in (*result.publish, *result.hold):
-        place = p.table if "." in p.table else f"{default_schema}.{p.table}"
+        place = ".".join(split_name(p.table, default_schema))
         other = seen.setdefault(place.casefold(), p)
         if other is not p:
             raise ConfigError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from etl.errors import EtlError
 from etl.targets.mssql.columns import Column
 from etl.targets.mssql.failures import classify, is_of_rows, is_of_types, words_of
-from etl.targets.mssql.server import fetch_one, write
+from etl.targets.mssql.server import Connection, fetch_one, write
 from etl.targets.mssql.statements import Statements
 from etl.targets.mssql.tables import Present
 from etl.targets.server.refusals import first_refused, mismatch, refusal
@@ -21,7 +21,7 @@ SAVEPOINT = "etl_attempt"
 
 
 def refused_row(
-    connection: pyodbc.Connection,
+    connection: Connection,
     error: pyodbc.Error,
     change: Change[Column],
     present: dict[str, Present],
@@ -45,14 +45,12 @@ def refused_row(
         return mismatch(change, target, wrong, words_of(error))
     if not is_of_rows(error):
         return classify(error, target, f"publishing {table}")
-    if not is_open:
-        return refusal(words_of(error), table, target, column=None, key={})
     sql = Statements(change)
 
     def attempt(low: int, high: int) -> pyodbc.Error | None:
         return _try(connection, *sql.bring(low, high))
 
-    found = first_refused(change.staged.rows, attempt)
+    found = first_refused(change.staged.rows, attempt) if is_open else None
     if found is None:
         return refusal(words_of(error), table, target, column=None, key={})
     place, error = found
@@ -67,7 +65,7 @@ def refused_row(
     return refusal(words_of(error), table, target, column=column, key=values)
 
 
-def _try(connection: pyodbc.Connection, *statements: str) -> pyodbc.Error | None:
+def _try(connection: Connection, *statements: str) -> pyodbc.Error | None:
     """Run statements and take them back; what they failed with."""
     import pyodbc
 
@@ -85,7 +83,7 @@ def _try(connection: pyodbc.Connection, *statements: str) -> pyodbc.Error | None
 
 
 def _unfit_column(
-    connection: pyodbc.Connection,
+    connection: Connection,
     change: Change[Column],
     present: dict[str, Present],
     where: str,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from etl.targets.mssql.address import read_address, write_address
 from etl.targets.mssql.driver import load_driver
@@ -14,6 +14,8 @@ from etl.warehouse import quoted
 if TYPE_CHECKING:
     import pyodbc
 
+Connection: TypeAlias = "pyodbc.Connection"
+
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60
 # A column's name that no trigger selects.
@@ -21,7 +23,7 @@ _WRITTEN = "etl: rows"
 
 
 @contextmanager
-def connected(dsn: str, target: str) -> Iterator[pyodbc.Connection]:
+def connected(dsn: str, target: str) -> Iterator[Connection]:
     """A connection in one transaction; what the caller does not commit is rolled back.
 
     Raises:
@@ -55,14 +57,14 @@ def connected(dsn: str, target: str) -> Iterator[pyodbc.Connection]:
             connection.close()
 
 
-def fetch_one(connection: pyodbc.Connection, sql: str) -> tuple[Any, ...]:
+def fetch_one(connection: Connection, sql: str) -> tuple[Any, ...]:
     """The one row of a query that always has one."""
     row = connection.execute(sql).fetchone()
     assert row is not None, sql  # noqa: S101
     return tuple(row)
 
 
-def write(connection: pyodbc.Connection, sql: str) -> int:
+def write(connection: Connection, sql: str) -> int:
     """Run a statement that writes; of how many rows.
 
     The server is asked for that: the statements of a trigger report their counts in place of ours.

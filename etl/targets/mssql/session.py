@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from etl.targets.comparison import Changes
 from etl.targets.mssql import tables
 from etl.targets.mssql.columns import Column
 from etl.targets.mssql.refusals import refused_row
-from etl.targets.mssql.server import fetch_one, write
+from etl.targets.mssql.server import Connection, fetch_one, write
 from etl.targets.mssql.staging import stage
 from etl.targets.mssql.statements import Statements
 from etl.targets.publication import Publication
@@ -29,20 +29,18 @@ from etl.targets.server.session import (
     Versions,
 )
 
-if TYPE_CHECKING:
-    import pyodbc
-
 
 class MssqlSession(Session[Column]):
-    """A mark holds a sum of its rows' versions: whoever writes changes it, or their number.
+    """See `Session`, also for what says nothing of itself here.
 
-    Nothing is filled without staging, for values get their final type there, and nothing is left
-    for the commit. Methods without a word here do what `Session` says.
+    A mark says which publication a table holds, and the number and the sum of its rows' versions at
+    that time: whoever changes a row afterwards changes one of the two. No table is filled without
+    staging: values get their final type there. Nothing is left for the commit.
     """
 
-    _connection: pyodbc.Connection
+    _connection: Connection
 
-    def __init__(self, connection: pyodbc.Connection, target: str) -> None:
+    def __init__(self, connection: Connection, target: str) -> None:
         super().__init__(connection, target)
         self._columns: dict[Table, tuple[Column, ...]] = {}
         self._versions: dict[Table, str | None] = {}

@@ -11,13 +11,12 @@ import duckdb
 
 from etl.targets.batches import read_batches
 from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
-from etl.targets.mssql.server import fetch_one
+from etl.targets.mssql.server import Connection, fetch_one
 from etl.targets.server.refusals import refusal
 from etl.targets.server.session import ROW, Delivery, Staged, Sum
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyodbc
 
 BATCH_ROWS = 8192
 # pyodbc makes room for the longest value of each column in every row of an array.
@@ -26,7 +25,7 @@ _LONGEST_BINARY = 8000
 _SCALAR_BYTES = 16
 
 
-def stage(connection: pyodbc.Connection, delivery: Delivery[Column]) -> Staged[Column]:
+def stage(connection: Connection, delivery: Delivery[Column]) -> Staged[Column]:
     """Bring rows to a new staging table, and check that all came as sent.
 
     Raises LoadError, ReconciliationError, pyodbc.Error.
@@ -62,7 +61,7 @@ def _refuse(delivery: Delivery[Column]) -> None:
         )  # fmt: skip
 
 
-def _send(connection: pyodbc.Connection, delivery: Delivery[Column], raw: str) -> Sum:
+def _send(connection: Connection, delivery: Delivery[Column], raw: str) -> Sum:
     """Rows and checksum of what was sent."""
     columns = delivery.columns
     names = ", ".join(c.sql for c in columns)

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from etl.errors import ConfigError
 from etl.targets.mssql.columns import Column
-from etl.targets.mssql.server import fetch_one
+from etl.targets.mssql.server import Connection, fetch_one
 from etl.targets.publication import Publication
 from etl.targets.server.session import Table, Versions
 from etl.warehouse import literal, quoted
-
-if TYPE_CHECKING:
-    import pyodbc
 
 VERSION = "etl_version"
 _MAX_NAME = 128
@@ -51,7 +47,7 @@ class Present:
         return f"{self.kind}({self.scale})" if self.kind in _WITH_SCALE else self.kind
 
 
-def find(connection: pyodbc.Connection, table: Table, target: str) -> dict[str, Present] | None:
+def find(connection: Connection, table: Table, target: str) -> dict[str, Present] | None:
     """The columns of a table, None when there is none.
 
     Raises ConfigError for a view, and for the name of a temporary table: it ends with the session.
@@ -95,7 +91,7 @@ def lacking(present: dict[str, Present], columns: tuple[Column, ...]) -> tuple[C
     return tuple(c for c in columns if c.name not in present)
 
 
-def find_reference(connection: pyodbc.Connection, table: Table) -> str | None:
+def find_reference(connection: Connection, table: Table) -> str | None:
     """Another table whose rows would go, or lose a value, with the rows of this one."""
     row = connection.execute(
         "SELECT OBJECT_NAME(parent_object_id) FROM sys.foreign_keys "
@@ -107,7 +103,7 @@ def find_reference(connection: pyodbc.Connection, table: Table) -> str | None:
 
 
 def prepare(
-    connection: pyodbc.Connection,
+    connection: Connection,
     table: Table,
     columns: tuple[Column, ...],
     comments: dict[str, str],
@@ -133,7 +129,7 @@ def prepare(
         comment_on(connection, table, column.name, comments.get(column.name, ""))
 
 
-def comment_on(connection: pyodbc.Connection, table: Table, column: str | None, text: str) -> None:
+def comment_on(connection: Connection, table: Table, column: str | None, text: str) -> None:
     """What is said about a table, or a column of it; an empty text is nothing."""
     if not text:
         return
@@ -148,7 +144,7 @@ def comment_on(connection: pyodbc.Connection, table: Table, column: str | None, 
 
 
 def add_indexes(
-    connection: pyodbc.Connection,
+    connection: Connection,
     table: Table,
     publication: Publication,
     columns: tuple[Column, ...],
@@ -182,7 +178,7 @@ def index_name(table: Table, columns: tuple[str, ...]) -> str:
     return f"{name[: _MAX_NAME - 9]}_{digest}"
 
 
-def _has_primary_key(connection: pyodbc.Connection, table: Table) -> bool:
+def _has_primary_key(connection: Connection, table: Table) -> bool:
     found = connection.execute(
         "SELECT COUNT(*) FROM sys.indexes WHERE object_id = OBJECT_ID(?) AND is_primary_key = 1",
         table.sql,
@@ -190,7 +186,7 @@ def _has_primary_key(connection: pyodbc.Connection, table: Table) -> bool:
     return bool(found and found[0])
 
 
-def read_indexes(connection: pyodbc.Connection, table: Table) -> set[tuple[str, ...]]:
+def read_indexes(connection: Connection, table: Table) -> set[tuple[str, ...]]:
     """The columns of every index that can be used for all rows."""
     found: dict[int, list[str]] = {}
     for index, column in connection.execute(
@@ -205,12 +201,12 @@ def read_indexes(connection: pyodbc.Connection, table: Table) -> set[tuple[str, 
     return {tuple(names) for names in found.values()}
 
 
-def read_stamp(connection: pyodbc.Connection) -> int:
+def read_stamp(connection: Connection) -> int:
     """The number after the last that any row of the database was stamped with."""
     return int(fetch_one(connection, "SELECT CAST(@@DBTS AS bigint) + 1")[0])
 
 
-def read_versions(connection: pyodbc.Connection, table: Table, version: str | None) -> Versions:
+def read_versions(connection: Connection, table: Table, version: str | None) -> Versions:
     """The table's rows and their versions; writers wait from now on, readers do not."""
     total = f"SUM(CAST(CAST({quoted(version)} AS bigint) AS decimal(38,0)))" if version else "NULL"
     rows, found = fetch_one(
@@ -220,7 +216,7 @@ def read_versions(connection: pyodbc.Connection, table: Table, version: str | No
 
 
 def count_fresh(
-    connection: pyodbc.Connection, table: Table, version: str | None, stamp: int
+    connection: Connection, table: Table, version: str | None, stamp: int
 ) -> tuple[int, int]:
     """The table's rows, and those of them that were written since a stamp was read."""
     is_fresh = f"CAST({quoted(version)} AS bigint) >= {stamp}" if version else "1 = 0"
@@ -232,7 +228,7 @@ def count_fresh(
     return int(rows), int(fresh or 0)
 
 
-def create_schema(connection: pyodbc.Connection, schema: str) -> None:
+def create_schema(connection: Connection, schema: str) -> None:
     """Make a schema that is missing."""
     found = connection.execute("SELECT COUNT(*) FROM sys.schemas WHERE name = ?", schema).fetchone()
     if not (found and found[0]):

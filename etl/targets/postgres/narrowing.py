@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from etl.errors import ReconciliationError
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.server import execute, fetch_one
+from etl.targets.postgres.server import Connection, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.refusals import COLUMN, change_there, told_types
 from etl.targets.server.session import Change, Table
-
-if TYPE_CHECKING:
-    import psycopg
 
 _FLOATS = {"real", "double precision"}
 
 
 def changed_by_types(
-    connection: psycopg.Connection[Any], change: Change[Column], error: ReconciliationError
+    connection: Connection, change: Change[Column], error: ReconciliationError
 ) -> ReconciliationError:
     """The error of rows that are not there as they were sent, with the columns whose type did it.
 
@@ -44,9 +39,7 @@ def changed_by_types(
     )
 
 
-def refuse_lost_digits(
-    connection: psycopg.Connection[Any], change: Change[Column], target: str
-) -> None:
+def refuse_lost_digits(connection: Connection, change: Change[Column], target: str) -> None:
     """Raise ReconciliationError for numbers that a column of floats there made others of.
 
     The server compares them as floats, so both are the same to it.
@@ -71,7 +64,7 @@ def refuse_lost_digits(
         )
 
 
-def types_there(connection: psycopg.Connection[Any], table: Table) -> dict[str, str]:
+def types_there(connection: Connection, table: Table) -> dict[str, str]:
     """The types of a table's columns by name, as SQL writes them."""
     listed = (
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.narrowing import types_there
 from etl.targets.postgres.rows import Rows, copy_into, write_rows
-from etl.targets.postgres.server import classify, execute, fetch_one
+from etl.targets.postgres.server import Connection, classify, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.refusals import (
     CORRECT,
@@ -45,7 +45,7 @@ def is_of_rows(error: psycopg.Error) -> bool:
 
 
 def refused_copy(
-    connection: psycopg.Connection[Any],
+    connection: Connection,
     error: psycopg.Error,
     delivery: Delivery[Column],
     into: str,
@@ -81,7 +81,7 @@ def refused_copy(
 
 
 def refused_row(
-    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change[Column], target: str
+    connection: Connection, error: psycopg.Error, change: Change[Column], target: str
 ) -> EtlError:
     """The error of a change that failed, with the first staged row that fails by itself."""
     table, sql = change.table.plain, Statements(change)
@@ -102,18 +102,16 @@ def refused_row(
         hint = _TOGETHER.get(error.sqlstate or "", CORRECT)
     if found is None:
         return _refusal(error, table, target, error.diag.column_name, {}, hint)
-    place, error = found
+    row, error = found[0] + 1, found[1]
     values: dict[str, str] = {}
     if key:
         listed = ", ".join(f"{quoted(k)}::text" for k in key)
-        row = fetch_one(
-            connection, f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {place + 1}"
+        said = fetch_one(
+            connection, f"SELECT {listed} FROM {change.staged.sql} WHERE {ROW} = {row}"
         )
-        values = dict(zip(key, map(str, row), strict=True))
-    return _refusal(
-        error, table, target, error.diag.column_name or _column(connection, change, place + 1),
-        values, hint,
-    )  # fmt: skip
+        values = dict(zip(key, map(str, said), strict=True))
+    column = error.diag.column_name or _column(connection, change, row)
+    return _refusal(error, table, target, column, values, hint)
 
 
 def refused_table(error: psycopg.Error, table: str, target: str) -> EtlError:
@@ -124,7 +122,7 @@ def refused_table(error: psycopg.Error, table: str, target: str) -> EtlError:
 
 
 def _mismatch(
-    connection: psycopg.Connection[Any], error: psycopg.Error, change: Change[Column], target: str
+    connection: Connection, error: psycopg.Error, change: Change[Column], target: str
 ) -> LoadError:
     """The error of columns whose types at the target cannot take, or be compared to, the mart's."""
     types, wrong = types_there(connection, change.table), []
@@ -144,7 +142,7 @@ def _mismatch(
     return mismatch(change, target, wrong, error.sqlstate or "")
 
 
-def _column(connection: psycopg.Connection[Any], change: Change[Column], row: int) -> str | None:
+def _column(connection: Connection, change: Change[Column], row: int) -> str | None:
     """The column whose value in this row does not fit its type, None when all do."""
     probe = 'pg_temp."etl probe"'
     execute(
@@ -162,7 +160,7 @@ def _column(connection: psycopg.Connection[Any], change: Change[Column], row: in
     return None
 
 
-def _hint_of_key(connection: psycopg.Connection[Any], change: Change[Column]) -> str:
+def _hint_of_key(connection: Connection, change: Change[Column]) -> str:
     """What helps: the table may still have the primary key of an earlier key of the load."""
     key = change.publication.key
     there = execute(
@@ -181,7 +179,7 @@ def _hint_of_key(connection: psycopg.Connection[Any], change: Change[Column]) ->
 
 
 def _without_what_leaves(
-    connection: psycopg.Connection[Any], sql: Statements, search: Callable[[], T | None]
+    connection: Connection, sql: Statements, search: Callable[[], T | None]
 ) -> T | None:
     """Search while the rows that left the mart are gone: none of them stands against another.
 
@@ -200,7 +198,7 @@ def _without_what_leaves(
         return search()
 
 
-def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error | None:
+def _try(connection: Connection, *statements: str) -> psycopg.Error | None:
     """Run statements and take them back; what they failed with."""
     import psycopg
 
@@ -215,9 +213,7 @@ def _try(connection: psycopg.Connection[Any], *statements: str) -> psycopg.Error
     return None
 
 
-def _try_copy(
-    connection: psycopg.Connection[Any], statement: str, rows: bytes
-) -> psycopg.Error | None:
+def _try_copy(connection: Connection, statement: str, rows: bytes) -> psycopg.Error | None:
     import psycopg
 
     try:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from etl.errors import (
     AuthError,
@@ -23,6 +23,8 @@ from etl.targets.server.refusals import CORRECT
 
 if TYPE_CHECKING:
     import psycopg
+
+Connection: TypeAlias = "psycopg.Connection[Any]"
 
 CONNECT_SECONDS = 10
 LOCK_SECONDS = 60
@@ -72,7 +74,7 @@ _CLASSES: tuple[tuple[str, type[EtlError], str], ...] = (
 
 
 @contextmanager
-def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
+def connected(dsn: str, target: str) -> Iterator[Connection]:
     """A connection in one transaction, which the caller commits; else it is rolled back.
 
     Raises:
@@ -134,7 +136,7 @@ def connected(dsn: str, target: str) -> Iterator[psycopg.Connection[Any]]:
         connection.close()
 
 
-def execute(connection: psycopg.Connection[Any], sql: str, *values: Any) -> psycopg.Cursor[Any]:
+def execute(connection: Connection, sql: str, *values: Any) -> psycopg.Cursor[Any]:
     """Run SQL that was built here: names in it are quoted by us, values stand apart.
 
     Raises what psycopg raises; and Stopped, when the server has been told to give it up.
@@ -148,7 +150,7 @@ def execute(connection: psycopg.Connection[Any], sql: str, *values: Any) -> psyc
         raise
 
 
-def fetch_one(connection: psycopg.Connection[Any], sql: str, *values: Any) -> tuple[Any, ...]:
+def fetch_one(connection: Connection, sql: str, *values: Any) -> tuple[Any, ...]:
     """The one row of a query that always has one."""
     row: tuple[Any, ...] | None = execute(connection, sql, *values).fetchone()
     assert row is not None, sql  # noqa: S101

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from etl.errors import ReconciliationError
 from etl.targets.comparison import Changes
@@ -12,7 +12,7 @@ from etl.targets.postgres import tables, versions
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.narrowing import changed_by_types, refuse_lost_digits
 from etl.targets.postgres.refusals import refused_row, refused_table
-from etl.targets.postgres.server import classify, execute, fetch_one
+from etl.targets.postgres.server import Connection, classify, execute, fetch_one
 from etl.targets.postgres.staging import fill, stage
 from etl.targets.postgres.statements import Statements
 from etl.targets.publication import Publication
@@ -32,19 +32,17 @@ from etl.targets.server.session import (
 )
 from etl.warehouse import literal
 
-if TYPE_CHECKING:
-    import psycopg
-
 
 class PostgresSession(Session[Column]):
-    """A mark holds a sum of its rows' versions (xmin): whoever writes changes it, or their number.
+    """See `Session`, also for what says nothing of itself here.
 
-    Methods without a word here do what `Session` says.
+    A mark says which publication a table holds, and a sum of its rows' versions (xmin) at that
+    time: whoever changes a row afterwards changes that sum or the number of rows.
     """
 
-    _connection: psycopg.Connection[Any]
+    _connection: Connection
 
-    def __init__(self, connection: psycopg.Connection[Any], target: str) -> None:
+    def __init__(self, connection: Connection, target: str) -> None:
         super().__init__(connection, target)
         self._columns: dict[Table, dict[str, int] | None] = {}
         # Of each table: all rows as they were found, and without those that a change is about.

@@ -6,19 +6,18 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.refusals import refused_copy
 from etl.targets.postgres.rows import END, HEAD, Rows, copy_into, found_sum, write_rows
-from etl.targets.postgres.server import execute, fetch_one
+from etl.targets.postgres.server import Connection, execute, fetch_one
 from etl.targets.postgres.versions import sum_versions
 from etl.targets.server.session import ROW, Delivery, Staged, Sum, Versions
 from etl.warehouse import quoted
 
 if TYPE_CHECKING:
-    import psycopg
     import pyarrow as pa
 
 BATCH_ROWS = 8192
@@ -27,7 +26,7 @@ _MODULUS = 1 << 64
 _ANALYZE_ROWS = 1000
 
 
-def stage(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> Staged[Column]:
+def stage(connection: Connection, delivery: Delivery[Column]) -> Staged[Column]:
     """Copy rows into a new staging table and check that all came as sent.
 
     Raises LoadError, ReconciliationError, UnreachableError.
@@ -50,7 +49,7 @@ def stage(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> St
     return Staged(staged, delivery.columns, sent.rows)
 
 
-def fill(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> Versions:
+def fill(connection: Connection, delivery: Delivery[Column]) -> Versions:
     """Copy rows straight into a table that this transaction made, and check that all came as sent.
 
     Nobody else sees it before the commit, and nothing stands in it that would have to be compared.
@@ -65,7 +64,7 @@ def fill(connection: psycopg.Connection[Any], delivery: Delivery[Column]) -> Ver
 
 
 def _sum(
-    connection: psycopg.Connection[Any], table: str, columns: Iterable[Column], *more: str
+    connection: Connection, table: str, columns: Iterable[Column], *more: str
 ) -> tuple[int, ...]:
     """Count, checksum and more sums of a table, in one pass; the server may do it in parallel."""
     listed = "".join(f", {m}" for m in more)
@@ -76,7 +75,7 @@ def _sum(
     return tuple(int(value) for value in found)
 
 
-def _copy(connection: psycopg.Connection[Any], delivery: Delivery[Column], into: str) -> Sum:
+def _copy(connection: Connection, delivery: Delivery[Column], into: str) -> Sum:
     import psycopg
 
     columns, rows, total = delivery.columns, 0, 0

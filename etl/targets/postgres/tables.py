@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
 
 from etl.errors import AuthError, ConfigError
 from etl.targets.postgres.columns import Column
-from etl.targets.postgres.server import execute, fetch_one
+from etl.targets.postgres.server import Connection, execute, fetch_one
 from etl.targets.publication import Publication
 from etl.targets.server.session import Table
 from etl.warehouse import literal, quoted
 
-if TYPE_CHECKING:
-    import psycopg
-
 
 def find(
-    connection: psycopg.Connection[Any], table: Table, target: str, *, locked: bool = False
+    connection: Connection, table: Table, target: str, *, locked: bool = False
 ) -> dict[str, int] | None:
     """The columns of a table with their numbers, None when there is none.
 
@@ -53,7 +49,7 @@ def find(
     return {str(name): int(number) for name, number in columns}
 
 
-def refuse_hidden_rows(connection: psycopg.Connection[Any], table: Table, target: str) -> None:
+def refuse_hidden_rows(connection: Connection, table: Table, target: str) -> None:
     """Raise AuthError when row security may keep rows from this role: they could not be deleted.
 
     What it cannot hide is told by a policy that lets all rows be read, and no other beside it.
@@ -76,7 +72,7 @@ def refuse_hidden_rows(connection: psycopg.Connection[Any], table: Table, target
         )
 
 
-def find_reference(connection: psycopg.Connection[Any], table: Table) -> str | None:
+def find_reference(connection: Connection, table: Table) -> str | None:
     """Another table whose rows would go, or lose a value, with the rows of this one."""
     row = execute(
         connection,
@@ -88,7 +84,7 @@ def find_reference(connection: psycopg.Connection[Any], table: Table) -> str | N
 
 
 def prepare(
-    connection: psycopg.Connection[Any],
+    connection: Connection,
     table: Table,
     columns: tuple[Column, ...],
     comments: dict[str, str],
@@ -112,9 +108,7 @@ def prepare(
             execute(connection, f"COMMENT ON COLUMN {table.sql}.{column.sql} IS {text}")
 
 
-def add_indexes(
-    connection: psycopg.Connection[Any], table: Table, publication: Publication
-) -> None:
+def add_indexes(connection: Connection, table: Table, publication: Publication) -> None:
     """Make the primary key and the indexes that the configuration names and the table lacks."""
     if publication.key and publication.primary_key:
         (has_key,) = fetch_one(
@@ -132,7 +126,7 @@ def add_indexes(
             execute(connection, f"CREATE INDEX ON {table.sql} ({listed})")
 
 
-def _has_index(connection: psycopg.Connection[Any], table: Table, columns: Iterable[str]) -> bool:
+def _has_index(connection: Connection, table: Table, columns: Iterable[str]) -> bool:
     (found,) = fetch_one(
         connection,
         "SELECT EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = %s::regclass "
@@ -146,7 +140,7 @@ def _has_index(connection: psycopg.Connection[Any], table: Table, columns: Itera
     return bool(found)
 
 
-def plan_with_pages_at_hand(connection: psycopg.Connection[Any], table: Table) -> None:
+def plan_with_pages_at_hand(connection: Connection, table: Table) -> None:
     """Let the server find few rows by an index: the table was read just now, from end to end.
 
     Its pages are in memory, if they are fewer than the server counts on there. By default it takes
@@ -162,7 +156,7 @@ def plan_with_pages_at_hand(connection: psycopg.Connection[Any], table: Table) -
     )
 
 
-def create_schema(connection: psycopg.Connection[Any], schema: str) -> None:
+def create_schema(connection: Connection, schema: str) -> None:
     """Make a schema that is missing."""
     # Asked first: IF NOT EXISTS wants the right to create schemas even when it is there.
     (present,) = fetch_one(

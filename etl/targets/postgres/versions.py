@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
-from etl.targets.postgres.server import execute, fetch_one
+from etl.targets.postgres.server import Connection, execute, fetch_one
 from etl.targets.postgres.statements import Statements
 from etl.targets.server.session import Table, Versions
-
-if TYPE_CHECKING:
-    import psycopg
 
 # The server version whose hash of a transaction's number is a function that can be called.
 _HASHES_NUMBERS = 18_00_00
@@ -32,7 +28,7 @@ def sum_versions(server_version: int) -> str:
 
 
 @contextmanager
-def counting(connection: psycopg.Connection[Any], table: Table) -> Iterator[Callable[[], Versions]]:
+def counting(connection: Connection, table: Table) -> Iterator[Callable[[], Versions]]:
     """The table's rows and their versions, in one pass that reads no column.
 
     The server starts at once, and what is yielded waits for its answer.
@@ -48,7 +44,7 @@ def counting(connection: psycopg.Connection[Any], table: Table) -> Iterator[Call
         yield read
 
 
-def read_staged_versions(connection: psycopg.Connection[Any], statements: Statements) -> Versions:
+def read_staged_versions(connection: Connection, statements: Statements) -> Versions:
     """Those of the table's rows that a change is about: whose keys were staged."""
     summed = sum_versions(connection.info.server_version)
     staged = [(statements.staged, "s")]
@@ -65,7 +61,7 @@ def read_staged_versions(connection: psycopg.Connection[Any], statements: Statem
     return found
 
 
-def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
+def count_writes(connection: Connection, table: Table) -> int:
     """Rows of a table that this transaction inserted, updated and deleted.
 
     Those of its partitions, and of tables that inherit from it, are rows of its own. 0 where the
@@ -84,7 +80,7 @@ def count_writes(connection: psycopg.Connection[Any], table: Table) -> int:
     return int(writes)
 
 
-def is_rebuilt(connection: psycopg.Connection[Any], table: Table) -> bool:
+def is_rebuilt(connection: Connection, table: Table) -> bool:
     """True when this transaction emptied the table or altered it: it holds the lock for that.
 
     No rows are counted then.

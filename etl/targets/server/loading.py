@@ -58,13 +58,6 @@ class Mart(Generic[C]):
         by_name = {c.name: c for c in self.columns}
         return tuple(by_name[k] for k in self.publication.key)
 
-    def deliver(
-        self, cursor: duckdb.DuckDBPyConnection, columns: tuple[C, ...], rows: str
-    ) -> Delivery[C]:
-        """What brings some of its columns and rows to the target."""
-        key = self.publication.key
-        return Delivery(cursor, rows, columns, self.table, self.memory.target, key)
-
 
 def read_mart(
     server: Server[C],
@@ -187,12 +180,8 @@ class Loading(Generic[C]):
         )  # fmt: skip
 
     def _stage(self, mart: Mart[C]) -> Prepared[C]:
-        publication, target, sent, gone = (
-            mart.publication,
-            mart.memory.target,
-            mart.relation.sql,
-            None,
-        )
+        publication, target = mart.publication, mart.memory.target
+        sent, gone = mart.relation.sql, None
         found = self.session.find(mart.table, mart.columns)
         about: dict[str, str] = {}
         if found.is_narrow:
@@ -204,10 +193,10 @@ class Loading(Generic[C]):
             with reading(publication, target):
                 check_key(self.cursor, mart.relation, publication, target)
         if found.is_new:
-            warn_of_loss(publication, target, known=mart.memory.exists(self.cursor))
+            if mart.memory.exists(self.cursor):
+                warn_of_loss(publication, target)
             # As long as its rows are the only ones, there is nothing to be compared with.
-            whole = mart.deliver(self.cursor, mart.columns, sent)
-            filled = self.session.fill(whole, publication, about)
+            filled = self.session.fill(self._deliver(mart, mart.columns, sent), publication, about)
             if filled is not None:
                 return Prepared(mart, found, about, rows, filled=filled)
         if difference is not None:
@@ -223,7 +212,11 @@ class Loading(Generic[C]):
         return Prepared(mart, found, about, rows, change)
 
     def _bring(self, mart: Mart[C], columns: tuple[C, ...], rows: str) -> Staged[C]:
-        return self.session.stage(mart.deliver(self.cursor, columns, rows))
+        return self.session.stage(self._deliver(mart, columns, rows))
+
+    def _deliver(self, mart: Mart[C], columns: tuple[C, ...], rows: str) -> Delivery[C]:
+        key = mart.publication.key
+        return Delivery(self.cursor, rows, columns, mart.table, mart.memory.target, key)
 
     def _compare(self, mart: Mart[C], found: Found) -> tuple[int, Changes | None]:
         """The table's rows, and how the mart differs from it; None when that is not known by row.

@@ -16,7 +16,7 @@ import duckdb
 from etl.errors import ReconciliationError
 from etl.settings import Target
 from etl.targets.comparison import Changes
-from etl.targets.publication import Publication
+from etl.targets.publication import Publication, split_name
 from etl.targets.relation import Relation
 from etl.warehouse import quoted
 
@@ -241,5 +241,4 @@ class Server(Generic[C]):
 
 def locate(publication: Publication, default_schema: str) -> Table:
     """The table that a publication goes to."""
-    schema, dot, name = publication.table.partition(".")
-    return Table(schema, name) if dot else Table(default_schema, publication.table)
+    return Table(*split_name(publication.table, default_schema))
