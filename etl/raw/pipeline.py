@@ -26,7 +26,7 @@ from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import (
     LOADS,
     count_values,
-    declared_tables,
+    declared_types,
     drop_placeholders,
     read_shape,
 )
@@ -146,7 +146,11 @@ class Raw:
                 workers=workers,
                 max_parallel_items=max(20, workers * 2),
                 loader_file_format="parquet",
-                refresh=how_to_refresh(source, self.recorded) if refresh else None,
+                refresh=how_to_refresh(
+                    source, self.recorded, self.find_retyped(source, recorded=True)
+                )
+                if refresh
+                else None,
             )
         return list(info.loads_ids), discards.records()
 
@@ -261,15 +265,44 @@ class Raw:
                 return False
         return found is not None
 
-    def ensure_tables(self, source: DltSource) -> list[str]:
-        """Make, empty, what the source declares or has recorded and the warehouse lacks."""
+    def find_retyped(self, source: DltSource, *, recorded: bool = False) -> list[str]:
+        """Columns of loaded tables that stand with another type than the source declares.
+
+        With `recorded` also those of which dlt has noted another one: of Arrow tables it does.
+        """
+        if self.recorded is None:
+            return []
+        loaded = {t["name"] for t in self.recorded.data_tables(seen_data_only=True)}
+        with self.connection() as connection:
+            standing = read_types(connection, self.dataset)
+        return [
+            f"{table}.{column} from {known} to {asked}"
+            for table, columns in self._declared_types(source, recorded=recorded).items()
+            if table in loaded
+            for column, asked in columns.items()
+            if (known := standing.get(table, {}).get(column)) is not None
+            and not column.startswith("_dlt")
+            # DuckDB's name for it: TEXT is VARCHAR.
+            and known not in (asked, str(duckdb.type(asked)))
+        ]
+
+    def _declared_types(self, source: DltSource, *, recorded: bool) -> dict[str, dict[str, str]]:
         schema = self.recorded if self.recorded is not None else source.schema
         with self.pipeline.destination_client() as client:
             types = client.capabilities.get_type_mapper()
-            tables = declared_tables(source, schema, types, self.dataset)
+            return declared_types(source, schema, types, recorded=recorded)
+
+    def ensure_tables(self, source: DltSource) -> list[str]:
+        """Make, empty, what the source declares or has recorded and the warehouse lacks."""
+        declared = self._declared_types(source, recorded=True)
         with self.connection() as connection:
             present = read_types(connection, self.dataset)
-            return ensure_tables(connection, [t for t in tables if _bare(t["name"]) not in present])
+            lacking = [
+                {"name": f"{self.dataset}.{name}", "columns": columns}
+                for name, columns in declared.items()
+                if name not in present
+            ]
+            return ensure_tables(connection, lacking)
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -299,7 +332,3 @@ class Raw:
             found = classify(e, self.source, step, self.settings.data, self.settings.transform.pii)
             # dlt's own words quote the row: where it is shown masked they must not follow.
             raise found from None if found.sample else e
-
-
-def _bare(name: str) -> str:
-    return name.partition(".")[2]

@@ -87,39 +87,39 @@ def _parents(shape: Shape, name: str) -> Iterator[str]:
         parent = shape[parent].parent
 
 
-def declared_tables(
-    source: DltSource, schema: Schema, types: DataTypeMapper, dataset: str
-) -> list[dict[str, Any]]:
-    """The tables that a source declares or has recorded, for `ensure_tables`: name and columns.
+def declared_types(
+    source: DltSource, schema: Schema, types: DataTypeMapper, *, recorded: bool
+) -> dict[str, dict[str, str]]:
+    """The tables that a source declares, or has `recorded`: their columns with their types.
 
     Columns whose type nobody has told are not among them: dlt adds them with the first rows.
 
     Raises:
         ConfigError: dlt does not accept a resource's hints.
     """
-    tables: dict[str, dict[str, Any]] = {LOADS: dict(schema.tables[LOADS]["columns"])}
+    tables: dict[str, dict[str, Any]] = {}
     nested: set[str] = set()
     declared: list[Any] = [
         table
         for resource in source.selected_resources.values()
         for table in all_hints(source.name, resource, schema.naming)
     ]
-    for table in [*schema.data_tables(), *declared]:
+    if recorded:
+        tables[LOADS] = dict(schema.tables[LOADS]["columns"])
+        declared = [*schema.data_tables(), *declared]
+    for table in declared:
         tables.setdefault(table["name"], {}).update(table.get("columns", {}))
         if table.get("parent"):
             nested.add(table["name"])
-    return [
-        {
-            "name": f"{dataset}.{name}",
-            "columns": _own_columns(name, name in nested)
-            | {
-                c["name"]: types.to_destination_type(c, cast(Any, {"name": name, "columns": {}}))
-                for c in columns.values()
-                if is_complete_column(c)
-            },
+    return {
+        name: _own_columns(name, name in nested)
+        | {
+            c["name"]: types.to_destination_type(c, cast(Any, {"name": name, "columns": {}}))
+            for c in columns.values()
+            if is_complete_column(c)
         }
         for name, columns in tables.items()
-    ]
+    }
 
 
 def _own_columns(name: str, is_nested: bool) -> dict[str, str]:
