@@ -14,7 +14,7 @@ from loguru import logger
 
 from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import EtlError, ResourcesError, Stopped
+from etl.errors import EtlError, ResourcesError, SchemaError, Stopped
 from etl.raw.destination import Warehouse
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
@@ -25,6 +25,7 @@ from etl.raw.repair import leave_newest_state
 from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import (
     LOADS,
+    count_uncastable,
     count_values,
     declared_types,
     drop_placeholders,
@@ -177,6 +178,7 @@ class Raw:
         loaded = set(self._take_back())
         self._drop_placeholders()
         try:
+            self._refuse_casts()
             info = self._load()
         except EtlError as e:
             if not e.code.retryable:
@@ -272,29 +274,64 @@ class Raw:
         """
         if self.recorded is None:
             return []
-        loaded = {t["name"] for t in self.recorded.data_tables(seen_data_only=True)}
-        with self.connection() as connection:
-            standing = read_types(connection, self.dataset)
+        found = self._find_other_types(self._types(self.recorded, source, recorded=recorded))
         return [
-            f"{table}.{column} from {known} to {asked}"
-            for table, columns in self._declared_types(source, recorded=recorded).items()
-            if table in loaded
-            for column, asked in columns.items()
-            if (known := standing.get(table, {}).get(column)) is not None
-            and not column.startswith("_dlt")
-            # DuckDB's name for it: TEXT is VARCHAR.
-            and known not in (asked, str(duckdb.type(asked)))
+            f"{table}.{column} from {known} to {asked}" for table, column, known, asked in found
         ]
 
-    def _declared_types(self, source: DltSource, *, recorded: bool) -> dict[str, dict[str, str]]:
-        schema = self.recorded if self.recorded is not None else source.schema
+    def _find_other_types(
+        self, types: dict[str, dict[str, str]]
+    ) -> Iterator[tuple[str, str, str, str]]:
+        """Columns of loaded tables that stand with other types: table, column, raw's type, this."""
+        with self.connection() as connection:
+            standing = read_types(connection, self.dataset)
+        for table in sorted(self.shape().keys() & types.keys()):
+            for column, asked in types[table].items():
+                known = standing.get(table, {}).get(column)
+                if known is None or known == asked or column.startswith("_dlt"):
+                    continue
+                if known != str(duckdb.type(asked)):  # DuckDB's name for it: TEXT is VARCHAR
+                    yield table, column, known, asked
+
+    def _types(
+        self, schema: Schema, source: DltSource | None, *, recorded: bool
+    ) -> dict[str, dict[str, str]]:
         with self.pipeline.destination_client() as client:
             types = client.capabilities.get_type_mapper()
             return declared_types(source, schema, types, recorded=recorded)
 
+    def _refuse_casts(self) -> None:
+        """Refuse values that DuckDB would round, cut or not take as raw's columns stand.
+
+        Those of Arrow tables: dlt notes the type that comes, and leaves the rest to DuckDB.
+        """
+        schema = self.recorded
+        if schema is None or not self.packages.normalized:
+            return
+        other = [*self._find_other_types(self._types(schema, None, recorded=True))]
+        if not other:
+            return
+        files = self.packages.files_of_standing_tables()
+        with self.connection() as connection:
+            lost = [
+                f"{rows} of {self.dataset}.{table}.{column} ({asked}, {known} in raw)"
+                for table, column, known, asked in other
+                if (rows := count_uncastable(connection, files.get(table, []), column, known))
+            ]
+        if lost:
+            raise SchemaError(
+                f"{self.source}: values came in a type that their column does not hold: "
+                + ", ".join(lost[:20]),
+                subject=self.source,
+                hint="mend the source, or say the new type in the resource's `columns` "
+                f"(`data_type`), then `etl run --full-refresh --source {self.source}`; the package "
+                "is kept in data/quarantine",
+            )
+
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""
-        declared = self._declared_types(source, recorded=True)
+        schema = self.recorded if self.recorded is not None else source.schema
+        declared = self._types(schema, source, recorded=True)
         with self.connection() as connection:
             present = read_types(connection, self.dataset)
             lacking = [

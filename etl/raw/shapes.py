@@ -13,6 +13,8 @@ from etl.raw.hints import all_hints
 from etl.warehouse import quoted, read_types
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dlt.common.destination.capabilities import DataTypeMapper
     from dlt.common.schema import Schema
     from dlt.extract import DltSource
@@ -87,8 +89,27 @@ def _parents(shape: Shape, name: str) -> Iterator[str]:
         parent = shape[parent].parent
 
 
+def count_uncastable(
+    connection: duckdb.DuckDBPyConnection, files: Iterable[Path], column: str, kind: str
+) -> int:
+    """Values of Parquet files that are others, or none, once they are cast to this type."""
+    found, name = 0, quoted(column)
+    for path in map(str, files):
+        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [path]).fetchall()
+        came = {str(row[0]): str(row[1]) for row in described}.get(column)
+        if came is None:
+            continue
+        cast = f"TRY_CAST(TRY_CAST({name} AS {kind}) AS {came})"
+        row = connection.execute(
+            f"SELECT count(*) FROM read_parquet(?) WHERE {cast} IS DISTINCT FROM {name}",  # noqa: S608 - quoted
+            [path],
+        ).fetchone()
+        found += row[0] if row else 0
+    return found
+
+
 def declared_types(
-    source: DltSource, schema: Schema, types: DataTypeMapper, *, recorded: bool
+    source: DltSource | None, schema: Schema, types: DataTypeMapper, *, recorded: bool
 ) -> dict[str, dict[str, str]]:
     """The tables that a source declares, or has `recorded`: their columns with their types.
 
@@ -99,11 +120,10 @@ def declared_types(
     """
     tables: dict[str, dict[str, Any]] = {}
     nested: set[str] = set()
-    declared: list[Any] = [
-        table
-        for resource in source.selected_resources.values()
-        for table in all_hints(source.name, resource, schema.naming)
-    ]
+    declared: list[Any] = []
+    if source is not None:
+        for resource in source.selected_resources.values():
+            declared += all_hints(source.name, resource, schema.naming)
     if recorded:
         tables[LOADS] = dict(schema.tables[LOADS]["columns"])
         declared = [*schema.data_tables(), *declared]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,68 @@ def test_a_type_that_settings_change_is_theirs_while_no_row_came(source: Source)
     settings = source.settings("append", columns={"v": {"data_type": "double"}})
     extract_once(settings)
     assert query(settings, "SELECT v FROM api_raw.rows") == [(1.5,)]
+
+
+def arrow(values: list[Any], how: str, kind: str = "") -> Any:
+    """A factory whose Arrow table takes its type from the values, as a DataFrame does."""
+    import dlt
+    import pyarrow as pa
+
+    table = pa.table({"id": list(range(len(values))), "v": values})
+    columns: Any = {"v": {"data_type": kind}} if kind else None
+    made = dlt.resource([table], name="rows")
+    made.apply_hints(write_disposition=how, primary_key="id", columns=columns)  # type: ignore[arg-type]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("how", "before", "after", "kind"),
+    [
+        ("append", [1], [1.5, 2.0], "double"),
+        ("merge", [1], ["k", "2"], "text"),
+        ("replace", [1.5], [2**60 + 1, 2], "bigint"),
+    ],
+)
+def test_values_of_arrow_tables_that_a_column_does_not_hold_are_refused(
+    tmp_path: Path, how: str, before: list[Any], after: list[Any], kind: str
+) -> None:
+    """dlt leaves them to DuckDB, which rounds where it can."""
+
+    def settings(values: list[Any], **more: Any) -> Settings:
+        arguments = {"values": values, "how": how} | more
+        return settings_of(
+            tmp_path, {"api": {"factory": f"{__name__}:arrow", "arguments": arguments}}
+        )
+
+    extract_once(settings(before))
+    for _ in range(2):
+        [failure] = failures_of(settings(after))
+        assert type(failure) is SchemaError
+        assert "1 of api_raw.rows.v (" in failure.message
+        assert "--full-refresh --source api" in failure.hint
+        assert pending(settings(after), "api") == []
+    assert query(settings(before), "SELECT v FROM api_raw.rows") == [(v,) for v in before]
+    extract_once(settings(before))
+    said = settings(after, kind=kind)
+    extract_once(said, context(said, full_refresh=True))
+    found = query(said, "SELECT v FROM api_raw.rows ORDER BY id")
+    assert found == [(v,) for v in after], "as the hint says"
+
+
+@pytest.mark.parametrize(("before", "after"), [([1], [2.0, None]), ([1.5], [2])])
+def test_values_of_arrow_tables_that_a_column_holds_exactly_are_taken(
+    tmp_path: Path, before: list[Any], after: list[Any]
+) -> None:
+    """A column of a DataFrame is of floats as soon as a value lacks."""
+
+    def settings(values: list[Any]) -> Settings:
+        source = {"factory": f"{__name__}:arrow", "arguments": {"values": values, "how": "append"}}
+        return settings_of(tmp_path, {"api": source})
+
+    for values in (before, after, after):
+        extract_once(settings(values))
+    found = query(settings(after), "SELECT v FROM api_raw.rows")
+    assert Counter(v for (v,) in found) == Counter(before + 2 * after)
 
 
 @pytest.mark.parametrize("hints", ["append", "delete-insert", "scd2"])
