@@ -9,7 +9,7 @@ from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 
 from etl.errors import DataQualityError, TransformError
 from etl.project.listener import Listener, bare_name
-from etl.project.misfits import Misfits, find_misfits, find_strays
+from etl.project.misfits import Misfits, find_misfits, find_stale_cast, find_strays
 
 _RENDERING = ("start", "end", "execution_time", "snapshots", "deployability_index")
 
@@ -37,11 +37,18 @@ class Evaluator(SnapshotEvaluator):
         """Evaluate a snapshot, unless its table does not take what its query returns.
 
         Raises:
-            TransformError: columns of another type; the interval counts as not evaluated.
+            TransformError: columns of another type, in its table or in raw's; the interval counts
+                as not evaluated.
             DataQualityError: rows without a key, or too many of one.
         """
         adapter, name = self.get_adapter(snapshot.model_gateway), bare_name(snapshot.name)
         rendering = {k: kwargs[k] for k in _RENDERING if k in kwargs}
+        if stale := find_stale_cast(adapter, snapshot, kwargs.get("snapshots") or {}):
+            raise TransformError(
+                f"{name}: raw has other types than those it was generated for: {stale}",
+                hint="`etl generate`, then `etl retry`; if that brings nothing new, "
+                "`etl run --full-refresh` of the source",
+            )
         _refuse_strays(name, find_strays(adapter, snapshot, **rendering))
         is_first = not snapshot.intervals
         result: str | None = super().evaluate(snapshot, **kwargs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
@@ -14,6 +15,11 @@ from sqlmesh.core.model import (
     SqlModel,
 )
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
+
+from etl.project.listener import bare_name
+
+# What `etl generate` writes into its models.
+GENERATED_TAG = "generated"
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,32 @@ def find_misfits(adapter: Any, snapshot: Snapshot, *, is_first: bool, **renderin
         query = exp.select(_too_many(keys)).from_(table)
         (doubled,) = adapter.fetchone(query, quote_identifiers=True) or (0,)
     return Misfits(retyped, new, keyless, _names(keys), doubled)
+
+
+def find_stale_cast(adapter: Any, snapshot: Snapshot, snapshots: Mapping[str, Snapshot]) -> str:
+    """A raw column that a generated model casts to the type that it had once; empty for none.
+
+    It would make 2 of 1.5. A cast that somebody changed says what it means.
+    """
+    model = snapshot.model if snapshot.is_model else None
+    if not isinstance(model, SqlModel) or GENERATED_TAG not in model.tags:
+        return ""
+    casts = {
+        c.this.name: c.to.sql("duckdb")
+        for c in model.query.find_all(exp.Cast)
+        if isinstance(c.this, exp.Column)
+    }
+    for parent in (snapshots.get(p.name) for p in snapshot.parents):
+        if parent is None or not parent.is_external:
+            continue
+        now = _describe(adapter, exp.to_table(parent.name))
+        for column, kind in (parent.model.columns_to_types or {}).items():
+            told, known = kind.sql("duckdb"), now.get(column)
+            if known is None or casts.get(column) != told or known == told:
+                continue
+            if known != str(duckdb.type(told)):  # TEXT is VARCHAR
+                return f"{bare_name(parent.name)}.{column} is {known}, was {told}"
+    return ""
 
 
 def find_strays(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:

@@ -1,4 +1,4 @@
-"""Write dispositions that change: which of them raw tables cannot take on where they stand.
+"""Write dispositions and types that change: what raw tables cannot take on where they stand.
 
 A merge finds the rows of nested tables by `_dlt_root_id`, and what that is depends on how the root
 table was written: dlt 1.31 adds the column, which DuckDB refuses, or finds none of the old rows by
@@ -6,6 +6,7 @@ it, which then stay beside the new ones. Versions (scd2) are kept of rows with a
 they hold: rows that stand have none, and nobody knows it. Rows of one key that stand several times
 stay so until the source brings that key again. And a REST source knows the rows where its cursor
 stands, which come again each time, by all their fields for a merge, and by their key for an append.
+A column keeps the type that it was made with: DuckDB rounds, cuts or refuses what comes in another.
 """
 
 from __future__ import annotations
@@ -39,20 +40,24 @@ def settle_dispositions(
     has_doubled: HasDoubled,
     *,
     cursors: Collection[str],
+    retyped: Collection[str],
     refresh: bool,
 ) -> None:
     """Refuse what tables cannot change to where they stand, unless they are read anew.
 
-    `cursors` are the resources of a REST source that read on from a cursor.
+    `cursors` are the resources of a REST source that read on from a cursor, `retyped` the columns
+    that stand in raw with another type than the settings say.
 
     Raises:
-        ConfigError: rows that stand would be lost track of, or be versions without a beginning.
+        ConfigError: rows that stand would be lost track of, or be versions without a beginning; or
+            values that come would be cast.
     """
     if recorded is not None:
         _name_strategies(source, recorded)
         _forget_sorts(source, recorded)
         if not refresh:
             _check(name, source, recorded, has_doubled, cursors)
+            _check_types(name, retyped)
 
 
 def refuse_moved_cursors(
@@ -84,7 +89,7 @@ def refuse_moved_cursors(
 
 
 def how_to_refresh(
-    source: DltSource, recorded: Schema | None
+    source: DltSource, recorded: Schema | None, retyped: Collection[str]
 ) -> Literal["drop_resources", "drop_data"]:
     """Whether a full refresh makes the tables anew, or empties them.
 
@@ -93,7 +98,11 @@ def how_to_refresh(
     """
     if recorded is None:
         return "drop_data"
-    changed = any(_find_changed(source, recorded, ())) or _has_earlier_hints(source, recorded)
+    changed = (
+        any(_find_changed(source, recorded, ()))
+        or bool(retyped)
+        or _has_earlier_hints(source, recorded)
+    )
     return "drop_resources" if changed else "drop_data"
 
 
@@ -164,6 +173,18 @@ def _check(
             hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
             "reads everything again; or put back what was there",
         )
+
+
+def _check_types(name: str, retyped: Collection[str]) -> None:
+    if not retyped:
+        return
+    listed = ", ".join(list(retyped)[:20]) + (", …" if len(retyped) > 20 else "")
+    raise ConfigError(
+        f"{name}: the type changed of {listed}, and raw's column would round, cut or refuse values",
+        subject=name,
+        hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
+        "reads everything again; or put back what was there",
+    )
 
 
 def _find_changed(source: DltSource, recorded: Schema, cursors: Collection[str]) -> Iterator[str]:

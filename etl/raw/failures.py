@@ -80,9 +80,9 @@ def classify(
             f"{subject}{place}: a value does not fit its column: "
             f"{type(root).__name__}: {first_line(root)}",
             subject=subject,
-            hint="a key without a value, a number too long for its column? mend the source, or the "
-            "column's hints in its settings; the package is kept in data/quarantine; "
-            + earlier_hints(subject),
+            hint="a key without a value or with one of another type, a number too long for its "
+            "column? mend the source, or the column's hints in its settings (`data_type`); the "
+            "package is kept in data/quarantine; " + earlier_hints(subject),
         )
     if step == "load":
         return LoadError(

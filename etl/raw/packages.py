@@ -75,6 +75,21 @@ class Packages:
         """The tables that normalised packages will be loaded into."""
         return {ParsedLoadJobFileName.parse(file.name).table_name for file in self._files()}
 
+    def files_of_standing_tables(self) -> dict[str, list[Path]]:
+        """These files by table, without those of tables that a full refresh makes anew."""
+        normalized = self._pipeline._get_load_storage().normalized_packages
+        found: dict[str, list[Path]] = {}
+        for load_id in self.normalized:
+            state = normalized.get_load_package_state(load_id)
+            anew = {table["name"] for table in state.get("dropped_tables", ())}
+            for path in normalized.list_new_jobs(load_id):
+                table = ParsedLoadJobFileName.parse(path).table_name
+                if table not in anew and path.endswith(".parquet"):
+                    found.setdefault(table, []).append(
+                        Path(normalized.storage.make_full_path(path))
+                    )
+        return found
+
     def largest_group(self) -> int:
         """Bytes, uncompressed, of the largest group of rows in these files: it is read whole."""
         from pyarrow.parquet import read_metadata

@@ -16,7 +16,7 @@ from loguru import logger
 
 from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import ConfigError, EtlError, ResourcesError, Stopped
+from etl.errors import ConfigError, EtlError, ResourcesError, SchemaError, Stopped
 from etl.raw.destination import Warehouse, let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
@@ -27,8 +27,9 @@ from etl.raw.repair import leave_newest_state
 from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import (
     LOADS,
+    count_uncastable,
     count_values,
-    declared_tables,
+    declared_types,
     drop_placeholders,
     read_shape,
 )
@@ -149,7 +150,11 @@ class Raw:
                 workers=workers,
                 max_parallel_items=max(20, workers * 2),
                 loader_file_format="parquet",
-                refresh=how_to_refresh(source, self.recorded) if refresh else None,
+                refresh=how_to_refresh(
+                    source, self.recorded, self.find_retyped(source, recorded=True)
+                )
+                if refresh
+                else None,
             )
         return list(info.loads_ids), discards.records()
 
@@ -177,6 +182,7 @@ class Raw:
         loaded = set(self._take_back())
         self._drop_placeholders()
         try:
+            self._refuse_casts()
             info = self._load()
         except EtlError as e:
             if not e.code.retryable:
@@ -265,15 +271,79 @@ class Raw:
                 return False
         return found is not None
 
+    def find_retyped(self, source: DltSource, *, recorded: bool = False) -> list[str]:
+        """Columns of loaded tables that stand with another type than the source declares.
+
+        With `recorded` also those of which dlt has noted another one: of Arrow tables it does.
+        """
+        if self.recorded is None:
+            return []
+        found = self._find_other_types(self._types(self.recorded, source, recorded=recorded))
+        return [
+            f"{table}.{column} from {known} to {asked}" for table, column, known, asked in found
+        ]
+
+    def _find_other_types(
+        self, types: dict[str, dict[str, str]]
+    ) -> Iterator[tuple[str, str, str, str]]:
+        """Columns of loaded tables that stand with other types: table, column, raw's type, this."""
+        with self.connection() as connection:
+            standing = read_types(connection, self.dataset)
+        for table in sorted(self.shape().keys() & types.keys()):
+            for column, asked in types[table].items():
+                known = standing.get(table, {}).get(column)
+                if known is None or known == asked or column.startswith("_dlt"):
+                    continue
+                if known != str(duckdb.type(asked)):  # DuckDB's name for it: TEXT is VARCHAR
+                    yield table, column, known, asked
+
+    def _types(
+        self, schema: Schema, source: DltSource | None, *, recorded: bool
+    ) -> dict[str, dict[str, str]]:
+        with self.pipeline.destination_client() as client:
+            types = client.capabilities.get_type_mapper()
+            return declared_types(source, schema, types, recorded=recorded)
+
+    def _refuse_casts(self) -> None:
+        """Refuse values that DuckDB would round, cut or not take as raw's columns stand.
+
+        Those of Arrow tables: dlt notes the type that comes, and leaves the rest to DuckDB.
+        """
+        schema = self.recorded
+        if schema is None or not self.packages.normalized:
+            return
+        other = [*self._find_other_types(self._types(schema, None, recorded=True))]
+        if not other:
+            return
+        files = self.packages.files_of_standing_tables()
+        with self.connection() as connection:
+            lost = [
+                f"{rows} of {self.dataset}.{table}.{column} ({asked}, {known} in raw)"
+                for table, column, known, asked in other
+                if (rows := count_uncastable(connection, files.get(table, []), column, known))
+            ]
+        if lost:
+            raise SchemaError(
+                f"{self.source}: values came in a type that their column does not hold: "
+                + ", ".join(lost[:20]),
+                subject=self.source,
+                hint="mend the source, or say the new type in the resource's `columns` "
+                f"(`data_type`), then `etl run --full-refresh --source {self.source}`; the package "
+                "is kept in data/quarantine",
+            )
+
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""
         schema = self.recorded if self.recorded is not None else source.schema
-        with self.pipeline.destination_client() as client:
-            types = client.capabilities.get_type_mapper()
-            tables = declared_tables(source, schema, types, self.dataset)
+        declared = self._types(schema, source, recorded=True)
         with self.connection() as connection:
             present = read_types(connection, self.dataset)
-            return ensure_tables(connection, [t for t in tables if _bare(t["name"]) not in present])
+            lacking = [
+                {"name": f"{self.dataset}.{name}", "columns": columns}
+                for name, columns in declared.items()
+                if name not in present
+            ]
+            return ensure_tables(connection, lacking)
 
     @contextmanager
     def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -324,7 +394,3 @@ def _refuse_others_settings(source: str) -> None:
             hint=f"remove it: the variable {names[0].upper()} or PIPELINES__{names[0].upper()}, or "
             "a line in .dlt/config.toml",
         )
-
-
-def _bare(name: str) -> str:
-    return name.partition(".")[2]

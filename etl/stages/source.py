@@ -97,7 +97,13 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
     with ctx.warehouse_turn:
         cursors = monitor.incremental if session is not None else ()
         settle_dispositions(
-            name, built, raw.recorded, raw.has_doubled, cursors=cursors, refresh=refresh
+            name,
+            built,
+            raw.recorded,
+            raw.has_doubled,
+            cursors=cursors,
+            retyped=raw.find_retyped(built),
+            refresh=refresh,
         )
         if not refresh:
             refuse_moved_cursors(name, built, raw.pipeline.state, monitor.cursors)

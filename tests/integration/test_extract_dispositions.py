@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,8 @@ class Source:
     def __init__(self, folder: Path, api: Api, rows: list[Any]) -> None:
         self.folder, self.api, self.rows = folder, api, rows
 
-    def settings(self, hints: str) -> Settings:
-        resource = {"name": "rows", "endpoint": {"path": "rows"}} | HINTS[hints]
+    def settings(self, hints: str, **more: Any) -> Settings:
+        resource = {"name": "rows", "endpoint": {"path": "rows"}} | HINTS[hints] | more
         client = {"base_url": self.api.url}
         source = {"client": client, "resources": [resource], "required": False}
         return settings_of(self.folder, {"api": source})
@@ -148,6 +149,135 @@ def test_key_that_the_source_calls_otherwise_is_given_up_by_a_full_refresh(sourc
     source.rows[:] = [{"number": 3, "a": 2}]
     extract_once(settings)
     assert query(settings, "SELECT number, a FROM api_raw.rows") == [(3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("hint", "before", "after"),
+    [
+        ({"data_type": "double"}, 1, 1.5),  # BIGINT would round it
+        ({"data_type": "text"}, 1, "k1"),  # BIGINT would refuse it
+        ({"data_type": "bigint"}, 1.5, 2),  # staging would round what stands
+    ],
+)
+def test_a_type_that_settings_change_is_taken_by_a_full_refresh_only(
+    source: Source, hint: Any, before: Any, after: Any
+) -> None:
+    """DuckDB keeps a column's type, and casts what comes to it."""
+    source.rows[:] = [{"id": 1, "v": before, "l": [{"v": before}]}]
+    first = source.settings("delete-insert")
+    extract_once(first)
+    source.rows[:] = [{"id": 1, "v": after, "l": [{"v": after}]}]
+    settings = source.settings("delete-insert", columns={"v": hint})
+    for _ in range(2):
+        [failure] = failures_of(settings)
+        assert type(failure) is ConfigError
+        assert "rows.v from " in failure.message
+        assert "--full-refresh --source api" in failure.hint
+    assert query(first, "SELECT v FROM api_raw.rows") == [(before,)]
+    extract_once(settings, context(settings, full_refresh=True))
+    assert query(first, "SELECT v FROM api_raw.rows") == [(after,)]
+    extract_once(settings)
+    assert query(first, "SELECT v FROM api_raw.rows") == [(after,)]
+
+
+def test_a_type_that_settings_change_is_theirs_while_no_row_came(source: Source) -> None:
+    source.rows[:] = []
+    extract_once(source.settings("append", columns={"v": {"data_type": "bigint"}}))
+    source.rows[:] = [{"id": 1, "v": 1.5}]
+    settings = source.settings("append", columns={"v": {"data_type": "double"}})
+    extract_once(settings)
+    assert query(settings, "SELECT v FROM api_raw.rows") == [(1.5,)]
+
+
+def arrow(values: list[Any], how: str, kind: str = "") -> Any:
+    """A factory whose Arrow table takes its type from the values, as a DataFrame does."""
+    import dlt
+    import pyarrow as pa
+
+    table = pa.table({"id": list(range(len(values))), "v": values})
+    columns: Any = {"v": {"data_type": kind}} if kind else None
+    made = dlt.resource([table], name="rows")
+    made.apply_hints(write_disposition=how, primary_key="id", columns=columns)  # type: ignore[arg-type]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("how", "before", "after", "kind"),
+    [
+        ("append", [1], [1.5, 2.0], "double"),
+        ("merge", [1], ["k", "2"], "text"),
+        ("replace", [1.5], [2**60 + 1, 2], "bigint"),
+    ],
+)
+def test_values_of_arrow_tables_that_a_column_does_not_hold_are_refused(
+    tmp_path: Path, how: str, before: list[Any], after: list[Any], kind: str
+) -> None:
+    """dlt leaves them to DuckDB, which rounds where it can."""
+
+    def settings(values: list[Any], **more: Any) -> Settings:
+        arguments = {"values": values, "how": how} | more
+        return settings_of(
+            tmp_path, {"api": {"factory": f"{__name__}:arrow", "arguments": arguments}}
+        )
+
+    extract_once(settings(before))
+    for _ in range(2):
+        [failure] = failures_of(settings(after))
+        assert type(failure) is SchemaError
+        assert "1 of api_raw.rows.v (" in failure.message
+        assert "--full-refresh --source api" in failure.hint
+        assert pending(settings(after), "api") == []
+    assert query(settings(before), "SELECT v FROM api_raw.rows") == [(v,) for v in before]
+    extract_once(settings(before))
+    said = settings(after, kind=kind)
+    extract_once(said, context(said, full_refresh=True))
+    found = query(said, "SELECT v FROM api_raw.rows ORDER BY id")
+    assert found == [(v,) for v in after], "as the hint says"
+
+
+@pytest.mark.parametrize(("before", "after"), [([1], [2.0, None]), ([1.5], [2])])
+def test_values_of_arrow_tables_that_a_column_holds_exactly_are_taken(
+    tmp_path: Path, before: list[Any], after: list[Any]
+) -> None:
+    """A column of a DataFrame is of floats as soon as a value lacks."""
+
+    def settings(values: list[Any]) -> Settings:
+        source = {"factory": f"{__name__}:arrow", "arguments": {"values": values, "how": "append"}}
+        return settings_of(tmp_path, {"api": source})
+
+    for values in (before, after, after):
+        extract_once(settings(values))
+    found = query(settings(after), "SELECT v FROM api_raw.rows")
+    assert Counter(v for (v,) in found) == Counter(before + 2 * after)
+
+
+@pytest.mark.parametrize("hints", ["append", "delete-insert", "scd2"])
+def test_every_type_that_dlt_knows_is_found_in_raw_as_it_was_asked_for(
+    source: Source, hints: str
+) -> None:
+    """The names of types are DuckDB's on one side and dlt's on the other."""
+    values: dict[str, tuple[dict[str, Any], Any]] = {
+        "a": ({"data_type": "text"}, "x"),
+        "b": ({"data_type": "text", "precision": 7}, "x"),
+        "c": ({"data_type": "double"}, 1.5),
+        "d": ({"data_type": "bool"}, True),
+        "e": ({"data_type": "timestamp"}, "2026-01-01T00:00:00Z"),
+        "f": ({"data_type": "timestamp", "timezone": False}, "2026-01-01T00:00:00"),
+        "g": ({"data_type": "timestamp", "timezone": False, "precision": 3}, "2026-01-01"),
+        "h": ({"data_type": "bigint"}, 1),
+        "i": ({"data_type": "bigint", "precision": 16}, 1),
+        "j": ({"data_type": "binary"}, "eA=="),
+        "k": ({"data_type": "json"}, {"x": 1}),
+        "l": ({"data_type": "decimal"}, 1),
+        "m": ({"data_type": "decimal", "precision": 9, "scale": 3}, 1),
+        "n": ({"data_type": "wei"}, 1),
+        "o": ({"data_type": "date"}, "2026-01-01"),
+        "p": ({"data_type": "time"}, "10:00:00"),
+    }
+    source.rows[:] = [{"id": 1} | {name: value for name, (_, value) in values.items()}]
+    settings = source.settings(hints, columns={name: hint for name, (hint, _) in values.items()})
+    for _ in range(2):
+        extract_once(settings)
 
 
 def test_strategy_that_is_named_no_longer_is_over(source: Source) -> None:

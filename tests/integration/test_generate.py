@@ -793,6 +793,35 @@ def test_a_table_that_keeps_no_versions_any_more_has_no_validity(
     assert made.read("marts.dim_made__orders", "id, n") == [(1, 3)]
 
 
+def test_a_type_that_raw_took_on_is_not_rounded_by_models_of_the_old_one(made: Made) -> None:
+    """A full refresh makes raw's table anew where settings change a type; models follow later."""
+    orders = {"name": "orders", **MERGE}
+    made.extract({**orders, "rows": [{"id": 1, "n": 1}]})
+    made.generate()
+    assert made.run().exit_code == 0
+    wider = {**orders, "columns": {"n": {"data_type": "double"}}}
+    made.give({**wider, "rows": [{"id": 1, "n": 1.5}]})
+    record = made.run(full_refresh=True)
+    (failure,) = record.failures
+    assert (record.exit_code, failure.subject) == (6, "staging.stg_made__orders")
+    assert "made_raw.orders.n is DOUBLE, was BIGINT" in failure.message
+    assert "etl generate" in failure.hint
+    made.generate()
+    made.give(wider)
+    assert made.run().exit_code == 0, "as the hint says"
+    assert made.read("marts.dim_made__orders", "id, n") == [(1, 1.5)]
+
+
+def test_a_full_refresh_brings_a_new_type_into_the_models_by_itself(generating: Made) -> None:
+    """Of one source: the plan of a part knows raw's tables as they were."""
+    made = generating
+    wider = {"name": "orders", **MERGE, "columns": {"n": {"data_type": "double"}}}
+    made.give({**wider, "rows": [{"id": 1, "n": 1.5}]})
+    record = made.run(full_refresh=True, sources=("made",))
+    assert record.exit_code == 0, record.failures
+    assert made.read("marts.dim_made__orders", "id, n") == [(1, 1.5)]
+
+
 def test_a_run_killed_before_it_generated_leaves_it_to_the_next(made: Made) -> None:
     _generating(made)
     made.extract({"name": "orders", **MERGE, "rows": [{"id": 1}]})
