@@ -10,29 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
-from dlt.common.configuration import known_sections, resolve_configuration
-from dlt.pipeline.configuration import PipelineConfiguration
 from loguru import logger
 
 from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import ConfigError, EtlError, ResourcesError, SchemaError, Stopped
+from etl.errors import EtlError, ResourcesError, Stopped
+from etl.raw.column_types import LOADS, declared_types, find_retyped, refuse_casts
 from etl.raw.destination import Warehouse, let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
 from etl.raw.folders import folder_told, make_whole
+from etl.raw.own_settings import refuse_own_settings
 from etl.raw.packages import Packages
 from etl.raw.repair import leave_newest_state
 from etl.raw.retiring import retire_last_rows
-from etl.raw.shapes import (
-    LOADS,
-    count_uncastable,
-    count_values,
-    declared_types,
-    drop_placeholders,
-    read_shape,
-)
+from etl.raw.shapes import count_values, drop_placeholders, read_shape
 from etl.records import Discarded
 from etl.settings import Settings, dataset_name
 from etl.warehouse import ensure_tables, limited_memory, quoted, read_types
@@ -81,7 +74,7 @@ class Raw:
     def _open(self) -> None:
         settings, source = self.settings, self.source
         fresh = not (settings.dlt_dir / source).exists()
-        _refuse_others_settings(source)
+        refuse_own_settings(source)
         self.pipeline = dlt.pipeline(
             pipeline_name=source,
             pipelines_dir=str(settings.dlt_dir),
@@ -278,24 +271,18 @@ class Raw:
         """
         if self.recorded is None:
             return []
-        found = self._find_other_types(self._types(self.recorded, source, recorded=recorded))
-        return [
-            f"{table}.{column} from {known} to {asked}" for table, column, known, asked in found
-        ]
-
-    def _find_other_types(
-        self, types: dict[str, dict[str, str]]
-    ) -> Iterator[tuple[str, str, str, str]]:
-        """Columns of loaded tables that stand with other types: table, column, raw's type, this."""
+        asked = self._types(self.recorded, source, recorded=recorded)
         with self.connection() as connection:
-            standing = read_types(connection, self.dataset)
-        for table in sorted(self.shape().keys() & types.keys()):
-            for column, asked in types[table].items():
-                known = standing.get(table, {}).get(column)
-                if known is None or known == asked or column.startswith("_dlt"):
-                    continue
-                if known != str(duckdb.type(asked)):  # DuckDB's name for it: TEXT is VARCHAR
-                    yield table, column, known, asked
+            return [str(one) for one in find_retyped(connection, self.dataset, self.shape(), asked)]
+
+    def _refuse_casts(self) -> None:
+        if self.recorded is None or not self.packages.normalized:
+            return
+        asked = self._types(self.recorded, None, recorded=True)
+        with self.connection() as connection:
+            if found := find_retyped(connection, self.dataset, self.shape(), asked):
+                files = self.packages.files_of_standing_tables()
+                refuse_casts(connection, self.source, self.dataset, found, files)
 
     def _types(
         self, schema: Schema, source: DltSource | None, *, recorded: bool
@@ -303,34 +290,6 @@ class Raw:
         with self.pipeline.destination_client() as client:
             types = client.capabilities.get_type_mapper()
             return declared_types(source, schema, types, recorded=recorded)
-
-    def _refuse_casts(self) -> None:
-        """Refuse values that DuckDB would round, cut or not take as raw's columns stand.
-
-        Those of Arrow tables: dlt notes the type that comes, and leaves the rest to DuckDB.
-        """
-        schema = self.recorded
-        if schema is None or not self.packages.normalized:
-            return
-        other = [*self._find_other_types(self._types(schema, None, recorded=True))]
-        if not other:
-            return
-        files = self.packages.files_of_standing_tables()
-        with self.connection() as connection:
-            lost = [
-                f"{rows} of {self.dataset}.{table}.{column} ({asked}, {known} in raw)"
-                for table, column, known, asked in other
-                if (rows := count_uncastable(connection, files.get(table, []), column, known))
-            ]
-        if lost:
-            raise SchemaError(
-                f"{self.source}: values came in a type that their column does not hold: "
-                + ", ".join(lost[:20]),
-                subject=self.source,
-                hint="mend the source, or say the new type in the resource's `columns` "
-                f"(`data_type`), then `etl run --full-refresh --source {self.source}`; the package "
-                "is kept in data/quarantine",
-            )
 
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""
@@ -373,24 +332,3 @@ class Raw:
             found = classify(e, self.source, step, self.settings.data, self.settings.transform.pii)
             # dlt's own words quote the row: where it is shown masked they must not follow.
             raise found from None if found.sample else e
-
-
-def _refuse_others_settings(source: str) -> None:
-    """Refuse what dlt's own configuration says of pipelines: it would drop tables, or move them.
-
-    Raises:
-        ConfigError: names the settings.
-    """
-    sections = (known_sections.PIPELINES, source)
-    found = resolve_configuration(PipelineConfiguration(pipeline_name=source), sections=sections)
-    said = {"dev_mode": found.dev_mode, "full_refresh": found.full_refresh,
-            "refresh": found.refresh, "dataset_name_layout": found.dataset_name_layout,
-            "use_single_dataset": not found.use_single_dataset,
-            "restore_from_destination": not found.restore_from_destination}  # fmt: skip
-    if names := [name for name, is_other in said.items() if is_other]:
-        raise ConfigError(
-            f"{source}: dlt's own configuration says {', '.join(names)}, and the job decides that",
-            subject=source,
-            hint=f"remove it: the variable {names[0].upper()} or PIPELINES__{names[0].upper()}, or "
-            "a line in .dlt/config.toml",
-        )

@@ -1,25 +1,18 @@
-"""Raw tables as dlt records them: their shape, what packages brought, and empty ones to begin."""
+"""Raw tables as dlt records them: their shape, what packages brought, those made ahead empty."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from dlt.common.schema.utils import is_complete_column
 
 from etl.drift import Column, Count, Shape, Table
-from etl.raw.hints import all_hints
 from etl.warehouse import quoted, read_types
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from dlt.common.destination.capabilities import DataTypeMapper
     from dlt.common.schema import Schema
-    from dlt.extract import DltSource
-
-LOADS = "_dlt_loads"
 
 
 def read_shape(schema: Schema) -> dict[str, Table]:
@@ -87,68 +80,6 @@ def _parents(shape: Shape, name: str) -> Iterator[str]:
     while parent is not None and parent in shape:
         yield parent
         parent = shape[parent].parent
-
-
-def count_uncastable(
-    connection: duckdb.DuckDBPyConnection, files: Iterable[Path], column: str, kind: str
-) -> int:
-    """Values of Parquet files that are others, or none, once they are cast to this type."""
-    found, name = 0, quoted(column)
-    for path in map(str, files):
-        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [path]).fetchall()
-        came = {str(row[0]): str(row[1]) for row in described}.get(column)
-        if came is None:
-            continue
-        cast = f"TRY_CAST(TRY_CAST({name} AS {kind}) AS {came})"
-        row = connection.execute(
-            f"SELECT count(*) FROM read_parquet(?) WHERE {cast} IS DISTINCT FROM {name}",  # noqa: S608 - quoted
-            [path],
-        ).fetchone()
-        found += row[0] if row else 0
-    return found
-
-
-def declared_types(
-    source: DltSource | None, schema: Schema, types: DataTypeMapper, *, recorded: bool
-) -> dict[str, dict[str, str]]:
-    """The tables that a source declares, or has `recorded`: their columns with their types.
-
-    Columns whose type nobody has told are not among them: dlt adds them with the first rows.
-
-    Raises:
-        ConfigError: dlt does not accept a resource's hints.
-    """
-    tables: dict[str, dict[str, Any]] = {}
-    nested: set[str] = set()
-    declared: list[Any] = []
-    if source is not None:
-        for resource in source.selected_resources.values():
-            declared += all_hints(source.name, resource, schema.naming)
-    if recorded:
-        tables[LOADS] = dict(schema.tables[LOADS]["columns"])
-        declared = [*schema.data_tables(), *declared]
-    for table in declared:
-        tables.setdefault(table["name"], {}).update(table.get("columns", {}))
-        if table.get("parent"):
-            nested.add(table["name"])
-    return {
-        name: _own_columns(name, name in nested)
-        | {
-            c["name"]: types.to_destination_type(c, cast(Any, {"name": name, "columns": {}}))
-            for c in columns.values()
-            if is_complete_column(c)
-        }
-        for name, columns in tables.items()
-    }
-
-
-def _own_columns(name: str, is_nested: bool) -> dict[str, str]:
-    """The columns that dlt gives every row: those of a nested table link it to its parent."""
-    if name == LOADS:
-        return {}
-    if is_nested:
-        return {"_dlt_parent_id": "VARCHAR", "_dlt_list_idx": "BIGINT", "_dlt_id": "VARCHAR"}
-    return {"_dlt_load_id": "VARCHAR", "_dlt_id": "VARCHAR"}
 
 
 def drop_placeholders(

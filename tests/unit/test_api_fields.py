@@ -23,7 +23,7 @@ from etl.api_fields import (
     save_fields,
 )
 from etl.settings import Settings
-from etl.sources.paginator import find_base
+from etl.sources.row_place import find_base
 
 NAMING = Schema("x").naming
 

@@ -1,0 +1,142 @@
+"""Types of raw's columns: as settings declare them, as dlt noted them, and where raw has others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import duckdb
+from dlt.common.schema.utils import is_complete_column
+
+from etl.errors import SchemaError
+from etl.raw.hints import all_hints
+from etl.warehouse import quoted, read_types
+
+if TYPE_CHECKING:
+    from dlt.common.destination.capabilities import DataTypeMapper
+    from dlt.common.schema import Schema
+    from dlt.extract import DltSource
+
+LOADS = "_dlt_loads"
+Types = Mapping[str, Mapping[str, str]]
+"""DuckDB's types by table and column."""
+
+
+class Retyped(NamedTuple):
+    """A column that stands in raw with one type and is asked for with another."""
+
+    table: str
+    column: str
+    known: str
+    asked: str
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.column} from {self.known} to {self.asked}"
+
+
+def declared_types(
+    source: DltSource | None, schema: Schema, types: DataTypeMapper, *, recorded: bool
+) -> dict[str, dict[str, str]]:
+    """The tables that a source declares, or has `recorded`: their columns with their types.
+
+    Columns whose type nobody has told are not among them: dlt adds them with the first rows.
+
+    Raises:
+        ConfigError: dlt does not accept a resource's hints.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    nested: set[str] = set()
+    declared: list[Any] = []
+    if source is not None:
+        for resource in source.selected_resources.values():
+            declared += all_hints(source.name, resource, schema.naming)
+    if recorded:
+        tables[LOADS] = dict(schema.tables[LOADS]["columns"])
+        declared = [*schema.data_tables(), *declared]
+    for table in declared:
+        tables.setdefault(table["name"], {}).update(table.get("columns", {}))
+        if table.get("parent"):
+            nested.add(table["name"])
+    return {
+        name: _own_columns(name, name in nested)
+        | {
+            c["name"]: types.to_destination_type(c, cast(Any, {"name": name, "columns": {}}))
+            for c in columns.values()
+            if is_complete_column(c)
+        }
+        for name, columns in tables.items()
+    }
+
+
+def _own_columns(name: str, is_nested: bool) -> dict[str, str]:
+    """The columns that dlt gives every row: those of a nested table link it to its parent."""
+    if name == LOADS:
+        return {}
+    if is_nested:
+        return {"_dlt_parent_id": "VARCHAR", "_dlt_list_idx": "BIGINT", "_dlt_id": "VARCHAR"}
+    return {"_dlt_load_id": "VARCHAR", "_dlt_id": "VARCHAR"}
+
+
+def find_retyped(
+    connection: duckdb.DuckDBPyConnection, dataset: str, tables: Iterable[str], asked: Types
+) -> list[Retyped]:
+    """Columns of these tables that stand with other types than those that are asked for."""
+    standing = read_types(connection, dataset)
+    return [
+        Retyped(table, column, known, kind)
+        for table in sorted(asked.keys() & set(tables))
+        for column, kind in asked[table].items()
+        if not column.startswith("_dlt")
+        and (known := standing.get(table, {}).get(column, kind)) != kind
+        and known != str(duckdb.type(kind))  # DuckDB's name for it: TEXT is VARCHAR
+    ]
+
+
+def refuse_casts(
+    connection: duckdb.DuckDBPyConnection,
+    source: str,
+    dataset: str,
+    retyped: Collection[Retyped],
+    files: Mapping[str, list[Path]],
+) -> None:
+    """Refuse values in files of a package that DuckDB would round, cut or not take.
+
+    Those of Arrow tables: dlt notes the type that comes, and leaves the rest to DuckDB.
+
+    Raises:
+        SchemaError: names the columns, how many values, and the types.
+    """
+    lost = [
+        f"{rows} of {dataset}.{one.table}.{one.column} ({one.asked}, {one.known} in raw)"
+        for one in retyped
+        if (rows := _count_uncastable(connection, files.get(one.table, []), one.column, one.known))
+    ]
+    if lost:
+        raise SchemaError(
+            f"{source}: values came in a type that their column does not hold: "
+            + ", ".join(lost[:20]),
+            subject=source,
+            hint="mend the source, or say the new type in the resource's `columns` "
+            f"(`data_type`), then `etl run --full-refresh --source {source}`; the package is kept "
+            "in data/quarantine",
+        )
+
+
+def _count_uncastable(
+    connection: duckdb.DuckDBPyConnection, files: Iterable[Path], column: str, kind: str
+) -> int:
+    """Values of Parquet files that are others, or none, once they are cast to this type."""
+    found, name = 0, quoted(column)
+    for path in map(str, files):
+        described = connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [path]).fetchall()
+        came = {str(row[0]): str(row[1]) for row in described}.get(column)
+        if came is None:
+            continue
+        back = f"TRY_CAST(TRY_CAST({name} AS {kind}) AS {came})"
+        row = connection.execute(
+            f"SELECT count(*) FROM read_parquet(?) WHERE {back} IS DISTINCT FROM {name}",  # noqa: S608 - quoted
+            [path],
+        ).fetchone()
+        found += row[0] if row else 0
+    return found
