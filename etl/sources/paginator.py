@@ -1,4 +1,4 @@
-"""A guard around any paginator of dlt's: no endless chain, no repeated page, no missing field."""
+"""A guard around any paginator of dlt's: no endless chain, no repeated page, none passed over."""
 
 from __future__ import annotations
 
