@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qs
+
 from dlt.extract.incremental.exceptions import (
     IncrementalCursorInvalidCoercion,
     IncrementalCursorPathHasValueNone,
     IncrementalCursorPathMissing,
 )
 from pendulum.parsing.exceptions import ParserError
-from requests import HTTPError, RequestException, Response
+from requests import HTTPError, PreparedRequest, RequestException, Response
 from requests.exceptions import InvalidURL, MissingSchema
 
 from etl.causes import first_line
@@ -71,7 +73,8 @@ def _answered(response: Response, subject: str) -> EtlError:
             hint="the API is busy or broken, or its limit is used up: run again later, or set the "
             "source's `rate_limit`",
         )
-    if status in (401, 403):
+    # A log-in that is refused is 400 (RFC 6749, 5.2).
+    if status in (401, 403) or (status == 400 and _is_login(response.request)):
         return AuthError(
             f"{told}, the credentials were rejected ({url})",
             subject=subject,
@@ -83,6 +86,12 @@ def _answered(response: Response, subject: str) -> EtlError:
         hint="the API refuses this request: compare it with the API's documentation"
         + NOTHING_THERE * (status == 404),
     )
+
+
+def _is_login(request: PreparedRequest) -> bool:
+    """True for one that asks for a token by OAuth 2."""
+    body = request.body if isinstance(request.body, str) else ""
+    return "grant_type" in parse_qs(body)
 
 
 def _unanswered(error: RequestException, subject: str) -> EtlError:

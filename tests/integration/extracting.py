@@ -133,7 +133,9 @@ class Api:
                 parts = urlsplit(self.path)
                 headers = {k.lower(): v for k, v in self.headers.items()}
                 posted = self.rfile.read(int(headers.get("content-length", 0)))
-                query = dict(parse_qsl(parts.query)) | (json.loads(posted) if posted else {})
+                is_form = "form" in headers.get("content-type", "")
+                body = dict(parse_qsl(posted.decode())) if is_form else json.loads(posted or b"{}")
+                query = dict(parse_qsl(parts.query)) | body
                 asked = (parts.path, query, headers)
                 api.asked.append(asked)
                 found = api.answer(*asked)

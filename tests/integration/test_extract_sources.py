@@ -15,7 +15,14 @@ import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
 
-from etl.errors import ConfigError, EtlError, ExtractError, SchemaError, UnreachableError
+from etl.errors import (
+    AuthError,
+    ConfigError,
+    EtlError,
+    ExtractError,
+    SchemaError,
+    UnreachableError,
+)
 from etl.raw.pipeline import Raw
 from etl.raw.places import NotReachedError
 from etl.settings import Settings
@@ -394,6 +401,47 @@ def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) ->
     assert sorted(found) == [("cursor", "2026-01-02", 25), ("other", "2026-01-02", 25)]
     [source] = ctx.run.sources
     assert (source.resource, source.rows, source.pages) == ("things", 50, 6)
+
+
+@pytest.mark.parametrize(
+    ("token", "failure"),
+    [
+        ({"access_token": "t0k3n", "expires_in": 3600}, None),
+        ({"access_token": "t0k3n"}, None),
+        ((400, {"error": "invalid_client"}, {}), AuthError),
+        ((401, {}, {}), AuthError),
+        ((404, {}, {}), ExtractError),
+    ],
+)
+def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
+    tmp_path: Path, token: Any, failure: type[EtlError] | None
+) -> None:
+    """OAuth 2 (RFC 6749) refuses a client with 400."""
+
+    def reply(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path == "/token":
+            assert (asked["grant_type"], asked["client_secret"]) == ("client_credentials", "s")
+            return token
+        page = int(asked["page"])
+        is_right = headers.get("authorization") == "Bearer t0k3n"
+        return {"items": ROWS[page - 1 : page], "pages": 3} if is_right else (401, {}, {})
+
+    with serving(reply) as api:
+        auth = {"type": "oauth2_client_credentials", "access_token_url": f"{api.url}token",
+                "client_id": "c", "client_secret": "s"}  # fmt: skip
+        paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
+        source = {
+            "client": {"base_url": api.url, "auth": auth, "paginator": paginator},
+            "resources": [things(data_selector="items")],
+        }
+        settings = settings_of(tmp_path, {"api": source})
+        if failure is not None:
+            [found] = failures_of(settings)
+            assert type(found) is failure
+            return
+        extract_once(settings)
+        assert [path for path, _, _ in api.asked].count("/token") == 1
+    assert count(settings, "api_raw.things") == 3
 
 
 FACTORY = """
