@@ -10,7 +10,9 @@ from loguru import logger
 from etl.arrival import read_arrival
 from etl.errors import ANY_FAILURE, EtlError, StageError, TransformError
 from etl.logs import adopt_library_loggers, bound
+from etl.packages import raw_datasets
 from etl.raw.places import NotReachedError
+from etl.settings import dataset_name
 from etl.sources.build import declare_source
 from etl.sources.functions import import_factories
 from etl.stages.containment import contained
@@ -18,6 +20,7 @@ from etl.stages.context import RunContext
 from etl.stages.drift import tell_drift
 from etl.stages.scope import wanted_models
 from etl.stages.source import extract_source
+from etl.warehouse import connect
 
 
 def extract(ctx: RunContext) -> None:
@@ -66,8 +69,22 @@ def extract(ctx: RunContext) -> None:
         else:
             raise error
     tell_drift(ctx)
+    _tell_of_unread(ctx)
     if failures:
         raise StageError(failures)
+
+
+def _tell_of_unread(ctx: RunContext) -> None:
+    """What is in raw of sources that the settings do not name goes on being published, and ages."""
+    with connect(ctx.settings.warehouse) as connection:
+        datasets = raw_datasets(connection)
+    for dataset in sorted(set(datasets) - set(map(dataset_name, ctx.settings.sources))):
+        ctx.run.warn(
+            f"{dataset} is of a source that the settings do not name, so nothing renews it: drop "
+            "the schema when no model reads it, or name the source, with `enabled: false` if it is "
+            "not to be read",
+            dataset=dataset,
+        )
 
 
 def _point_to_the_demo(ctx: RunContext, error: EtlError) -> EtlError:

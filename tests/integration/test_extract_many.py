@@ -22,6 +22,7 @@ from tests.integration.extracting import (
     extract_once,
     failures_of,
     pending,
+    serving,
     settings_of,
 )
 
@@ -146,6 +147,20 @@ def test_source_that_fails_holds_back_none_of_the_others(tmp_path: Path, replay:
     assert {r.actor for r in replay.requests[before:]} == {"bulk-301.test"}
     assert [count(settings, f"{n}_raw.followers") for n in names] == [300, 301, 302]
     assert sorted(s.source for s in ctx.run.sources) == ["a", "b", "c"]
+
+
+def test_source_that_the_settings_no_longer_name_is_told(tmp_path: Path) -> None:
+    """Its tables are still there, its marts are published as they are: nobody would notice."""
+    with serving(lambda *_: [{"id": 1}]) as api:
+        source: dict[str, Any] = {
+            "client": {"base_url": api.url, "paginator": "single_page"},
+            "resources": [{"name": "rows", "write_disposition": "replace"}],
+        }
+        extract_once(settings_of(tmp_path, {"a": source, "b": source}))
+        [told] = extract_once(settings_of(tmp_path, {"a": source})).run.warnings
+        assert told.startswith("b_raw is of a source that the settings do not name")
+        off = source | {"enabled": False}
+        assert extract_once(settings_of(tmp_path, {"a": source, "b": off})).run.warnings == []
 
 
 def test_bug_at_one_source_holds_back_none_of_the_others(
