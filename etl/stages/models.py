@@ -169,10 +169,11 @@ def _mark_unfinished(
 
 
 def _note_packages(project: Project, run: Run, waiting: list[Package], models: set[str]) -> None:
-    """Note the packages of which every reader is among these models as transformed."""
+    """Note packages as transformed that are read, and by none but these models."""
+    readers = {d: project.graph.readers(d) for d in {p.dataset for p in waiting}}
+    done = {d for d, read_by in readers.items() if read_by and read_by <= models}
+    packages = [p for p in waiting if p.dataset in done]
     with connect(project.settings.warehouse) as connection:
-        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, models)}
-        packages = [p for p in waiting if p.dataset in done]
         note_processed(connection, project.environment, run.run_id, packages)
 
 
@@ -211,9 +212,3 @@ def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:
             "(`disable_restatement FALSE` in the model's kind lets them)",
             models=sorted(kept),
         )
-
-
-def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
-    """True when all that read the raw tables are among the models; False when nothing does."""
-    readers = project.graph.readers(dataset)
-    return bool(readers) and readers <= models
