@@ -15,7 +15,7 @@ from sqlmesh.utils.errors import SQLMeshError
 from etl.errors import ConfigError, EtlError
 from etl.fingerprint import digest_files, fingerprint_project
 from etl.names import nearest
-from etl.project.engine import ProjectContext, open_context
+from etl.project.engine import open_context
 from etl.project.failures import classify
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
@@ -43,10 +43,8 @@ class Project:
         self.environment = environment
         self._digests = digest_files(settings)
         self.fingerprint = fingerprint_project(settings, self._digests)
-        self.context: ProjectContext
-        if part is None or (context := open_part(settings, environment, part)) is None:
-            context = open_context(settings, on_model, environment=environment)
-        self.context = context
+        narrowed = open_part(settings, environment, part) if part is not None else None
+        self.context = narrowed or open_context(settings, on_model, environment=environment)
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
         self.also: frozenset[str] = frozenset()
@@ -225,6 +223,22 @@ class Project:
                     "it; left out of one run, the model is made anew by the next, without its rows"
                 )
             raise error from e
+
+    def tidy(self) -> None:
+        """Drop expired environments and versions of models, and join what is noted of intervals.
+
+        A version expires a week after the last environment left it, unless its model sets another
+        `ttl`. Each evaluation of a model is noted as a row, and every run would read all of them.
+        Killed in between, the next call goes on.
+
+        Raises:
+            EtlError: something could not be dropped; it is tried again the next time.
+        """
+        try:
+            self.context.run_janitor(ignore_ttl=False)
+        except Exception as e:
+            what = "expired versions of models cannot be dropped"
+            raise classify(e, self.settings, what) from e
 
     def _forget_unfinished(self) -> None:
         """Begin anew with an environment that no plan has ever finished; later ones fall back.
