@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Never
 
 import pytest
@@ -48,11 +47,6 @@ SELECT customer::TEXT AS customer, SUM(amount)::BIGINT AS amount FROM {table} GR
 """
 STAGED = VIEW.format(table="staging.stg_shop__orders")
 GOOD = [("ann", 50), ("bob", 200)]
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 def test_after_a_failed_audit_stage_nothing_of_it_is_published(shop: Shop) -> None:

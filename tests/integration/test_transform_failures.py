@@ -43,11 +43,6 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
 def test_cache_that_may_not_be_written_is_no_models_fault(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:

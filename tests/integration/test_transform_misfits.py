@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from etl.errors import ExitCode
@@ -13,9 +11,8 @@ MODEL = "MODEL (name marts.prices, kind FULL, grain name); SELECT {} FROM read_c
 
 
 @pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
+def shop(shop: Shop) -> Shop:
     """A mart of a file that somebody writes: tea costs 1."""
-    shop = template.copy(tmp_path / "shop")
     shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.prices, target: marts}\n")
     read(shop, "*")
     shop.write("prices.csv", "name,price\ntea,1\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -37,11 +36,6 @@ TOLD = {
     "capitals": "MARTS.LOUD: the dialect snowflake writes names in capitals",
     "itself": "marts.newer: SQLMesh takes id, in a subquery of itself, for a column of",
 }
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 @pytest.mark.parametrize("case", UNFIT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -31,18 +30,12 @@ WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz
 
 
 @pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
-@pytest.fixture
-def sales(tmp_path: Path, aged_template: Shop) -> Shop:
+def sales(aged: Shop) -> Shop:
     """Orders of two days ago, and a published mart that is incremental."""
-    shop = aged_template.copy(tmp_path / "shop")
-    shop.write("sqlmesh/models/sales.sql", INCREMENTAL)
-    publish(shop, "marts.sales")
-    assert shop.go_on().exit_code == 0
-    return shop
+    aged.write("sqlmesh/models/sales.sql", INCREMENTAL)
+    publish(aged, "marts.sales")
+    assert aged.go_on().exit_code == 0
+    return aged
 
 
 def publish(shop: Shop, model: str) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from etl.errors import ExitCode
 from tests.integration.projects import Shop
 from tests.integration.test_options import add_second_source, second_source
@@ -17,11 +13,6 @@ MODEL (
 SELECT id, amount FROM {}
 """
 STAGING, RAW = "staging.stg_shop__orders", "shop_raw.orders"
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 def show(shop: Shop, query: str) -> None:
