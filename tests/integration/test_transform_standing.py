@@ -33,13 +33,9 @@ WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz
 def sales(aged: Shop) -> Shop:
     """Orders of two days ago, and a published mart that is incremental."""
     aged.write("sqlmesh/models/sales.sql", INCREMENTAL)
-    publish(aged, "marts.sales")
+    aged.publish("marts.sales")
     assert aged.go_on().exit_code == 0
     return aged
-
-
-def publish(shop: Shop, model: str) -> None:
-    shop.edit("config/etl.yaml", "loads:\n", f"loads:\n  - {{model: {model}, target: marts}}\n")
 
 
 def without_state(shop: Shop) -> Shop:
@@ -304,7 +300,7 @@ def test_seed_outside_of_the_project_is_looked_into(shop: Shop) -> None:
         "MODEL (name marts.seeded, kind SEED (path '../../outside.csv'), "
         "columns (name TEXT, n BIGINT), grain name);",
     )
-    publish(shop, "marts.seeded")
+    shop.publish("marts.seeded")
     assert shop.go_on().exit_code == 0
     shop.write("outside.csv", "name,n\ntea,2\n")
     assert "transform: 6 models" not in " ".join(show_plan(shop.settings, "prod", 0))
