@@ -157,14 +157,13 @@ class Project:
         """Note that the environment was built from the files that were read."""
         if self.graph.has_seeds_outside(self.settings.sqlmesh_dir):
             return  # nobody compares them
-        built = {n: m._path for n, m in self.context.models.items() if not m.kind.is_external}
-        places = {name: path for name, path in built.items() if path is not None}
+        models = self.context.models.values()
+        places = {m.fqn: m._path for m in models if m._path and not m.kind.is_external}
         note_built(self.settings, self.environment, self.plan_id(), self._digests, places)
 
     def due_at(self, since: datetime) -> datetime:
         """When the cron of some model asks for an evaluation although no data came."""
-        models = (self.graph.model(name) for name in self.graph.names)
-        return min((m.cron_next(since) for m in models if m is not None), default=since)
+        return min((m.cron_next(since) for m in self.graph.models.values()), default=since)
 
     def fall_back(self) -> bool:
         """Work on the environment's models in place of the project's; False when it has none."""
