@@ -141,19 +141,15 @@ def write_transformation(
 ) -> None:
     """Note a complete transformation in place of the one before."""
     ensure_tables(connection, [TRANSFORMATIONS])
+    row = vars(done) | {
+        "environment": environment,
+        "run_id": run_id,
+        "pairs": json.dumps(done.pairs),
+    }
     connection.execute(
-        "INSERT OR REPLACE INTO etl_meta.transformations (environment, project, packages, plan_id, "
-        "due_at, pairs, run_id, finished_at) VALUES (?,?,?,?,?,?,?,?)",
-        [
-            environment,
-            done.project,
-            done.packages,
-            done.plan_id,
-            done.due_at,
-            json.dumps(done.pairs),
-            run_id,
-            done.finished_at,
-        ],
+        f"INSERT OR REPLACE INTO etl_meta.transformations ({', '.join(row)}) "  # noqa: S608 - names of ours
+        f"VALUES ({', '.join('?' * len(row))})",
+        [*row.values()],
     )
 
 
