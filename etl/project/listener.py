@@ -36,7 +36,7 @@ class Evaluated:
 class Listener(NoopConsole):
     """Installed as SQLMesh's console for one run.
 
-    `narrow` are models whose table has not these columns of their query.
+    `narrow` has by model the columns of its query that its table lacks.
     """
 
     on_model: Callable[[str], None] = lambda name: None
