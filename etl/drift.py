@@ -122,7 +122,7 @@ def compare(
         brought: root tables that are known to have a resource still.
     """
     after = remember(known, shape, counts)
-    changes = [*_new_tables(known, shape)]
+    changes = [SchemaChange(kind="new", table=name) for name in shape if (name, "") not in known]
     gone = [*_vanished_tables(known, shape, counts, complete)]
     lost = {change.table for change in gone}
     for table in shape.values():
@@ -136,12 +136,6 @@ def compare(
             place = (change.table, change.column or "")
             after[place] = replace(after[place], is_gone=True)
     return told, after
-
-
-def _new_tables(known: Known, shape: Shape) -> Iterator[SchemaChange]:
-    for name in shape:
-        if (name, "") not in known:
-            yield SchemaChange(kind="new", table=name)
 
 
 def _new_columns(known: Known, table: Table) -> Iterator[SchemaChange]:
@@ -283,13 +277,10 @@ def _likeness(
     if old.table != new.table or old.type_before != new.type_after:
         return 0.0
     alike = _similarity(old.column, new.column)
-    alone = all(
-        sum(
-            c.table == old.table and c.column is not None and kind == old.type_before
-            for c, kind in of
-        )
-        == 1
-        for of in ([(c, c.type_before) for c in gone], [(c, c.type_after) for c in arrived])
+    kind = (old.table, old.type_before)
+    alone = (
+        sum((c.table, c.type_before) == kind for c in gone) == 1
+        and sum((c.table, c.type_after) == kind for c in arrived) == 1
     )
     return alike if alike >= SIMILAR else 0.01 * alone
 

@@ -46,7 +46,6 @@ TRANSFORMATIONS: dict[str, Any] = {
 class ModelState:
     """Whether a model's present content passed its audits, and what identifies its rows."""
 
-    model: str
     verdict: Verdict
     grain: tuple[str, ...]
 
@@ -59,7 +58,7 @@ def read_states(connection: duckdb.DuckDBPyConnection, environment: str) -> dict
         "SELECT model, verdict, grain FROM etl_meta.model_states WHERE environment = ?",
         [environment],
     ).fetchall()
-    return {m: ModelState(m, v, tuple(g or ())) for m, v, g in rows}
+    return {m: ModelState(v, tuple(g or ())) for m, v, g in rows}
 
 
 def write_states(
@@ -141,36 +140,27 @@ def write_transformation(
 ) -> None:
     """Note a complete transformation in place of the one before."""
     ensure_tables(connection, [TRANSFORMATIONS])
+    row = vars(done) | {
+        "environment": environment,
+        "run_id": run_id,
+        "pairs": json.dumps(done.pairs),
+    }
     connection.execute(
-        "INSERT OR REPLACE INTO etl_meta.transformations (environment, project, packages, plan_id, "
-        "due_at, pairs, run_id, finished_at) VALUES (?,?,?,?,?,?,?,?)",
-        [
-            environment,
-            done.project,
-            done.packages,
-            done.plan_id,
-            done.due_at,
-            json.dumps(done.pairs),
-            run_id,
-            done.finished_at,
-        ],
+        f"INSERT OR REPLACE INTO etl_meta.transformations ({', '.join(row)}) "  # noqa: S608 - names of ours
+        f"VALUES ({', '.join('?' * len(row))})",
+        [*row.values()],
     )
 
 
 def publishable(states: Mapping[str, ModelState], models: Iterable[str]) -> dict[str, str]:
     """Which of these models must not be published, and why: model to reason."""
-    reasons = {
+    reasons: dict[Verdict | None, str] = {
+        None: "it was never built",
         "failed": "it failed, or its audits did",
         "held_back": "a model above it failed or went on without it, or a standalone audit has "
         "still to pass",
         "unfinished": "its last transformation did not end",
         "unaudited": "a standalone audit that reads it has not run since its transformation",
     }
-    held: dict[str, str] = {}
-    for model in models:
-        state = states.get(model)
-        if state is None:
-            held[model] = "it was never built"
-        elif state.verdict != "passed":
-            held[model] = reasons[state.verdict]
-    return held
+    verdicts = {m: states[m].verdict if m in states else None for m in models}
+    return {m: reasons[v] for m, v in verdicts.items() if v != "passed"}

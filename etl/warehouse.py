@@ -173,10 +173,8 @@ def classify_machine(error: BaseException, folder: Path) -> EtlError | None:
     `folder` is where DuckDB writes.
     """
     for cause in causes(error):
-        if isinstance(cause, duckdb.Error):
-            found = classify_duckdb(cause, folder)
-            if found is not None:
-                return found
+        if isinstance(cause, duckdb.Error) and (found := classify_duckdb(cause, folder)):
+            return found
     return classify_os_error(error)
 
 

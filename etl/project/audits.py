@@ -34,6 +34,16 @@ class Audited:
     # Standalone audits that this run is too narrow for, with the models that wait for them.
     left_out: dict[str, set[str]] = field(default_factory=dict)
 
+    def add(
+        self, runs: list[AuditRun], subject: str, held: set[str], read: Collection[str] = ()
+    ) -> None:
+        """Audits that ran, and the models that each holds back when it blocks and fails."""
+        self.audits += runs
+        for run in runs:
+            if run.blocking and run.status == "failed":
+                self.failures.append(audit_failure(subject, run.name, run.failing_rows, read))
+                self.failed |= held
+
 
 def audit_models(project: Project, models: Collection[str]) -> Audited:
     """Run every audit of these models over all of their data.
@@ -56,12 +66,7 @@ def audit_models(project: Project, models: Collection[str]) -> Audited:
         except EtlError as e:
             result.failures.append(e)
             result.failed.add(name)
-        runs = project.listener.heard.get(name, [])
-        result.audits += runs
-        for run in runs:
-            if run.blocking and run.status == "failed":
-                result.failures.append(audit_failure(name, run.name, run.failing_rows))
-                result.failed.add(name)
+        result.add(project.listener.heard.get(name, []), name, {name})
     return result
 
 
@@ -108,11 +113,7 @@ def audit_standalone(project: Project, never_built: Collection[str], scope: set[
             result.failures.append(e)
             result.failed |= read if _blocks(audit) else set()
             continue
-        result.audits += runs
-        for run in runs:
-            if run.blocking and run.status == "failed":
-                result.failures.append(audit_failure(name, run.name, run.failing_rows, read))
-                result.failed |= read
+        result.add(runs, name, read, read)
     return result
 
 

@@ -120,18 +120,15 @@ def project_config(sqlmesh_dir: Path) -> Config:
     return build_config(settings)
 
 
-class _Context(Context):
-    """SQLMesh's Context, which would make a plain one of our configuration."""
+class ProjectContext(Context):
+    """SQLMesh's Context with our listener in place."""
 
+    # It would make a plain configuration of ours.
     CONFIG_TYPE = _Config
     # Around these stands SQLMesh's telemetry, and even when it is off it imports IPython and reads
     # the source of every frame on the stack.
     run = inspect.unwrap(Context.run)
     plan_builder = inspect.unwrap(Context.plan_builder)
-
-
-class ProjectContext(_Context):
-    """SQLMesh's Context with our listener in place."""
 
     listener: Listener
     broken: tuple[EtlError, ...] = ()
@@ -259,7 +256,7 @@ def read_models(settings: Settings) -> Iterator[list[Model]]:
         try:
             folder = cache if usable else Path(elsewhere)
             config = _configure(settings, gateway, folder).copy(update=_LOADER)
-            context = _Context(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
+            context = ProjectContext(paths=[str(settings.sqlmesh_dir)], config=config, load=False)
             _leave_home_alone(folder)
             context.load()
         except ANY_FAILURE as e:

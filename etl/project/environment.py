@@ -15,7 +15,7 @@ from sqlmesh.utils.errors import SQLMeshError
 from etl.errors import ConfigError, EtlError
 from etl.fingerprint import digest_files, fingerprint_project
 from etl.names import nearest
-from etl.project.engine import ProjectContext, open_context
+from etl.project.engine import open_context
 from etl.project.failures import classify
 from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
@@ -43,10 +43,8 @@ class Project:
         self.environment = environment
         self._digests = digest_files(settings)
         self.fingerprint = fingerprint_project(settings, self._digests)
-        self.context: ProjectContext
-        if part is None or (context := open_part(settings, environment, part)) is None:
-            context = open_context(settings, on_model, environment=environment)
-        self.context = context
+        narrowed = open_part(settings, environment, part) if part is not None else None
+        self.context = narrowed or open_context(settings, on_model, environment=environment)
         self.graph = Graph(self.context.models.values())
         self.local_names = self.graph.names
         self.also: frozenset[str] = frozenset()
@@ -159,14 +157,13 @@ class Project:
         """Note that the environment was built from the files that were read."""
         if self.graph.has_seeds_outside(self.settings.sqlmesh_dir):
             return  # nobody compares them
-        built = {n: m._path for n, m in self.context.models.items() if not m.kind.is_external}
-        places = {name: path for name, path in built.items() if path is not None}
+        models = self.context.models.values()
+        places = {m.fqn: m._path for m in models if m._path and not m.kind.is_external}
         note_built(self.settings, self.environment, self.plan_id(), self._digests, places)
 
     def due_at(self, since: datetime) -> datetime:
         """When the cron of some model asks for an evaluation although no data came."""
-        models = (self.graph.model(name) for name in self.graph.names)
-        return min((m.cron_next(since) for m in models if m is not None), default=since)
+        return min((m.cron_next(since) for m in self.graph.models.values()), default=since)
 
     def fall_back(self) -> bool:
         """Work on the environment's models in place of the project's; False when it has none."""
@@ -225,6 +222,22 @@ class Project:
                     "it; left out of one run, the model is made anew by the next, without its rows"
                 )
             raise error from e
+
+    def tidy(self) -> None:
+        """Drop expired environments and versions of models, and join what is noted of intervals.
+
+        A version expires a week after the last environment left it, unless its model sets another
+        `ttl`. Each evaluation of a model is noted as a row, and every run would read all of them.
+        Killed in between, the next call goes on.
+
+        Raises:
+            EtlError: something could not be dropped; it is tried again the next time.
+        """
+        try:
+            self.context.run_janitor(ignore_ttl=False)
+        except Exception as e:
+            what = "expired versions of models cannot be dropped"
+            raise classify(e, self.settings, what) from e
 
     def _forget_unfinished(self) -> None:
         """Begin anew with an environment that no plan has ever finished; later ones fall back.

@@ -60,7 +60,7 @@ class Evaluator(SnapshotEvaluator):
             )
         _refuse_strays(name, misfits)
         if misfits.new:
-            self._listener.kept_columns(snapshot, misfits.new)
+            self._listener.narrow[name] = misfits.new
         return result
 
     def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:

@@ -32,34 +32,33 @@ class Pair(NamedTuple):
 
 
 class Graph:
-    """The models of the project, or those that an environment was built from."""
+    """The models of the project, or those that an environment was built from.
+
+    `models` are those that SQLMesh builds, by name.
+    """
 
     def __init__(self, models: Iterable[Model]) -> None:
         self._by_fqn = {m.fqn: m for m in models}
         self._dag: DAG[str] = DAG()
         for fqn, model in self._by_fqn.items():
             self._dag.add(fqn, model.depends_on)
-        self._names = {
-            bare_name(fqn): fqn for fqn, m in self._by_fqn.items() if not m.kind.is_external
+        self.models = {
+            bare_name(fqn): m for fqn, m in self._by_fqn.items() if not m.kind.is_external
         }
 
     @property
     def names(self) -> set[str]:
         """Every model that SQLMesh builds."""
-        return set(self._names)
-
-    def model(self, name: str) -> Model | None:
-        """A model by its name, None for one that is not here."""
-        return self._by_fqn.get(self._names.get(name, ""))
+        return set(self.models)
 
     def kind(self, name: str) -> str:
         """The kind of a model; empty for one that is not here."""
-        model = self.model(name)
+        model = self.models.get(name)
         return model.kind.name.value if model is not None else ""
 
     def grain(self, name: str) -> tuple[str, ...]:
         """The columns that identify a row of the model; empty when it declares none."""
-        model = self.model(name)
+        model = self.models.get(name)
         if model is None or not model.grains:
             return ()
         first = model.grains[0]
@@ -70,13 +69,13 @@ class Graph:
         """Models that read a raw table of the dataset themselves."""
         return {
             name
-            for name, fqn in self._names.items()
-            if any(bare_name(d).partition(".")[0] == dataset for d in self._by_fqn[fqn].depends_on)
+            for name, model in self.models.items()
+            if any(bare_name(d).partition(".")[0] == dataset for d in model.depends_on)
         }
 
     def below(self, names: Iterable[str]) -> set[str]:
         """Models that read these, at any distance; without the names themselves."""
-        return self._below(self._names[n] for n in names if n in self._names)
+        return self._below(self.models[n].fqn for n in names if n in self.models)
 
     def below_sources(self, sources: Iterable[str]) -> set[str]:
         """Models that read, at any distance, a raw table of these sources."""
@@ -93,7 +92,7 @@ class Graph:
         """The models and all that they read."""
         result = set(names)
         for name in names:
-            result |= {bare_name(u) for u in self._dag.upstream(self._names[name])}
+            result |= {bare_name(u) for u in self._dag.upstream(self.models[name].fqn)}
         return result & self.names
 
     def read_by(self, fqns: Iterable[str]) -> set[str]:
@@ -124,33 +123,29 @@ class Graph:
 
     def unmade(self, name: str) -> set[str]:
         """What the model reads that no model makes and no file describes."""
-        model = self.model(name)
+        model = self.models.get(name)
         read = model.depends_on if model is not None else set[str]()
         return {bare_name(fqn) for fqn in read if fqn not in self._by_fqn}
 
     def has_seeds_outside(self, folder: Path) -> bool:
         """True when a seed is no file of this folder."""
-        models = (self._by_fqn[fqn] for fqn in self._names.values())
         return any(
             isinstance(m, SeedModel) and not m.seed_path.resolve().is_relative_to(folder.resolve())
-            for m in models
+            for m in self.models.values()
         )
 
     def reads_elsewhere(self, functions: re.Pattern[str]) -> bool:
         """True when a model is Python, waits for a signal, or has what the pattern names."""
-        for name in self._names.values():
-            model = self._by_fqn[name]
-            if (
-                model.is_python
-                or model.signals
-                or (isinstance(model, SqlModel) and functions.search(model.query.sql("duckdb")))
-            ):
-                return True
-        return False
+        return any(
+            m.is_python
+            or m.signals
+            or (isinstance(m, SqlModel) and functions.search(m.query.sql("duckdb")))
+            for m in self.models.values()
+        )
 
     def unrepeatable(self, names: Iterable[str]) -> set[str]:
         """Those of these models that SQLMesh never builds anew where they stand."""
-        return {n for n in names if (m := self.model(n)) is not None and m.disable_restatement}
+        return {n for n in self.names.intersection(names) if self.models[n].disable_restatement}
 
     def pairs(self, tables: Mapping[str, Collection[str]]) -> list[Pair]:
         """Raw tables (by dataset) with their staging models: those that bear the table's name.
@@ -160,8 +155,7 @@ class Graph:
         tag `filtered` says that one does not.
         """
         found = []
-        for name in sorted(self._names):
-            model = self._by_fqn[self._names[name]]
+        for name, model in sorted(self.models.items()):
             if (
                 model.kind.name not in COUNTED
                 or "_dlt_load_id" not in (model.columns_to_types or {})

@@ -11,7 +11,6 @@ from loguru import logger
 from sqlglot import exp
 from sqlmesh.core.console import NoopConsole
 from sqlmesh.core.snapshot import Snapshot
-from sqlmesh.utils.errors import NodeAuditsErrors
 
 from etl.records import AuditRun
 from etl.runs import utc_now
@@ -26,7 +25,6 @@ STANDALONE = "standalone"
 class Evaluated:
     """What happened to one model: batches of intervals, seconds, first start and last end."""
 
-    name: str
     kind: str
     intervals: int = 0
     seconds: float = 0.0
@@ -36,7 +34,10 @@ class Evaluated:
 
 @dataclass
 class Listener(NoopConsole):
-    """Installed as SQLMesh's console for one run."""
+    """Installed as SQLMesh's console for one run.
+
+    `narrow` has by model the columns of its query that its table lacks.
+    """
 
     on_model: Callable[[str], None] = lambda name: None
     pii: tuple[str, ...] = ()
@@ -55,9 +56,9 @@ class Listener(NoopConsole):
 
     def forget(self) -> None:
         """Start anew: another stage listens."""
-        for told in (self.evaluated, self.heard, self.errors, self.skipped, self._stale):
-            told.clear()
-        self.narrow.clear()
+        told = (self.evaluated, self.heard, self.errors, self.skipped, self.narrow, self._stale)
+        for part in told:
+            part.clear()
         self.refused = ""
 
     def next_pass(self) -> None:
@@ -78,7 +79,7 @@ class Listener(NoopConsole):
         name = model_name(snapshot)
         self._refresh(name)
         if snapshot.is_model:
-            self.evaluated.setdefault(name, Evaluated(name, snapshot.model_kind_name or ""))
+            self.evaluated.setdefault(name, Evaluated(snapshot.model_kind_name or ""))
 
     def update_snapshot_evaluation_progress(
         self,
@@ -93,10 +94,10 @@ class Listener(NoopConsole):
         auto_restatement_triggers: Any = None,
     ) -> None:
         """One batch of one model is done (or failed: then `duration_ms` is None)."""
-        name = model_name(snapshot)
         if not snapshot.is_model:
             return
-        model = self.evaluated.setdefault(name, Evaluated(name, snapshot.model_kind_name or ""))
+        name = model_name(snapshot)
+        model = self.evaluated.setdefault(name, Evaluated(snapshot.model_kind_name or ""))
         model.intervals += 1
         model.finished_at = utc_now()
         if duration_ms is None:
@@ -173,10 +174,6 @@ class Listener(NoopConsole):
                 hidden.add(bare.lower())
         return hidden
 
-    def kept_columns(self, snapshot: Snapshot, new: tuple[str, ...]) -> None:
-        """The table of a model has not these columns of its query."""
-        self.narrow[model_name(snapshot)] = new
-
     def log_destructive_change(
         self, snapshot_name: str, alter_operations: Any, dialect: str, error: bool = True
     ) -> None:
@@ -219,8 +216,3 @@ def bare_name(fqn: str) -> str:
 def model_name(snapshot: Snapshot) -> str:
     """The name that the project gives: `schema.model`, or the audit's name."""
     return bare_name(snapshot.name) if snapshot.is_model else str(snapshot.name)
-
-
-def failed_audits(error: BaseException) -> list[Any]:
-    """The blocking audits behind a model's failure; empty when it failed for another reason."""
-    return list(error.errors) if isinstance(error, NodeAuditsErrors) else []

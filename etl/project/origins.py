@@ -127,26 +127,26 @@ class _Query:
             elif isinstance(source, Scope):
                 found |= self._follow(column.name, source)[0]
         for query in find_all_in_scope(part, *exp.UNWRAPPED_QUERIES):
-            inner = self._scopes.get(id(query))
-            for name in query.named_selects if inner is not None else ():
-                found |= self._follow(name, inner)[0]
+            if (inner := self._scopes.get(id(query))) is not None:
+                for name in query.named_selects:
+                    found |= self._follow(name, inner)[0]
         return found
 
-    def _follow(self, column: str, scope: Scope | None) -> tuple[set[Column], set[str]]:
+    def _follow(self, column: str, scope: Scope) -> tuple[set[Column], set[str]]:
         """The columns of tables that a column of a scope is made of, and the constants in it."""
         sources: set[Column] = set()
         constants: set[str] = set()
-        assert scope is not None  # noqa: S101 - narrows the type; every query has its scope
         first = to_node(
             column, scope, self._dialect, trim_selects=False,
             _cache=self._steps, _scope_meta=self._selects,
         )  # fmt: skip
         for step in first.walk():
-            sources |= self._counted(step)
+            counted = self._counted(step)
+            sources |= counted
             if not step.downstream:
                 found = self._leaf(step)
                 sources |= found
-                if not found and not self._counted(step):
+                if not found and not counted:
                     # A column of VALUES has no expression of its own.
                     is_named = isinstance(step.expression, exp.Column | exp.Identifier)
                     shown = step.source if is_named else step.expression

@@ -51,9 +51,7 @@ def _faults(
     graph: Graph, name: str, tables: set[str], gone: set[str], now: datetime
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with a model, each with what helps."""
-    model = graph.model(name)
-    if model is None:
-        return
+    model = graph.models[name]
     if name != name.lower():
         # It would read others as they were, and what it is below or counted against is not found.
         yield (

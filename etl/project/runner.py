@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlmesh.core.plan import Plan
-from sqlmesh.utils.errors import PlanError
+from sqlmesh.utils.errors import NodeAuditsErrors, PlanError
 
 from etl.errors import ANY_FAILURE, EtlError, TransformError
 from etl.project.audits import audit_failure
 from etl.project.environment import Project
 from etl.project.failures import classify
-from etl.project.listener import bare_name, failed_audits
+from etl.project.listener import bare_name
 from etl.project.selection import plan_part
 from etl.records import AuditRun, ModelRun
 
@@ -158,18 +158,17 @@ def _describe(
     rows = _count(project, heard.evaluated.keys() - failed)
     models = [
         ModelRun(
-            name=m.name,
+            name=name,
             kind=m.kind,
             intervals=m.intervals,
-            rows=rows.get(m.name),
+            rows=rows.get(name),
             seconds=round(m.seconds, 3),
             started_at=m.started_at,
             finished_at=m.finished_at,
-            status="failed" if m.name in failed else "ok",
+            status="failed" if name in failed else "ok",
         )
-        for m in heard.evaluated.values()
+        for name, m in heard.evaluated.items()
     ]
-    reported = {m.name for m in models}
     stopped = heard.skipped | set(held_back) - failed
     models += [
         ModelRun(
@@ -180,7 +179,7 @@ def _describe(
             seconds=0,
             status="failed" if name in failed else "held_back",
         )
-        for name in sorted((failed | stopped) & graph.names - reported)
+        for name in sorted((failed | stopped) & graph.names - heard.evaluated.keys())
     ]
     return Outcome(tuple(models), tuple(heard.audits), tuple(failures), frozenset(failed), waiting)
 
@@ -206,9 +205,8 @@ def _count(project: Project, names: Collection[str]) -> dict[str, int]:
 def _failures(project: Project) -> tuple[list[EtlError], set[str]]:
     failures: list[EtlError] = []
     for name, error in sorted(project.listener.errors.items()):
-        audits = failed_audits(error)
-        if audits:
-            failures += [audit_failure(name, a.audit_name, int(a.count)) for a in audits]
+        if isinstance(error, NodeAuditsErrors):
+            failures += [audit_failure(name, a.audit_name, int(a.count)) for a in error.errors]
         else:
             found = classify(error, project.settings, "failed", name)
             found.subject = found.subject or name

@@ -13,11 +13,6 @@ from etl.project.environment import Project
 from etl.project.listener import bare_name
 from etl.warehouse import exists
 
-HINT = (
-    "restore the warehouse and {state} from one backup, or move {state} away: the next run then "
-    "builds every model anew from raw"
-)
-
 
 def refuse_lost_tables(
     project: Project, connection: duckdb.DuckDBPyConnection, anew: Collection[str]
@@ -97,5 +92,6 @@ def _refusal(project: Project, what: str, models: Collection[str]) -> TransformE
     return TransformError(
         f"the warehouse does not fit {state}, SQLMesh's state: {what}: {', '.join(sorted(models))}",
         subject=min(models),
-        hint=HINT.format(state=state),
+        hint=f"restore the warehouse and {state} from one backup, or move {state} away: the next "
+        "run then builds every model anew from raw",
     )

@@ -10,7 +10,7 @@ from etl.errors import DataQualityError, EtlError, StageError
 from etl.model_states import Verdict, read_states
 from etl.settings import dataset_name
 from etl.stages.context import RunContext
-from etl.stages.scope import find_scope, models_in_scope
+from etl.stages.scope import find_scope
 from etl.stages.verdicts import mark
 from etl.warehouse import connect, exists, quoted
 
@@ -52,7 +52,7 @@ def _audit(ctx: RunContext) -> list[EtlError]:
         alone = audit_standalone(
             project,
             never_built=graph.names - states.keys(),
-            scope=models_in_scope(project, ctx.options, ctx.run.failed_sources),
+            scope=find_scope(project, ctx.options, ctx.run.failed_sources).touched,
         )
         ctx.run.audits += own.audits + alone.audits
         failed = own.failed | alone.failed

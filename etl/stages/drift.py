@@ -55,8 +55,9 @@ def tell_drift(ctx: RunContext) -> None:
 
     Noted as told only then: a run that dies before leaves it to the next one.
     """
-    if ctx.drift:
-        _add_touched(ctx)
+    if not ctx.drift:
+        return
+    _add_touched(ctx)
     for source in ctx.run.sources:
         if source.source not in ctx.drift:
             continue
@@ -65,14 +66,13 @@ def tell_drift(ctx: RunContext) -> None:
             logger.bind(source=source.source, **change.model_dump(exclude_none=True)).log(
                 level, f"schema drift in {source.source}: {change}"
             )
-    if ctx.drift:
-        project = fingerprint_project(ctx.settings)
-        with connect(ctx.settings.warehouse) as connection:
-            for name in sorted(ctx.drift):
-                drift = ctx.drift.pop(name)
-                if not drift.is_first:
-                    write_changes(connection, name, project, drift.changes)
-                write_columns(connection, name, drift.known)
+    project = fingerprint_project(ctx.settings)
+    with connect(ctx.settings.warehouse) as connection:
+        for name in sorted(ctx.drift):
+            drift = ctx.drift.pop(name)
+            if not drift.is_first:
+                write_changes(connection, name, project, drift.changes)
+            write_columns(connection, name, drift.known)
 
 
 def _add_touched(ctx: RunContext) -> None:

@@ -16,7 +16,7 @@ from etl.records import Options
 from etl.settings import Settings
 from etl.stages.context import RunContext
 from etl.stages.idle import find_idle
-from etl.stages.scope import find_scope, models_to_restate, unknown_loads
+from etl.stages.scope import find_scope, unknown_loads
 from etl.stages.tables import read_expected
 from etl.warehouse import connect
 
@@ -45,13 +45,12 @@ def _plan_lines(settings: Settings, options: Options) -> list[str]:
     with copied_project(settings, options.environment) as project:
         if unknown := unknown_loads(project, options):
             raise StageError(unknown)
-        wanted, _, is_part = find_scope(project, options)
-        refuse_unfit(project, settings, wanted)
-        again = models_to_restate(project, options, wanted)
-        plan = plan_part(project, wanted).plan if is_part else project.plan()
+        scope = find_scope(project, options)
+        refuse_unfit(project, settings, scope.wanted)
+        plan = plan_part(project, scope.wanted).plan if scope.is_part else project.plan()
         return [
             *(describe_plan(plan) if plan is not None else ()),
-            *(f"transform: build {m} anew{_interval(options)}" for m in sorted(again)),
+            *(f"transform: build {m} anew{_interval(options)}" for m in sorted(scope.anew)),
         ]
 
 

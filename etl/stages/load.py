@@ -16,7 +16,7 @@ from etl.settings import Load, dataset_name
 from etl.stages.containment import contained
 from etl.stages.context import RunContext
 from etl.stages.forecast import copied_project
-from etl.stages.scope import models_in_scope, unknown_loads
+from etl.stages.scope import find_scope, unknown_loads
 from etl.targets import Publication, publish
 from etl.warehouse import connect
 
@@ -98,8 +98,8 @@ def _chosen(ctx: RunContext) -> list[Load]:
         return list(settings.loads)
     copied = copied_project(settings, options.environment)
     with copied if options.dry_run else ctx.project() as project:
-        scope = models_in_scope(project, options)
-    return [x for x in settings.loads if x.model in scope]
+        models = find_scope(project, options).touched
+    return [x for x in settings.loads if x.model in models]
 
 
 def _publication(load: Load, states: dict[str, ModelState], evaluated: set[str]) -> Publication:

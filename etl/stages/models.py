@@ -14,7 +14,7 @@ from etl.records import Options
 from etl.runs import Run
 from etl.settings import dataset_name
 from etl.stages.idle import note_transformation
-from etl.stages.scope import find_scope, models_in_scope, models_to_restate
+from etl.stages.scope import find_scope
 from etl.stages.verdicts import judge, mark, note_what_views_show, shown_outside, verdicts
 from etl.warehouse import connect
 
@@ -47,24 +47,22 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     _rewind(project, run, before)
     proposal = _propose(project, run, options, approve, before.unfit)
     # When it is refused, the graph is now the environment's: what stands there goes on.
-    wanted, held, partly = find_scope(project, options, run.failed_sources, before.unfit)
-    touched = models_in_scope(project, options, run.failed_sources, before.unfit)
-    restate = models_to_restate(project, options, wanted)
-    _warn_of_kept(project, run, restate)
-    _refuse_lost(project, options, restate)
-    suspects, doubtful = _mark_unfinished(project, run, touched, before.verdicts, proposal)
+    scope = find_scope(project, options, run.failed_sources, before.unfit)
+    _warn_of_kept(project, run, scope.anew)
+    _refuse_lost(project, options, scope.anew)
+    suspects, doubtful = _mark_unfinished(project, run, scope.touched, before.verdicts, proposal)
     outcome = evaluate(
         project,
         proposal.plan,
-        wanted,
-        held_back=held,
-        restate=restate,
+        scope.wanted,
+        held_back=scope.held,
+        restate=scope.anew,
         start=options.start,
         end=options.end,
     )
     _warn_of_left_out(project, run, proposal.waiting | outcome.waiting)
-    judged = judge(project, run, outcome, touched, suspects)
-    states = verdicts(project, touched, judged.failed, doubtful)
+    judged = judge(project, run, outcome, scope.touched, suspects)
+    states = verdicts(project, scope.touched, judged.failed, doubtful)
     note_what_views_show(project, states, before.packages)
     mark(project, run, states)
     _note_packages(project, run, before.waiting, judged.built - judged.failed)
@@ -73,7 +71,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     failures += [e for name, e in before.unfit.items() if name in asked]
     if proposal.refusal is not None:
         failures.append(proposal.refusal)
-    if not partly and not failures and not project.differs():
+    if not scope.is_part and not failures and not project.differs():
         project.note_built()
         with connect(project.settings.warehouse) as connection:
             note_transformation(
@@ -108,11 +106,12 @@ def _propose(
     from etl.project.proposal import propose
 
     while True:
-        wanted, held, partly = find_scope(project, options, run.failed_sources, unfit)
+        scope = find_scope(project, options, run.failed_sources, unfit)
         try:
-            return propose(project, approve, wanted if partly else None, held)
+            select = scope.wanted if scope.is_part else None
+            return propose(project, approve, select, scope.held)
         except TransformError as e:
-            if e.subject not in wanted:
+            if e.subject not in scope.wanted:
                 raise
             unfit[e.subject] = e
 
@@ -170,10 +169,11 @@ def _mark_unfinished(
 
 
 def _note_packages(project: Project, run: Run, waiting: list[Package], models: set[str]) -> None:
-    """Note the packages of which every reader is among these models as transformed."""
+    """Note packages as transformed that are read, and by none but these models."""
+    readers = {d: project.graph.readers(d) for d in {p.dataset for p in waiting}}
+    done = {d for d, read_by in readers.items() if read_by and read_by <= models}
+    packages = [p for p in waiting if p.dataset in done]
     with connect(project.settings.warehouse) as connection:
-        done = {d for d in {p.dataset for p in waiting} if _is_read(project, d, models)}
-        packages = [p for p in waiting if p.dataset in done]
         note_processed(connection, project.environment, run.run_id, packages)
 
 
@@ -212,9 +212,3 @@ def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:
             "(`disable_restatement FALSE` in the model's kind lets them)",
             models=sorted(kept),
         )
-
-
-def _is_read(project: Project, dataset: str, models: set[str]) -> bool:
-    """True when all that read the raw tables are among the models; False when nothing does."""
-    readers = project.graph.readers(dataset)
-    return bool(readers) and readers <= models

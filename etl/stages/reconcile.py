@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import duckdb
 
 from etl.errors import ReconciliationError
+from etl.packages import raw_datasets
 from etl.records import Reconciliation
 from etl.runs import Run
-from etl.warehouse import exists, quoted
+from etl.warehouse import quoted
 
 Pairs = Iterable[tuple[str, str, str]]
 
@@ -36,18 +37,14 @@ def reconcile(
 
     The record gets this run's packages and whatever does not agree.
     """
-    known: dict[str, dict[str, bool]] = {}
+    known = raw_tables(connection, raw_datasets(connection))
     errors = []
     now = {i for s in run.sources for i in s.load_ids}
     for dataset, table, model in pairs:
-        if dataset not in known:
-            has_loads = exists(connection, dataset, "_dlt_loads")
-            known |= raw_tables(connection, [dataset]) if has_loads else {dataset: {}}
-        if table not in known[dataset]:
+        if table not in known.get(dataset, {}):
             continue
-        counts = _count(connection, dataset, table, model, known[dataset])
         wrong = []
-        for load_id, expected, found in counts:
+        for load_id, expected, found in _count(connection, dataset, table, model, known[dataset]):
             result = Reconciliation(
                 between="raw-staging",
                 subject=model,

@@ -69,12 +69,16 @@ def wanted_models(project: Project, options: Options) -> set[str] | None:
 class Scope(NamedTuple):
     """The models that a run brings up to date, and those that stay, for what they read has failed.
 
-    `is_part`: there are, or may be, others that the run leaves alone.
+    `is_part`: there are, or may be, others that the run leaves alone. `anew` are the wanted ones
+    that the options ask to be built anew. `touched` are the wanted ones and what is built anew with
+    them: only these are judged by the run, for the rest may be of an earlier day.
     """
 
     wanted: set[str]
     held: set[str]
     is_part: bool
+    anew: set[str]
+    touched: set[str]
 
 
 def find_scope(
@@ -91,22 +95,11 @@ def find_scope(
     unfit = project.graph.names.intersection(unfit) | project.kept
     held = project.graph.below_sources(failed_sources) | unfit | project.graph.below(unfit)
     wanted = (select if select is not None else project.graph.names) - held
-    return Scope(wanted, held, select is not None or bool(held))
-
-
-def models_in_scope(
-    project: Project,
-    options: Options,
-    failed_sources: Iterable[str] = (),
-    unfit: Iterable[str] = (),
-) -> set[str]:
-    """The models that a run with these options brings up to date, what it builds anew included.
-
-    Only what is in scope is judged by this run: the rest may be of an earlier day.
-    """
-    wanted, held, _ = find_scope(project, options, failed_sources, unfit)
-    below = project.graph.below(models_to_restate(project, options, wanted)) - held
-    return wanted | below | project.also
+    anew = set[str]()
+    if options.full_refresh or options.start or options.end:
+        anew = wanted & (project.select(options.select) if options.select else wanted)
+    touched = wanted | (project.graph.below(anew) - held) | project.also
+    return Scope(wanted, held, select is not None or bool(held), anew, touched)
 
 
 def unknown_loads(project: Project, options: Options) -> list[EtlError]:
@@ -131,10 +124,3 @@ def unknown_loads(project: Project, options: Options) -> list[EtlError]:
         )
         for model in absent
     ]
-
-
-def models_to_restate(project: Project, options: Options, wanted: set[str]) -> set[str]:
-    """The wanted models that the options ask to be built anew."""
-    if not options.full_refresh and not options.start and not options.end:
-        return set()
-    return (project.select(options.select) if options.select else wanted) & wanted

@@ -68,9 +68,7 @@ def transform(ctx: RunContext) -> None:
 
 def _tidy(project: Project, run: Run) -> None:
     """What cannot be dropped harms nothing that is published."""
-    from etl.project.janitor import tidy
-
     try:
-        tidy(project)
+        project.tidy()
     except EtlError as e:
         run.warn(str(e))

@@ -77,6 +77,30 @@ def extracted_template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(_made_once(tmp_path_factory, "extracted", make))
 
 
+@pytest.fixture
+def shop(tmp_path: Path, template: Shop) -> Shop:
+    """A copy of `template`."""
+    return template.copy(tmp_path / "shop")
+
+
+@pytest.fixture
+def aged(tmp_path: Path, aged_template: Shop) -> Shop:
+    """A copy of `aged_template`."""
+    return aged_template.copy(tmp_path / "shop")
+
+
+@pytest.fixture
+def extracted(tmp_path: Path, extracted_template: Shop) -> Shop:
+    """A copy of `extracted_template`."""
+    return extracted_template.copy(tmp_path / "shop")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Shop:
+    """A small project that never ran; its source has nothing yet."""
+    return Shop.create(tmp_path / "shop")
+
+
 def _sold(folder: Path) -> Shop:
     shop = Shop.create(folder)
     shop.sell((1, "ann", 50), (2, "bob", 200), items=("tea", "cup"))

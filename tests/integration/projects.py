@@ -177,6 +177,10 @@ class Shop:
         assert old in text, f"{old!r} is not in {path}"
         self.write(path, text.replace(old, new))
 
+    def publish(self, model: str) -> None:
+        """Let this model be published too."""
+        self.edit("config/etl.yaml", "loads:\n", f"loads:\n  - {{model: {model}, target: marts}}\n")
+
     def sell(self, *orders: tuple[int, str | None, int], items: Iterable[str] = ("tea",)) -> None:
         """What the source returns in the next run: (id, customer, amount), each with the items."""
         self.write(

@@ -18,16 +18,6 @@ SELECT customer, amount FROM marts.totals WHERE amount > 900
 """
 
 
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
-@pytest.fixture
-def extracted(tmp_path: Path, extracted_template: Shop) -> Shop:
-    return extracted_template.copy(tmp_path / "shop")
-
-
 def results(record: RunRecord) -> dict[tuple[str, str], str]:
     return {(a.model, a.name): a.status for a in record.audits}
 
@@ -104,21 +94,21 @@ def test_standalone_audit_runs_in_every_run_and_blocks(
 
 def test_standalone_audit_runs_after_all_models_and_not_among_them(extracted: Shop) -> None:
     """SQLMesh would run it within the first plan, and fail the plan as a whole."""
-    shop = extracted
-    shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking="").replace("amount >", "x >"))
-    record = shop.go_on()
+    extracted.write(
+        "sqlmesh/audits/agree.sql", ALONE.format(blocking="").replace("amount >", "x >")
+    )
+    record = extracted.go_on()
     assert [(f.stage, f.subject) for f in record.failures] == [("audit", "totals_agree")]
-    assert shop.published("items") == [("cup", 2), ("tea", 2)]
+    assert extracted.published("items") == [("cup", 2), ("tea", 2)]
 
 
 def test_mart_waits_for_its_standalone_audit(agreed: Shop) -> None:
-    shop = agreed
-    shop.bring((4, "kim", 901))
-    assert shop.run("transform").exit_code == 0
-    record = shop.run("load")
+    agreed.bring((4, "kim", 901))
+    assert agreed.run("transform").exit_code == 0
+    record = agreed.run("load")
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert "standalone audit" in record.failures[0].message
-    assert [c for c, _ in shop.published("totals")] == ["ann", "bob", "eve"]
+    assert [c for c, _ in agreed.published("totals")] == ["ann", "bob", "eve"]
 
 
 def test_standalone_audit_that_cannot_run_holds_back_what_it_reads(shop: Shop) -> None:
@@ -135,14 +125,13 @@ def test_standalone_audit_that_cannot_run_holds_back_what_it_reads(shop: Shop) -
 def test_failing_model_leaves_what_a_standalone_audit_compares_it_with_unpublished(
     extracted: Shop,
 ) -> None:
-    shop = extracted
-    shop.write(
+    extracted.write(
         "sqlmesh/audits/both.sql",
         "AUDIT (name both_there, standalone TRUE);\n"
         "SELECT 1 AS x FROM marts.totals, marts.items WHERE FALSE",
     )
-    shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "no_such_function(1)")
-    record = shop.go_on()
+    extracted.edit("sqlmesh/models/items.sql", "COUNT(*)", "no_such_function(1)")
+    record = extracted.go_on()
     assert record.exit_code == ExitCode.TRANSFORM
     assert {x.model: x.status for x in record.loads} == dict.fromkeys(
         ("marts.totals", "marts.customers", "marts.items"), "held_back"
@@ -196,9 +185,8 @@ def test_stage_alone_does_not_free_what_a_transformation_left(shop: Shop) -> Non
     assert set(shop.verdicts().values()) == {"unfinished"}
 
 
-def test_stage_alone_before_any_transformation_says_so(tmp_path: Path) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    record = shop.run("audit", environment="dev_ann")
+def test_stage_alone_before_any_transformation_says_so(fresh: Shop) -> None:
+    record = fresh.run("audit", environment="dev_ann")
     assert record.exit_code == ExitCode.TRANSFORM
     assert "was never built" in record.failures[0].message
     assert record.failures[0].hint == "etl run --stage transform --environment dev_ann"

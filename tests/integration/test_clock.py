@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from etl.doctor.places import check_warehouse
@@ -14,11 +12,6 @@ from tests.duckdb_files import opened
 from tests.integration.projects import Shop
 
 AHEAD = "INTERVAL 3 DAY"
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 def be_ahead(shop: Shop) -> None:

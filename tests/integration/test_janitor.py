@@ -11,11 +11,6 @@ from tests.integration.projects import Shop
 WEEK = 7 * 24 * 3600 * 1000
 
 
-@pytest.fixture
-def shop(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return template.copy(tmp_path_factory.mktemp("janitor") / "shop")
-
-
 def state(shop: Shop, sql: str) -> list[tuple[int]]:
     with duckdb.connect(str(shop.data / "state.duckdb")) as connection:
         return connection.execute(sql).fetchall()

@@ -161,11 +161,10 @@ def test_downstream_of_a_raw_table(shipped: ColumnLineage) -> None:
     assert shipped.downstream("bluesky_raw.follows__labels") == ()
 
 
-def test_only_models_that_read_the_table_are_looked_into() -> None:
-    with read_models(load_settings(ROOT, "default", {"ETL_DATA_DIR": "/nonexistent"})) as models:
-        lineage = ColumnLineage(models)
-        lineage.downstream("bluesky_raw.followers__labels", "cid")
-        assert set(lineage._origins) == {LABELS, "marts.follower_labels"}
+def test_only_models_that_read_the_table_are_looked_into(models: list[Model]) -> None:
+    lineage = ColumnLineage(models)
+    lineage.downstream("bluesky_raw.followers__labels", "cid")
+    assert set(lineage._origins) == {LABELS, "marts.follower_labels"}
 
 
 def test_reading_leaves_no_trace(tmp_path: Path) -> None:

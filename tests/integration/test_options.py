@@ -15,11 +15,6 @@ from tests.duckdb_files import opened
 from tests.integration.projects import ALL, Shop
 
 
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
 def evaluated(record: Any) -> set[str]:
     return {m.name for m in record.models}
 
@@ -122,19 +117,16 @@ def test_selector_that_picks_nothing_is_told_before_anything_is_read(
     assert (shop.folder / "rows.json").exists(), "nobody has read the source"
 
 
-def test_select_of_a_first_run_builds_and_publishes_only_that(
-    tmp_path: Path, extracted_template: Shop
-) -> None:
-    shop = extracted_template.copy(tmp_path / "shop")
-    record = shop.go_on(select=["marts.totals"])
+def test_select_of_a_first_run_builds_and_publishes_only_that(extracted: Shop) -> None:
+    record = extracted.go_on(select=["marts.totals"])
     assert record.exit_code == 0, record.failures
     assert evaluated(record) == {"staging.stg_shop__orders", "marts.totals"}
     assert [x.model for x in record.loads] == ["marts.totals"]
-    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert extracted.published("totals") == [("ann", 50), ("bob", 200)]
     # The whole job still asks for every mart.
-    assert {f.subject for f in shop.run("load").failures} == {"marts.customers", "marts.items"}
-    assert shop.go_on().exit_code == 0
-    assert shop.published("items") == [("cup", 2), ("tea", 2)]
+    assert {f.subject for f in extracted.run("load").failures} == {"marts.customers", "marts.items"}
+    assert extracted.go_on().exit_code == 0
+    assert extracted.published("items") == [("cup", 2), ("tea", 2)]
 
 
 def test_selected_mart_that_may_not_be_published_is_a_failure_still(shop: Shop) -> None:
@@ -177,46 +169,43 @@ def judged(tmp_path: Path, judged_template: Shop) -> Shop:
 def test_standalone_audit_does_not_judge_a_selection_by_marts_of_an_earlier_run(
     judged: Shop,
 ) -> None:
-    shop = judged
-    record = shop.go_on((2, "bob", 1), select=["marts.totals"])
+    record = judged.go_on((2, "bob", 1), select=["marts.totals"])
     assert record.exit_code == 0, record.failures
     assert sums(record) == []
     assert "sums_agree is left to the next whole run" in record.warnings[0]
-    assert shop.published("totals") == [("ann", 1), ("bob", 1)]
-    assert shop.published("items") == [("tea", 1)]
+    assert judged.published("totals") == [("ann", 1), ("bob", 1)]
+    assert judged.published("items") == [("tea", 1)]
     # With both marts it is judged, and by the next whole run.
-    record = shop.go_on(select=["marts.totals", "marts.items"])
+    record = judged.go_on(select=["marts.totals", "marts.items"])
     assert (record.exit_code, sums(record)) == (0, ["passed"])
-    assert shop.go_on((3, "eve", 1), select=["marts.totals"]).exit_code == 0
-    record = shop.go_on()
+    assert judged.go_on((3, "eve", 1), select=["marts.totals"]).exit_code == 0
+    record = judged.go_on()
     assert (record.exit_code, sums(record), record.warnings) == (0, ["passed"], ())
-    assert shop.published("items") == [("tea", 3)]
+    assert judged.published("items") == [("tea", 3)]
 
 
 def test_selection_does_not_free_what_a_standalone_audit_holds_back(judged: Shop) -> None:
-    shop = judged
-    assert shop.go_on((2, "ann", 4)).exit_code == ExitCode.DATA_QUALITY
+    assert judged.go_on((2, "ann", 4)).exit_code == ExitCode.DATA_QUALITY
     for options in ({"select": ["marts.totals"]}, {"full_refresh": True, "select": ["marts.t*"]}):
-        record = shop.go_on(**options)
+        record = judged.go_on(**options)
         assert record.exit_code == ExitCode.DATA_QUALITY
         assert "standalone audit has still to pass" in record.failures[0].message
-        assert shop.published("totals") == [("ann", 1)]
-        assert shop.published("items") == [("tea", 1)]
-    shop.bring((3, "bob", -2))
-    shop.edit("sqlmesh/models/totals.sql", "forall(criteria := (amount >= 0))", "")
-    record = shop.go_on()
+        assert judged.published("totals") == [("ann", 1)]
+        assert judged.published("items") == [("tea", 1)]
+    judged.bring((3, "bob", -2))
+    judged.edit("sqlmesh/models/totals.sql", "forall(criteria := (amount >= 0))", "")
+    record = judged.go_on()
     assert (record.exit_code, sums(record)) == (0, ["passed"]), record.failures
-    assert shop.published("totals") == [("ann", 5), ("bob", -2)]
+    assert judged.published("totals") == [("ann", 5), ("bob", -2)]
 
 
 def test_audit_stage_alone_of_a_selection_does_not_free_it(judged: Shop) -> None:
-    shop = judged
-    shop.bring((2, "bob", 1))
-    assert shop.run("transform").exit_code == 0
-    assert shop.run("audit", select=["marts.totals"]).exit_code == 0
-    assert shop.verdicts()["marts.totals"] == "unaudited"
-    assert shop.run("audit").exit_code == 0
-    assert shop.verdicts()["marts.totals"] == "passed"
+    judged.bring((2, "bob", 1))
+    assert judged.run("transform").exit_code == 0
+    assert judged.run("audit", select=["marts.totals"]).exit_code == 0
+    assert judged.verdicts()["marts.totals"] == "unaudited"
+    assert judged.run("audit").exit_code == 0
+    assert judged.verdicts()["marts.totals"] == "passed"
 
 
 @pytest.mark.parametrize("selector", ["marts.nothing", "tag:none", "((", '"', "git:nosuch"])
@@ -251,11 +240,10 @@ def add_second_source(shop: Shop) -> None:
     )
 
 
-def test_first_run_of_a_source_publishes_only_what_depends_on_it(tmp_path: Path) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    add_second_source(shop)
-    Shop(shop.folder / "second").sell((7, "kim", 7))
-    record = shop.run(sources=["second"])
+def test_first_run_of_a_source_publishes_only_what_depends_on_it(fresh: Shop) -> None:
+    add_second_source(fresh)
+    Shop(fresh.folder / "second").sell((7, "kim", 7))
+    record = fresh.run(sources=["second"])
     assert (record.exit_code, record.loads) == (0, ()), record.failures
     assert evaluated(record) == {"staging.stg_second__orders"}
 
@@ -279,16 +267,15 @@ def two(tmp_path: Path, two_template: Shop) -> Shop:
 
 
 def test_source_reads_and_builds_only_what_depends_on_it(two: Shop) -> None:
-    shop = two
-    shop.sell((3, "eve", 5))
-    record = shop.run(sources=["second"])
+    two.sell((3, "eve", 5))
+    record = two.run(sources=["second"])
     assert record.exit_code == 0
     assert {s.source for s in record.sources} <= {"second"}
     assert evaluated(record) <= {"staging.stg_second__orders"}
-    record = shop.run(sources=["shop"])
+    record = two.run(sources=["shop"])
     assert record.exit_code == 0
     assert evaluated(record) == ALL
-    assert shop.published("totals")[-1] == ("eve", 5)
+    assert two.published("totals")[-1] == ("eve", 5)
 
 
 def test_select_and_source_together_name_what_both_name(shop: Shop) -> None:
@@ -302,42 +289,33 @@ def test_select_and_source_together_name_what_both_name(shop: Shop) -> None:
 # -- full refresh, start and end -------------------------------------------------------------
 
 
-@pytest.fixture
-def aged(tmp_path: Path, aged_template: Shop) -> Shop:
-    """A project two days after its first run."""
-    return aged_template.copy(tmp_path / "shop")
-
-
 def test_full_refresh_extracts_and_builds_anew(aged: Shop) -> None:
-    shop = aged
-    shop.sell((9, "zoe", 9))
-    record = shop.run(full_refresh=True)
+    aged.sell((9, "zoe", 9))
+    record = aged.run(full_refresh=True)
     assert record.exit_code == 0, record.failures
     # The source no longer returns what stood in raw: it is gone everywhere.
-    assert shop.query("SELECT id FROM shop_raw.orders") == [(9,)]
-    assert shop.published("totals") == [("zoe", 9)]
-    assert shop.published("items") == [("tea", 1)]
+    assert aged.query("SELECT id FROM shop_raw.orders") == [(9,)]
+    assert aged.published("totals") == [("zoe", 9)]
+    assert aged.published("items") == [("tea", 1)]
 
 
 def test_full_refresh_of_a_selection_builds_anew_and_leaves_raw(aged: Shop) -> None:
-    shop = aged
-    shop.query(f"DELETE FROM {shop.physical('staging.stg_shop__orders')} WHERE id = 1")
-    shop.sell((9, "zoe", 9))
-    record = shop.run(full_refresh=True, select=["staging.stg_shop__orders"])
+    aged.query(f"DELETE FROM {aged.physical('staging.stg_shop__orders')} WHERE id = 1")
+    aged.sell((9, "zoe", 9))
+    record = aged.run(full_refresh=True, select=["staging.stg_shop__orders"])
     assert record.exit_code == 0, record.failures
-    assert shop.query("SELECT id FROM shop_raw.orders ORDER BY 1") == [(1,), (2,), (9,)]
+    assert aged.query("SELECT id FROM shop_raw.orders ORDER BY 1") == [(1,), (2,), (9,)]
     # What is below was built with it.
-    assert shop.published("totals") == [("ann", 50), ("bob", 200), ("zoe", 9)]
+    assert aged.published("totals") == [("ann", 50), ("bob", 200), ("zoe", 9)]
 
 
 def test_full_refresh_of_a_source_leaves_the_other(two: Shop) -> None:
-    shop = two
-    shop.query(f"UPDATE {shop.physical('staging.stg_second__orders')} SET amount = 0")
-    shop.sell((9, "zoe", 9))
-    record = shop.run(full_refresh=True, sources=["shop"])
+    two.query(f"UPDATE {two.physical('staging.stg_second__orders')} SET amount = 0")
+    two.sell((9, "zoe", 9))
+    record = two.run(full_refresh=True, sources=["shop"])
     assert record.exit_code == 0, record.failures
-    assert shop.published("totals") == [("zoe", 9)]
-    assert shop.query("SELECT amount FROM staging.stg_second__orders") == [(0,)]
+    assert two.published("totals") == [("zoe", 9)]
+    assert two.query("SELECT amount FROM staging.stg_second__orders") == [(0,)]
 
 
 def test_interval_is_built_anew_and_nothing_outside_of_it(shop: Shop) -> None:
@@ -425,13 +403,12 @@ def test_dry_run_says_what_each_stage_would_do_and_changes_nothing(
         assert any(p == "transform: build marts.totals anew" for p in record.plan)
 
 
-def test_dry_run_without_data_creates_nothing(tmp_path: Path) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    before = contents(shop)
-    record = shop.run(dry_run=True)
+def test_dry_run_without_data_creates_nothing(fresh: Shop) -> None:
+    before = contents(fresh)
+    record = fresh.run(dry_run=True)
     assert record.exit_code == 0, record.failures
-    assert contents(shop) == before
-    assert not shop.data.exists()
+    assert contents(fresh) == before
+    assert not fresh.data.exists()
     assert {line.split(" ")[0].rstrip(":") for line in record.plan} == {
         "extract",
         "transform",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -13,11 +12,6 @@ from etl.cli import main
 from etl.errors import ExitCode, Stopped
 from etl.records import RunRecord
 from tests.integration.projects import Shop
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 def change(shop: Shop, kind: str) -> str:
@@ -133,17 +127,14 @@ def test_apply_without_a_change_says_what_it_evaluated(
     )
 
 
-def test_first_plan_under_manual_waits_for_approval(
-    tmp_path: Path, extracted_template: Shop
-) -> None:
-    shop = extracted_template.copy(tmp_path / "shop")
-    policy(shop, "manual")
-    record = shop.run()
+def test_first_plan_under_manual_waits_for_approval(extracted: Shop) -> None:
+    policy(extracted, "manual")
+    record = extracted.run()
     assert (record.exit_code, record.partial) == (ExitCode.APPROVAL, False)
     assert "added marts.totals" in record.failures[0].message
-    assert main(["plan", "--apply", "--project", str(shop.folder)]) == 0
-    assert shop.go_on().exit_code == 0
-    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert main(["plan", "--apply", "--project", str(extracted.folder)]) == 0
+    assert extracted.go_on().exit_code == 0
+    assert extracted.published("totals") == [("ann", 50), ("bob", 200)]
 
 
 def test_policy_guards_prod_only(shop: Shop) -> None:
@@ -154,13 +145,10 @@ def test_policy_guards_prod_only(shop: Shop) -> None:
     assert shop.query("FROM marts.totals ORDER BY ALL") == [("ann", 50), ("bob", 200)]
 
 
-def test_plan_without_data_creates_nothing(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    assert main(["plan", "--project", str(shop.folder)]) == 0
+def test_plan_without_data_creates_nothing(fresh: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--project", str(fresh.folder)]) == 0
     assert "added marts.totals" in capsys.readouterr().out
-    assert not shop.data.exists()
+    assert not fresh.data.exists()
 
 
 def test_failing_model_is_told_by_the_one_who_approves(shop: Shop) -> None:

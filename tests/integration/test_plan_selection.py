@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
 from etl.errors import ExitCode
 from etl.project.selection import PlannedPart, plan_part
 from etl.stages.forecast import copied_project
@@ -13,11 +9,6 @@ from tests.integration.projects import Shop
 
 ORDERS = "staging.stg_shop__orders"
 TOTALS, CUSTOMERS = "sqlmesh/models/totals.sql", "sqlmesh/models/customers.sql"
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 def plan(shop: Shop, *select: str, held: str = "", environment: str = "prod") -> PlannedPart:

@@ -10,11 +10,6 @@ from etl.records import RunRecord
 from tests.integration.projects import Shop
 
 
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
 def test_a_run_leaves_its_report_whatever_its_code(shop: Shop) -> None:
     shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", "-SUM(amount)")
     done = shop.etl("run", ETL_LOG__FORMAT="text")
@@ -52,9 +47,8 @@ def test_run_that_is_not_there_is_code_2(shop: Shop) -> None:
     assert "cannot be read" in shop.etl("report").stderr
 
 
-def test_report_of_no_run_is_code_2(tmp_path: Path) -> None:
-    shop = Shop.create(tmp_path / "shop")
-    done = shop.etl("report")
+def test_report_of_no_run_is_code_2(fresh: Shop) -> None:
+    done = fresh.etl("report")
     assert done.returncode == 2
     assert "there is no run yet\n     → etl run" in done.stderr
 

@@ -17,10 +17,7 @@ from tests.integration.projects import Shop
 from tests.postgres_server import Server
 
 
-def test_tables_of_the_bookkeeping_may_have_more_columns(
-    tmp_path: Path, template: Shop, postgres: Server
-) -> None:
-    shop = template.copy(tmp_path / "shop")
+def test_tables_of_the_bookkeeping_may_have_more_columns(shop: Shop, postgres: Server) -> None:
     dsn = postgres.dsn(postgres.create_database())
     shop.edit("config/etl.yaml", "targets:", f'targets:\n  pg: {{kind: postgres, dsn: "{dsn}"}}')
     shop.edit("config/etl.yaml", "loads:", "loads:\n  - {model: marts.totals, target: pg}")
@@ -55,10 +52,7 @@ def test_what_is_kept_may_have_more_fields(tmp_path: Path) -> None:
     assert change == SchemaChange(kind="new", table="orders")
 
 
-def test_retry_does_not_pass_over_a_run_whose_record_it_cannot_read(
-    tmp_path: Path, template: Shop
-) -> None:
-    shop = template.copy(tmp_path / "shop")
+def test_retry_does_not_pass_over_a_run_whose_record_it_cannot_read(shop: Shop) -> None:
     shop.edit("sqlmesh/models/totals.sql", "amount >= 0", "amount >= 100")
     assert shop.run().exit_code == 3
     failed = shop.run().run_id
@@ -72,10 +66,7 @@ def test_retry_does_not_pass_over_a_run_whose_record_it_cannot_read(
     ("file", "field"),
     [("state.json", "_state_engine_version"), ("schemas/shop.schema.json", "engine_version")],
 )
-def test_files_of_a_newer_dlt_are_told(
-    tmp_path: Path, template: Shop, file: str, field: str
-) -> None:
-    shop = template.copy(tmp_path / "shop")
+def test_files_of_a_newer_dlt_are_told(shop: Shop, file: str, field: str) -> None:
     path = shop.data / "dlt" / "shop" / file
     kept = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(kept | {field: kept[field] + 1}), encoding="utf-8")

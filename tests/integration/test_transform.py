@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
-from pathlib import Path
 
 import pytest
 
@@ -19,23 +18,6 @@ from tests.integration.conftest import FirstRun
 from tests.integration.projects import Bluesky, Shop
 
 FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Shop:
-    return Shop.create(tmp_path / "shop")
-
-
-@pytest.fixture
-def built(tmp_path: Path, template: Shop) -> Shop:
-    """A project after its first run: ann 50, bob 200, each with a tea and a cup."""
-    return template.copy(tmp_path / "shop")
-
-
-@pytest.fixture
-def aged(tmp_path: Path, aged_template: Shop) -> Shop:
-    """A project two days after its first run."""
-    return aged_template.copy(tmp_path / "shop")
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +167,13 @@ def test_day_with_two_runs_counts_nobody_twice(bluesky: Bluesky, actor: str) -> 
 def test_lost_or_doubled_rows_end_with_12(
     aged: Shop, orders: tuple[str, int, int], items: tuple[str, int, int], idle: bool
 ) -> None:
-    shop = aged
-    ((load_id,),) = shop.query("SELECT DISTINCT _dlt_load_id FROM shop_raw.orders")
+    ((load_id,),) = aged.query("SELECT DISTINCT _dlt_load_id FROM shop_raw.orders")
     # Its rows are of two days ago: no interval that a run evaluates by itself.
-    before = [shop.published(mart) for mart in ("totals", "items")]
+    before = [aged.published(mart) for mart in ("totals", "items")]
     changed = {"staging.stg_shop__orders": orders, "staging.stg_shop__orders__items": items}
     for model, (change, _, _) in changed.items():
-        shop.query(change.format(table=shop.physical(model)))
-    record = shop.go_on(*() if idle else ((3, "eve", 1),))
+        aged.query(change.format(table=aged.physical(model)))
+    record = aged.go_on(*() if idle else ((3, "eve", 1),))
     assert record.exit_code == ExitCode.RECONCILIATION
     failures = {f.subject: f for f in record.failures if f.exit_code == ExitCode.RECONCILIATION}
     wrong = {r.subject: r for r in record.reconciliations if not r.agrees}
@@ -202,22 +183,21 @@ def test_lost_or_doubled_rows_end_with_12(
         assert all(str(part) in told for part in (model, load_id, expected, found)), told
         one = wrong[model]
         assert (one.load_id, one.expected, one.found) == (load_id, expected, found), model
-    assert [shop.published(mart) for mart in ("totals", "items")] == before, (
+    assert [aged.published(mart) for mart in ("totals", "items")] == before, (
         "published all the same"
     )
     # The commands of the hints mend it.
     for failure in failures.values():
         command = failure.hint.partition("`etl run ")[2].partition("`")[0]
-        code = main(["run", *command.split(), "--project", str(shop.folder)])
+        code = main(["run", *command.split(), "--project", str(aged.folder)])
         assert code == 0, failure.hint
-    assert shop.go_on().exit_code == 0
+    assert aged.go_on().exit_code == 0
     names = ["ann", "bob"] if idle else ["ann", "bob", "eve"]
-    assert [c for c, _ in shop.published("totals")] == names
-    assert shop.published("items") == [("cup", 2), ("tea", 2 if idle else 3)]
+    assert [c for c, _ in aged.published("totals")] == names
+    assert aged.published("items") == [("cup", 2), ("tea", 2 if idle else 3)]
 
 
-def test_package_that_moves_out_of_its_interval_ends_with_12(built: Shop) -> None:
-    shop = built
+def test_package_that_moves_out_of_its_interval_ends_with_12(shop: Shop) -> None:
     shop.query("UPDATE shop_raw._dlt_loads SET inserted_at = inserted_at - INTERVAL 3 DAY")
     record = shop.go_on()
     assert record.exit_code == ExitCode.RECONCILIATION
@@ -225,8 +205,7 @@ def test_package_that_moves_out_of_its_interval_ends_with_12(built: Shop) -> Non
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
 
 
-def test_filtered_staging_model_is_not_counted(built: Shop) -> None:
-    shop = built
+def test_filtered_staging_model_is_not_counted(shop: Shop) -> None:
     shop.edit("sqlmesh/models/orders.sql", "grain _dlt_id,", "grain _dlt_id, tags (filtered),")
     shop.edit("sqlmesh/models/orders.sql", "WHERE packages", "WHERE raw.id > 1 AND packages")
     record = shop.go_on()
@@ -251,33 +230,32 @@ def rebuild_whole(shop: Shop, disposition: str, where: str = "") -> None:
     ("disposition", "rows"), [("append", [1, 2, 2, 3]), ("replace", [2, 3]), ("merge", [1, 2, 3])]
 )
 def test_staging_that_is_rebuilt_whole_is_counted(
-    shop: Shop, disposition: str, rows: list[int]
+    fresh: Shop, disposition: str, rows: list[int]
 ) -> None:
     names = ["staging.stg_shop__orders", "staging.stg_shop__orders__items"]
-    rebuild_whole(shop, disposition, "WHERE {}.id > 1")
-    shop.sell((1, "ann", 1), (2, "ann", 1))
-    record = shop.run()
+    rebuild_whole(fresh, disposition, "WHERE {}.id > 1")
+    fresh.sell((1, "ann", 1), (2, "ann", 1))
+    record = fresh.run()
     assert record.exit_code == ExitCode.RECONCILIATION, "a row was lost"
     assert [f.subject for f in record.failures] == names
     assert "has 2 rows in raw and 1 in staging" in record.failures[0].message
     assert {x.status for x in record.loads} == {"held_back"}
     for name in ("orders", "order_items"):
-        shop.edit(f"sqlmesh/models/{name}.sql", ".id > 1", ".id > 0")
-    shop.sell((2, "ann", 1), (3, "ann", 1))
-    record = shop.run()
+        fresh.edit(f"sqlmesh/models/{name}.sql", ".id > 1", ".id > 0")
+    fresh.sell((2, "ann", 1), (3, "ann", 1))
+    record = fresh.run()
     assert record.exit_code == 0, record.failures
     assert [(r.between, r.subject, r.expected, r.found) for r in record.reconciliations] == [
         ("api-raw", "shop_raw.orders", 2, 2),
         *(("raw-staging", name, 2, 2) for name in names),
     ]
-    assert [i for (i,) in shop.query("SELECT id FROM staging.stg_shop__orders ORDER BY 1")] == rows
+    assert [i for (i,) in fresh.query("SELECT id FROM staging.stg_shop__orders ORDER BY 1")] == rows
 
 
 # -- nothing new -----------------------------------------------------------------------------
 
 
-def test_idle_run_evaluates_nothing(built: Shop) -> None:
-    shop = built
+def test_idle_run_evaluates_nothing(shop: Shop) -> None:
     record = shop.run()
     assert (record.exit_code, record.models, record.audits) == (0, (), ())
     assert {x.status for x in record.loads} == {"unchanged"}
@@ -287,8 +265,7 @@ def test_idle_run_evaluates_nothing(built: Shop) -> None:
     "change",
     ["model", "macro", "verdict", "plan", "day", "state", "restate", "setting"],
 )
-def test_idle_run_evaluates_when_anything_may_have_changed(built: Shop, change: str) -> None:
-    shop = built
+def test_idle_run_evaluates_when_anything_may_have_changed(shop: Shop, change: str) -> None:
     options: dict[str, object] = {}
     if change == "model":
         shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) + 1")
@@ -318,10 +295,9 @@ def test_idle_run_evaluates_when_anything_may_have_changed(built: Shop, change: 
     [("models/items.sql", "* 1", "* 2"), ("macros/times.py", "return 2", "return 4")],
 )
 def test_change_is_noticed_whatever_time_its_file_has(
-    built: Shop, part: str, old: str, new: str
+    shop: Shop, part: str, old: str, new: str
 ) -> None:
     """As in an image that gives all files one time, and where files keep that of their origin."""
-    shop = built
     macro = "from sqlmesh import macro\n\n\n@macro()\ndef times(evaluator):\n    return 2\n"
     shop.write("sqlmesh/macros/times.py", macro)
     shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "COUNT(*) * @times() * 1")
@@ -334,8 +310,7 @@ def test_change_is_noticed_whatever_time_its_file_has(
     assert shop.published("items") == [("cup", 8), ("tea", 8)]
 
 
-def test_project_that_reads_elsewhere_is_never_idle(built: Shop) -> None:
-    shop = built
+def test_project_that_reads_elsewhere_is_never_idle(shop: Shop) -> None:
     shop.write("extra.csv", "name\ntea\n")
     shop.edit(
         "sqlmesh/models/items.sql",
@@ -350,11 +325,11 @@ def test_project_that_reads_elsewhere_is_never_idle(built: Shop) -> None:
     assert shop.published("items") == [("cup", 2)]
 
 
-def test_source_that_no_model_reads_is_told(built: Shop) -> None:
-    built.edit("config/etl.yaml", "sources:\n  shop:", "sources:\n  store:")
-    built.sell((3, "eve", 5))
-    record = built.run()
+def test_source_that_no_model_reads_is_told(shop: Shop) -> None:
+    shop.edit("config/etl.yaml", "sources:\n  shop:", "sources:\n  store:")
+    shop.sell((3, "eve", 5))
+    record = shop.run()
     assert record.exit_code == 0, record.failures
     (warning,) = record.warnings
     assert "no model reads store_raw, so what store brought is in no mart" in warning
-    assert not built.run().warnings, "nothing came"
+    assert not shop.run().warnings, "nothing came"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -67,11 +66,6 @@ SHARED = {
     "sqlmesh/signals/__init__.py": "raise ValueError('no')\n",
     "sqlmesh/audits/a.sql": "AUDIT (name a); SELEC FROM FROM",
 }
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 def refuse(act: Callable[[], object]) -> list[str]:
@@ -319,17 +313,16 @@ def test_model_that_is_removed_and_still_read_is_told_of_its_reader(shop: Shop) 
     assert shop.published("customers")[-1] == ("eve", False)
 
 
-def test_first_run_builds_what_loads(tmp_path: Path, extracted_template: Shop) -> None:
-    shop = extracted_template.copy(tmp_path / "shop")
-    text = shop.text(TOTALS)
-    shop.write(TOTALS, text.replace("SELECT", "SELEC"))
-    record = shop.go_on()
+def test_first_run_builds_what_loads(extracted: Shop) -> None:
+    text = extracted.text(TOTALS)
+    extracted.write(TOTALS, text.replace("SELECT", "SELEC"))
+    record = extracted.go_on()
     assert record.exit_code == ExitCode.TRANSFORM
     assert {f.subject for f in record.failures} == {"models/totals.sql", "marts.customers"}
-    assert shop.published("items") == [("cup", 2), ("tea", 2)]
-    shop.write(TOTALS, text)
-    assert shop.go_on().exit_code == ExitCode.OK
-    assert shop.published("customers") == [("ann", False), ("bob", True)]
+    assert extracted.published("items") == [("cup", 2), ("tea", 2)]
+    extracted.write(TOTALS, text)
+    assert extracted.go_on().exit_code == ExitCode.OK
+    assert extracted.published("customers") == [("ann", False), ("bob", True)]
 
 
 def test_another_environment_does_not_read_what_prod_has_of_a_broken_file(shop: Shop) -> None:
@@ -396,7 +389,7 @@ def test_history_whose_file_does_not_load_keeps_its_rows(shop: Shop) -> None:
 def test_selected_models_go_on_beside_a_broken_file(shop: Shop) -> None:
     shop.edit(TOTALS, "SELECT", "SELEC")
     shop.write(NEW, "MODEL (name marts.new, kind FULL); SELEC 1")
-    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.new, target: marts}\n")
+    shop.publish("marts.new")
     record = shop.go_on((3, "eve", 5), select=("marts.items",))
     assert {f.subject for f in record.failures} == {"models/totals.sql", "models/new.sql"}
     assert shop.published("items")[-1] == ("tea", 3)

@@ -35,11 +35,6 @@ def run():
 """
 
 
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
 @pytest.fixture(scope="module")
 def commands() -> Iterator[Forks]:
     """Processes that are `sqlmesh`, without the seconds that its imports take."""

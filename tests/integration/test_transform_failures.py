@@ -43,11 +43,6 @@ BROKEN = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
 def test_cache_that_may_not_be_written_is_no_models_fault(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +204,7 @@ def test_failure_of_the_machine_between_models_is_no_bug(
 def test_failed_source_leaves_its_models_as_they_were_and_no_others(shop: Shop) -> None:
     shop.edit("config/etl.yaml", "required: false", "required: true")
     shop.write("sqlmesh/models/answer.sql", "MODEL (name marts.answer, kind FULL); SELECT 42 AS n")
-    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.answer, target: marts}\n")
+    shop.publish("marts.answer")
     record = shop.run()
     assert record.exit_code == ExitCode.DATA_QUALITY
     assert record.partial
@@ -450,11 +445,7 @@ def test_rows_without_a_key_that_are_in_a_history_are_told_in_each_run(shop: Sho
 
 
 def test_model_that_is_never_built_anew_is_named_where_it_was_asked_for(shop: Shop) -> None:
-    shop.write(
-        "sqlmesh/models/history.sql",
-        "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])); "
-        "SELECT id, amount FROM staging.stg_shop__orders",
-    )
+    shop.write("sqlmesh/models/h.sql", HISTORY % "id")
     assert not shop.go_on().warnings
     record = shop.run("transform", full_refresh=True)
     assert record.exit_code == 0, record.failures

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from etl.errors import ExitCode
@@ -13,10 +11,9 @@ MODEL = "MODEL (name marts.prices, kind FULL, grain name); SELECT {} FROM read_c
 
 
 @pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
+def shop(shop: Shop) -> Shop:
     """A mart of a file that somebody writes: tea costs 1."""
-    shop = template.copy(tmp_path / "shop")
-    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.prices, target: marts}\n")
+    shop.publish("marts.prices")
     read(shop, "*")
     shop.write("prices.csv", "name,price\ntea,1\n")
     assert shop.go_on().exit_code == 0
@@ -60,7 +57,7 @@ def test_column_that_is_left_out_is_told(shop: Shop) -> None:
 def test_rows_without_a_key_are_not_added_in_each_run(shop: Shop, kind: str) -> None:
     keyed = "MODEL (name marts.keyed, kind {}); SELECT {} AS customer, amount, id FROM {}"
     orders = "staging.stg_shop__orders"
-    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.keyed, target: marts}\n")
+    shop.publish("marts.keyed")
     shop.edit("sqlmesh/models/totals.sql", "FROM", "FROM (FROM")
     shop.edit("sqlmesh/models/totals.sql", "GROUP BY", "WHERE customer IS NOT NULL) GROUP BY")
     shop.write("sqlmesh/models/keyed.sql", keyed.format(kind, "customer", orders))

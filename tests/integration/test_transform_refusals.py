@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -37,11 +36,6 @@ TOLD = {
     "capitals": "MARTS.LOUD: the dialect snowflake writes names in capitals",
     "itself": "marts.newer: SQLMesh takes id, in a subquery of itself, for a column of",
 }
-
-
-@pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
 
 
 @pytest.mark.parametrize("case", UNFIT)
@@ -84,7 +78,7 @@ def test_model_that_appends_what_it_has_not_is_let_through(shop: Shop) -> None:
         "SELECT id FROM staging.stg_shop__orders "
         "WHERE id NOT IN (SELECT a.id FROM marts.appended AS a)",
     )
-    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.appended, target: marts}\n")
+    shop.publish("marts.appended")
     for orders in ((3, "eve", 5),), ((4, "eve", 5),):
         assert shop.go_on(*orders).exit_code == 0
     assert shop.published("appended") == [(1,), (2,), (3,), (4,)]
@@ -103,7 +97,7 @@ def execute(context, **kwargs):
 def test_model_that_is_read_unseen_is_named(shop: Shop) -> None:
     """It would be read before it is up to date, whatever its audits say."""
     shop.write("sqlmesh/models/copied.py", PYTHON.format(depends=""))
-    shop.edit("config/etl.yaml", "loads:\n", "loads:\n  - {model: marts.copied, target: marts}\n")
+    shop.publish("marts.copied")
     (failure,) = shop.go_on((3, "eve", 5)).failures
     assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.copied")
     assert "it reads staging.stg_shop__orders unseen" in failure.message

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -31,22 +30,12 @@ WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz
 
 
 @pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
-    return template.copy(tmp_path / "shop")
-
-
-@pytest.fixture
-def sales(tmp_path: Path, aged_template: Shop) -> Shop:
+def sales(aged: Shop) -> Shop:
     """Orders of two days ago, and a published mart that is incremental."""
-    shop = aged_template.copy(tmp_path / "shop")
-    shop.write("sqlmesh/models/sales.sql", INCREMENTAL)
-    publish(shop, "marts.sales")
-    assert shop.go_on().exit_code == 0
-    return shop
-
-
-def publish(shop: Shop, model: str) -> None:
-    shop.edit("config/etl.yaml", "loads:\n", f"loads:\n  - {{model: {model}, target: marts}}\n")
+    aged.write("sqlmesh/models/sales.sql", INCREMENTAL)
+    aged.publish("marts.sales")
+    assert aged.go_on().exit_code == 0
+    return aged
 
 
 def without_state(shop: Shop) -> Shop:
@@ -311,7 +300,7 @@ def test_seed_outside_of_the_project_is_looked_into(shop: Shop) -> None:
         "MODEL (name marts.seeded, kind SEED (path '../../outside.csv'), "
         "columns (name TEXT, n BIGINT), grain name);",
     )
-    publish(shop, "marts.seeded")
+    shop.publish("marts.seeded")
     assert shop.go_on().exit_code == 0
     shop.write("outside.csv", "name,n\ntea,2\n")
     assert "transform: 6 models" not in " ".join(show_plan(shop.settings, "prod", 0))
