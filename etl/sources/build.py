@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dlt.common.normalizers.naming import NamingConvention
+from dlt.common.schema.typing import C_DLT_ID
 from dlt.extract import DltResource, DltSource
 from dlt.extract.hints import make_nested_hints
 from dlt.sources.rest_api import rest_api_source
@@ -245,7 +246,12 @@ def _watch(
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
     keys = monitor.watch_keys(fields.table, merge_keys(monitor.source, resource))
-    resource.add_step(PageStep(monitor, fields.table, stamp, fields, keys, table_of))
+    columns = (root_hints(monitor.source, resource) or {}).get("columns", {})
+    # Of a table of versions it is a hash of the row, unless another column is named for that.
+    has_ids = bool(columns.get(C_DLT_ID, {}).get("x-row-version"))
+    resource.add_step(
+        PageStep(monitor, fields.table, stamp, fields, keys, table_of, has_ids=has_ids)
+    )
 
 
 def _table(resource: DltResource) -> str:

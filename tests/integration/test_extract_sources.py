@@ -19,6 +19,7 @@ from etl.errors import ConfigError, EtlError, ExtractError, SchemaError, Unreach
 from etl.raw.pipeline import Raw
 from etl.raw.places import NotReachedError
 from etl.settings import Settings
+from etl.sources.monitor import PageStep
 from etl.stages.context import RunContext
 from tests.integration.extracting import (
     context,
@@ -535,6 +536,114 @@ def test_rows_that_name_their_tables_are_counted_there(tmp_path: Path) -> None:
 
     assert extract(by_row=False) == [("py_raw.events", 3, 3)]
     assert extract(by_row=True) == [("py_raw.bought", 1, 1), ("py_raw.seen", 2, 2)]
+
+
+def hinted() -> Any:
+    """Rows that name their tables by hints of dlt's: alone, then for all that come after."""
+    hints = dlt.mark.make_hints
+
+    @dlt.resource(name="t", write_disposition="merge", primary_key="id")
+    def rows() -> Iterator[Any]:
+        yield [{"id": 1}, {"id": 2}]
+        yield dlt.mark.with_hints({"id": 3}, hints("v"), create_table_variant=True)
+        yield dlt.mark.with_table_name([{"id": 4}, {"id": 5}], "w")
+        yield {"id": 6}
+        yield dlt.mark.with_hints({"id": 7}, hints(table_name="x"))
+        yield {"id": 8}
+
+    return rows
+
+
+def test_rows_that_name_their_tables_by_hints_are_counted_there(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, {"py": {"factory": f"{__name__}:hinted"}})
+    for _ in range(2):
+        found = extract_once(settings).run.reconciliations
+        assert [(r.subject, r.expected, r.found) for r in found] == [("py_raw.t", 3, 3)]
+        assert [count(settings, f"py_raw.{t}") for t in "tvwx"] == [3, 1, 2, 2]
+
+
+def pages(kind: str) -> Any:
+    """A page of a shape of its own, then a row."""
+    import pandas as pd
+    import pyarrow as pa
+
+    table = pa.table({"a": [1, 2]})
+    page: Any = {
+        "a table": table,
+        "several tables": [table.slice(0, 1), table.slice(1)],
+        "several frames": [pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})],
+        "a table without values": pa.table({"a": pa.nulls(2)}),
+        "a table and a row": [table, {"a": 2}],
+        "a file": dlt.mark.with_file_import("some.parquet", "parquet", 1),
+        "a table where rows name theirs": table,
+    }[kind]
+    named: Any = (lambda row: "t") if kind == "a table where rows name theirs" else "t"
+    return dlt.resource([page, {"a": 3}], name="t", write_disposition="append", table_name=named)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a table", "several tables", "several frames", "a table without values"]
+)
+def test_pages_of_all_shapes_come_whole(tmp_path: Path, kind: str) -> None:
+    source = {"factory": f"{__name__}:pages", "arguments": {"kind": kind}}
+    found = extract_once(settings := settings_of(tmp_path, {"py": source})).run.reconciliations
+    assert [(r.expected, r.found) for r in found] == [(3, 3)]
+    assert query(settings, "SELECT count(DISTINCT _dlt_id) FROM py_raw.t") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("a table and a row", "dlt takes no dict among tables"),
+        ("a file", "hands over a file"),
+        ("a table where rows name theirs", "dlt takes no Table where `table_name` is a function"),
+    ],
+)
+def test_pages_that_dlt_does_not_take_or_count_are_refused(
+    tmp_path: Path, kind: str, message: str
+) -> None:
+    source = {"factory": f"{__name__}:pages", "arguments": {"kind": kind}}
+    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
+    assert type(failure) is ExtractError
+    assert message in failure.message
+
+
+@pytest.mark.parametrize("way", ["append", "merge"])
+def test_arrow_tables_go_on_in_a_raw_table_whose_rows_have_no_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Such as earlier versions made; also where the contract takes no new column."""
+    source = {"factory": f"{__name__}:of_arrow", "arguments": {"way": way}}
+    settings = settings_of(tmp_path, {"py": source | {"schema_contract": "freeze"}})
+    with monkeypatch.context() as before:
+        before.setattr(PageStep, "_identify", lambda _, table: table)
+        extract_once(settings)
+        before.undo()
+    extract_once(settings)
+    [(rows, ids)] = query(settings, "SELECT count(*), count(DISTINCT _dlt_id) FROM py_raw.t")
+    assert (rows, ids) == ((4, 2) if way == "append" else (2, 2))
+
+
+@pytest.mark.parametrize("column", ["_dlt_id", "hash"])
+def test_rows_of_arrow_that_did_not_change_are_no_new_versions(tmp_path: Path, column: str) -> None:
+    arguments = {"way": "scd2", "column": column}
+    source = {"factory": f"{__name__}:of_arrow", "arguments": arguments}
+    for _ in range(2):
+        extract_once(settings := settings_of(tmp_path, {"py": source}))
+    found = query(settings, f"SELECT id, _dlt_valid_to, {column} FROM py_raw.t ORDER BY id")
+    assert found == [(1, None, "a"), (2, None, "b")]
+    assert query(settings, "SELECT count(DISTINCT _dlt_id) FROM py_raw.t") == [(2,)]
+
+
+def of_arrow(way: Any, column: str = "") -> Any:
+    """Two rows in a table."""
+    import pyarrow as pa
+
+    table = pa.table({"id": [1, 2], **({column: ["a", "b"]} if column else {})})
+    if way != "scd2":
+        return dlt.resource([table], name="t", write_disposition=way, primary_key="id")
+    versions: Any = {"disposition": "merge", "strategy": "scd2", "row_version_column_name": column}
+    return dlt.resource([table], name="t", write_disposition=versions)
 
 
 def by_day(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
