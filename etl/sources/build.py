@@ -63,6 +63,7 @@ def build_source(
             table_of = _table_by_row(resource, built.schema.naming)
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
             _note_cursor(resource, monitor)
+        _check_ways(built, name)
         _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None
@@ -96,18 +97,11 @@ def build_source(
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
         raise refused(name, e, config) from e
-    ways: dict[str, Any] = {}
     for resource in built.resources.values():
         found = fields.get(resource.name, FieldPaths("", ""))
         found.table = _table(resource)
-        if resource.write_disposition != ways.setdefault(found.table, resource.write_disposition):
-            raise ConfigError(
-                f"sources.{name}: resources of the table {found.table} say "
-                f"`{ways[found.table]}` and `{resource.write_disposition}`: dlt would heed one",
-                subject=f"{name}.{resource.name}",
-                hint="give them one `write_disposition`, or a `table_name` for each",
-            )
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
+    _check_ways(built, name)
     _follow_parents(built, monitor)
     _hold_contract(built, source, first)
     return built, session
@@ -126,6 +120,24 @@ def declare_source(
         wait=time.sleep, first=first,
     )  # fmt: skip
     return built, monitor
+
+
+def _check_ways(built: DltSource, name: str) -> None:
+    """Hold the resources of a table to one write disposition.
+
+    Raises:
+        ConfigError: they say several, of which dlt heeds one.
+    """
+    ways: dict[str, Any] = {}
+    for resource in built.selected_resources.values():
+        table, way = _table(resource), resource.write_disposition
+        if not callable(resource.table_name) and way != ways.setdefault(table, way):
+            raise ConfigError(
+                f"sources.{name}: resources of the table {table} say `{ways[table]}` and `{way}`: "
+                "dlt would heed one",
+                subject=f"{name}.{resource.name}",
+                hint="give them one `write_disposition`, or a `table_name` for each",
+            )
 
 
 def _reach_nested(resource: DltResource) -> None:
@@ -249,8 +261,9 @@ def _watch(
     columns = (root_hints(monitor.source, resource) or {}).get("columns", {})
     # Of a table of versions it is a hash of the row, unless another column is named for that.
     has_ids = bool(columns.get(C_DLT_ID, {}).get("x-row-version"))
+    typed = {n: c for n, c in columns.items() if c.get("data_type")}
     resource.add_step(
-        PageStep(monitor, fields.table, stamp, fields, keys, table_of, has_ids=has_ids)
+        PageStep(monitor, fields.table, stamp, fields, keys, table_of, has_ids=has_ids, typed=typed)
     )
 
 

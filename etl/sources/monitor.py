@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlt.common.libs import is_pandas_frame
 from dlt.common.schema.typing import C_DLT_ID
 from dlt.extract.extractors import ImportFileMeta, _to_arrow_table
 from dlt.extract.hints import HintsMeta
@@ -20,7 +21,7 @@ from dlt.extract.utils import get_data_item_format
 from etl.api_fields import FieldPaths
 from etl.arrival import Arrival, TableArrival
 from etl.errors import DataQualityError, EtlError, ExtractError, SchemaError
-from etl.raw.coercions import find_infinite
+from etl.raw.coercions import find_cast, find_unkept
 from etl.records import Discarded
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
@@ -217,9 +218,9 @@ class PageStep(ItemTransform[Any, Any]):
     """The last step of every resource: stamps each row and counts what goes to raw.
 
     A stamp that would overwrite what the API says is a SchemaError. Works on a whole page at a
-    time. Rows of Arrow tables get an id, as dlt gives it to those of dicts, unless `has_ids`.
-    `table_of` says to which table a row goes where the
-    rows decide; dlt takes no Arrow tables there.
+    time. Rows of Arrow tables get an id, as dlt gives it to those of dicts, unless `has_ids`;
+    `typed` are the columns whose type is declared. `table_of` says to which table a row goes where
+    the rows decide; dlt takes no Arrow tables there.
     """
 
     placement_affinity = 2.0  # after dlt's incremental and validation steps
@@ -234,6 +235,7 @@ class PageStep(ItemTransform[Any, Any]):
         table_of: Callable[[Any], str] | None = None,
         *,
         has_ids: bool = False,
+        typed: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(lambda item: item)
         self._fields = fields or FieldPaths(table, "")
@@ -243,6 +245,7 @@ class PageStep(ItemTransform[Any, Any]):
         self._table_of = table_of
         self._stamp = dict(stamp)
         self._has_ids = has_ids
+        self._typed = typed or {}
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
         """A page: a list of rows, one row, an Arrow table or a frame, or a list of those."""
@@ -257,8 +260,8 @@ class PageStep(ItemTransform[Any, Any]):
                 return [self._add_table(table, one, keys) for one in item]
             return self._add_table(table, item, keys)
         rows = item if isinstance(item, list) else [item]
-        if self._monitor.settings.factory and (path := find_infinite(rows)):
-            raise self._unbounded(path)
+        if self._monitor.settings.factory and (found := find_unkept(rows))[1]:
+            raise self._unkept(*found)
         self._fields.note(rows)
         if self._stamp:
             self._stamp_rows(rows)
@@ -280,11 +283,15 @@ class PageStep(ItemTransform[Any, Any]):
         return self._table
 
     def _add_table(self, name: str, item: Any, keys: MergeKeys | None) -> Any:
+        if is_pandas_frame(item):
+            self._check_index(item)
         table = _to_arrow_table(item)  # as dlt itself does after this step
         if self._table_of is not None or not hasattr(table, "num_rows"):
             raise self._misplaced(table)
         self._monitor.count_rows(name, table.num_rows)
         self._fields.note_names(table.schema.names)
+        if column := find_cast(table, self._typed):
+            raise self._cast(column)
         if self._stamp:
             table = self._stamp_table(table)
         if keys is not None:
@@ -319,14 +326,35 @@ class PageStep(ItemTransform[Any, Any]):
             if str(row.get(name, value)) != str(value):
                 raise self._overwritten(name)
 
-    def _unbounded(self, path: str) -> SchemaError:
+    def _unkept(self, path: str, what: str) -> SchemaError:
         return SchemaError(
-            f"{self._monitor.source}: rows of {self._table} have an infinite number at {path}, "
-            "which raw would show as NULL: packages of dicts are JSON",
+            f"{self._monitor.source}: rows of {self._table} have {what} at {path}, which raw would "
+            "hold as another value: packages of dicts are JSON",
             subject=self._monitor.source,
             hint="yield Arrow tables or frames, which keep it (of dlt's `sql_table`: "
             '`backend="pyarrow"`), or turn it into a text or NULL in the factory',
         )
+
+    def _cast(self, column: str) -> SchemaError:
+        return SchemaError(
+            f"{self._monitor.source}: Arrow tables of {self._table} have values in {column} that "
+            "the type that the resource's `columns` say would round or cut",
+            subject=self._monitor.source,
+            hint="say the type that comes, or cast the column in the factory",
+        )
+
+    def _check_index(self, frame: Any) -> None:
+        """The index of a pandas frame, which dlt leaves out, holds no more than numbers of rows."""
+        index = frame.index
+        named = [n for n in index.names if n is not None and n not in frame.columns]
+        if named or (len(index) and (index.nlevels > 1 or index.dtype.kind not in "iu")):
+            said = ", ".join(map(str, named)) or "without a name"
+            raise SchemaError(
+                f"{self._monitor.source}: frames of {self._table} have an index ({said}), which "
+                "dlt leaves out",
+                subject=self._monitor.source,
+                hint="make it a column (`reset_index()`), or drop it (`reset_index(drop=True)`)",
+            )
 
     def _unread(self) -> ExtractError:
         return ExtractError(

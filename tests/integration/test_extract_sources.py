@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 import shutil
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -442,6 +445,16 @@ def unreachable():
 def mistaken():
     return 1 // 0
 
+def miscalled():
+    return nothing(3)
+
+def doubled():
+    pair = [dlt.resource([1], name="a"), dlt.resource([2], name="a")]
+    return dlt.source(lambda: pair, name="pair")()
+
+def endless():
+    return dlt.resource(lambda: None, name="t")
+
 MERGED = {"primary_key": "id", "write_disposition": "merge"}
 
 def changed(way, rows, arrow=False):
@@ -628,8 +641,9 @@ def test_arrow_tables_go_on_in_a_raw_table_whose_rows_have_no_ids(
 def test_rows_of_arrow_that_did_not_change_are_no_new_versions(tmp_path: Path, column: str) -> None:
     arguments = {"way": "scd2", "column": column}
     source = {"factory": f"{__name__}:of_arrow", "arguments": arguments}
+    settings = settings_of(tmp_path, {"py": source})
     for _ in range(2):
-        extract_once(settings := settings_of(tmp_path, {"py": source}))
+        extract_once(settings)
     found = query(settings, f"SELECT id, _dlt_valid_to, {column} FROM py_raw.t ORDER BY id")
     assert found == [(1, None, "a"), (2, None, "b")]
     assert query(settings, "SELECT count(DISTINCT _dlt_id) FROM py_raw.t") == [(2,)]
@@ -644,6 +658,128 @@ def of_arrow(way: Any, column: str = "") -> Any:
         return dlt.resource([table], name="t", write_disposition=way, primary_key="id")
     versions: Any = {"disposition": "merge", "strategy": "scd2", "row_version_column_name": column}
     return dlt.resource([table], name="t", write_disposition=versions)
+
+
+@dataclass
+class Point:
+    x: float
+
+
+def odd(kind: str) -> Any:
+    """A page with something that raw would hold as another value, or not at all."""
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = pd.DataFrame({"key": ["a", "b"], "v": [1, 2]})
+    numbers = pa.table({"v": [1.4, 2.6]})
+    page: Any = {
+        "a tuple": [{"v": (1.0, math.inf)}],
+        "an object": [{"v": Point(-math.inf)}],
+        "NaT": [{"v": pd.NaT}],
+        "nanoseconds": [{"v": pd.Timestamp("2026-01-01 00:00:00.000000001")}],
+        "offset": [{"v": time(1, 2, tzinfo=timezone(timedelta(hours=5)))}],
+        "bytes": [{"v": {"w": b""}}],
+        "mark": [{"v": "\uf02d12:30"}],
+        "named index": frame.set_index("key"),
+        "index of texts": frame.set_index("key").rename_axis(None),
+        "bigint": numbers,
+        "bool": pa.table({"v": [7, 0]}),
+        "date": pa.table({"v": [datetime(2026, 1, 1, 5, tzinfo=UTC)]}),
+        "decimal": pa.table({"v": [1.0000000001]}),
+    }[kind]
+    typed: Any = {"v": {"data_type": kind}} if isinstance(page, pa.Table) else None
+    return dlt.resource([page], name="t", columns=typed, write_disposition="append")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("a tuple", "an infinite number at $.v"),
+        ("an object", "an infinite number at $.v.x"),
+        ("NaT", "NaT of pandas at $.v"),
+        ("nanoseconds", "nanoseconds at $.v"),
+        ("offset", "a time of day with an offset at $.v"),
+        ("bytes", "bytes of length 0 at $.v.w"),
+        ("mark", "a text that begins with U+F02D"),
+        ("named index", "an index (key)"),
+        ("index of texts", "an index (without a name)"),
+        ("bigint", "would round or cut"),
+        ("bool", "would round or cut"),
+        ("date", "would round or cut"),
+        ("decimal", "would round or cut"),
+    ],
+)
+def test_what_raw_would_hold_as_another_value_is_refused(
+    tmp_path: Path, kind: str, message: str
+) -> None:
+    source = {"factory": f"{__name__}:odd", "arguments": {"kind": kind}}
+    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
+    assert type(failure) is SchemaError
+    assert message in failure.message
+
+
+def plain() -> Any:
+    """Pages whose values stay what they are."""
+    import pandas as pd
+    import pyarrow as pa
+
+    texts = {"x": "\uf02b", "y": "\uf026 icon", "z": (1.5, "a")}
+    table = pa.table({"id": [3, 4], "n": [1.0, None], "d": [1.5, 0.1], "b": [1, 0]})
+    frame = pd.DataFrame({"id": [5, 6, 7]}).query("id > 5")
+    types = {"n": "bigint", "d": "decimal", "b": "bool"}
+    columns: Any = {name: {"data_type": kind} for name, kind in types.items()}
+    pages: list[Any] = [[{"id": 1, **texts}], table]
+
+    @dlt.source(name="py")
+    def source() -> Any:
+        yield dlt.resource(pages, name="t", columns=columns, write_disposition="append")
+        yield dlt.resource([frame], name="u", write_disposition="append")
+
+    return source()
+
+
+def test_what_raw_holds_as_it_is_is_taken(tmp_path: Path) -> None:
+    extract_once(settings := settings_of(tmp_path, {"py": {"factory": f"{__name__}:plain"}}))
+    assert query(settings, "SELECT id, n, d::DOUBLE, b FROM py_raw.t ORDER BY id") == [
+        (1, None, None, None), (3, 1, 1.5, True), (4, None, 0.1, False)]  # fmt: skip
+    assert query(settings, "SELECT id FROM py_raw.u ORDER BY id") == [(6,), (7,)]
+    assert query(settings, "SELECT x, y FROM py_raw.t WHERE id = 1") == [("\uf02b", "\uf026 icon")]
+
+
+def typed() -> Any:
+    """Rows whose values come in several types, the narrower one first."""
+    days = [date(2026, 1, 1), *(datetime(2026, 1, d, h, tzinfo=UTC) for d, h in ((2, 0), (3, 5)))]
+    numbers: list[Any] = [0.5, Decimal("0.1"), Decimal("12345678901234567.89")]
+    rows = [{"d": d, "n": n} for d, n in zip(days, numbers, strict=True)]
+    return dlt.resource([rows], name="t", write_disposition="append")
+
+
+def test_value_that_its_column_would_cut_goes_to_one_of_its_own(tmp_path: Path) -> None:
+    extract_once(settings := settings_of(tmp_path, {"py": {"factory": f"{__name__}:typed"}}))
+    found = query(settings, "SELECT d, d__v_timestamp, n, n__v_decimal FROM py_raw.t ORDER BY ALL")
+    assert found == [
+        (date(2026, 1, 1), None, 0.5, None),
+        (date(2026, 1, 2), None, 0.1, None),
+        (None, datetime(2026, 1, 3, 5, tzinfo=UTC), None, Decimal("12345678901234567.89")),
+    ]
+
+
+def two_ways() -> Any:
+    """Two resources of a table, of which one replaces it."""
+
+    @dlt.source(name="py")
+    def source() -> Any:
+        ways: Any = {"a": "append", "b": "replace"}
+        for name, way in ways.items():
+            yield dlt.resource([{"n": 1}], name=name, table_name="t", write_disposition=way)
+
+    return source()
+
+
+def test_resources_of_a_table_say_one_write_disposition(tmp_path: Path) -> None:
+    [failure] = failures_of(settings_of(tmp_path, {"py": {"factory": f"{__name__}:two_ways"}}))
+    assert type(failure) is ConfigError
+    assert "dlt would heed one" in failure.message
 
 
 def by_day(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -700,11 +836,17 @@ def test_factory_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, fa
 def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
     tmp_path: Path, factory: str
 ) -> None:
-    names = {"away": "unreachable", "wrong": "mistaken", "well": "alone"}
+    names = {
+        "away": "unreachable", "wrong": "mistaken", "typed": "miscalled", "twice": "doubled",
+        "none": "endless", "well": "alone",
+    }  # fmt: skip
     sources = {name: {"factory": f"{factory}:{function}"} for name, function in names.items()}
     settings = settings_of(tmp_path, sources)
     found = {f.subject: type(f) for f in failures_of(settings)}
-    assert found == {"away": NotReachedError, "wrong": EtlError}
+    assert found == {
+        "away": NotReachedError, "wrong": EtlError, "typed": EtlError, "twice": ConfigError,
+        "none": ConfigError,
+    }  # fmt: skip
     assert count(settings, "well_raw.alone") == 5
 
 
