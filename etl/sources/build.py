@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
@@ -13,6 +14,7 @@ from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.schema.typing import C_DLT_ID
 from dlt.extract import DltResource, DltSource
 from dlt.extract.hints import make_nested_hints
+from dlt.extract.items_transform import LimitItem
 from dlt.sources.rest_api import rest_api_source
 from dlt.sources.rest_api.config_setup import make_parent_key_name
 
@@ -63,7 +65,12 @@ def build_source(
             table_of = _table_by_row(resource, built.schema.naming)
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
             _note_cursor(resource, monitor)
+            if resource.incremental is None and any(
+                isinstance(step, LimitItem) for step in resource._pipe.steps
+            ):
+                monitor.limited.add(resource.name)
         _check_ways(built, name)
+        _let_end(built)
         _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None
@@ -102,6 +109,7 @@ def build_source(
         found.table = _table(resource)
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
     _check_ways(built, name)
+    _let_end(built)
     _follow_parents(built, monitor)
     _hold_contract(built, source, first)
     return built, session
@@ -138,6 +146,11 @@ def _check_ways(built: DltSource, name: str) -> None:
                 subject=f"{name}.{resource.name}",
                 hint="give them one `write_disposition`, or a `table_name` for each",
             )
+
+
+def _let_end(built: DltSource) -> None:
+    """Let all resources end one right after another: dlt 1.31 calls itself for each that does."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 2 * len(built.resources)))
 
 
 def _reach_nested(resource: DltResource) -> None:

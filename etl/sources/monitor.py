@@ -37,7 +37,8 @@ class Monitor:
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
     `unpaged` the resources of which one page was read because nobody said how to get others,
-    `appended` those that are added whole in each run because nobody said otherwise.
+    `appended` those that are added whole in each run because nobody said otherwise, `limited` those
+    that a factory reads only the beginning of.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Monitor:
     contained: list[EtlError] = field(default_factory=list)
     unpaged: set[str] = field(default_factory=set)
     appended: set[str] = field(default_factory=set)
+    limited: set[str] = field(default_factory=set)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
     _next_id: int = field(default_factory=time.time_ns)

@@ -660,6 +660,22 @@ def of_arrow(way: Any, column: str = "") -> Any:
     return dlt.resource([table], name="t", write_disposition=versions)
 
 
+def limited(incremental: bool) -> Any:
+    """A resource of which one page is read; by a cursor, the next one in the next run."""
+    cursor: Any = dlt.sources.incremental("id", row_order="asc") if incremental else None
+    rows = dlt.resource(
+        [[{"id": 1}], [{"id": 2}]], name="t", incremental=cursor, write_disposition="append"
+    )
+    return rows.add_limit(1)
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+def test_limit_that_was_left_in_is_told(tmp_path: Path, incremental: bool) -> None:
+    source = {"factory": f"{__name__}:limited", "arguments": {"incremental": incremental}}
+    warnings = extract_once(settings_of(tmp_path, {"py": source})).run.warnings
+    assert ["add_limit" in w for w in warnings] == ([] if incremental else [True])
+
+
 @dataclass
 class Point:
     x: float
