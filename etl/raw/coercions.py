@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime, time
+from decimal import Decimal
 from math import isfinite, isinf
 from typing import TYPE_CHECKING, Any
 
+import dlt
 from dlt.common.data_types import coerce_value
+from dlt.common.json import DECODERS, PUA_START, custom_pua_decode
 
 if TYPE_CHECKING:
     from dlt.common.data_types import TDataType
@@ -17,6 +23,10 @@ _LOSSY = {("bool", "bigint"), ("bool", "double"), ("bool", "decimal"), ("double"
 # A text that Python reads as a number need not be one: a postcode (01234), a telephone number
 # (+49), a version (1_0). One that is written as JSON writes numbers is taken for it.
 _NUMBER = re.compile(r"\s*-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*")
+# Exact types of which every value comes back from a package as it was.
+_KEPT = {int, bool, type(None), Decimal, date, datetime}
+# By these dlt knows, in a package, what was no text; a text may begin with one too.
+_MARKS = frozenset(chr(PUA_START + n) for n in range(len(DECODERS)))
 
 
 def coerce_exactly(to_type: TDataType, from_type: TDataType, value: Any) -> Any:
@@ -29,6 +39,10 @@ def coerce_exactly(to_type: TDataType, from_type: TDataType, value: Any) -> Any:
     coerced = coerce_value(to_type, from_type, value)
     if (to_type, from_type) in _LOSSY:
         is_same = coerced == value
+    elif to_type == "double" and from_type == "decimal":
+        is_same = Decimal(repr(coerced)) == value
+    elif to_type == "date" and from_type == "timestamp":
+        is_same = (value.date(), value.time()) == (coerced, time())
     elif from_type == "text" and to_type == "bigint":
         is_same = _NUMBER.fullmatch(value) is not None
     elif from_type == "text" and to_type == "double":
@@ -41,19 +55,67 @@ def coerce_exactly(to_type: TDataType, from_type: TDataType, value: Any) -> Any:
     return coerced
 
 
-def find_infinite(value: dict[str, Any] | list[Any], path: str = "$") -> str:
-    """Where rows from Python have an infinite number, as `$.a.b`; empty for nowhere.
+def find_unkept(value: Mapping[str, Any] | Sequence[Any], path: str = "$") -> tuple[str, str]:
+    """A value in rows from Python that raw would hold as another one: where, as `$.a.b`, and what.
 
-    dlt writes rows as JSON, where orjson makes it null. So it does with NaN, which is what many a
-    library says for no value.
+    Empty for none. dlt writes rows as JSON, where orjson makes an infinite number null. (So it does
+    with NaN, which is what many a library says for no value.) Other types are texts that begin with
+    a character of their own, and dlt 1.31 does not find all of them again.
     """
-    named = value.items() if isinstance(value, dict) else (("", v) for v in value)
+    named = value.items() if isinstance(value, Mapping) else (("", v) for v in value)
     for key, one in named:
-        if isinstance(one, float):
-            if isinf(one):
-                return f"{path}.{key}" if key else path
-        elif isinstance(one, dict | list) and (
-            found := find_infinite(one, f"{path}.{key}" if key else path)
-        ):
+        if (kind := type(one)) in _KEPT or (kind is str and one[:1] not in _MARKS):
+            continue
+        if kind is float and isfinite(one):
+            continue
+        where = f"{path}.{key}" if key else path
+        if what := _unkept(one):
+            return where, what
+        inner: Any = one if isinstance(one, dict | list | tuple) else ()
+        if is_dataclass(one):
+            inner = {f.name: getattr(one, f.name) for f in fields(one)}
+        if inner and (found := find_unkept(inner, where))[1]:
             return found
+    return "", ""
+
+
+def _unkept(one: Any) -> str:
+    if isinstance(one, str):
+        is_other = custom_pua_decode(str(one)) != one
+        return f"a text that begins with U+{ord(one[0]):04X}, a mark of dlt's," if is_other else ""
+    if isinstance(one, float):
+        return "an infinite number" if isinf(one) else ""
+    if isinstance(one, bytes):
+        return "" if one else "bytes of length 0"
+    if isinstance(one, time):
+        return "a time of day with an offset" if one.tzinfo else ""
+    if type(one).__name__ == "NaTType":
+        return "NaT of pandas"
+    return "nanoseconds" if getattr(one, "nanosecond", 0) else ""
+
+
+def find_cast(table: Any, columns: Mapping[str, Any]) -> str:
+    """A column of an Arrow table whose numbers or times the type that is declared would change.
+
+    Empty for none. dlt leaves such values as they are, and DuckDB rounds and cuts them.
+    """
+    import pyarrow as pa
+    from dlt.common.libs.pyarrow import get_py_arrow_datatype
+
+    if not columns:
+        return ""
+    capabilities = dlt.destinations.duckdb().capabilities()
+    for name in sorted(columns.keys() & set(table.schema.names)):
+        values = table.column(name)
+        asked, came = get_py_arrow_datatype(columns[name], capabilities, "UTC"), values.type
+        is_exact = asked == came or (pa.types.is_floating(came) and pa.types.is_floating(asked))
+        is_counted = pa.types.is_decimal(came) or pa.types.is_primitive(came)
+        if is_exact or not is_counted or pa.types.is_string(asked):
+            continue
+        try:
+            back = values.cast(asked, safe=False).cast(came, safe=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            continue  # DuckDB takes it as exactly, or refuses it
+        if not back.equals(values):
+            return name
     return ""

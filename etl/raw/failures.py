@@ -15,7 +15,12 @@ from dlt.common.schema.exceptions import (
     SchemaException,
 )
 from dlt.common.schema.typing import DLT_NAME_PREFIX
-from dlt.extract.exceptions import ResourceExtractionError
+from dlt.extract.exceptions import (
+    CreatePipeException,
+    DltSourceException,
+    PipeGenInvalid,
+    ResourceExtractionError,
+)
 from dlt.normalize.exceptions import NormalizeJobFailed
 
 from etl.causes import causes, first_line, is_lost, is_refusal
@@ -150,7 +155,8 @@ def _depth(chain: list[BaseException], subject: str, step: str) -> EtlError | No
             f"{subject}: a row cannot be written down: {type(root).__name__}: {first_line(root)}",
             subject=subject,
             hint="it is nested more than 250 levels deep, or holds a value that JSON or Arrow has "
-            "not: look at the source's answer; a `factory` can leave the field out, or make a text",
+            "not: look at the source's answer; a `factory` can leave the field out, or make a "
+            "text, and gives all Arrow tables of a resource the same columns and types",
         )
     return None
 
@@ -178,7 +184,13 @@ def config_error(chain: list[BaseException], subject: str) -> EtlError | None:
     """What dlt says of settings, or of a package that they need; None when it says nothing."""
     for cause in chain:
         if isinstance(
-            cause, ConfigurationException | DictValidationException | MissingDependencyException
+            cause,
+            ConfigurationException
+            | DictValidationException
+            | MissingDependencyException
+            | DltSourceException
+            | CreatePipeException
+            | PipeGenInvalid,
         ):
             hint = ""
             if isinstance(cause, MissingDependencyException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable
 from datetime import date
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from dlt.common.normalizers.naming import NamingConvention
+from dlt.common.schema.typing import C_DLT_ID
 from dlt.extract import DltResource, DltSource
 from dlt.extract.hints import make_nested_hints
+from dlt.extract.items_transform import LimitItem
 from dlt.sources.rest_api import rest_api_source
 from dlt.sources.rest_api.config_setup import make_parent_key_name
 
@@ -62,6 +65,12 @@ def build_source(
             table_of = _table_by_row(resource, built.schema.naming)
             _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
             _note_cursor(resource, monitor)
+            if resource.incremental is None and any(
+                isinstance(step, LimitItem) for step in resource._pipe.steps
+            ):
+                monitor.limited.add(resource.name)
+        _check_ways(built, name)
+        _let_end(built)
         _follow_parents(built, monitor)
         _hold_contract(built, source, first)
         return built, None
@@ -95,18 +104,12 @@ def build_source(
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
         raise refused(name, e, config) from e
-    ways: dict[str, Any] = {}
     for resource in built.resources.values():
         found = fields.get(resource.name, FieldPaths("", ""))
         found.table = _table(resource)
-        if resource.write_disposition != ways.setdefault(found.table, resource.write_disposition):
-            raise ConfigError(
-                f"sources.{name}: resources of the table {found.table} say "
-                f"`{ways[found.table]}` and `{resource.write_disposition}`: dlt would heed one",
-                subject=f"{name}.{resource.name}",
-                hint="give them one `write_disposition`, or a `table_name` for each",
-            )
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
+    _check_ways(built, name)
+    _let_end(built)
     _follow_parents(built, monitor)
     _hold_contract(built, source, first)
     return built, session
@@ -125,6 +128,29 @@ def declare_source(
         wait=time.sleep, first=first,
     )  # fmt: skip
     return built, monitor
+
+
+def _check_ways(built: DltSource, name: str) -> None:
+    """Hold the resources of a table to one write disposition.
+
+    Raises:
+        ConfigError: they say several, of which dlt heeds one.
+    """
+    ways: dict[str, Any] = {}
+    for resource in built.selected_resources.values():
+        table, way = _table(resource), resource.write_disposition
+        if not callable(resource.table_name) and way != ways.setdefault(table, way):
+            raise ConfigError(
+                f"sources.{name}: resources of the table {table} say `{ways[table]}` and `{way}`: "
+                "dlt would heed one",
+                subject=f"{name}.{resource.name}",
+                hint="give them one `write_disposition`, or a `table_name` for each",
+            )
+
+
+def _let_end(built: DltSource) -> None:
+    """Let all resources end one right after another: dlt 1.31 calls itself for each that does."""
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000 + 2 * len(built.resources)))
 
 
 def _reach_nested(resource: DltResource) -> None:
@@ -245,7 +271,13 @@ def _watch(
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
     keys = monitor.watch_keys(fields.table, merge_keys(monitor.source, resource))
-    resource.add_step(PageStep(monitor, fields.table, stamp, fields, keys, table_of))
+    columns = (root_hints(monitor.source, resource) or {}).get("columns", {})
+    # Of a table of versions it is a hash of the row, unless another column is named for that.
+    has_ids = bool(columns.get(C_DLT_ID, {}).get("x-row-version"))
+    typed = {n: c for n, c in columns.items() if c.get("data_type")}
+    resource.add_step(
+        PageStep(monitor, fields.table, stamp, fields, keys, table_of, has_ids=has_ids, typed=typed)
+    )
 
 
 def _table(resource: DltResource) -> str:

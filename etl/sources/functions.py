@@ -45,19 +45,20 @@ def call_factory(monitor: Monitor, project: Path) -> DltSource:
     """
     name, source = monitor.source, monitor.settings
     function = find_factory(name, source, project)
+    given = reveal(source.arguments)
     try:
-        given = reveal(source.arguments)
         if "monitor" in inspect.signature(function).parameters:
             given["monitor"] = monitor
         built = function(**given)
-    except TypeError as e:
-        raise ConfigError(
-            f"sources.{name}.arguments: {source.factory} does not accept them: {first_line(e)}",
-            subject=name,
-        ) from e
     except EtlError:
         raise
     except Exception as e:
+        # What it raises itself, of a call of its own, speaks of no setting.
+        if isinstance(e, TypeError) and not _accepts(function, given):
+            raise ConfigError(
+                f"sources.{name}.arguments: {source.factory} does not accept them: {first_line(e)}",
+                subject=name,
+            ) from e
         raise classify(e, name, "extract", project) from e
     if isinstance(built, DltResource):
         from dlt.common.schema import Schema
@@ -70,6 +71,14 @@ def call_factory(monitor: Monitor, project: Path) -> DltSource:
             subject=name,
         )
     return built
+
+
+def _accepts(function: Callable[..., Any], given: Mapping[str, Any]) -> bool:
+    try:
+        inspect.signature(function).bind(**given)
+    except TypeError:
+        return False
+    return True
 
 
 def find_steps(name: str, resource: dict[str, Any], project: Path) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dlt.common.libs import is_pandas_frame
+from dlt.common.schema.typing import C_DLT_ID
+from dlt.extract.extractors import ImportFileMeta, _to_arrow_table
+from dlt.extract.hints import HintsMeta
 from dlt.extract.items import TableNameMeta
 from dlt.extract.items_transform import ItemTransform
+from dlt.extract.utils import get_data_item_format
 
 from etl.api_fields import FieldPaths
 from etl.arrival import Arrival, TableArrival
-from etl.errors import DataQualityError, EtlError, SchemaError
-from etl.raw.coercions import find_infinite
+from etl.errors import DataQualityError, EtlError, ExtractError, SchemaError
+from etl.raw.coercions import find_cast, find_unkept
 from etl.records import Discarded
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
@@ -30,7 +37,8 @@ class Monitor:
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
     `unpaged` the resources of which one page was read because nobody said how to get others,
-    `appended` those that are added whole in each run because nobody said otherwise.
+    `appended` those that are added whole in each run because nobody said otherwise, `limited` those
+    that a factory reads only the beginning of.
     """
 
     source: str
@@ -53,8 +61,11 @@ class Monitor:
     contained: list[EtlError] = field(default_factory=list)
     unpaged: set[str] = field(default_factory=set)
     appended: set[str] = field(default_factory=set)
+    limited: set[str] = field(default_factory=set)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
+    _next_id: int = field(default_factory=time.time_ns)
+    _id_ending: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def count_page(self, resource: str, rows: int, *, chain: int = 0, url: str = "") -> int:
         """Note a page, the `chain`-th of its chain, as it comes; its number in the resource."""
@@ -70,6 +81,20 @@ class Monitor:
         """Note rows on their way into raw."""
         with self._counting:
             self.rows[table] += rows
+
+    def take_ids(self, rows: int) -> Any:
+        """Ids for rows of an Arrow table, an array; they rise as the rows come.
+
+        As dlt's for rows of dicts do here (`etl.raw.destination`): by them a merge keeps the last
+        row of a key.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        with self._counting:
+            first, self._next_id = self._next_id, self._next_id + rows
+        numbers = pa.array(range(first, first + rows), pa.int64()).cast(pa.string())
+        return pc.binary_join_element_wise(numbers, self._id_ending, "")
 
     def contain(self, error: EtlError, part: str) -> None:
         """Note the failure of a part of the source, such as a ticker; the rest goes on."""
@@ -195,8 +220,9 @@ class PageStep(ItemTransform[Any, Any]):
     """The last step of every resource: stamps each row and counts what goes to raw.
 
     A stamp that would overwrite what the API says is a SchemaError. Works on a whole page at a
-    time; Arrow tables are counted and left as they are when there is nothing to stamp. `table_of`
-    says to which table a row goes where the rows decide; dlt takes no Arrow tables there.
+    time. Rows of Arrow tables get an id, as dlt gives it to those of dicts, unless `has_ids`;
+    `typed` are the columns whose type is declared. `table_of` says to which table a row goes where
+    the rows decide; dlt takes no Arrow tables there.
     """
 
     placement_affinity = 2.0  # after dlt's incremental and validation steps
@@ -209,45 +235,75 @@ class PageStep(ItemTransform[Any, Any]):
         fields: FieldPaths | None = None,
         keys: MergeKeys | None = None,
         table_of: Callable[[Any], str] | None = None,
+        *,
+        has_ids: bool = False,
+        typed: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(lambda item: item)
         self._fields = fields or FieldPaths(table, "")
         self._keys = keys
         self._monitor = monitor
-        self._table = table
+        self._table = self._keyed = table
         self._table_of = table_of
         self._stamp = dict(stamp)
+        self._has_ids = has_ids
+        self._typed = typed or {}
 
     def __call__(self, item: Any, meta: Any = None) -> Any:
-        """A page: a list of rows, one row, an Arrow table or a pandas frame."""
+        """A page: a list of rows, one row, an Arrow table or a frame, or a list of those."""
+        if isinstance(meta, ImportFileMeta):
+            raise self._unread()
         if item is None:
             return None
-        # Rows that name their table themselves, by `dlt.mark.with_table_name`.
-        table = str(meta.table_name) if isinstance(meta, TableNameMeta) else self._table
-        if type(item).__module__.partition(".")[0] == "pandas":
-            from dlt.common.libs.pandas import pandas_to_arrow
-
-            item = pandas_to_arrow(item)  # as dlt itself does after this step
-        if hasattr(item, "num_rows"):
-            self._monitor.count_rows(table, item.num_rows)
-            self._fields.note_names(item.schema.names)
-            if self._stamp:
-                item = self._stamp_table(item)
-            if self._keys is not None:
-                self._keys.add_table(item)
-            return item
+        table = self._table_named(meta)
+        keys = self._keys if table == self._keyed else None
+        if get_data_item_format(item) == "arrow":
+            if isinstance(item, list):
+                return [self._add_table(table, one, keys) for one in item]
+            return self._add_table(table, item, keys)
         rows = item if isinstance(item, list) else [item]
-        if self._monitor.settings.factory and (path := find_infinite(rows)):
-            raise self._unbounded(path)
+        if self._monitor.settings.factory and (found := find_unkept(rows))[1]:
+            raise self._unkept(*found)
         self._fields.note(rows)
         if self._stamp:
             self._stamp_rows(rows)
-        if self._keys is not None:
-            self._keys.add_rows(rows)
+        if keys is not None:
+            keys.add_rows(rows)
         named = Counter(map(self._table_of, rows)) if self._table_of else {table: len(rows)}
         for name, count in named.items():
             self._monitor.count_rows(name, count)
         return item
+
+    def _table_named(self, meta: Any) -> str:
+        """The table of rows that may name it (`dlt.mark`), alone or for all that come after."""
+        if isinstance(meta, TableNameMeta):
+            return str(meta.table_name)
+        if isinstance(meta, HintsMeta) and (name := (meta.hints or {}).get("table_name")):
+            if meta.create_table_variant:
+                return str(name)
+            self._table = str(name)
+        return self._table
+
+    def _add_table(self, name: str, item: Any, keys: MergeKeys | None) -> Any:
+        if is_pandas_frame(item):
+            self._check_index(item)
+        table = _to_arrow_table(item)  # as dlt itself does after this step
+        if self._table_of is not None or not hasattr(table, "num_rows"):
+            raise self._misplaced(table)
+        self._monitor.count_rows(name, table.num_rows)
+        self._fields.note_names(table.schema.names)
+        if column := find_cast(table, self._typed):
+            raise self._cast(column)
+        if self._stamp:
+            table = self._stamp_table(table)
+        if keys is not None:
+            keys.add_table(table)
+        return self._identify(table)
+
+    def _identify(self, table: Any) -> Any:
+        if self._has_ids or C_DLT_ID in table.schema.names:
+            return table
+        return table.append_column(C_DLT_ID, self._monitor.take_ids(table.num_rows))
 
     def _stamp_table(self, table: Any) -> Any:
         import pyarrow as pa
@@ -272,13 +328,52 @@ class PageStep(ItemTransform[Any, Any]):
             if str(row.get(name, value)) != str(value):
                 raise self._overwritten(name)
 
-    def _unbounded(self, path: str) -> SchemaError:
+    def _unkept(self, path: str, what: str) -> SchemaError:
         return SchemaError(
-            f"{self._monitor.source}: rows of {self._table} have an infinite number at {path}, "
-            "which raw would show as NULL: packages of dicts are JSON",
+            f"{self._monitor.source}: rows of {self._table} have {what} at {path}, which raw would "
+            "hold as another value: packages of dicts are JSON",
             subject=self._monitor.source,
             hint="yield Arrow tables or frames, which keep it (of dlt's `sql_table`: "
             '`backend="pyarrow"`), or turn it into a text or NULL in the factory',
+        )
+
+    def _cast(self, column: str) -> SchemaError:
+        return SchemaError(
+            f"{self._monitor.source}: Arrow tables of {self._table} have values in {column} that "
+            "the type that the resource's `columns` say would round or cut",
+            subject=self._monitor.source,
+            hint="say the type that comes, or cast the column in the factory",
+        )
+
+    def _check_index(self, frame: Any) -> None:
+        """The index of a pandas frame, which dlt leaves out, holds no more than numbers of rows."""
+        index = frame.index
+        named = [n for n in index.names if n is not None and n not in frame.columns]
+        if named or (len(index) and (index.nlevels > 1 or index.dtype.kind not in "iu")):
+            said = ", ".join(map(str, named)) or "without a name"
+            raise SchemaError(
+                f"{self._monitor.source}: frames of {self._table} have an index ({said}), which "
+                "dlt leaves out",
+                subject=self._monitor.source,
+                hint="make it a column (`reset_index()`), or drop it (`reset_index(drop=True)`)",
+            )
+
+    def _unread(self) -> ExtractError:
+        return ExtractError(
+            f"{self._monitor.source}.{self._table}: hands over a file (`with_file_import`), whose "
+            "rows nobody reads on their way: they could not be counted, nor say their load package",
+            subject=self._monitor.source,
+            hint="yield its rows, or its Arrow tables: `pyarrow.parquet`, `pyarrow.csv`",
+        )
+
+    def _misplaced(self, item: Any) -> ExtractError:
+        where = "where `table_name` is a function of a row" if self._table_of else "among tables"
+        return ExtractError(
+            f"{self._monitor.source}.{self._table}: dlt takes no {type(item).__name__} {where}",
+            subject=self._monitor.source,
+            hint="name each table's by `dlt.mark.with_table_name`, or yield rows as dicts"
+            if self._table_of
+            else "a page is rows, or Arrow tables and frames: yield them one after the other",
         )
 
     def _unstampable(self, row: Any) -> SchemaError:

@@ -144,6 +144,12 @@ def _tell_unsaid(monitor: Monitor) -> Iterator[str]:
             "`paginator` is named and dlt recognised none: name it, `single_page` if that is all "
             "(docs/apis.md)"
         )
+    if monitor.limited:
+        yield (
+            f"{monitor.source}: {_tables(monitor, monitor.limited)}: the factory reads no further "
+            "than its `add_limit` and has no cursor, so rows after it are never read: remove it, "
+            "if it was for a trial"
+        )
     if appended := {r for r in monitor.appended if r in monitor.pages}:
         yield (
             f"{monitor.source}: {_tables(monitor, appended)}: no `write_disposition` is named, so "

@@ -28,20 +28,26 @@ SOURCE = """\
 
 
 def tables(folder: str) -> Any:
-    """The resources of `folder`/resources.json: dlt's hints, and `rows`, each given once."""
+    """The resources of `folder`/resources.json: dlt's hints, and `rows`, each given once.
+
+    With `arrow` they come as one table.
+    """
     import dlt
+    import pyarrow as pa
 
     path = Path(folder) / "resources.json"
     resources = json.loads(path.read_text(encoding="utf-8"))
 
-    def rows_of(hints: dict[str, Any]) -> Iterator[Any]:
-        yield from hints
+    def rows_of(given: list[Any]) -> Iterator[Any]:
+        yield from given
 
     made = []
     left = []
     for one in resources:
         hints = dict(one)
         rows = hints.pop("rows", None)
+        if hints.pop("arrow", False) and rows is not None:
+            rows = [pa.Table.from_pylist(rows)]
         left.append(hints)
         if rows is not None:
             made.append(dlt.resource(rows_of(rows), **hints))

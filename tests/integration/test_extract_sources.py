@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import math
 import shutil
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
-from datetime import date
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from etl.errors import (
 from etl.raw.pipeline import Raw
 from etl.raw.places import NotReachedError
 from etl.settings import Settings
+from etl.sources.monitor import PageStep
 from etl.stages.context import RunContext
 from tests.integration.extracting import (
     context,
@@ -489,6 +493,16 @@ def unreachable():
 def mistaken():
     return 1 // 0
 
+def miscalled():
+    return nothing(3)
+
+def doubled():
+    pair = [dlt.resource([1], name="a"), dlt.resource([2], name="a")]
+    return dlt.source(lambda: pair, name="pair")()
+
+def endless():
+    return dlt.resource(lambda: None, name="t")
+
 MERGED = {"primary_key": "id", "write_disposition": "merge"}
 
 def changed(way, rows, arrow=False):
@@ -585,6 +599,253 @@ def test_rows_that_name_their_tables_are_counted_there(tmp_path: Path) -> None:
     assert extract(by_row=True) == [("py_raw.bought", 1, 1), ("py_raw.seen", 2, 2)]
 
 
+def hinted() -> Any:
+    """Rows that name their tables by hints of dlt's: alone, then for all that come after."""
+    hints = dlt.mark.make_hints
+
+    @dlt.resource(name="t", write_disposition="merge", primary_key="id")
+    def rows() -> Iterator[Any]:
+        yield [{"id": 1}, {"id": 2}]
+        yield dlt.mark.with_hints({"id": 3}, hints("v"), create_table_variant=True)
+        yield dlt.mark.with_table_name([{"id": 4}, {"id": 5}], "w")
+        yield {"id": 6}
+        yield dlt.mark.with_hints({"id": 7}, hints(table_name="x"))
+        yield {"id": 8}
+
+    return rows
+
+
+def test_rows_that_name_their_tables_by_hints_are_counted_there(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, {"py": {"factory": f"{__name__}:hinted"}})
+    for _ in range(2):
+        found = extract_once(settings).run.reconciliations
+        assert [(r.subject, r.expected, r.found) for r in found] == [("py_raw.t", 3, 3)]
+        assert [count(settings, f"py_raw.{t}") for t in "tvwx"] == [3, 1, 2, 2]
+
+
+def pages(kind: str) -> Any:
+    """A page of a shape of its own, then a row."""
+    import pandas as pd
+    import pyarrow as pa
+
+    table = pa.table({"a": [1, 2]})
+    page: Any = {
+        "a table": table,
+        "several tables": [table.slice(0, 1), table.slice(1)],
+        "several frames": [pd.DataFrame({"a": [1]}), pd.DataFrame({"a": [2]})],
+        "a table without values": pa.table({"a": pa.nulls(2)}),
+        "a table and a row": [table, {"a": 2}],
+        "a file": dlt.mark.with_file_import("some.parquet", "parquet", 1),
+        "a table where rows name theirs": table,
+    }[kind]
+    named: Any = (lambda row: "t") if kind == "a table where rows name theirs" else "t"
+    return dlt.resource([page, {"a": 3}], name="t", write_disposition="append", table_name=named)
+
+
+@pytest.mark.parametrize(
+    "kind", ["a table", "several tables", "several frames", "a table without values"]
+)
+def test_pages_of_all_shapes_come_whole(tmp_path: Path, kind: str) -> None:
+    source = {"factory": f"{__name__}:pages", "arguments": {"kind": kind}}
+    found = extract_once(settings := settings_of(tmp_path, {"py": source})).run.reconciliations
+    assert [(r.expected, r.found) for r in found] == [(3, 3)]
+    assert query(settings, "SELECT count(DISTINCT _dlt_id) FROM py_raw.t") == [(3,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("a table and a row", "dlt takes no dict among tables"),
+        ("a file", "hands over a file"),
+        ("a table where rows name theirs", "dlt takes no Table where `table_name` is a function"),
+    ],
+)
+def test_pages_that_dlt_does_not_take_or_count_are_refused(
+    tmp_path: Path, kind: str, message: str
+) -> None:
+    source = {"factory": f"{__name__}:pages", "arguments": {"kind": kind}}
+    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
+    assert type(failure) is ExtractError
+    assert message in failure.message
+
+
+@pytest.mark.parametrize("way", ["append", "merge"])
+def test_arrow_tables_go_on_in_a_raw_table_whose_rows_have_no_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """Such as earlier versions made; also where the contract takes no new column."""
+    source = {"factory": f"{__name__}:of_arrow", "arguments": {"way": way}}
+    settings = settings_of(tmp_path, {"py": source | {"schema_contract": "freeze"}})
+    with monkeypatch.context() as before:
+        before.setattr(PageStep, "_identify", lambda _, table: table)
+        extract_once(settings)
+        before.undo()
+    extract_once(settings)
+    [(rows, ids)] = query(settings, "SELECT count(*), count(DISTINCT _dlt_id) FROM py_raw.t")
+    assert (rows, ids) == ((4, 2) if way == "append" else (2, 2))
+
+
+@pytest.mark.parametrize("column", ["_dlt_id", "hash"])
+def test_rows_of_arrow_that_did_not_change_are_no_new_versions(tmp_path: Path, column: str) -> None:
+    arguments = {"way": "scd2", "column": column}
+    source = {"factory": f"{__name__}:of_arrow", "arguments": arguments}
+    settings = settings_of(tmp_path, {"py": source})
+    for _ in range(2):
+        extract_once(settings)
+    found = query(settings, f"SELECT id, _dlt_valid_to, {column} FROM py_raw.t ORDER BY id")
+    assert found == [(1, None, "a"), (2, None, "b")]
+    assert query(settings, "SELECT count(DISTINCT _dlt_id) FROM py_raw.t") == [(2,)]
+
+
+def of_arrow(way: Any, column: str = "") -> Any:
+    """Two rows in a table."""
+    import pyarrow as pa
+
+    table = pa.table({"id": [1, 2], **({column: ["a", "b"]} if column else {})})
+    if way != "scd2":
+        return dlt.resource([table], name="t", write_disposition=way, primary_key="id")
+    versions: Any = {"disposition": "merge", "strategy": "scd2", "row_version_column_name": column}
+    return dlt.resource([table], name="t", write_disposition=versions)
+
+
+def limited(incremental: bool) -> Any:
+    """A resource of which one page is read; by a cursor, the next one in the next run."""
+    cursor: Any = dlt.sources.incremental("id", row_order="asc") if incremental else None
+    rows = dlt.resource(
+        [[{"id": 1}], [{"id": 2}]], name="t", incremental=cursor, write_disposition="append"
+    )
+    return rows.add_limit(1)
+
+
+@pytest.mark.parametrize("incremental", [True, False])
+def test_limit_that_was_left_in_is_told(tmp_path: Path, incremental: bool) -> None:
+    source = {"factory": f"{__name__}:limited", "arguments": {"incremental": incremental}}
+    warnings = extract_once(settings_of(tmp_path, {"py": source})).run.warnings
+    assert ["add_limit" in w for w in warnings] == ([] if incremental else [True])
+
+
+@dataclass
+class Point:
+    x: float
+
+
+def odd(kind: str) -> Any:
+    """A page with something that raw would hold as another value, or not at all."""
+    import pandas as pd
+    import pyarrow as pa
+
+    frame = pd.DataFrame({"key": ["a", "b"], "v": [1, 2]})
+    numbers = pa.table({"v": [1.4, 2.6]})
+    page: Any = {
+        "a tuple": [{"v": (1.0, math.inf)}],
+        "an object": [{"v": Point(-math.inf)}],
+        "NaT": [{"v": pd.NaT}],
+        "nanoseconds": [{"v": pd.Timestamp("2026-01-01 00:00:00.000000001")}],
+        "offset": [{"v": time(1, 2, tzinfo=timezone(timedelta(hours=5)))}],
+        "bytes": [{"v": {"w": b""}}],
+        "mark": [{"v": "\uf02d12:30"}],
+        "named index": frame.set_index("key"),
+        "index of texts": frame.set_index("key").rename_axis(None),
+        "bigint": numbers,
+        "bool": pa.table({"v": [7, 0]}),
+        "date": pa.table({"v": [datetime(2026, 1, 1, 5, tzinfo=UTC)]}),
+        "decimal": pa.table({"v": [1.0000000001]}),
+    }[kind]
+    typed: Any = {"v": {"data_type": kind}} if isinstance(page, pa.Table) else None
+    return dlt.resource([page], name="t", columns=typed, write_disposition="append")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("a tuple", "an infinite number at $.v"),
+        ("an object", "an infinite number at $.v.x"),
+        ("NaT", "NaT of pandas at $.v"),
+        ("nanoseconds", "nanoseconds at $.v"),
+        ("offset", "a time of day with an offset at $.v"),
+        ("bytes", "bytes of length 0 at $.v.w"),
+        ("mark", "a text that begins with U+F02D"),
+        ("named index", "an index (key)"),
+        ("index of texts", "an index (without a name)"),
+        ("bigint", "would round or cut"),
+        ("bool", "would round or cut"),
+        ("date", "would round or cut"),
+        ("decimal", "would round or cut"),
+    ],
+)
+def test_what_raw_would_hold_as_another_value_is_refused(
+    tmp_path: Path, kind: str, message: str
+) -> None:
+    source = {"factory": f"{__name__}:odd", "arguments": {"kind": kind}}
+    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
+    assert type(failure) is SchemaError
+    assert message in failure.message
+
+
+def plain() -> Any:
+    """Pages whose values stay what they are."""
+    import pandas as pd
+    import pyarrow as pa
+
+    texts = {"x": "\uf02b", "y": "\uf026 icon", "z": (1.5, "a")}
+    table = pa.table({"id": [3, 4], "n": [1.0, None], "d": [1.5, 0.1], "b": [1, 0]})
+    frame = pd.DataFrame({"id": [5, 6, 7]}).query("id > 5")
+    types = {"n": "bigint", "d": "decimal", "b": "bool"}
+    columns: Any = {name: {"data_type": kind} for name, kind in types.items()}
+    pages: list[Any] = [[{"id": 1, **texts}], table]
+
+    @dlt.source(name="py")
+    def source() -> Any:
+        yield dlt.resource(pages, name="t", columns=columns, write_disposition="append")
+        yield dlt.resource([frame], name="u", write_disposition="append")
+
+    return source()
+
+
+def test_what_raw_holds_as_it_is_is_taken(tmp_path: Path) -> None:
+    extract_once(settings := settings_of(tmp_path, {"py": {"factory": f"{__name__}:plain"}}))
+    assert query(settings, "SELECT id, n, d::DOUBLE, b FROM py_raw.t ORDER BY id") == [
+        (1, None, None, None), (3, 1, 1.5, True), (4, None, 0.1, False)]  # fmt: skip
+    assert query(settings, "SELECT id FROM py_raw.u ORDER BY id") == [(6,), (7,)]
+    assert query(settings, "SELECT x, y FROM py_raw.t WHERE id = 1") == [("\uf02b", "\uf026 icon")]
+
+
+def typed() -> Any:
+    """Rows whose values come in several types, the narrower one first."""
+    days = [date(2026, 1, 1), *(datetime(2026, 1, d, h, tzinfo=UTC) for d, h in ((2, 0), (3, 5)))]
+    numbers: list[Any] = [0.5, Decimal("0.1"), Decimal("12345678901234567.89")]
+    rows = [{"d": d, "n": n} for d, n in zip(days, numbers, strict=True)]
+    return dlt.resource([rows], name="t", write_disposition="append")
+
+
+def test_value_that_its_column_would_cut_goes_to_one_of_its_own(tmp_path: Path) -> None:
+    extract_once(settings := settings_of(tmp_path, {"py": {"factory": f"{__name__}:typed"}}))
+    found = query(settings, "SELECT d, d__v_timestamp, n, n__v_decimal FROM py_raw.t ORDER BY ALL")
+    assert found == [
+        (date(2026, 1, 1), None, 0.5, None),
+        (date(2026, 1, 2), None, 0.1, None),
+        (None, datetime(2026, 1, 3, 5, tzinfo=UTC), None, Decimal("12345678901234567.89")),
+    ]
+
+
+def two_ways() -> Any:
+    """Two resources of a table, of which one replaces it."""
+
+    @dlt.source(name="py")
+    def source() -> Any:
+        ways: Any = {"a": "append", "b": "replace"}
+        for name, way in ways.items():
+            yield dlt.resource([{"n": 1}], name=name, table_name="t", write_disposition=way)
+
+    return source()
+
+
+def test_resources_of_a_table_say_one_write_disposition(tmp_path: Path) -> None:
+    [failure] = failures_of(settings_of(tmp_path, {"py": {"factory": f"{__name__}:two_ways"}}))
+    assert type(failure) is ConfigError
+    assert "dlt would heed one" in failure.message
+
+
 def by_day(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Rows of an object that has them by day."""
     yield from ({"day": day, "rate": rate} for day, rate in row["rates"].items())
@@ -639,11 +900,17 @@ def test_factory_that_cannot_be_used_is_a_configuration_error(tmp_path: Path, fa
 def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
     tmp_path: Path, factory: str
 ) -> None:
-    names = {"away": "unreachable", "wrong": "mistaken", "well": "alone"}
+    names = {
+        "away": "unreachable", "wrong": "mistaken", "typed": "miscalled", "twice": "doubled",
+        "none": "endless", "well": "alone",
+    }  # fmt: skip
     sources = {name: {"factory": f"{factory}:{function}"} for name, function in names.items()}
     settings = settings_of(tmp_path, sources)
     found = {f.subject: type(f) for f in failures_of(settings)}
-    assert found == {"away": NotReachedError, "wrong": EtlError}
+    assert found == {
+        "away": NotReachedError, "wrong": EtlError, "typed": EtlError, "twice": ConfigError,
+        "none": ConfigError,
+    }  # fmt: skip
     assert count(settings, "well_raw.alone") == 5
 
 

@@ -121,6 +121,34 @@ def events(tmp_path: Path, events_template: Made) -> Made:
     return events_template.copy(tmp_path / "copy")
 
 
+def test_rows_of_arrow_tables_are_built_as_those_of_dicts(made: Made) -> None:
+    """On the first day and the second, whatever becomes of the rows that stand."""
+    ways: dict[str, Any] = {
+        "added": "append", "renewed": "replace", "merged": "merge",
+        "upserted": {"disposition": "merge", "strategy": "upsert"},
+        "inserted": {"disposition": "merge", "strategy": "insert-only"},
+    }  # fmt: skip
+
+    def give(*rows: dict[str, Any]) -> None:
+        made.extract(
+            *(
+                {"name": f"{name}_{arrow}", "write_disposition": way, "primary_key": "id",
+                 "arrow": arrow, "rows": rows}
+                for name, way in ways.items() for arrow in (True, False)
+            )
+        )  # fmt: skip
+
+    give({"id": 1, "v": "a"}, {"id": 2, "v": "b"})
+    made.generate()
+    made.build()
+    give({"id": 2, "v": "c"}, {"id": 3, "v": "d"})
+    made.build()
+    for name in ways:
+        for model in ("staging.stg", "marts.dim"):
+            found = [made.read(f"{model}_made__{name}_{a}", "id, v") for a in ("true", "false")]
+            assert found[0] == found[1] != [], (model, name)
+
+
 # -- merge ---------------------------------------------------------------------------------------
 
 

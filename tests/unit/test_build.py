@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dlt
 import pytest
 
 from etl.errors import ConfigError
@@ -182,3 +183,21 @@ def test_contract_holds_from_the_second_extraction_on(
         first=first,
     )
     assert built.schema_contract == expected
+
+
+def many() -> Any:
+    """More resources than Python calls itself, each with one row."""
+
+    @dlt.source(name="many")
+    def source() -> Any:
+        return [dlt.resource([{"n": n}], name=f"r{n}") for n in range(1200)]
+
+    return source()
+
+
+def test_more_resources_than_python_calls_itself_are_read() -> None:
+    monitor = Monitor("many", Source.model_validate({"factory": f"{__name__}:many"}))
+    built, _ = build_source(
+        monitor, project=Path(), snapshot_date=date(2026, 1, 2), wait=lambda _: None
+    )
+    assert len(list(built)) == sum(monitor.rows.values()) == 1200

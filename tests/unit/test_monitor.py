@@ -100,7 +100,7 @@ def test_fall_in_volume_is_refused_beyond_the_limit(rows: int, refused: bool) ->
 
 def test_step_counts_and_stamps_lists_rows_and_arrow() -> None:
     found = monitor()
-    step = PageStep(found, "t", {"day": "d"})
+    step = PageStep(found, "t", {"day": "d"}, has_ids=True)
     assert step([{"a": 1}, {"a": 2}]) == [{"a": 1, "day": "d"}, {"a": 2, "day": "d"}]
     assert step({"a": 3}) == {"a": 3, "day": "d"}
     assert step(pa.table({"a": [4, 5]})).to_pylist() == [{"a": 4, "day": "d"}, {"a": 5, "day": "d"}]
@@ -122,13 +122,21 @@ def test_frames_and_rows_that_name_their_table_are_counted() -> None:
     import pandas as pd
 
     found = monitor()
-    step = PageStep(found, "t", {"day": "d"})
-    assert step(pd.DataFrame({"a": [1, 2]})).to_pylist() == [
-        {"a": 1, "day": "d"},
-        {"a": 2, "day": "d"},
-    ]
+    step = PageStep(found, "t", {"day": "d"}, has_ids=True)
+    frame, stamped = pd.DataFrame({"a": [1, 2]}), [{"a": 1, "day": "d"}, {"a": 2, "day": "d"}]
+    assert step(frame).to_pylist() == stamped
+    assert [page.to_pylist() for page in step([frame, frame])] == [stamped, stamped]
     step([{"a": 3}], TableNameMeta("other"))
-    assert found.rows == {"t": 2, "other": 1}
+    assert found.rows == {"t": 6, "other": 1}
+
+
+def test_rows_of_arrow_tables_get_ids_that_rise_unless_they_have_some() -> None:
+    step = PageStep(monitor(), "t", {})
+    pages = [step(pa.table({"a": [1] * 3})), step(pa.record_batch({"a": [1] * 3}))]
+    ids = [i for page in pages for i in page["_dlt_id"].to_pylist()]
+    assert len(set(ids)) == 6
+    assert ids == sorted(ids)
+    assert step(pa.table({"_dlt_id": ["x"]})).to_pylist() == [{"_dlt_id": "x"}]
 
 
 @pytest.mark.parametrize("row", [7, None, [1], "x"])
