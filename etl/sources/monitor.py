@@ -333,8 +333,8 @@ class PageStep(ItemTransform[Any, Any]):
             f"{self._monitor.source}: rows of {self._table} have {what} at {path}, which raw would "
             "hold as another value: packages of dicts are JSON",
             subject=self._monitor.source,
-            hint="yield Arrow tables or frames, which keep it (of dlt's `sql_table`: "
-            '`backend="pyarrow"`), or turn it into a text or NULL in the factory',
+            hint="turn it into a text or NULL in the factory; numbers, bytes and texts are kept by "
+            'Arrow tables and frames (of dlt\'s `sql_table`: `backend="pyarrow"`)',
         )
 
     def _cast(self, column: str) -> SchemaError:
