@@ -278,11 +278,12 @@ class PageStep(ItemTransform[Any, Any]):
         """The table of rows that may name it (`dlt.mark`), alone or for all that come after."""
         if isinstance(meta, TableNameMeta):
             return str(meta.table_name)
-        if isinstance(meta, HintsMeta) and (name := (meta.hints or {}).get("table_name")):
-            if meta.create_table_variant:
-                return str(name)
-            self._table = str(name)
-        return self._table
+        name = (meta.hints or {}).get("table_name") if isinstance(meta, HintsMeta) else None
+        if not isinstance(name, str):
+            return self._table
+        if not meta.create_table_variant:
+            self._table = name
+        return name
 
     def _add_table(self, name: str, item: Any, keys: MergeKeys | None) -> Any:
         if is_pandas_frame(item):
