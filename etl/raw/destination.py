@@ -89,7 +89,7 @@ class _Merge(SqlMergeFollowupJob):
         if dedup_sort is not None:
             column, way = dedup_sort
             order = [f"{key.format(column)} {way}" for key in (_NUMBER, _TIME, "{0}")]
-        # Arrow tables have no ids; of nested rows it is the key here.
+        # Of nested rows it is the key here.
         row_id = f'"{C_DLT_ID}"'
         if row_id in columns and row_id not in primary_keys:
             order.append(f"{row_id} desc")

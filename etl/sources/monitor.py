@@ -278,11 +278,12 @@ class PageStep(ItemTransform[Any, Any]):
         """The table of rows that may name it (`dlt.mark`), alone or for all that come after."""
         if isinstance(meta, TableNameMeta):
             return str(meta.table_name)
-        if isinstance(meta, HintsMeta) and (name := (meta.hints or {}).get("table_name")):
-            if meta.create_table_variant:
-                return str(name)
-            self._table = str(name)
-        return self._table
+        name = (meta.hints or {}).get("table_name") if isinstance(meta, HintsMeta) else None
+        if not isinstance(name, str):
+            return self._table
+        if not meta.create_table_variant:
+            self._table = name
+        return name
 
     def _add_table(self, name: str, item: Any, keys: MergeKeys | None) -> Any:
         if is_pandas_frame(item):
@@ -333,8 +334,8 @@ class PageStep(ItemTransform[Any, Any]):
             f"{self._monitor.source}: rows of {self._table} have {what} at {path}, which raw would "
             "hold as another value: packages of dicts are JSON",
             subject=self._monitor.source,
-            hint="yield Arrow tables or frames, which keep it (of dlt's `sql_table`: "
-            '`backend="pyarrow"`), or turn it into a text or NULL in the factory',
+            hint="turn it into a text or NULL in the factory; numbers, bytes and texts are kept by "
+            'Arrow tables and frames (of dlt\'s `sql_table`: `backend="pyarrow"`)',
         )
 
     def _cast(self, column: str) -> SchemaError:
