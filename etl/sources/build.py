@@ -19,21 +19,21 @@ from dlt.sources.rest_api import rest_api_source
 from dlt.sources.rest_api.config_setup import make_parent_key_name
 
 from etl.api_fields import FieldPaths
-from etl.errors import ConfigError
 from etl.raw.hints import root_hints
 from etl.settings import Settings, Source
 from etl.sources.cursors import (
     InOrder,
     begin_once,
     bind_once,
-    find_losses,
     know_by_whole_rows,
 )
 from etl.sources.functions import call_factory, find_steps
 from etl.sources.http import ApiSession
 from etl.sources.keys import merge_keys
 from etl.sources.limiter import RateLimiter
-from etl.sources.monitor import Monitor, PageStep
+from etl.sources.losses import check_ways, cursor_of, follow_parents, table_of
+from etl.sources.monitor import Monitor
+from etl.sources.page_step import PageStep
 from etl.sources.parents import ask_by_whole_values
 from etl.sources.refusals import check_credentials, refused
 from etl.sources.rest import rest_config
@@ -56,24 +56,38 @@ def build_source(
             would lose rows.
         EtlError: a factory fails when it is called.
     """
+    stamp = dict.fromkeys(monitor.settings.stamp, snapshot_date)
+    built, session = (
+        (_call(monitor, project, stamp), None)
+        if monitor.settings.factory is not None
+        else _describe(monitor, project, stamp, wait)
+    )
+    check_ways(built, monitor.source)
+    _let_end(built)
+    follow_parents(built, monitor)
+    _hold_contract(built, monitor.settings, first)
+    return built, session
+
+
+def _call(monitor: Monitor, project: Path, stamp: dict[str, Any]) -> DltSource:
+    """The source that a factory makes."""
+    built = call_factory(monitor, project)
+    for resource in built.resources.values():
+        endpoint = f"{monitor.settings.factory} resource {resource.name}"
+        by_row = _table_by_row(resource, built.schema.naming)
+        _watch(resource, monitor, stamp, FieldPaths(table_of(resource), endpoint), by_row)
+        _note_cursor(resource, monitor)
+        is_limited = any(isinstance(step, LimitItem) for step in resource._pipe.steps)
+        if is_limited and resource.incremental is None:
+            monitor.limited.add(resource.name)
+    return built
+
+
+def _describe(
+    monitor: Monitor, project: Path, stamp: dict[str, Any], wait: Callable[[float], None]
+) -> tuple[DltSource, ApiSession]:
+    """The source that settings describe, and the session with its API."""
     name, source = monitor.source, monitor.settings
-    stamp = dict.fromkeys(source.stamp, snapshot_date)
-    if source.factory is not None:
-        built = call_factory(monitor, project)
-        for resource in built.resources.values():
-            endpoint = f"{source.factory} resource {resource.name}"
-            table_of = _table_by_row(resource, built.schema.naming)
-            _watch(resource, monitor, stamp, FieldPaths(_table(resource), endpoint), table_of)
-            _note_cursor(resource, monitor)
-            if resource.incremental is None and any(
-                isinstance(step, LimitItem) for step in resource._pipe.steps
-            ):
-                monitor.limited.add(resource.name)
-        _check_ways(built, name)
-        _let_end(built)
-        _follow_parents(built, monitor)
-        _hold_contract(built, source, first)
-        return built, None
     limit = source.rate_limit
     session = ApiSession(
         RateLimiter(limit.requests if limit else None, limit.seconds if limit else 0.0, wait=wait),
@@ -84,35 +98,36 @@ def build_source(
     ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
     check_credentials(name, config)
-    for resource in config["resources"]:
-        find_steps(name, resource, project)
+    for given in config["resources"]:
+        find_steps(name, given, project)
     try:
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
         for resource in built.resources.values():
-            _reach_nested(resource)
-            _note_copied(resource)
-            cursor = _cursor(resource)
-            if cursor is not None and resource.is_transformer:
-                begin_once(resource, cursor)
-            elif cursor is not None and cursor.row_order:
-                resource.add_step(InOrder(cursor))
-            if resource.name in monitor.cursors:
-                _keep_newest(resource, monitor.cursors[resource.name])
+            _prepare(resource, monitor)
     except Exception as e:
         # dlt raises a dozen types here, ValueError and KeyError among them; nothing has been
         # requested yet, so all of them speak of the configuration.
         raise refused(name, e, config) from e
     for resource in built.resources.values():
         found = fields.get(resource.name, FieldPaths("", ""))
-        found.table = _table(resource)
+        found.table = table_of(resource)
         _watch(resource, monitor, stamp | stamps.get(resource.name, {}), found)
-    _check_ways(built, name)
-    _let_end(built)
-    _follow_parents(built, monitor)
-    _hold_contract(built, source, first)
     return built, session
+
+
+def _prepare(resource: DltResource, monitor: Monitor) -> None:
+    """Make of a resource what its settings mean by it."""
+    _reach_nested(resource)
+    _note_copied(resource)
+    cursor = cursor_of(resource)
+    if cursor is not None and resource.is_transformer:
+        begin_once(resource, cursor)
+    elif cursor is not None and cursor.row_order:
+        resource.add_step(InOrder(cursor))
+    if resource.name in monitor.cursors:
+        _keep_newest(resource, monitor.cursors[resource.name])
 
 
 def declare_source(
@@ -128,24 +143,6 @@ def declare_source(
         wait=time.sleep, first=first,
     )  # fmt: skip
     return built, monitor
-
-
-def _check_ways(built: DltSource, name: str) -> None:
-    """Hold the resources of a table to one write disposition.
-
-    Raises:
-        ConfigError: they say several, of which dlt heeds one.
-    """
-    ways: dict[str, Any] = {}
-    for resource in built.selected_resources.values():
-        table, way = _table(resource), resource.write_disposition
-        if not callable(resource.table_name) and way != ways.setdefault(table, way):
-            raise ConfigError(
-                f"sources.{name}: resources of the table {table} say `{ways[table]}` and `{way}`: "
-                "dlt would heed one",
-                subject=f"{name}.{resource.name}",
-                hint="give them one `write_disposition`, or a `table_name` for each",
-            )
 
 
 def _let_end(built: DltSource) -> None:
@@ -194,34 +191,6 @@ def _keep_newest(resource: DltResource, cursor: str) -> None:
         resource.apply_hints(columns={column: {"name": column, "dedup_sort": "desc"}})
 
 
-def _follow_parents(built: DltSource, monitor: Monitor) -> None:
-    """What is asked for each row of a parent is asked for its new rows only, if it brings no other.
-
-    Raises:
-        ConfigError: what is read would replace, retire or double rows that it does not bring.
-    """
-    resources = built.resources
-    known = [n for n in resources if n in monitor.incremental and not _is_replaced(resources[n])]
-    for name, resource in resources.items():
-        # dlt tells no other way whose rows a resource reads.
-        parent = resource._pipe.parent
-        while parent and parent.name not in known:
-            parent = parent.parent
-        if parent:
-            monitor.incremental.add(name)
-        table = root_hints(monitor.source, resource) if resource.selected else None
-        read = f"new rows of {parent.name}" if parent else "its new rows" if name in known else ""
-        # What a factory's own cursor leaves out is its affair.
-        cursor = None if monitor.settings.factory else _cursor(resource)
-        if table is not None and (found := find_losses(table, cursor, read)):
-            what, hint = found
-            raise ConfigError(
-                f"sources.{monitor.source}: {name} says {what}",
-                subject=f"{monitor.source}.{name}",
-                hint=hint,
-            )
-
-
 def _note_cursor(resource: DltResource, monitor: Monitor) -> None:
     """Let the cursor of a factory's resource be known, and begin once in a run."""
     if resource.incremental is not None:
@@ -230,17 +199,6 @@ def _note_cursor(resource: DltResource, monitor: Monitor) -> None:
             know_by_whole_rows(resource)
         if resource.is_transformer and hasattr(resource.incremental, "incremental"):
             bind_once(resource.incremental)
-
-
-def _cursor(resource: DltResource) -> Any:
-    """The incremental cursor of a resource that settings describe; None without one."""
-    return resource.explicit_args.get("incremental_object")
-
-
-def _is_replaced(resource: DltResource) -> bool:
-    """True for what dlt reads from its start in each run, with or without a cursor."""
-    given = resource.write_disposition
-    return (given.get("disposition") if isinstance(given, dict) else given) == "replace"
 
 
 def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
@@ -263,7 +221,7 @@ def _watch(
     monitor: Monitor,
     stamp: dict[str, Any],
     fields: FieldPaths,
-    table_of: Callable[[Any], str] | None = None,
+    by_row: Callable[[Any], str] | None = None,
 ) -> None:
     if not resource.selected:
         return
@@ -276,18 +234,14 @@ def _watch(
     has_ids = bool(columns.get(C_DLT_ID, {}).get("x-row-version"))
     typed = {n: c for n, c in columns.items() if c.get("data_type")}
     resource.add_step(
-        PageStep(monitor, fields.table, stamp, fields, keys, table_of, has_ids=has_ids, typed=typed)
+        PageStep(monitor, fields.table, stamp, fields, keys, by_row, has_ids=has_ids, typed=typed)
     )
-
-
-def _table(resource: DltResource) -> str:
-    return resource.table_name if isinstance(resource.table_name, str) else resource.name
 
 
 def _table_by_row(resource: DltResource, naming: NamingConvention) -> Callable[[Any], str] | None:
     """What tells the table of a row; None when all go to one."""
-    table_of = resource.table_name
-    if isinstance(table_of, str):
+    named = resource.table_name
+    if isinstance(named, str):
         return None
     # Named as in raw: what two rows name may be one table.
-    return lambda row: naming.normalize_tables_path(table_of(row))
+    return lambda row: naming.normalize_tables_path(named(row))

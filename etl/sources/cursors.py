@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
@@ -55,51 +55,6 @@ def know_by_whole_rows(resource: DltResource) -> None:
         cursor.set_deduplication_key(whole_row, from_hints=True)
         # Whoever applies hints to the resource, as dlt does when it extracts, names its key again.
         vars(cursor)["set_deduplication_key"] = lambda *_, **__: None
-
-
-def find_losses(table: Mapping[str, Any], cursor: Any, read: str) -> tuple[str, str] | None:
-    """Why rows would go or double that a run does not read, and what to do; None where none would.
-
-    `table` is what a resource's hints make of it, `cursor` its own if it has one, `read` the part
-    that is read of it; nothing for all.
-    """
-    way, strategy = str(table.get("write_disposition")), table.get("x-merge-strategy")
-    columns = table.get("columns", {}).items()
-    keys = [n for n, c in columns if c.get("primary_key")]
-    parts = [n for n, c in columns if c.get("merge_key")]
-    if way == "merge" and strategy in {"scd2", "cdc"} and not parts:
-        way = str(strategy)
-    elif way == "merge" and strategy != "scd2" and not keys and not parts:
-        if "x-merge-destination-scope" in table:
-            return None
-        return (
-            "`merge` and has no key: dlt would append its rows",
-            "name its `primary_key`, or say `append`",
-        )
-    if read and way in {"replace", "scd2", "cdc"}:
-        return (
-            f"`{way}`, and is read for {read} only (`incremental`): all others would go",
-            "merge it by a `primary_key`, or read all of it: without `incremental`",
-        )
-    if cursor is None:
-        return None
-    is_whole = parts == [cursor.cursor_path] and (cursor.lag or cursor.primary_key == [])
-    if way == "merge" and strategy != "scd2" and parts and not is_whole:
-        said = f"`merge_key` {', '.join(parts)}, and is read for {read} only (`incremental`)"
-        return (
-            f"{said}: all others that share theirs would go",
-            "merge it by a `primary_key` alone, or read all of it: without `incremental`",
-        )
-    missing = cursor.on_cursor_value_missing
-    again = {"lag": cursor.lag, "end_value": cursor.end_value is not None,
-             "on_cursor_value_missing: include": missing == "include"}  # fmt: skip
-    if way == "append" and any(again.values()):
-        which = next(name for name, said in again.items() if said)
-        return (
-            f"`append`, and `{which}` reads rows again in each run: they would be doubled",
-            "merge it by a `primary_key`",
-        )
-    return None
 
 
 def begin_once(resource: DltResource, given: Incremental[Any]) -> None:

@@ -14,7 +14,8 @@ import requests
 from etl.demo import Fault, Replay
 from etl.errors import EtlError, ExtractError, LoadError, ReconciliationError
 from etl.records import Options
-from etl.sources.monitor import Monitor, PageStep
+from etl.sources.monitor import Monitor
+from etl.sources.page_step import PageStep
 from tests.integration.extracting import (
     bluesky,
     context,

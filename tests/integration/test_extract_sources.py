@@ -29,7 +29,7 @@ from etl.errors import (
 from etl.raw.pipeline import Raw
 from etl.raw.places import NotReachedError
 from etl.settings import Settings
-from etl.sources.monitor import PageStep
+from etl.sources.page_step import PageStep
 from etl.stages.context import RunContext
 from tests.integration.extracting import (
     context,

@@ -10,7 +10,8 @@ from dlt.extract.items import TableNameMeta
 
 from etl.errors import DataQualityError, SchemaError
 from etl.settings import Source
-from etl.sources.monitor import Monitor, PageStep
+from etl.sources.monitor import Monitor
+from etl.sources.page_step import PageStep
 
 
 def monitor(rows: int = 0, *, tables: tuple[str, ...] = ("t",), **more: Any) -> Monitor:
