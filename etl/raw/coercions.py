@@ -10,7 +10,6 @@ from decimal import Decimal
 from math import isfinite, isinf
 from typing import TYPE_CHECKING, Any
 
-import dlt
 from dlt.common.data_types import coerce_value
 from dlt.common.json import DECODERS, PUA_START, custom_pua_decode
 
@@ -92,30 +91,3 @@ def _unkept(one: Any) -> str:
     if type(one).__name__ == "NaTType":
         return "NaT of pandas"
     return "nanoseconds" if getattr(one, "nanosecond", 0) else ""
-
-
-def find_cast(table: Any, columns: Mapping[str, Any]) -> str:
-    """A column of an Arrow table whose numbers or times the type that is declared would change.
-
-    Empty for none. dlt leaves such values as they are, and DuckDB rounds and cuts them.
-    """
-    import pyarrow as pa
-    from dlt.common.libs.pyarrow import get_py_arrow_datatype
-
-    if not columns:
-        return ""
-    capabilities = dlt.destinations.duckdb().capabilities()
-    for name in sorted(columns.keys() & set(table.schema.names)):
-        values = table.column(name)
-        asked, came = get_py_arrow_datatype(columns[name], capabilities, "UTC"), values.type
-        is_exact = asked == came or (pa.types.is_floating(came) and pa.types.is_floating(asked))
-        is_counted = pa.types.is_decimal(came) or pa.types.is_primitive(came)
-        if is_exact or not is_counted or pa.types.is_string(asked):
-            continue
-        try:
-            back = values.cast(asked, safe=False).cast(came, safe=False)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            continue  # DuckDB takes it as exactly, or refuses it
-        if not back.equals(values):
-            return name
-    return ""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import dlt
 import duckdb
 from dlt.common.schema.utils import is_complete_column
 
@@ -133,10 +134,55 @@ def _count_uncastable(
         came = {str(row[0]): str(row[1]) for row in described}.get(column)
         if came is None:
             continue
-        back = f"TRY_CAST(TRY_CAST({name} AS {kind}) AS {came})"
         row = connection.execute(
-            f"SELECT count(*) FROM read_parquet(?) WHERE {back} IS DISTINCT FROM {name}",  # noqa: S608 - quoted
+            f"SELECT count(*) FROM read_parquet(?) WHERE {_is_changed(name, kind, came)}",  # noqa: S608 - quoted
             [path],
         ).fetchone()
         found += row[0] if row else 0
     return found
+
+
+def _is_changed(name: str, kind: str, came: str) -> str:
+    """A condition: a value is another, or none, once it was cast to this type and back."""
+    return f"TRY_CAST(TRY_CAST({name} AS {kind}) AS {came}) IS DISTINCT FROM {name}"
+
+
+def find_cast(page: Any, columns: Mapping[str, Any]) -> str:
+    """A column of an Arrow table of which DuckDB would change values to the type that is declared.
+
+    Empty for none. Of numbers and times: dlt leaves them as they are, and DuckDB rounds and cuts.
+    """
+    import pyarrow as pa
+
+    other = [n for n in page.schema.names if n in columns and _is_cast(page, n, columns[n])]
+    if not other:
+        return ""
+    types = dlt.destinations.duckdb().capabilities().get_type_mapper()
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("page", pa.table({n: page.column(n) for n in other}))
+        for name, came, *_ in connection.execute("DESCRIBE page").fetchall():
+            asked = types.to_destination_type(columns[name], cast(Any, {"name": "", "columns": {}}))
+            changed = _is_changed(quoted(name), asked, came)
+            try:
+                row = connection.execute(
+                    f"SELECT 1 FROM page WHERE {changed} LIMIT 1"  # noqa: S608 - quoted
+                ).fetchone()
+            except duckdb.ConversionException:  # there is no such cast
+                return str(name)
+            if row:
+                return str(name)
+    return ""
+
+
+def _is_cast(page: Any, name: str, column: Mapping[str, Any]) -> bool:
+    """Whether numbers or times of a page have another type than the one that is declared."""
+    import pyarrow as pa
+    from dlt.common.libs.pyarrow import get_py_arrow_datatype
+
+    came = page.schema.field(name).type
+    capabilities = dlt.destinations.duckdb().capabilities()
+    asked = get_py_arrow_datatype(cast(Any, column), capabilities, "UTC")
+    is_exact = asked == came or (pa.types.is_floating(came) and pa.types.is_floating(asked))
+    is_counted = pa.types.is_decimal(came) or pa.types.is_primitive(came)
+    return is_counted and not is_exact and not pa.types.is_string(asked)

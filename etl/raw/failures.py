@@ -194,6 +194,11 @@ def config_error(chain: list[BaseException], subject: str) -> EtlError | None:
         ):
             hint = ""
             if isinstance(cause, MissingDependencyException):
-                hint = " ".join(["pip install", *(f"'{d}'" for d in cause.dependencies)])
+                hint = install(cause)
             return ConfigError(f"{subject}: {first_line(cause)}", subject=subject, hint=hint)
     return None
+
+
+def install(error: MissingDependencyException) -> str:
+    """The command that brings what dlt misses."""
+    return " ".join(["pip install", *(f"'{d}'" for d in error.dependencies)])

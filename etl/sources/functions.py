@@ -15,7 +15,7 @@ from dlt.extract import DltResource, DltSource
 
 from etl.causes import first_line
 from etl.errors import ConfigError, EtlError
-from etl.raw.failures import classify
+from etl.raw.failures import classify, install
 from etl.secrets import reveal
 from etl.settings import Source
 from etl.sources.monitor import Monitor
@@ -110,7 +110,7 @@ def _find_function(given: str, where: str, source: str, project: Path) -> Callab
         raise ConfigError(
             f"{where}: {given} needs what is not installed: {', '.join(e.dependencies)}",
             subject=source,
-            hint=" ".join(["pip install", *(f"'{d}'" for d in e.dependencies)]),
+            hint=install(e),
         ) from e
     except (ImportError, AttributeError, ValueError) as e:
         raise ConfigError(

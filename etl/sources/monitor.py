@@ -128,7 +128,32 @@ class Monitor:
             t for r, t in self.tables.items() if r in self.incremental
         }
 
-    def tell_shared_keys(self) -> Iterator[str]:
+    def tell(self) -> Iterator[str]:
+        """What people should know of the extraction: less was read, or more added, than expected."""
+        if self.unpaged:
+            yield (
+                f"{self.source}: one page of {self._tables(self.unpaged)} was read, for no "
+                "`paginator` is named and dlt recognised none: name it, `single_page` if that is "
+                "all (docs/apis.md)"
+            )
+        if self.limited:
+            yield (
+                f"{self.source}: {self._tables(self.limited)}: the factory reads no further "
+                "than its `add_limit` and has no cursor, so rows after it are never read: remove "
+                "it, if it was for a trial"
+            )
+        if appended := {r for r in self.appended if r in self.pages}:
+            yield (
+                f"{self.source}: {self._tables(appended)}: no `write_disposition` is named, so "
+                "each run adds all rows once more: name `replace` or `merge`, or `append`, if that "
+                "is meant"
+            )
+        yield from self._tell_shared_keys()
+
+    def _tables(self, resources: set[str]) -> str:
+        return ", ".join(sorted({self.tables.get(r, r) for r in resources}))
+
+    def _tell_shared_keys(self) -> Iterator[str]:
         """A line for each merged table of which rows came that share their key."""
         for table, keys in sorted(self.keys.items()):
             distinct = keys.distinct if keys is not None and not keys.is_versioned else None

@@ -16,7 +16,8 @@ from dlt.extract.utils import get_data_item_format
 
 from etl.api_fields import FieldPaths
 from etl.errors import ExtractError, SchemaError
-from etl.raw.coercions import find_cast, find_unkept
+from etl.raw.coercions import find_unkept
+from etl.raw.column_types import find_cast
 from etl.sources.keys import MergeKeys
 from etl.sources.monitor import Monitor
 

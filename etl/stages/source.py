@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 
 from loguru import logger
@@ -47,8 +47,7 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
         for told in (
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
             *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
-            *_tell_unsaid(monitor),
-            *monitor.tell_shared_keys(),
+            *monitor.tell(),
         ):
             ctx.run.warn(told)
         _report(ctx, raw, monitor, session, committed, drift.changes, started_at)
@@ -134,32 +133,6 @@ def _remember(raw: Raw, monitor: Monitor) -> None:
     remember_fields(raw, monitor.field_paths())
     bases = {**monitor.earlier_bases, **monitor.bases}
     remember_extraction(raw, sum(monitor.rows.values()), dict(monitor.longest), bases)
-
-
-def _tell_unsaid(monitor: Monitor) -> Iterator[str]:
-    """What the settings leave to dlt, which then reads less or adds more than many expect."""
-    if monitor.unpaged:
-        yield (
-            f"{monitor.source}: one page of {_tables(monitor, monitor.unpaged)} was read, for no "
-            "`paginator` is named and dlt recognised none: name it, `single_page` if that is all "
-            "(docs/apis.md)"
-        )
-    if monitor.limited:
-        yield (
-            f"{monitor.source}: {_tables(monitor, monitor.limited)}: the factory reads no further "
-            "than its `add_limit` and has no cursor, so rows after it are never read: remove it, "
-            "if it was for a trial"
-        )
-    if appended := {r for r in monitor.appended if r in monitor.pages}:
-        yield (
-            f"{monitor.source}: {_tables(monitor, appended)}: no `write_disposition` is named, so "
-            "each run adds all rows once more: name `replace` or `merge`, or `append`, if that is "
-            "meant"
-        )
-
-
-def _tables(monitor: Monitor, resources: set[str]) -> str:
-    return ", ".join(sorted({monitor.tables.get(resource, resource) for resource in resources}))
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:

@@ -91,7 +91,7 @@ def describe(cursor: duckdb.DuckDBPyConnection, sql: str) -> Relation:
 
 def read_types(cursor: duckdb.DuckDBPyConnection, sql: str) -> list[tuple[str, DuckDBPyType]]:
     """The same columns, with their types and what is nested in these."""
-    described = cursor.execute(f"SELECT * FROM {sql} LIMIT 0").description or []  # noqa: S608
+    described = cursor.execute(f"SELECT * FROM {sql} LIMIT 0").description or []  # noqa: S608  quoted
     return [(str(column[0]), column[1]) for column in described]
 
 

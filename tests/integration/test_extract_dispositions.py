@@ -197,7 +197,7 @@ def arrow(values: list[Any], how: str, kind: str = "") -> Any:
     table = pa.table({"id": list(range(len(values))), "v": values})
     columns: Any = {"v": {"data_type": kind}} if kind else None
     made = dlt.resource([table], name="rows")
-    made.apply_hints(write_disposition=how, primary_key="id", columns=columns)  # type: ignore[arg-type]
+    made.apply_hints(write_disposition=how, primary_key="id", columns=columns)  # type: ignore[arg-type]  # a str
     return made
 
 

@@ -724,6 +724,31 @@ def test_limit_that_was_left_in_is_told(tmp_path: Path, incremental: bool) -> No
     assert ["add_limit" in w for w in warnings] == ([] if incremental else [True])
 
 
+def exact(kind: str) -> Any:
+    """A column of Arrow's in another type than the one that is declared, which holds its values."""
+    import pyarrow as pa
+
+    values: dict[str, Any] = {
+        "bigint": Decimal("7.0"),
+        "decimal": True,
+        "double": 7,
+        "date": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    columns: Any = {"v": {"data_type": kind}}
+    return dlt.resource([pa.table({"v": [values[kind]]})], name="t", columns=columns)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored"), [("bigint", 7), ("decimal", 1), ("double", 7), ("date", date(2026, 1, 1))]
+)
+def test_values_of_arrow_that_the_declared_type_holds_are_taken(
+    tmp_path: Path, kind: str, stored: object
+) -> None:
+    source = {"factory": f"{__name__}:exact", "arguments": {"kind": kind}}
+    extract_once(settings := settings_of(tmp_path, {"py": source}))
+    assert query(settings, "SELECT v FROM py_raw.t") == [(stored,)]
+
+
 @dataclass
 class Point:
     x: float
@@ -748,10 +773,15 @@ def odd(kind: str) -> Any:
         "index of texts": frame.set_index("key").rename_axis(None),
         "bigint": numbers,
         "bool": pa.table({"v": [7, 0]}),
+        "bool of decimals": pa.table({"v": [Decimal("1.4")]}),
+        "bigint of decimals": pa.table({"v": [Decimal("1.4")]}),
+        "time": pa.table({"v": [datetime(2026, 1, 1, 5, tzinfo=UTC)]}),
         "date": pa.table({"v": [datetime(2026, 1, 1, 5, tzinfo=UTC)]}),
         "decimal": pa.table({"v": [1.0000000001]}),
     }[kind]
-    typed: Any = {"v": {"data_type": kind}} if isinstance(page, pa.Table) else None
+    typed: Any = (
+        {"v": {"data_type": kind.partition(" ")[0]}} if isinstance(page, pa.Table) else None
+    )
     return dlt.resource([page], name="t", columns=typed, write_disposition="append")
 
 
@@ -769,6 +799,9 @@ def odd(kind: str) -> Any:
         ("index of texts", "an index (without a name)"),
         ("bigint", "would round or cut"),
         ("bool", "would round or cut"),
+        ("bool of decimals", "would round or cut"),
+        ("bigint of decimals", "would round or cut"),
+        ("time", "would round or cut"),
         ("date", "would round or cut"),
         ("decimal", "would round or cut"),
     ],

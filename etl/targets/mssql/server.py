@@ -60,7 +60,7 @@ def connected(dsn: str, target: str) -> Iterator[Connection]:
 def fetch_one(connection: Connection, sql: str) -> tuple[Any, ...]:
     """The one row of a query that always has one."""
     row = connection.execute(sql).fetchone()
-    assert row is not None, sql  # noqa: S101  so says who asks
+    assert row is not None, sql  # noqa: S101  a query of ours with one row
     return tuple(row)
 
 

@@ -153,7 +153,7 @@ def execute(connection: Connection, sql: str, *values: Any) -> psycopg.Cursor[An
 def fetch_one(connection: Connection, sql: str, *values: Any) -> tuple[Any, ...]:
     """The one row of a query that always has one."""
     row: tuple[Any, ...] | None = execute(connection, sql, *values).fetchone()
-    assert row is not None, sql  # noqa: S101  so says who asks
+    assert row is not None, sql  # noqa: S101  a query of ours with one row
     return row
 
 
