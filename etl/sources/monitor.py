@@ -129,7 +129,7 @@ class Monitor:
         }
 
     def tell(self) -> Iterator[str]:
-        """What people should know of the extraction: less was read, or more added, than expected."""
+        """What people should know of it: less was read, or more was added, than many expect."""
         if self.unpaged:
             yield (
                 f"{self.source}: one page of {self._tables(self.unpaged)} was read, for no "
