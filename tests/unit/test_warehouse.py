@@ -11,7 +11,8 @@ import pytest
 
 import etl.warehouse
 from etl.errors import ConfigError, ResourcesError, UnreachableError
-from etl.warehouse import KeptOpen, classify_duckdb, connect, limited_memory
+from etl.memory import limited_memory
+from etl.warehouse import KeptOpen, classify_duckdb, connect
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:
