@@ -10,8 +10,8 @@ import duckdb
 
 T = TypeVar("T")
 
-# What comparing and reading marts needs, however many rows they have; and where these are long.
-MEGABYTES_PER_THREAD = (32, 256)
+# What comparing and reading marts needs, however many rows they have: short ones, of 10 kB, 100 kB.
+MEGABYTES_PER_THREAD = (32, 96, 512)
 
 
 @contextmanager
