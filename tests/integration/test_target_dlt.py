@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+import sqlalchemy
 from dlt.load.exceptions import LoadClientJobRetry
 
 from etl.errors import (
@@ -328,6 +329,29 @@ def test_memory_does_not_grow_with_the_mart(tmp_path: Path) -> None:
     )  # fmt: skip
     assert made.returncode == published.returncode == 0, made.stderr + published.stderr
     assert int(published.stdout.split()[-1]) < 480
+
+
+def test_a_database_sends_what_is_read_back_in_parts(
+    tmp_path: Path, warehouse: duckdb.DuckDBPyConnection
+) -> None:
+    """Drivers of MySQL and PostgreSQL would hold a whole column."""
+    streamed = {}
+
+    @sqlalchemy.event.listens_for(sqlalchemy.Engine, "before_cursor_execute")
+    def note(
+        _connection: Any, _cursor: Any, sql: str, _parameters: Any, context: Any, _many: bool
+    ) -> None:
+        streamed[sql] = context.execution_options.get("stream_results", False)
+
+    there = Place("duckdb", tmp_path, warehouse)
+    options = {"credentials": f"sqlite:///{tmp_path}/there.db"}
+    there.target = Target(kind="dlt", destination="sqlalchemy", options=options)
+    try:
+        assert there.publish(by())["A Table"].reconciled
+    finally:
+        sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", note)
+    read = [was for sql, was in streamed.items() if 'FROM "public"."a_table"' in sql]
+    assert read == [True] * 4
 
 
 def test_rows_that_are_lost_are_noticed(file: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,6 @@ class Tables:
     def __init__(self, destination: Any, dataset: str, schema: Any) -> None:
         import dlt
         from dlt.common.destination.exceptions import DatasetNotAvailable, SqlClientNotAvailable
-        from dlt.destinations.impl.duckdb.configuration import DuckDbBaseCredentials
 
         self.readable = True
         self._dataset = dlt.dataset(destination, dataset, schema=schema)
@@ -56,10 +55,7 @@ class Tables:
         except (SqlClientNotAvailable, DatasetNotAvailable, NotImplementedError):
             self.readable = False
             return
-        if isinstance(credentials, DuckDbBaseCredentials):  # of files, too
-            credentials.local_config = {
-                **READ_LITTLE_AHEAD, **(credentials.local_config or {})
-            }  # fmt: skip
+        _read_little_ahead(credentials)
 
     def count(self, table: str, load_id: str | None = None) -> int:
         """The rows of a table, or those that one load package brought; 0 when there is none."""
@@ -93,6 +89,20 @@ class Tables:
             yield from relation.iter_arrow(chunk_size=rows)
         except DestinationUndefinedEntity:
             return  # not there yet
+
+
+def _read_little_ahead(credentials: Any) -> None:
+    """Let a driver that would hold a whole column bring it in parts."""
+    from dlt.destinations.impl.duckdb.configuration import DuckDbBaseCredentials
+
+    if isinstance(credentials, DuckDbBaseCredentials):  # of files, too
+        credentials.local_config = {**READ_LITTLE_AHEAD, **(credentials.local_config or {})}
+    elif hasattr(credentials, "engine_kwargs") and not credentials.engine_args:  # SQLAlchemy's
+        streaming = {"stream_results": True}
+        credentials.engine.update_execution_options(**streaming)
+        # dlt makes another engine after each use.
+        others = credentials.engine_kwargs or {}
+        credentials.engine_kwargs = {"execution_options": streaming, **others}
 
 
 class Destination:
