@@ -31,30 +31,6 @@ def is_committed(connection: duckdb.DuckDBPyConnection, dataset: str, load_id: s
     return bool(row and row[0])
 
 
-def newest_commit(connection: duckdb.DuckDBPyConnection, dataset: str) -> str | None:
-    """The load id of the package that was committed last; None before the first.
-
-    Not by the ids: those of a clock that was ahead stay the highest.
-    """
-    if not exists(connection, dataset, "_dlt_loads"):
-        return None
-    row = connection.execute(
-        f"SELECT load_id FROM {quoted(dataset, '_dlt_loads')} "  # noqa: S608 - quoted
-        "WHERE status = 0 ORDER BY inserted_at DESC, load_id DESC LIMIT 1"
-    ).fetchone()
-    return row[0] if row else None
-
-
-def leave_newest_state(connection: duckdb.DuckDBPyConnection, dataset: str) -> None:
-    """Leave only the newest committed state for dlt to find: it takes the one of the highest id."""
-    if exists(connection, dataset, "_dlt_pipeline_state"):
-        states, loads = quoted(dataset, "_dlt_pipeline_state"), quoted(dataset, "_dlt_loads")
-        connection.execute(
-            f"DELETE FROM {states} WHERE version < (SELECT max(version) FROM {states} "  # noqa: S608 - quoted
-            f"JOIN {loads} ON load_id = _dlt_load_id WHERE status = 0)"
-        )
-
-
 def take_back(
     connection: duckdb.DuckDBPyConnection,
     packages: PackageStorage,

@@ -354,9 +354,7 @@ def test_cursor_that_is_restored_is_the_last_one_whatever_the_clock_said(
             seen["upto"] = upto
             extract_once(settings)
             assert count(settings, "api_raw.things") == upto
-    raw = Raw(settings, "api")
-    with raw.connection() as connection:
-        assert raw.packages.is_of(connection, "api_raw"), "else it is restored in every run"
+    assert Raw(settings, "api").fits_warehouse(), "else it is restored in every run"
 
 
 def test_rows_that_were_stamped_with_a_day_to_come_are_told(tmp_path: Path) -> None:
