@@ -87,6 +87,13 @@ def failures_of(settings: Settings, ctx: RunContext | None = None) -> tuple[EtlE
     raise AssertionError("the extraction did not fail")
 
 
+def failure_of(settings: Settings, kind: type[EtlError], ctx: RunContext | None = None) -> EtlError:
+    """The one failure that the extract stage ends with; it must be of just this class."""
+    [failure] = failures_of(settings, ctx)
+    assert type(failure) is kind
+    return failure
+
+
 def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
     with opened(settings.warehouse) as connection:
         return connection.execute(sql).fetchall()

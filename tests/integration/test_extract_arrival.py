@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from etl.arrival import FILE, uncounted
-from etl.errors import ReconciliationError
+from etl.errors import EtlError, ReconciliationError
 from etl.raw.packages import Packages
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
@@ -18,6 +18,7 @@ from tests.integration.extracting import (
     Api,
     context,
     extract_once,
+    failure_of,
     failures_of,
     query,
     serving,
@@ -58,11 +59,9 @@ class Source:
         with opened(self.settings().warehouse) as connection:
             connection.execute(sql)
 
-    def difference(self) -> ReconciliationError:
+    def difference(self) -> EtlError:
         """What an extraction ends with that finds one."""
-        [failure] = failures_of(self.settings())
-        assert type(failure) is ReconciliationError
-        return failure
+        return failure_of(self.settings(), ReconciliationError)
 
     def kill(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, **more: Any) -> None:
         """Extract, and die as soon as this function is called."""

@@ -15,6 +15,7 @@ from tests.integration.extracting import (
     bluesky,
     count,
     extract_once,
+    failure_of,
     failures_of,
     pending,
     query,
@@ -46,8 +47,7 @@ def test_new_column_breaks_a_frozen_contract(replay: Replay, tmp_path: Path, con
     settings = settings_of(tmp_path, {"bluesky": source})
     extract_once(settings)
     replay.faults = [NEW]
-    [failure] = failures_of(settings)
-    assert type(failure) is SchemaError
+    failure = failure_of(settings, SchemaError)
     assert "bluesky: followers.elo: the contract on columns (freeze)" in failure.message
     [kept] = (settings.data / "quarantine" / "bluesky").iterdir()
     assert list(kept.rglob("followers.*"))
@@ -81,8 +81,7 @@ def test_changed_type_breaks_a_frozen_contract(replay: Replay, tmp_path: Path) -
     settings = settings_of(tmp_path, {"bluesky": source})
     extract_once(settings)
     replay.faults = [RETYPED]
-    [failure] = failures_of(settings)
-    assert type(failure) is SchemaError
+    failure = failure_of(settings, SchemaError)
     assert "followers.indexed_at" in failure.message
 
 
@@ -139,6 +138,5 @@ def test_contract_holds_a_factory_source_as_well(
         )
 
     extract_once(settings())
-    [failure] = failures_of(settings(b=1))
-    assert type(failure) is SchemaError
+    failure_of(settings(b=1), SchemaError)
     assert count(settings(), "things_raw.things") == 1

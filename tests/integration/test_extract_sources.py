@@ -35,6 +35,7 @@ from tests.integration.extracting import (
     context,
     count,
     extract_once,
+    failure_of,
     failures_of,
     query,
     serving,
@@ -438,8 +439,7 @@ def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
         }
         settings = settings_of(tmp_path, {"api": source})
         if failure is not None:
-            [found] = failures_of(settings)
-            assert type(found) is failure
+            failure_of(settings, failure)
             return
         extract_once(settings)
         assert [path for path, _, _ in api.asked].count("/token") == 1
@@ -662,8 +662,7 @@ def test_pages_that_dlt_does_not_take_or_count_are_refused(
     tmp_path: Path, kind: str, message: str
 ) -> None:
     source = {"factory": f"{__name__}:pages", "arguments": {"kind": kind}}
-    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
-    assert type(failure) is ExtractError
+    failure = failure_of(settings_of(tmp_path, {"py": source}), ExtractError)
     assert message in failure.message
 
 
@@ -808,8 +807,7 @@ def test_what_raw_would_hold_as_another_value_is_refused(
     tmp_path: Path, kind: str, message: str
 ) -> None:
     source = {"factory": f"{__name__}:odd", "arguments": {"kind": kind}}
-    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
-    assert type(failure) is SchemaError
+    failure = failure_of(settings_of(tmp_path, {"py": source}), SchemaError)
     assert message in failure.message
 
 
@@ -872,8 +870,9 @@ def two_ways() -> Any:
 
 
 def test_resources_of_a_table_say_one_write_disposition(tmp_path: Path) -> None:
-    [failure] = failures_of(settings_of(tmp_path, {"py": {"factory": f"{__name__}:two_ways"}}))
-    assert type(failure) is ConfigError
+    failure = failure_of(
+        settings_of(tmp_path, {"py": {"factory": f"{__name__}:two_ways"}}), ConfigError
+    )
     assert "dlt would heed one" in failure.message
 
 
@@ -962,8 +961,7 @@ def test_what_a_factory_fails_with_has_its_class(
     tmp_path: Path, factory: str, kind: str, failure: type[EtlError]
 ) -> None:
     source = {"factory": f"{factory}:read_by", "arguments": {"kind": kind}}
-    [found] = failures_of(settings_of(tmp_path, {"py": source}))
-    assert type(found) is failure
+    found = failure_of(settings_of(tmp_path, {"py": source}), failure)
     assert found.subject.startswith("py")
     assert ("infinite number at $.of.v" in found.message) == (kind == "infinite")
 
@@ -992,8 +990,7 @@ def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     monkeypatch.delitem(sys.modules, "dlt.sources.sql_database", raising=False)
     source = {"factory": "dlt.sources.sql_database:sql_database"}
-    [found] = failures_of(settings_of(tmp_path, {"db": source}))
-    assert type(found) is ConfigError
+    found = failure_of(settings_of(tmp_path, {"db": source}), ConfigError)
     assert found.hint == "pip install 'dlt[sql_database]'"
 
 
