@@ -31,6 +31,12 @@ def settings_of(folder: Path, sources: dict[str, Any]) -> Settings:
     return Settings.model_validate({"data_dir": folder / "data", "sources": sources})
 
 
+def reading(folder: Path, url: str, *resources: Any, **more: Any) -> Settings:
+    """Resources of one API, `api`; each is one page, unless `client` names a paginator."""
+    client = {"base_url": url, "paginator": "single_page"} | more.pop("client", {})
+    return settings_of(folder, {"api": {"client": client, "resources": resources} | more})
+
+
 def bluesky(
     url: str, *actors: str, resources: tuple[str, ...] = ("followers",), **more: Any
 ) -> Any:

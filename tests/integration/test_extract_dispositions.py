@@ -19,6 +19,7 @@ from tests.integration.extracting import (
     failure_of,
     pending,
     query,
+    reading,
     serving,
     settings_of,
 )
@@ -43,9 +44,7 @@ class Source:
 
     def settings(self, hints: str, **more: Any) -> Settings:
         resource = {"name": "rows", "endpoint": {"path": "rows"}} | HINTS[hints] | more
-        client = {"base_url": self.api.url}
-        source = {"client": client, "resources": [resource], "required": False}
-        return settings_of(self.folder, {"api": source})
+        return reading(self.folder, self.api.url, resource, required=False)
 
     def nested(self) -> list[int]:
         found = query(self.settings("append"), "SELECT a FROM api_raw.rows__labels ORDER BY 1")

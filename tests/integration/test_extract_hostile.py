@@ -32,6 +32,7 @@ from tests.integration.extracting import (
     failures_of,
     pending,
     query,
+    reading,
     serving,
     settings_of,
 )
@@ -615,9 +616,7 @@ def test_rows_of_all_parents_do_not_go_by_those_of_new_ones(
 ) -> None:
     lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}} | way
     orders = CURSOR_AT | {"name": "orders"}
-    client = {"base_url": "http://127.0.0.1:9/"}
-    source = {"client": client, "resources": [orders, lines]}
-    failure = failure_of(settings_of(tmp_path, {"api": source}), ConfigError)
+    failure = failure_of(reading(tmp_path, "http://127.0.0.1:9/", orders, lines), ConfigError)
     assert "lines says" in failure.message
     assert "new rows of orders" in failure.message
 
@@ -645,8 +644,7 @@ def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[s
         {"name": f"r{n}", "table_name": "rows", "write_disposition": way}
         for n, way in enumerate(ways)
     ]
-    source = {"client": {"base_url": "http://127.0.0.1:9/"}, "resources": resources}
-    failure = failure_of(settings_of(tmp_path, {"api": source}), ConfigError)
+    failure = failure_of(reading(tmp_path, "http://127.0.0.1:9/", *resources), ConfigError)
     assert "`append`" in failure.message
     assert "`replace`" in failure.message
 
@@ -656,9 +654,8 @@ def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> Non
     step = {"yield_map": "steps_of_parents:twice"}
     lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}}
     with serving(lambda *_: [{"id": 1}]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
-        resources = [{"name": "orders", "processing_steps": [step]}, lines]
-        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        orders = {"name": "orders", "processing_steps": [step]}
+        settings = reading(tmp_path, api.url, orders, lines)
         failure = failure_of(settings.model_copy(update={"project": tmp_path}), ExtractError)
     assert "`yield_map`" in failure.hint
 
@@ -732,12 +729,9 @@ def ask_for_lines(folder: Path, order: object, endpoint: dict[str, Any]) -> Aski
     """Extract one order and its lines: the failures, and how the lines were asked for."""
     failures: list[Any] = []
     with serving(lambda path, *_: [{"id": order}] if path == "/orders" else [{"n": 1}]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
-        lines = {"name": "lines", "endpoint": endpoint}
         try:
-            extract_once(
-                settings_of(folder, {"api": {"client": client, "resources": ["orders", lines]}})
-            )
+            lines = {"name": "lines", "endpoint": endpoint}
+            extract_once(reading(folder, api.url, "orders", lines))
         except StageError as e:
             failures = list(e.failures)
         return failures, [(path, query) for path, query, _ in api.asked if path != "/orders"]
@@ -791,10 +785,8 @@ def test_nothing_is_asked_by_true_as_python_writes_it(tmp_path: Path, where: str
         "headers": {"path": "lines", "headers": {"X-Paid": ORDER}},
     }[where]
     with serving(lambda path, *_: [{"id": True}] if path == "/orders" else [{"n": 1}]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
         lines = {"name": "lines", "endpoint": asked}
-        source = {"client": client, "resources": ["orders", lines]}
-        extract_once(settings_of(tmp_path, {"api": source}))
+        extract_once(reading(tmp_path, api.url, "orders", lines))
     path, params, headers = api.asked[-1]
     assert (path, params, headers.get("x-paid")) == {
         "path": ("/lines/true/all", {}, None),
@@ -826,11 +818,9 @@ def test_field_of_a_row_is_not_overwritten_by_its_parents(
 ) -> None:
     orders = [{"id": 1, "name": "a"}]
     with serving(lambda path, *_: orders if path == "/orders" else [line]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
         endpoint = {"path": f"orders/{ORDER}/lines"}
         lines = {"name": "lines", "include_from_parent": ["name"], "endpoint": endpoint}
-        source = {"client": client, "resources": ["orders", lines]}
-        failure = failure_of(settings_of(tmp_path, {"api": source}), ExtractError)
+        failure = failure_of(reading(tmp_path, api.url, "orders", lines), ExtractError)
     assert said in failure.message
 
 
@@ -856,8 +846,7 @@ def test_list_at_a_path_to_one_thing_that_has_more_pages_is_refused(
     orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
     found = {"name": "found", "endpoint": {"path": f"search/{ORDER}", "data_selector": "items"}}
     with serving(answer) as api:
-        client = {"base_url": api.url, "paginator": paginator}
-        settings = settings_of(tmp_path, {"api": {"client": client, "resources": [orders, found]}})
+        settings = reading(tmp_path, api.url, orders, found, client={"paginator": paginator})
         if is_more:
             failure = failure_of(settings, ExtractError)
             assert "there are more pages" in str(failure)
@@ -887,9 +876,8 @@ def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
     endpoint = {"path": f"orders/{ORDER}/lines", "data_selector": "items", "incremental": cursor}
     orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
     with serving(answer) as api:
-        resources = [orders, {"name": "lines", "endpoint": endpoint} | more]
-        source = {"client": CURSOR | {"base_url": api.url}, "resources": resources}
-        settings = settings_of(tmp_path, {"api": source})
+        of_orders = {"name": "lines", "endpoint": endpoint} | more
+        settings = reading(tmp_path, api.url, orders, of_orders, client=CURSOR)
         for first, at in ((8, 200), (16, 300)):
             extract_once(settings)
             assert count(settings, "api_raw.lines") == len(lines)
@@ -948,10 +936,7 @@ def test_nothing_is_asked_for_a_parent_with_more_than_one_value(
     asked = {"path": f"lines/{mark}/all"} if where == "path" else {"params": {"n": mark}}
     lines = {"name": "lines", "endpoint": {"path": "lines"} | asked}
     with serving(lambda *_: [order]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
-        resources = ["orders", lines]
-        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
-        failure_of(settings, ExtractError)
+        failure_of(reading(tmp_path, api.url, "orders", lines), ExtractError)
         assert [path for path, *_ in api.asked] == ["/orders"]
 
 
@@ -1246,11 +1231,8 @@ def test_host_that_the_settings_name_gets_the_credentials(tmp_path: Path, is_nam
     """An address in a row is the API's, one that is written in the settings the user's."""
     with serving(last_page) as there, serving(leading_to(there)) as api:
         path = f"{there.url}things/{{resources.rows.id}}" if is_named else "{resources.rows.url}"
-        settings = plain(tmp_path, api, SELECTED, client=BEARER | {"paginator": "single_page"})
-        source = settings.sources["api"]
-        child = {"name": "things", "endpoint": {"path": path}}
-        both = source.model_copy(update={"resources": (*source.resources, child)})
-        settings = settings.model_copy(update={"sources": {"api": both}})
+        resources = {"name": "rows"} | SELECTED, {"name": "things", "endpoint": {"path": path}}
+        settings = reading(tmp_path, api.url, *resources, client=BEARER)
         if is_named:
             extract_once(settings)
             assert [h["authorization"] for _, _, h in there.asked] == ["Bearer s3cret"]
