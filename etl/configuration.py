@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from etl.variables import (
     Layer,
     Variable,
     annotations_at,
+    child,
     fields_of,
+    holds,
     merge,
     variables_layer,
 )
@@ -201,7 +204,7 @@ _TEXT_EXPECTED = {"string_type", "path_type"}
 def _findings(error: ValidationError, merged: dict[str, Any]) -> Iterator[Finding]:
     for item in error.errors(include_url=False, include_input=False):
         path = _real_path(item["loc"], merged)
-        value = _value_at(merged, path)
+        value: Any = reduce(child, path, merged)
         context = item.get("ctx", {})
         message = item["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
@@ -235,24 +238,11 @@ def _real_path(loc: tuple[Any, ...], merged: Any) -> tuple[Any, ...]:
     path: list[Any] = []
     node = merged
     for i, part in enumerate(loc):
-        here = isinstance(node, dict) and part in node
-        listed = isinstance(node, list) and isinstance(part, int) and part < len(node)
-        if here or listed:
+        if holds(node, part):
             node = node[part]
             path.append(part)
-        elif isinstance(part, str) and not isinstance(node, dict):
-            continue  # the name of a union's branch
-        elif isinstance(part, str) and ("[" in part or i < len(loc) - 1):
-            continue
-        else:
+        elif not isinstance(part, str) or (
+            isinstance(node, dict) and "[" not in part and i == len(loc) - 1
+        ):  # else it is the name of a union's branch
             path.append(part)
     return tuple(path)
-
-
-def _value_at(merged: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        try:
-            merged = merged[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return merged

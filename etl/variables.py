@@ -64,12 +64,9 @@ class Layer:
         """Where this layer sets the value at this path; None when it does not."""
         node: Any = self.tree
         for key in path:
-            if (isinstance(node, dict) and key in node) or (
-                isinstance(node, list) and isinstance(key, int) and key < len(node)
-            ):
-                node = node[key]
-            else:
+            if not holds(node, key):
                 return None
+            node = node[key]
         for depth in range(len(path), 0, -1):
             if path[:depth] in self.names:
                 return self.names[path[:depth]]
@@ -143,7 +140,7 @@ def _put(layer: Layer, short: str, merged: Any, variable: Variable) -> None:
     while True:
         key, rest = _step(rest, known, annotations_at(path))
         path += (key,)
-        known = _child(known, key)
+        known = child(known, key)
         if not rest:
             node[key], found = clean(_value(variable.text, known, annotations_at(path)))
             layer.names[path] = variable.name
@@ -180,12 +177,16 @@ def variable_name(path: Iterable[Any]) -> str:
     return "ETL_" + "__".join(_plain(str(key)).upper() for key in path)
 
 
-def _child(known: Any, key: Any) -> Any:
-    if isinstance(known, dict):
-        return known.get(key)
-    if isinstance(known, list) and isinstance(key, int) and key < len(known):
-        return known[key]
-    return None
+def holds(node: Any, key: Any) -> bool:
+    """True when something stands under a key or index of a tree."""
+    if isinstance(node, list):
+        return isinstance(key, int) and key < len(node)
+    return isinstance(node, dict) and key in node
+
+
+def child(node: Any, key: Any) -> Any:
+    """What stands under a key or index of a tree; None for nothing."""
+    return node[key] if holds(node, key) else None
 
 
 def _value(text: str, below: Any, annotations: list[Any]) -> Any:
