@@ -80,7 +80,6 @@ def _fail(error: EtlError) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from etl.records import Options
 
-    settings = _settings(arguments)
     options = Options(
         stages=tuple(s for s in STAGE_NAMES if not arguments.stage or s in arguments.stage),
         sources=tuple(arguments.source or ()),
@@ -91,23 +90,22 @@ def _run(arguments: argparse.Namespace) -> int:
         end=arguments.end,
         dry_run=arguments.dry_run,
     )
-    return _finish(arguments, settings, options, None)
+    return _finish(arguments, options)
 
 
 def _retry(arguments: argparse.Namespace) -> int:
     from etl.past_runs import last_failed
     from etl.records import Options
 
-    settings = _settings(arguments)
-    return _finish(arguments, settings, Options(), last_failed)
+    return _finish(arguments, Options(), last_failed)
 
 
 def _finish(
     arguments: argparse.Namespace,
-    settings: Settings,
     options: Options,
-    resume: Callable[[Settings], RunRecord] | None,
+    resume: Callable[[Settings], RunRecord] | None = None,
 ) -> int:
+    settings = _settings(arguments)  # before the imports: what is wrong there is told at once
     from etl.job import run_job
     from etl.logs import is_readable
     from etl.summary import summarize
