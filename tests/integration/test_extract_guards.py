@@ -33,12 +33,6 @@ from tests.integration.extracting import (
 ACTOR = "bulk-700.test"
 
 
-@pytest.fixture
-def replay() -> Iterator[Replay]:
-    with Replay(date(2026, 1, 2)) as replay:
-        yield replay
-
-
 @pytest.fixture(autouse=True, scope="module")
 def no_waits() -> Iterator[None]:
     """Retries do not wait."""

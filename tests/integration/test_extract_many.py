@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -27,12 +26,6 @@ from tests.integration.extracting import (
     serving,
     settings_of,
 )
-
-
-@pytest.fixture
-def replay() -> Iterator[Replay]:
-    with Replay(date(2026, 1, 2), cache=True) as replay:
-        yield replay
 
 
 def read_all(replay: Replay, actor: str) -> None:

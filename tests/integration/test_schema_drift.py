@@ -264,6 +264,7 @@ def test_discarded_rows_are_counted_named_and_accounted_for(shop: Shop, tmp_path
     assert count(settings, "shop_raw.orders") == 2 * ROWS - 3
     assert count(settings, "shop_raw.orders__items") == 2 * ROWS - 4
     assert count(settings, "shop_raw.late") == 0
+    assert "elo" not in types(settings, "orders")
 
 
 def test_discarded_values_are_counted_and_their_rows_kept(shop: Shop, tmp_path: Path) -> None:
@@ -282,6 +283,7 @@ def test_discarded_values_are_counted_and_their_rows_kept(shop: Shop, tmp_path: 
     assert [r.agrees for r in ctx.run.reconciliations] == [True]
     assert count(settings, "shop_raw.orders") == 2 * ROWS
     assert count(settings, "shop_raw.orders__items") == 2 * ROWS
+    assert "elo" not in types(settings, "orders")
 
 
 @pytest.mark.parametrize(
