@@ -654,9 +654,11 @@ def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> Non
     step = {"yield_map": "steps_of_parents:twice"}
     lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}}
     with serving(lambda *_: [{"id": 1}]) as api:
-        orders = {"name": "orders", "processing_steps": [step]}
-        settings = reading(tmp_path, api.url, orders, lines)
-        failure = failure_of(settings.model_copy(update={"project": tmp_path}), ExtractError)
+        client = {"base_url": api.url, "paginator": "single_page"}
+        resources = [{"name": "orders", "processing_steps": [step]}, lines]
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        [failure] = failures_of(settings.model_copy(update={"project": tmp_path}))
+    assert type(failure) is ExtractError
     assert "`yield_map`" in failure.hint
 
 

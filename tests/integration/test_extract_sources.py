@@ -419,8 +419,11 @@ def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
         auth = {"type": "oauth2_client_credentials", "access_token_url": f"{api.url}token",
                 "client_id": "c", "client_secret": "s"}  # fmt: skip
         paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
-        client = {"auth": auth, "paginator": paginator}
-        settings = reading(tmp_path, api.url, things(data_selector="items"), client=client)
+        source = {
+            "client": {"base_url": api.url, "auth": auth, "paginator": paginator},
+            "resources": [things(data_selector="items")],
+        }
+        settings = settings_of(tmp_path, {"api": source})
         if failure is not None:
             failure_of(settings, failure)
             return
