@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 from dlt.common.schema.utils import is_complete_column
@@ -23,17 +23,15 @@ def read_shape(schema: Schema) -> dict[str, Table]:
             table_name,
             table.get("parent"),
             {
-                name: Column(str(c["data_type"]), _variant_of(name, dict(c)))
+                name: Column(
+                    str(c["data_type"]), name.rpartition("__v_")[0] if c.get("variant") else ""
+                )
                 for name, c in table.get("columns", {}).items()
                 if is_complete_column(c) and not name.startswith("_dlt_")
             },
         )
         for table_name, table in tables.items()
     }
-
-
-def _variant_of(name: str, column: dict[str, Any]) -> str:
-    return name.rpartition("__v_")[0] if column.get("variant") else ""
 
 
 def count_values(
