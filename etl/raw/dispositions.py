@@ -11,12 +11,13 @@ A column keeps the type that it was made with: DuckDB rounds, cuts or refuses wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
 
 from etl.errors import ConfigError
+from etl.raw.column_types import Retyped
 from etl.raw.hints import root_hints
 from etl.raw.schemas import ACCEPTED, REFERENCES
 
@@ -40,7 +41,7 @@ def settle_dispositions(
     has_doubled: HasDoubled,
     *,
     cursors: Collection[str],
-    retyped: Collection[str],
+    retyped: Sequence[Retyped],
     refresh: bool,
 ) -> None:
     """Refuse what tables cannot change to where they stand, unless they are read anew.
@@ -66,7 +67,7 @@ def settle_dispositions(
     if changed:
         what = f"the write disposition or key changed of {', '.join(changed)}"
     elif retyped:
-        listed = ", ".join(list(retyped)[:20]) + (", …" if len(retyped) > 20 else "")
+        listed = ", ".join(map(str, retyped[:20])) + (", …" if len(retyped) > 20 else "")
         what = f"the type changed of {listed}, and raw's column would round, cut or refuse values"
     if what:
         raise ConfigError(
@@ -106,7 +107,7 @@ def refuse_moved_cursors(
 
 
 def how_to_refresh(
-    source: DltSource, recorded: Schema | None, retyped: Collection[str]
+    source: DltSource, recorded: Schema | None, retyped: Sequence[Retyped]
 ) -> Literal["drop_resources", "drop_data"]:
     """Whether a full refresh makes the tables anew, or empties them.
 

@@ -12,7 +12,7 @@ import duckdb
 from etl.causes import causes
 from etl.drift import Count, Shape
 from etl.errors import EtlError, ResourcesError, Stopped
-from etl.raw.column_types import LOADS, declared_types, find_retyped, refuse_casts
+from etl.raw.column_types import LOADS, Retyped, declared_types, find_retyped, refuse_casts
 from etl.raw.destination import let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
@@ -201,37 +201,27 @@ class Raw(Opened):
                 return False
         return found is not None
 
-    def find_retyped(self, source: DltSource, *, recorded: bool = False) -> list[str]:
+    def find_retyped(self, source: DltSource | None, *, recorded: bool = False) -> list[Retyped]:
         """Columns of loaded tables that stand with another type than the source declares.
 
         With `recorded` also those of which dlt has noted another one: of Arrow tables it does.
         """
         if self.recorded is None:
             return []
-        asked = self._types(self.recorded, source, recorded=recorded)
+        asked = declared_types(source, self.recorded, recorded=recorded)
         with self.connection() as connection:
-            return [str(one) for one in find_retyped(connection, self.dataset, self.shape(), asked)]
+            return find_retyped(connection, self.dataset, self.shape(), asked)
 
     def _refuse_casts(self) -> None:
-        if self.recorded is None or not self.packages.normalized:
-            return
-        asked = self._types(self.recorded, None, recorded=True)
-        with self.connection() as connection:
-            if found := find_retyped(connection, self.dataset, self.shape(), asked):
-                files = self.packages.files_of_standing_tables()
+        if self.packages.normalized and (found := self.find_retyped(None, recorded=True)):
+            files = self.packages.files_of_standing_tables()
+            with self.connection() as connection:
                 refuse_casts(connection, self.source, self.dataset, found, files)
-
-    def _types(
-        self, schema: Schema, source: DltSource | None, *, recorded: bool
-    ) -> dict[str, dict[str, str]]:
-        with self.pipeline.destination_client() as client:
-            types = client.capabilities.get_type_mapper()
-            return declared_types(source, schema, types, recorded=recorded)
 
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""
         schema = self.recorded if self.recorded is not None else source.schema
-        declared = self._types(schema, source, recorded=True)
+        declared = declared_types(source, schema, recorded=True)
         with self.connection() as connection:
             present = read_types(connection, self.dataset)
             lacking = [

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import dlt
-from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import is_complete_column
 
 from etl.errors import ConfigError
+from etl.raw.column_types import duckdb_type
 from etl.settings import Settings, dataset_name
 from etl.warehouse import connect, exists, quoted
 
@@ -183,12 +182,11 @@ def _from_warehouse(settings: Settings, source: str) -> list[Any]:
 
 
 def _tables(schema: Schema) -> Iterable[RawTable]:
-    mapper = dlt.destinations.duckdb().capabilities().get_type_mapper()
     for name, table in schema.tables.items():
         if name.startswith("_dlt"):
             continue
         columns = tuple(
-            _column(c, mapper.to_destination_type(c, _prepared(name, table)))
+            _column(c, duckdb_type(c, name))
             for c in table.get("columns", {}).values()
             if is_complete_column(c)
         )
@@ -208,10 +206,6 @@ def _tables(schema: Schema) -> Iterable[RawTable]:
             validity=validity,
             description=str(table.get("description") or ""),
         )  # fmt: skip
-
-
-def _prepared(name: str, table: Mapping[str, Any]) -> PreparedTableSchema:
-    return {"name": name, **table}  # type: ignore[typeddict-item]
 
 
 def _column(column: Mapping[str, Any], kind: str) -> RawColumn:
