@@ -24,6 +24,7 @@ from dlt.extract.exceptions import (
 from dlt.normalize.exceptions import NormalizeJobFailed
 
 from etl.causes import causes, first_line, is_lost, is_refusal
+from etl.duckdb_failures import classify_machine
 from etl.errors import (
     ConfigError,
     EtlError,
@@ -35,7 +36,6 @@ from etl.errors import (
 from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach, earlier_hints
 from etl.raw.request_failures import CURSOR_ERRORS, requested
-from etl.warehouse import classify_machine
 
 
 def classify(
