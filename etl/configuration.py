@@ -16,18 +16,8 @@ from etl.errors import ConfigError, Problem
 from etl.names import nearest
 from etl.settings import MODEL_NAME, NAME, TABLE_NAME, WEB_ADDRESS, Settings
 from etl.strict_yaml import UnreadableError, read_yaml
-from etl.trees import Finding, clean
-from etl.variables import (
-    INTERNAL,
-    Layer,
-    Variable,
-    annotations_at,
-    child,
-    fields_of,
-    holds,
-    merge,
-    variables_layer,
-)
+from etl.trees import Finding, Layer, child, clean, holds, merge
+from etl.variables import INTERNAL, Variable, annotations_at, fields_of, variables_layer
 
 SECRETS_DIR = Path("/run/secrets/etl")
 
