@@ -962,7 +962,9 @@ def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
     """dlt's own source for databases, say, without SQLAlchemy."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     monkeypatch.delitem(sys.modules, "dlt.sources.sql_database", raising=False)
-    found = failure_of(made(tmp_path, "dlt.sources.sql_database:sql_database"), ConfigError)
+    source = {"factory": "dlt.sources.sql_database:sql_database"}
+    [found] = failures_of(settings_of(tmp_path, {"db": source}))
+    assert type(found) is ConfigError
     assert found.hint == "pip install 'dlt[sql_database]'"
 
 
