@@ -11,7 +11,7 @@ import pytest
 from etl.configuration import load_settings
 from etl.errors import ConfigError
 from etl.secrets import redactor
-from etl.settings import TARGET_KINDS, Target
+from etl.settings import TARGET_KINDS, Settings, Target
 from etl.targets import FILE_TARGETS, SERVER_TARGETS
 from etl.targets.mssql.address import read_address
 from etl.targets.postgres.server import connected
@@ -159,3 +159,11 @@ def test_password_of_an_address_is_masked_when_it_stands_alone(tmp_path: Path, d
     assert problems(tmp_path, f'{{kind: postgres, dsn: "{dsn}"}}') == []
     settings = load_settings(tmp_path, environ={})
     assert "p@ss-word" not in redactor(settings)(f"cannot log in with p@ss-word at {dsn}")
+
+
+def test_a_load_goes_to_the_models_bare_name_or_the_table_given() -> None:
+    loads = Settings.model_validate(
+        {"loads": [{"model": "marts.a", "target": "x"},
+                   {"model": "marts.a", "target": "x", "table": "s.b"}]}
+    ).loads  # fmt: skip
+    assert [x.target_table for x in loads] == ["a", "s.b"]
