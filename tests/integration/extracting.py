@@ -27,6 +27,10 @@ prepare_libraries()
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
+class Killed(BaseException):
+    """Nothing is tidied up, as after a SIGKILL."""
+
+
 def settings_of(folder: Path, sources: dict[str, Any]) -> Settings:
     return Settings.model_validate({"data_dir": folder / "data", "sources": sources})
 

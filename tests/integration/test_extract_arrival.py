@@ -16,6 +16,7 @@ from etl.settings import Settings
 from tests.duckdb_files import opened
 from tests.integration.extracting import (
     Api,
+    Killed,
     context,
     extract_once,
     failure_of,
@@ -36,10 +37,6 @@ NEWS = {
 }
 LOSE = "DELETE FROM api_raw.rows WHERE id = 2"
 LOST = "2 rows came from the API, 1 stand in raw"
-
-
-class Killed(BaseException):
-    """Nothing is tidied up, as after a SIGKILL."""
 
 
 class Source:

@@ -14,6 +14,7 @@ from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
     Api,
+    Killed,
     context,
     extract_once,
     failure_of,
@@ -342,10 +343,6 @@ def test_table_that_had_no_row_yet_takes_on_versions(source: Source) -> None:
     source.rows[:] = [{"id": 1, "a": 1}]
     extract_once(source.settings("scd2"))
     assert query(source.settings("scd2"), "SELECT id FROM api_raw.rows") == [(1,)]
-
-
-class Killed(BaseException):
-    """Nothing is tidied up, as after a SIGKILL."""
 
 
 def test_tables_that_a_killed_run_was_to_make_anew_are_made_by_the_next(
