@@ -98,32 +98,6 @@ def refuse_other_name(path: Path) -> None:
         )
 
 
-@contextmanager
-def limited_memory(
-    connection: duckdb.DuckDBPyConnection, megabytes_per_thread: int
-) -> Iterator[None]:
-    """Let DuckDB hold little in memory and the rest on disk; usually it takes most of the machine.
-
-    Raises duckdb.OutOfMemoryException, at once or later, for work that cannot do with so little.
-    """
-    [(limit, threads)] = connection.execute(
-        "SELECT current_setting('memory_limit'), current_setting('threads')"
-    ).fetchall()
-    number, unit = str(limit).split()
-    # It is told cut off after one place: without the half of one it would become less each time.
-    usual = int((float(number) + (0 if number.endswith(".0") else 0.05)) * 1024 ** _UNITS[unit])
-    little = int(threads) * megabytes_per_thread * 1024**2
-    try:
-        connection.execute(f"SET memory_limit = '{min(little, usual)}B'")
-        yield
-    finally:
-        # Not RESET: with DuckDB 1.5 the setting then reads as before and the limit stays.
-        connection.execute(f"SET memory_limit = '{usual}B'")
-
-
-_UNITS = {"bytes": 0, "KiB": 1, "MiB": 2, "GiB": 3, "TiB": 4, "PiB": 5}
-
-
 def exists(connection: duckdb.DuckDBPyConnection, schema: str, table: str) -> bool:
     """True when the table or view stands in the warehouse."""
     # Not information_schema, which takes three times as long.

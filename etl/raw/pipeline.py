@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -12,6 +13,7 @@ import duckdb
 from etl.causes import causes
 from etl.drift import Count, Shape
 from etl.errors import EtlError, ResourcesError, Stopped
+from etl.memory import in_little_memory, limited_memory
 from etl.raw.column_types import LOADS, Retyped, declared_types, find_retyped, refuse_casts
 from etl.raw.destination import let_row_ids_rise
 from etl.raw.discards import count_discards
@@ -21,7 +23,7 @@ from etl.raw.opening import Opened
 from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import count_values, drop_placeholders, read_shape
 from etl.records import Discarded
-from etl.warehouse import ensure_tables, limited_memory, quoted, read_types
+from etl.warehouse import ensure_tables, quoted, read_types
 
 if TYPE_CHECKING:
     from dlt import Schema
@@ -182,11 +184,8 @@ class Raw(Opened):
         """
         wanted = self.dataset, shape, tuple(load_ids)
         with self.connection() as connection:
-            try:
-                with limited_memory(connection, LEAN_MEGABYTES_PER_THREAD):
-                    return count_values(connection, *wanted, others=others)
-            except duckdb.OutOfMemoryException:
-                return count_values(connection, *wanted, others=others)
+            attempt = partial(count_values, connection, *wanted, others=others)
+            return in_little_memory(connection, attempt, LEAN_MEGABYTES_PER_THREAD)
 
     def has_doubled(self, table: str, columns: Collection[str]) -> bool:
         """True when rows of a raw table share their values in these columns."""

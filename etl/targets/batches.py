@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 BYTES = 8 << 20
 # DuckDB works on 2,048 rows at once; half of them cost no more time, and half the memory.
 _ROWS = 1024
+# DuckDB reads ahead, and takes a text for 16 bytes of it: by its own setting it may hold a few
+# dozen vectors of long texts. With this one it holds two; with less than 2 bytes it hangs.
+READ_LITTLE_AHEAD = {"streaming_buffer_size": "1KB"}
 
 
 def read_batches(
@@ -30,9 +33,8 @@ def read_batches(
     import pyarrow as pa
 
     _take_long_texts(cursor)
-    # DuckDB reads ahead, and takes a text for 16 bytes of it: by its own setting it may hold a few
-    # dozen vectors of long texts. With this one it holds two; with less than 2 bytes it hangs.
-    cursor.execute("SET streaming_buffer_size = '1KB'")
+    for setting, value in READ_LITTLE_AHEAD.items():
+        cursor.execute(f"SET {setting} = '{value}'")
     gathered: list[pa.RecordBatch] = []
     count = size = 0
     for batch in _stream(cursor, query):

@@ -298,6 +298,38 @@ def test_killed_before_dlt_notes_the_package_no_row_comes_twice(
         assert again.read("a_table") == [*expected, (77, "later")]
 
 
+HEAVY = """
+import sys, duckdb
+with duckdb.connect(sys.argv[1] + "/heavy.duckdb") as warehouse:
+    warehouse.execute("SET preserve_insertion_order = false; CREATE SCHEMA marts")
+    query = "SELECT i, repeat(md5(i::VARCHAR), 32) AS v FROM range(500_000) AS r(i)"
+    warehouse.execute(f"CREATE TABLE marts.b AS {query}")
+"""
+PEAK = """
+import resource, sys, duckdb
+from pathlib import Path
+from tests.integration.test_target_dlt import B, Place
+with duckdb.connect(sys.argv[1] + "/heavy.duckdb") as warehouse:
+    run = Place("filesystem", Path(sys.argv[1]), warehouse).publish(B)["b"]
+assert run.reconciled, run
+unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit)
+"""
+
+
+def test_memory_does_not_grow_with_the_mart(tmp_path: Path) -> None:
+    """Here 500 MB of texts, sent and read back."""
+    made, published = (
+        subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            env=os.environ, capture_output=True, text=True, check=False,
+        )
+        for code in (HEAVY, PEAK)
+    )  # fmt: skip
+    assert made.returncode == published.returncode == 0, made.stderr + published.stderr
+    assert int(published.stdout.split()[-1]) < 480
+
+
 def test_rows_that_are_lost_are_noticed(file: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     count = Tables.count
     monkeypatch.setattr(Tables, "count", lambda *a: max(count(*a) - 1, 0))

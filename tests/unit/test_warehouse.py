@@ -11,7 +11,8 @@ import pytest
 
 from etl.duckdb_failures import classify_duckdb
 from etl.errors import ConfigError, ResourcesError, UnreachableError
-from etl.warehouse import KeptOpen, connect, limited_memory
+from etl.memory import limited_memory
+from etl.warehouse import KeptOpen, connect
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import duckdb
 from loguru import logger
 
 from etl.causes import causes
 from etl.errors import ConfigError, EtlError, LoadError, ReconciliationError, Stopped
+from etl.memory import MEGABYTES_PER_THREAD, in_little_memory
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.choosing import choose
@@ -49,36 +51,46 @@ def publish(
     with (
         connection.cursor() as cursor,
         translating(cursor, order.target, "publishing marts", work, "**/*"),
-        _translated(order.target),
     ):
-        destination = Destination(order.target, target)
-        _check_names(order, destination)
-        marts = [_read_mart(cursor, p, destination) for p in order.publish]
-        names = {fold(p.table): destination.name_of(p.table) for p in order.hold}
-        tables = destination.read_tables(
-            dict.fromkeys((*(m.table for m in marts), *names.values()), ())
-        )
-        keyed = destination.read_tables({m.table: m.key for m in marts})
-        held = {table: tables.count(name) for table, name in names.items()}
-        runs, sums = [], {}
+
+        def attempt() -> list[LoadRun]:
+            with _translated(order.target):
+                return _publish(cursor, order, target, work, dry_run=dry_run)
+
+        return in_little_memory(cursor, attempt, *MEGABYTES_PER_THREAD)
+
+
+def _publish(
+    cursor: duckdb.DuckDBPyConnection, order: Order, target: Target, work: Path, *, dry_run: bool
+) -> list[LoadRun]:
+    destination = Destination(order.target, target)
+    _check_names(order, destination)
+    marts = [_read_mart(cursor, p, destination) for p in order.publish]
+    names = {fold(p.table): destination.name_of(p.table) for p in order.hold}
+    tables = destination.read_tables(
+        dict.fromkeys((*(m.table for m in marts), *names.values()), ())
+    )
+    keyed = destination.read_tables({m.table: m.key for m in marts})
+    held = {table: tables.count(name) for table, name in names.items()}
+    runs, sums = [], {}
+    for mart in marts:
+        started, before = time.perf_counter(), tables.count(mart.table)
+        changes, brought = _compare(cursor, mart, keyed, before)
+        sums[mart.table] = () if dry_run else add_up(cursor, brought)
+        run = record(
+            mart.publication, order.target, changes,
+            rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
+        )  # fmt: skip
+        runs.append(run)
+    if marts and not dry_run:
+        started = time.perf_counter()
+        load_id, after = destination.load(cursor, marts, work)
+        runs = [_reconcile(after, m, r, load_id) for m, r in zip(marts, runs, strict=True)]
         for mart in marts:
-            started, before = time.perf_counter(), tables.count(mart.table)
-            changes, brought = _compare(cursor, mart, keyed, before)
-            sums[mart.table] = () if dry_run else add_up(cursor, brought)
-            run = record(
-                mart.publication, order.target, changes,
-                rows=before, dry_run=dry_run, seconds=time.perf_counter() - started,
-            )  # fmt: skip
-            runs.append(run)
-        if marts and not dry_run:
-            started = time.perf_counter()
-            load_id, after = destination.load(cursor, marts, work)
-            runs = [_reconcile(after, m, r, load_id) for m, r in zip(marts, runs, strict=True)]
-            for mart in marts:
-                _check_values(cursor, after, mart, sums[mart.table], load_id, destination)
-            seconds = (time.perf_counter() - started) / len(marts)
-            runs = [r.model_copy(update={"seconds": r.seconds + seconds}) for r in runs]
-        return runs + order.held_runs(held)
+            _check_values(cursor, after, mart, sums[mart.table], load_id, destination)
+        seconds = (time.perf_counter() - started) / len(marts)
+        runs = [r.model_copy(update={"seconds": r.seconds + seconds}) for r in runs]
+    return runs + order.held_runs(held)
 
 
 def _check_names(order: Order, destination: Destination) -> None:
@@ -220,10 +232,11 @@ def _translated(target: str) -> Iterator[None]:
 
     try:
         yield
-    except duckdb.Error:
-        raise  # the warehouse's own
-    except EtlError:
-        raise
+    except (duckdb.Error, EtlError):
+        raise  # the warehouse's own, and ours
     except Exception as error:
+        for cause in causes(error):
+            if isinstance(cause, duckdb.OutOfMemoryException):
+                raise cause from error
         stopped = next((c for c in causes(error) if isinstance(c, Stopped)), None)
         raise stopped or classify_delivery(error, target) from error

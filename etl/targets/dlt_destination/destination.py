@@ -17,7 +17,7 @@ import duckdb
 from etl.errors import ConfigError
 from etl.secrets import reveal
 from etl.settings import Target
-from etl.targets.batches import read_batches, read_schema
+from etl.targets.batches import READ_LITTLE_AHEAD, read_batches, read_schema
 from etl.targets.publication import Publication
 from etl.targets.relation import Relation
 
@@ -47,13 +47,19 @@ class Tables:
     def __init__(self, destination: Any, dataset: str, schema: Any) -> None:
         import dlt
         from dlt.common.destination.exceptions import DatasetNotAvailable, SqlClientNotAvailable
+        from dlt.destinations.impl.duckdb.configuration import DuckDbBaseCredentials
 
         self.readable = True
         self._dataset = dlt.dataset(destination, dataset, schema=schema)
         try:
-            _ = self._dataset.sql_client_class
+            credentials = getattr(self._dataset.sql_client, "credentials", None)
         except (SqlClientNotAvailable, DatasetNotAvailable, NotImplementedError):
             self.readable = False
+            return
+        if isinstance(credentials, DuckDbBaseCredentials):  # of files, too
+            credentials.local_config = {
+                **READ_LITTLE_AHEAD, **(credentials.local_config or {})
+            }  # fmt: skip
 
     def count(self, table: str, load_id: str | None = None) -> int:
         """The rows of a table, or those that one load package brought; 0 when there is none."""

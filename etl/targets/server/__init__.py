@@ -14,16 +14,13 @@ from typing import Generic
 
 import duckdb
 
+from etl.memory import MEGABYTES_PER_THREAD, in_little_memory
 from etl.records import LoadRun
 from etl.settings import Target
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.publication import Order, fold
 from etl.targets.server.loading import Loading, read_mart
 from etl.targets.server.session import C, Server, locate
-from etl.warehouse import limited_memory
-
-# What comparing and reading marts needs, however many rows they have; and where these are long.
-MEGABYTES_PER_THREAD = (32, 256)
 
 
 @dataclass(frozen=True)
@@ -50,17 +47,13 @@ class PublishTo(Generic[C]):
                 cursor, order.target, "publishing marts", warehouse_folder(cursor), "*.wal"
             ),
         ):
-            for megabytes in MEGABYTES_PER_THREAD:
-                # What was committed is not sent again.
-                with (
-                    suppress(duckdb.OutOfMemoryException),
-                    limited_memory(cursor, megabytes),
-                    _at_one_moment(cursor),
-                ):
+
+            def attempt() -> list[LoadRun]:
+                with _at_one_moment(cursor):
                     return self._publish(cursor, order, target, dry_run=dry_run)
-            # A mart that is a large query's result.
-            with _at_one_moment(cursor):
-                return self._publish(cursor, order, target, dry_run=dry_run)
+
+            # What was committed is not sent again.
+            return in_little_memory(cursor, attempt, *MEGABYTES_PER_THREAD)
 
     def _publish(
         self,
