@@ -731,9 +731,12 @@ def ask_for_lines(folder: Path, order: object, endpoint: dict[str, Any]) -> Aski
     """Extract one order and its lines: the failures, and how the lines were asked for."""
     failures: list[Any] = []
     with serving(lambda path, *_: [{"id": order}] if path == "/orders" else [{"n": 1}]) as api:
+        client = {"base_url": api.url, "paginator": "single_page"}
+        lines = {"name": "lines", "endpoint": endpoint}
         try:
-            lines = {"name": "lines", "endpoint": endpoint}
-            extract_once(reading(folder, api.url, "orders", lines))
+            extract_once(
+                settings_of(folder, {"api": {"client": client, "resources": ["orders", lines]}})
+            )
         except StageError as e:
             failures = list(e.failures)
         return failures, [(path, query) for path, query, _ in api.asked if path != "/orders"]
