@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import duckdb
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName, TPackageJobState
 
+from etl.raw.schemas import parents_of
 from etl.warehouse import exists, quoted
 
 _BEGUN: tuple[TPackageJobState, ...] = ("started_jobs", "completed_jobs")
@@ -89,7 +89,7 @@ def _delete_rows(
     connection.begin()
     # A parent before its children: they go by not having one. A child may have been loaded while
     # its parent was not.
-    for name in sorted(touched & tables.keys(), key=lambda n: (len(list(_line(tables, n))), n)):
+    for name in sorted(touched & tables.keys(), key=lambda n: (len(parents_of(tables, n)), n)):
         if exists(connection, staging_dataset, name):
             connection.execute(f"DELETE FROM {quoted(staging_dataset, name)}")  # noqa: S608
         if not exists(connection, dataset, name):
@@ -107,11 +107,3 @@ def _delete_rows(
                 f"{quoted(dataset, parent)} AS parent WHERE parent._dlt_id = child._dlt_parent_id)"
             )
     connection.commit()
-
-
-def _line(tables: Tables, name: str) -> Iterator[str]:
-    """The table and its parents, up to the root."""
-    current: str | None = name
-    while current is not None:
-        yield current
-        current = tables[current].get("parent")

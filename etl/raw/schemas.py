@@ -193,7 +193,7 @@ def _tables(schema: Schema) -> Iterable[RawTable]:
         # A nested table exists with its first row only; a table of our own columns holds nothing.
         if not any(c.name == "_dlt_id" for c in columns):
             continue
-        chain = _chain(schema.tables, name)
+        chain = parents_of(schema.tables, name)
         disposition = _disposition(schema.tables[chain[-1] if chain else name])
         # A table that kept versions once has the columns still, and nothing fills them.
         validity = _validity(table["columns"].values()) if disposition == "scd2" else None
@@ -247,7 +247,8 @@ def _validity(columns: Iterable[Mapping[str, Any]]) -> Validity | None:
     return Validity(str(start), str(end["name"]), None if active is None else str(active))
 
 
-def _chain(tables: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def parents_of(tables: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The tables that one is nested in, of dlt's schema: its parent first, the root last."""
     chain: list[str] = []
     while (parent := tables[chain[-1] if chain else name].get("parent")) is not None:
         chain.append(str(parent))
