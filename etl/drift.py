@@ -185,7 +185,7 @@ def _left_tables(
     Their resource was removed, or rows name their tables and none named these: no news by itself.
     """
     for table in shape.values():
-        root = _root(table.name, shape)
+        root = up_to_root(table.name, shape)[-1]
         before, count = known.get((table.name, "")), counts.get(root)
         if root in brought or before is None or before.is_gone or not before.values:
             continue
@@ -193,10 +193,12 @@ def _left_tables(
             yield SchemaChange(kind="vanished", table=table.name)
 
 
-def _root(table: str, shape: Shape) -> str:
-    while (parent := shape[table].parent) is not None and parent in shape:
-        table = parent
-    return table
+def up_to_root(table: str, shape: Shape) -> list[str]:
+    """The table and all that it is nested in, the root last."""
+    chain = [table]
+    while (parent := shape[chain[-1]].parent) is not None and parent in shape:
+        chain.append(parent)
+    return chain
 
 
 def _vanished_columns(known: Known, table: Table, count: Count) -> Iterator[SchemaChange]:
@@ -263,7 +265,7 @@ def _likeness(
     if old.column is None or new.column is None:
         here, there = shape[old.table], shape[new.table]
         parent = here.parent
-        if parent is not None and (root := _root(parent, shape)) in moved:
+        if parent is not None and (root := up_to_root(parent, shape)[-1]) in moved:
             parent = moved[root] + parent.removeprefix(root)
         if parent != there.parent:
             return 0.0
