@@ -43,8 +43,7 @@ class Opened:
         self.source = source
         self.dataset = dataset_name(source)
         self.folder = settings.dlt_dir / source
-        settings.dlt_dir.mkdir(parents=True, exist_ok=True)
-        settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
+        settings.dlt_dir.mkdir(parents=True, exist_ok=True)  # in the warehouse's folder
         with _folder_told(source, self.folder):
             self._open()
 

@@ -143,10 +143,7 @@ class Raw(Opened):
         with self.connection() as connection:
             connection.execute("SET preserve_insertion_order = false")
             try:
-                with (
-                    limited_memory(connection, megabytes),
-                    self._translated("load"),
-                ):
+                with limited_memory(connection, megabytes), self._translated("load"):
                     return self.pipeline.load()
             except ResourcesError:
                 self._take_back()
@@ -205,11 +202,11 @@ class Raw(Opened):
 
         With `recorded` also those of which dlt has noted another one: of Arrow tables it does.
         """
-        if self.recorded is None:
+        if (schema := self.recorded) is None:
             return []
-        asked = declared_types(source, self.recorded, recorded=recorded)
+        asked = declared_types(source, schema, recorded=recorded)
         with self.connection() as connection:
-            return find_retyped(connection, self.dataset, self.shape(), asked)
+            return find_retyped(connection, self.dataset, read_shape(schema), asked)
 
     def _refuse_casts(self) -> None:
         if self.packages.normalized and (found := self.find_retyped(None, recorded=True)):
