@@ -30,7 +30,7 @@ _NEWER = (PipelineStateEngineNoUpgradePathException, SchemaEngineNoUpgradePathEx
 _PARTS = ("load/new", "load/normalized", "load/loaded", "normalize/extracted")
 
 
-class Opened:
+class SourcePipeline:
     """One source's dlt pipeline, its load packages, and its connections to the warehouse.
 
     Raises:

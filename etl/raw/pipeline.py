@@ -19,7 +19,7 @@ from etl.raw.destination import let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
-from etl.raw.opening import Opened
+from etl.raw.opening import SourcePipeline
 from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import count_values, drop_placeholders, read_shape
 from etl.records import Discarded
@@ -44,7 +44,7 @@ class Committed:
         return Committed(self.load_ids + other.load_ids, self.discarded + other.discarded)
 
 
-class Raw(Opened):
+class Raw(SourcePipeline):
     """One source's raw tables and its dlt pipeline.
 
     Order of a run: `finish_pending`, `extract`, accept or reject its packages, `commit`, and, once
