@@ -425,7 +425,8 @@ def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
         }
         settings = settings_of(tmp_path, {"api": source})
         if failure is not None:
-            failure_of(settings, failure)
+            [found] = failures_of(settings)
+            assert type(found) is failure
             return
         extract_once(settings)
         assert [path for path, _, _ in api.asked].count("/token") == 1
@@ -867,7 +868,8 @@ def test_processing_steps_are_functions_that_the_settings_name(tmp_path: Path) -
         "endpoint": {"path": "rates", "data_selector": "$"},
     }
     with serving(lambda *_: {"base": "EUR", "rates": rates}) as api:
-        ctx = extract_once(settings := reading(tmp_path, api.url, resource))
+        source = {"client": {"base_url": api.url}, "resources": [resource]}
+        ctx = extract_once(settings := settings_of(tmp_path, {"api": source}))
     assert query(settings, "SELECT day::TEXT, rate FROM api_raw.rates ORDER BY 1") == [
         *rates.items()
     ]
