@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from etl.causes import classify_os_error
 from etl.errors import ANY_FAILURE, ConfigError, EtlError, ExitCode, Stopped
-from etl.exits import (
-    leave,
-    leave_record,
-    open_streams,
-    put_out,
-    redact,
-    say,
-    say_config_error,
-    tell,
-)
+from etl.exits import fail, leave, leave_record, open_streams, put_out, redact, say, tell
 from etl.libraries import prepare_libraries
 from etl.names import STAGE_NAMES
 from etl.options import parse
@@ -47,18 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return leave(ConfigError(said, hint=hint.strip())) if e.code else 0
         prepare_libraries()
         return COMMANDS[arguments.command](arguments) or 0
-    except ConfigError as e:
-        say_config_error(e)
-        return leave(e)
     except EtlError as e:
-        return _fail(e)
+        return fail(e)
     except Stopped as e:  # there is no run: it waited for the lock, or was a plan
         return leave(EtlError(e.code.meaning, code=e.code))
     except KeyboardInterrupt:
         return leave(EtlError(ExitCode.INTERRUPTED.meaning, code=ExitCode.INTERRUPTED))
     except ANY_FAILURE as e:
         if (known := classify_os_error(e)) is not None:
-            return _fail(known)
+            return fail(known)
         if os.environ.get("ETL_DEBUG") and isinstance(e, Exception):
             raise
         say(
@@ -66,12 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             "ETL_DEBUG=1 shows where it happened"
         )
         return leave(EtlError(f"{type(e).__name__}: {e}", hint="a bug: please report it"))
-
-
-def _fail(error: EtlError) -> int:
-    hint = f"\n     → {error.hint}" if error.hint else ""
-    say(f"etl: {error.code.name} ({int(error.code)}): {error}{hint}")
-    return leave(error)
 
 
 # -- commands ----------------------------------------------------------------------------------
