@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from etl.runs import write_atomically
 from etl.settings import Settings, dataset_name
@@ -18,7 +18,6 @@ FULL_ROWS = 1000
 SAMPLE = 16
 MAX_SHAPES = 2000
 PLAIN_KEY = re.compile(r"[^\W\d]\w*")
-EMPTY_KEY = "_empty"
 ROWS = "*"  # in place of a column: where the table's rows come from
 DLT_COLUMNS = {
     "_dlt_id": "dlt's id of the row",
@@ -40,19 +39,6 @@ class ApiField:
     endpoint: str = ""
     path: str = ""
     note: str = ""
-
-
-class Naming(Protocol):
-    """What dlt's naming convention does to keys."""
-
-    def normalize_path(self, path: str, /) -> str:
-        """The name of a column that may be written as a path already."""
-
-    def normalize_tables_path(self, path: str, /) -> str:
-        """The name of a table that may be written as a path already."""
-
-    def shorten_fragments(self, *normalized_idents: str) -> str:
-        """The name of something nested."""
 
 
 @dataclass
@@ -133,58 +119,10 @@ def as_json_path(step: Step) -> str:
     return "['" + step.replace("\\", "\\\\").replace("'", "\\'") + "']"
 
 
-# -- names in raw ------------------------------------------------------------------------------
+# -- the file ------------------------------------------------------------------------------------
 
 Tables = dict[str, dict[str, list[ApiField]]]
-
-
-def name_columns(found: Iterable[FieldPaths], naming: Naming) -> Tables:
-    """The paths by raw table and column, named as dlt's relational normalizer names them.
-
-    A path to an object or list is there by the column that it has when dlt keeps it as JSON.
-    """
-    tables: Tables = {}
-    for paths in found:
-        for path in sorted(paths.paths, key=repr):
-            for table, column in _places(paths.table, path, naming):
-                fields = tables.setdefault(table, {}).setdefault(column, [])
-                if (one := paths.field_of(path)) not in fields:
-                    fields.append(one)
-        for key, note in paths.added.items() if paths.paths else ():
-            (place,) = _places(paths.table, (key,), naming)
-            tables.setdefault(place[0], {})[place[1]] = [ApiField(note=note)]
-    return tables
-
-
-def _places(root: str, path: tuple[Step, ...], naming: Naming) -> list[tuple[str, str]]:
-    """(table, column) where a path ends; for the items of a list also the rows of its table."""
-    table, names = [naming.normalize_tables_path(root)], list[str]()
-    last: Step = ""
-    for step in path:
-        if step is not None:
-            names.append(step)
-        else:
-            # A list in a list: dlt puts a row with the one field `list` between them.
-            inner = ["list"] if last is None else names
-            table += _normal(inner[:-1], naming)
-            # As in dlt, which puts the items of a list without a name into the parent's table.
-            if inner[-1].strip():
-                table.append(naming.normalize_tables_path(inner[-1]))
-            names = []
-        last = step
-    name = naming.shorten_fragments(*table)
-    if names:
-        return [(name, naming.shorten_fragments(*_normal(names, naming)))]
-    return [(name, ROWS), (name, "value")] if path else [(name, ROWS)]
-
-
-def _normal(keys: Iterable[str], naming: Naming) -> list[str]:
-    # A key of nothing but white space has a name of its own in dlt.
-    # dlt takes every key for a path in its own notation; of `__` nothing is left.
-    return [naming.normalize_path(k) if k.strip() else EMPTY_KEY for k in keys]
-
-
-# -- the file ------------------------------------------------------------------------------------
+"""The fields behind the columns of raw, by table and column."""
 
 
 def _file(settings: Settings, source: str) -> Path:

@@ -1,4 +1,4 @@
-"""Why an error came: all that caused it; the machine (disk, memory, rights), or who was asked."""
+"""The causes of an error, and what they tell of the machine (disk, memory, rights) or a server."""
 
 from __future__ import annotations
 

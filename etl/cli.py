@@ -13,16 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from etl.causes import classify_os_error
 from etl.errors import ANY_FAILURE, ConfigError, EtlError, ExitCode, Stopped
-from etl.exits import (
-    leave,
-    leave_record,
-    open_streams,
-    put_out,
-    redact,
-    say,
-    say_config_error,
-    tell,
-)
+from etl.exits import fail, leave, leave_record, open_streams, put_out, redact, say, tell
 from etl.libraries import prepare_libraries
 from etl.names import STAGE_NAMES
 from etl.options import parse
@@ -47,18 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return leave(ConfigError(said, hint=hint.strip())) if e.code else 0
         prepare_libraries()
         return COMMANDS[arguments.command](arguments) or 0
-    except ConfigError as e:
-        say_config_error(e)
-        return leave(e)
     except EtlError as e:
-        return _fail(e)
+        return fail(e)
     except Stopped as e:  # there is no run: it waited for the lock, or was a plan
         return leave(EtlError(e.code.meaning, code=e.code))
     except KeyboardInterrupt:
         return leave(EtlError(ExitCode.INTERRUPTED.meaning, code=ExitCode.INTERRUPTED))
     except ANY_FAILURE as e:
         if (known := classify_os_error(e)) is not None:
-            return _fail(known)
+            return fail(known)
         if os.environ.get("ETL_DEBUG") and isinstance(e, Exception):
             raise
         say(
@@ -68,19 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return leave(EtlError(f"{type(e).__name__}: {e}", hint="a bug: please report it"))
 
 
-def _fail(error: EtlError) -> int:
-    hint = f"\n     → {error.hint}" if error.hint else ""
-    say(f"etl: {error.code.name} ({int(error.code)}): {error}{hint}")
-    return leave(error)
-
-
 # -- commands ----------------------------------------------------------------------------------
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from etl.records import Options
 
-    settings = _settings(arguments)
     options = Options(
         stages=tuple(s for s in STAGE_NAMES if not arguments.stage or s in arguments.stage),
         sources=tuple(arguments.source or ()),
@@ -91,23 +72,22 @@ def _run(arguments: argparse.Namespace) -> int:
         end=arguments.end,
         dry_run=arguments.dry_run,
     )
-    return _finish(arguments, settings, options, None)
+    return _finish(arguments, options)
 
 
 def _retry(arguments: argparse.Namespace) -> int:
     from etl.past_runs import last_failed
     from etl.records import Options
 
-    settings = _settings(arguments)
-    return _finish(arguments, settings, Options(), last_failed)
+    return _finish(arguments, Options(), last_failed)
 
 
 def _finish(
     arguments: argparse.Namespace,
-    settings: Settings,
     options: Options,
-    resume: Callable[[Settings], RunRecord] | None,
+    resume: Callable[[Settings], RunRecord] | None = None,
 ) -> int:
+    settings = _settings(arguments)  # before the imports: what is wrong there is told at once
     from etl.job import run_job
     from etl.logs import is_readable
     from etl.summary import summarize

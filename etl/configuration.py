@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,8 @@ from etl.errors import ConfigError, Problem
 from etl.names import nearest
 from etl.settings import MODEL_NAME, NAME, TABLE_NAME, WEB_ADDRESS, Settings
 from etl.strict_yaml import UnreadableError, read_yaml
-from etl.trees import Finding, clean
-from etl.variables import (
-    INTERNAL,
-    Layer,
-    Variable,
-    annotations_at,
-    fields_of,
-    merge,
-    variables_layer,
-)
+from etl.trees import Finding, Layer, child, clean, holds, merge
+from etl.variables import INTERNAL, Variable, annotations_at, fields_of, variables_layer
 
 SECRETS_DIR = Path("/run/secrets/etl")
 
@@ -201,7 +194,7 @@ _TEXT_EXPECTED = {"string_type", "path_type"}
 def _findings(error: ValidationError, merged: dict[str, Any]) -> Iterator[Finding]:
     for item in error.errors(include_url=False, include_input=False):
         path = _real_path(item["loc"], merged)
-        value = _value_at(merged, path)
+        value: Any = reduce(child, path, merged)
         context = item.get("ctx", {})
         message = item["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
@@ -235,24 +228,11 @@ def _real_path(loc: tuple[Any, ...], merged: Any) -> tuple[Any, ...]:
     path: list[Any] = []
     node = merged
     for i, part in enumerate(loc):
-        here = isinstance(node, dict) and part in node
-        listed = isinstance(node, list) and isinstance(part, int) and part < len(node)
-        if here or listed:
+        if holds(node, part):
             node = node[part]
             path.append(part)
-        elif isinstance(part, str) and not isinstance(node, dict):
-            continue  # the name of a union's branch
-        elif isinstance(part, str) and ("[" in part or i < len(loc) - 1):
-            continue
-        else:
+        elif not isinstance(part, str) or (
+            isinstance(node, dict) and "[" not in part and i == len(loc) - 1
+        ):  # else it is the name of a union's branch
             path.append(part)
     return tuple(path)
-
-
-def _value_at(merged: Any, path: tuple[Any, ...]) -> Any:
-    for key in path:
-        try:
-            merged = merged[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return merged

@@ -185,7 +185,7 @@ def _left_tables(
     Their resource was removed, or rows name their tables and none named these: no news by itself.
     """
     for table in shape.values():
-        root = _root(table.name, shape)
+        root = up_to_root(table.name, shape)[-1]
         before, count = known.get((table.name, "")), counts.get(root)
         if root in brought or before is None or before.is_gone or not before.values:
             continue
@@ -193,10 +193,12 @@ def _left_tables(
             yield SchemaChange(kind="vanished", table=table.name)
 
 
-def _root(table: str, shape: Shape) -> str:
-    while (parent := shape[table].parent) is not None and parent in shape:
-        table = parent
-    return table
+def up_to_root(table: str, shape: Shape) -> list[str]:
+    """The table and all that it is nested in, the root last."""
+    chain = [table]
+    while (parent := shape[chain[-1]].parent) is not None and parent in shape:
+        chain.append(parent)
+    return chain
 
 
 def _vanished_columns(known: Known, table: Table, count: Count) -> Iterator[SchemaChange]:
@@ -258,31 +260,31 @@ def _likeness(
     moved: Mapping[str, str],
 ) -> float:
     """How much a thing that came looks like one that went; 0 when it does not."""
-    if (old.column is None) != (new.column is None):
-        return 0.0
-    if old.column is None or new.column is None:
-        here, there = shape[old.table], shape[new.table]
-        parent = here.parent
-        if parent is not None and (root := _root(parent, shape)) in moved:
-            parent = moved[root] + parent.removeprefix(root)
-        if parent != there.parent:
-            return 0.0
-        ours, theirs = here.columns.keys(), there.columns.keys()
-        shared = len(ours & theirs) / max(1, len(ours | theirs))
-        alike = _similarity(
-            old.table.removeprefix(f"{here.parent}__"), new.table.removeprefix(f"{parent}__")
-        )
-        alike = max(shared, alike)
-        return alike if alike >= SIMILAR else 0.0
-    if old.table != new.table or old.type_before != new.type_after:
+    if old.column is None and new.column is None:
+        return _alike_tables(shape[old.table], shape[new.table], shape, moved)
+    kind = (old.table, old.type_before)
+    if old.column is None or new.column is None or kind != (new.table, new.type_after):
         return 0.0
     alike = _similarity(old.column, new.column)
-    kind = (old.table, old.type_before)
     alone = (
         sum((c.table, c.type_before) == kind for c in gone) == 1
         and sum((c.table, c.type_after) == kind for c in arrived) == 1
     )
     return alike if alike >= SIMILAR else 0.01 * alone
+
+
+def _alike_tables(here: Table, there: Table, shape: Shape, moved: Mapping[str, str]) -> float:
+    """How much a table that came looks like one that went, in its columns or its name."""
+    parent = here.parent
+    if parent is not None and (root := up_to_root(parent, shape)[-1]) in moved:
+        parent = moved[root] + parent.removeprefix(root)
+    if parent != there.parent:
+        return 0.0
+    ours, theirs = here.columns.keys(), there.columns.keys()
+    shared = len(ours & theirs) / max(1, len(ours | theirs))
+    names = here.name.removeprefix(f"{here.parent}__"), there.name.removeprefix(f"{parent}__")
+    alike = max(shared, _similarity(*names))
+    return alike if alike >= SIMILAR else 0.0
 
 
 def _similarity(one: str, other: str) -> float:

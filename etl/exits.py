@@ -58,6 +58,16 @@ def say(text: str) -> None:
     tell(redact(text) + "\n")
 
 
+def fail(error: EtlError) -> int:
+    """Say what failed, of wrong settings a line for each problem; then as `leave`."""
+    if isinstance(error, ConfigError) and error.problems:
+        say("\n".join([f"etl: {error}:", *(f"  {problem}" for problem in error.problems)]))
+    else:
+        kind = "" if isinstance(error, ConfigError) else f"{error.code.name} ({int(error.code)}): "
+        say(f"etl: {kind}{error}" + (f"\n     → {error.hint}" if error.hint else ""))
+    return leave(error)
+
+
 def leave(error: EtlError) -> int:
     """The error's code, and its description where ETL_TERMINATION_LOG asks for one."""
     if os.environ.get(TERMINATION_LOG):
@@ -92,13 +102,3 @@ def redact(text: str) -> str:
     from etl.secrets import redactor
 
     return redactor()(text)
-
-
-def say_config_error(error: ConfigError) -> None:
-    """What is wrong with options or settings: a line for each problem."""
-    if error.problems:
-        say(f"etl: {error}:")
-        for problem in error.problems:
-            say(f"  {problem}")
-    else:
-        say(f"etl: {error}" + (f"\n     → {error.hint}" if error.hint else ""))

@@ -35,33 +35,26 @@ PARTS: dict[str, type[Record]] = {
     "loads": LoadRun,
     "reconciliations": Reconciliation,
 }
-RUN_COLUMNS = {
-    "job": "VARCHAR",
-    "profile": "VARCHAR",
-    "environment": "VARCHAR",
-    "snapshot_date": "DATE",
-    "started_at": "TIMESTAMPTZ",
-    "finished_at": "TIMESTAMPTZ",
-    "exit_code": "BIGINT",
-    "exit_name": "VARCHAR",
-    "partial": "BOOLEAN",
-    "versions": "JSON",
-    "options": "JSON",
-    "warnings": "JSON",
-}
+# Of the run itself; the rest of its record stands in its parts.
+RUN = (
+    "run_id", "attempt", "job", "profile", "environment", "snapshot_date", "started_at",
+    "finished_at", "exit_code", "exit_name", "partial", "versions", "options", "warnings",
+)  # fmt: skip
 
 
 def _tables() -> list[dict[str, Any]]:
-    run = {"run_id": "VARCHAR", "attempt": "BIGINT"}
-    runs = {"name": f"{SCHEMA}.runs", "columns": run | RUN_COLUMNS, "key": ("run_id", "attempt")}
+    run = _columns(RunRecord, RUN) | {"snapshot_date": "DATE"}
+    runs = {"name": f"{SCHEMA}.runs", "columns": run, "key": ("run_id", "attempt")}
+    ids = _columns(RunRecord, ("run_id", "attempt"))
     parts = [
-        {
-            "name": f"{SCHEMA}.{name}",
-            "columns": run | {f: _type(i.annotation) for f, i in kind.model_fields.items()},
-        }
+        {"name": f"{SCHEMA}.{name}", "columns": ids | _columns(kind, kind.model_fields)}
         for name, kind in PARTS.items()
     ]
     return [runs, *parts]
+
+
+def _columns(kind: type[Record], names: Iterable[str]) -> dict[str, str]:
+    return {name: _type(kind.model_fields[name].annotation) for name in names}
 
 
 def _type(annotation: Any) -> str:
@@ -85,8 +78,7 @@ def write_history(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> N
                 f"DELETE FROM {SCHEMA}.{table} WHERE run_id = ? AND attempt = ?",  # noqa: S608
                 [record.run_id, record.attempt],
             )
-        run = [getattr(record, c) for c in ("run_id", "attempt", *RUN_COLUMNS)]
-        _insert(connection, "runs", ("run_id", "attempt", *RUN_COLUMNS), [run])
+        _insert(connection, "runs", RUN, [[getattr(record, c) for c in RUN]])
         for table, kind in PARTS.items():
             rows = [
                 [record.run_id, record.attempt, *(getattr(part, f) for f in kind.model_fields)]

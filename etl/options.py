@@ -6,6 +6,7 @@ import argparse
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from etl.arguments import Parser, Version, count, environment_name, seconds
@@ -40,10 +41,13 @@ def _parser(env: Mapping[str, str]) -> Parser:
     parser.add_argument(
         "--version", action=Version, nargs=0, default=argparse.SUPPRESS, help="print the version"
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    kind: Any = partial(Parser, env)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=kind
+    )
 
     run = _command(
-        commands, "run", env, "the job: extract → transform → audit → load",
+        commands, "run", "the job: extract → transform → audit → load",
         "examples:\n"
         "  etl run                                   the whole job\n"
         "  etl run --dry-run                         say what it would do\n"
@@ -75,14 +79,14 @@ def _parser(env: Mapping[str, str]) -> Parser:
     run.add_switch("--json", "print the run record on standard output")
 
     retry = _command(
-        commands, "retry", env, "the last failed run again, from the stage that failed",
+        commands, "retry", "the last failed run again, from the stage that failed",
         "It keeps the run's id and options. After code 0 there is nothing to retry: code 2.",
     )  # fmt: skip
     _add_wait_lock(retry)
     retry.add_switch("--json", "print the run record on standard output")
 
     plan = _command(
-        commands, "plan", env, "what a run would change in the models",
+        commands, "plan", "what a run would change in the models",
         "examples:\n"
         "  etl plan           show the changes that transform.approve lets through or holds back\n"
         "  etl plan --apply   approve them all\n",
@@ -93,7 +97,7 @@ def _parser(env: Mapping[str, str]) -> Parser:
     plan.add_switch("--json", "print the changes as JSON")
 
     generate = _command(
-        commands, "generate", env, "SQL models from the schemas that dlt recorded",
+        commands, "generate", "SQL models from the schemas that dlt recorded",
         "Files can be edited by hand: what is generated later is merged into them.\n"
         "examples:\n"
         "  etl generate --source shop     external models, staging and dimensions\n"
@@ -108,7 +112,7 @@ def _parser(env: Mapping[str, str]) -> Parser:
     generate.add_switch("--json", "print the files as JSON")
 
     lineage = _command(
-        commands, "lineage", env, "where columns come from, and what they feed",
+        commands, "lineage", "where columns come from, and what they feed",
         "examples:\n"
         "  etl lineage marts.mutuals                        every column, up to the API's field\n"
         "  etl lineage marts.mutuals.handle                 one column\n"
@@ -129,21 +133,21 @@ def _parser(env: Mapping[str, str]) -> Parser:
         "--html": "print the graph as one page that needs no network",
     })  # fmt: skip
 
-    _add_looks(commands, env)
-    _add_init(commands, env)
+    _add_looks(commands)
+    _add_init(commands)
 
-    config = _subparser(commands, "config", env, "show the settings, or their schema")
-    parts = config.add_subparsers(metavar="PART", required=True)
+    config = _subparser(commands, "config", "show the settings, or their schema")
+    parts = config.add_subparsers(metavar="PART", required=True, parser_class=kind)
     show = _command(
-        parts, "show", env, "the merged settings, secrets masked",
+        parts, "show", "the merged settings, secrets masked",
         "The output is a valid config/etl.yaml, but for the masked secrets.",
     )  # fmt: skip
     show.add_switch("--all", "with every default")
     show.add_switch("--json", "print as JSON")
-    schema = _subparser(parts, "schema", env, "the JSON Schema of config/*.yaml, for editors")
+    schema = _subparser(parts, "schema", "the JSON Schema of config/*.yaml, for editors")
     schema.add_switch("--markdown", "a table of all settings instead")
 
-    codes = _subparser(commands, "exit-codes", env, "what each exit code means")
+    codes = _subparser(commands, "exit-codes", "what each exit code means")
     codes.add_option(
         "--format", "FORMAT", f"{', '.join(FORMATS)} (a podFailurePolicy for a Job)",
         usual="text", choices=tuple(FORMATS),
@@ -151,16 +155,16 @@ def _parser(env: Mapping[str, str]) -> Parser:
     return parser
 
 
-def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
+def _add_looks(commands: Any) -> None:
     status = _command(
-        commands, "status", env, "last runs, freshness, pending packages, lock holder",
+        commands, "status", "last runs, freshness, pending packages, lock holder",
         "It reads files only, so it can be asked while a run lasts.",
     )  # fmt: skip
     status.add_option("--runs", "N", "how many runs to list (default: 10)", usual="10", type=count)
     status.add_switch("--json", "print the status as JSON")
 
     report = _command(
-        commands, "report", env, "the HTML report of a run",
+        commands, "report", "the HTML report of a run",
         "examples:\n"
         "  etl report                           write the latest run's again, and say where it is\n"
         "  etl report 20260101T040000Z-1f2e3d   that of an earlier run\n"
@@ -174,7 +178,7 @@ def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
     report.add_switch("--html", "print the page, and write nothing")
 
     doctor = _command(
-        commands, "doctor", env, "can this job run here?",
+        commands, "doctor", "can this job run here?",
         "It asks sources, warehouse, state, targets, disk and lock, and changes nothing. Its exit\n"
         "code is the one that a run would end with: 0 when all is well.\n"
         "It does not read the models: etl plan does.",
@@ -182,9 +186,9 @@ def _add_looks(commands: Any, env: Mapping[str, str]) -> None:
     doctor.add_switch("--json", "print the findings as JSON")
 
 
-def _add_init(commands: Any, env: Mapping[str, str]) -> None:
+def _add_init(commands: Any) -> None:
     init = _subparser(
-        commands, "init", env, "a new project that runs",
+        commands, "init", "a new project that runs",
         "examples:\n"
         "  etl init shop\n"
         "                 a project without a source\n"
@@ -200,17 +204,15 @@ def _add_init(commands: Any, env: Mapping[str, str]) -> None:
     )  # fmt: skip
 
 
-def _subparser(
-    commands: Any, name: str, env: Mapping[str, str], text: str, epilog: str = ""
-) -> Parser:
-    parser: Parser = commands.add_parser(name, env=env, help=text, description=text, epilog=epilog)
+def _subparser(commands: Any, name: str, text: str, epilog: str = "") -> Parser:
+    parser: Parser = commands.add_parser(name, help=text, description=text, epilog=epilog)
     parser.set_defaults(parser=parser, command=parser.prog.removeprefix("etl "))
     return parser
 
 
-def _command(commands: Any, name: str, env: Mapping[str, str], text: str, epilog: str) -> Parser:
+def _command(commands: Any, name: str, text: str, epilog: str) -> Parser:
     """A command that works in a project."""
-    parser = _subparser(commands, name, env, text, epilog)
+    parser = _subparser(commands, name, text, epilog)
     parser.add_option(
         "--project", "DIR", "the folder with config/ and sqlmesh/ (default: here)", usual="."
     )

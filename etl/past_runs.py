@@ -83,22 +83,22 @@ def last_failed(settings: Settings) -> RunRecord:
             f"the record of the last run, {folder.resolve() / 'run.json'}, cannot be read",
             hint="etl run",
         )
-    newest = [latest] if latest else past_runs(settings, 1)
-    if not newest:
+    newest = latest or next(read_runs(settings), None)
+    if newest is None:
         raise ConfigError("there is no run to retry", hint="etl run")
-    if newest[0].exit_code == 0:
+    if newest.exit_code == 0:
         raise ConfigError(
-            f"nothing to retry: the last run {newest[0].run_id} ended with 0", hint="etl run"
+            f"nothing to retry: the last run {newest.run_id} ended with 0", hint="etl run"
         )
-    if newest[0].profile != settings.profile:
+    if newest.profile != settings.profile:
         # Its stages that are done would not be run again, and another target not be loaded.
-        option = "" if newest[0].profile == "default" else f" --profile {newest[0].profile}"
+        option = "" if newest.profile == "default" else f" --profile {newest.profile}"
         raise ConfigError(
-            f"the last run {newest[0].run_id} had profile {newest[0].profile}, "
+            f"the last run {newest.run_id} had profile {newest.profile}, "
             f"this one has {settings.profile}",
             hint=f"etl retry{option}",
         )
-    return newest[0]
+    return newest
 
 
 def drop_old_runs(settings: Settings, present: str) -> None:

@@ -60,6 +60,8 @@ Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
 # Nobody waits long for a run that is over.
 Notice = Annotated[float, Field(gt=0, le=60)]
 Place = Annotated[Path, AfterValidator(_usable_path)]
+# What is a library's to check; the secrets in it are hidden.
+Given = Annotated[dict[str, Any], AfterValidator(hide_secrets)]
 
 
 class Part(BaseModel):
@@ -111,16 +113,16 @@ class Source(Part):
     """
 
     # dlt's own, exactly as documented by dlt
-    client: dict[str, Any] | None = Field(default=None, description="dlt REST client")
-    resource_defaults: dict[str, Any] = Field(
+    client: Given | None = Field(default=None, description="dlt REST client")
+    resource_defaults: Given = Field(
         default_factory=dict, description="what all resources of the source share, for dlt"
     )
-    resources: tuple[dict[str, Any] | str, ...] = Field(default=(), description="dlt resources")
+    resources: tuple[Given | str, ...] = Field(default=(), description="dlt resources")
     # or Python
     factory: str | None = Field(
         default=None, pattern=r"^[\w.]+:[\w]+$", description="package.module:function"
     )
-    arguments: dict[str, Any] = Field(default_factory=dict, description="given to the factory")
+    arguments: Given = Field(default_factory=dict, description="given to the factory")
     # ours
     enabled: bool = Field(default=True, description="false: this source is not read")
     required: bool = Field(default=True, description="no row at all is a failure (code 3)")
@@ -150,16 +152,6 @@ class Source(Part):
     )
     timeout_seconds: Seconds = Field(default=30, description="one request")
     attempts: PositiveInt = Field(default=5, le=100, description="tries of one request")
-
-    @field_validator("client", "resource_defaults", "arguments", mode="after")
-    @classmethod
-    def _hide(cls, value: Any) -> Any:
-        return hide_secrets(value)
-
-    @field_validator("resources", mode="after")
-    @classmethod
-    def _hide_each(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(hide_secrets(v) for v in value)
 
 
 class Transform(Part):
@@ -218,14 +210,9 @@ class Target(Part):
     destination: str | None = Field(
         default=None, pattern=r"^[\w.]+$", description="dlt: its name, such as filesystem"
     )
-    options: dict[str, Any] = Field(
+    options: Given = Field(
         default_factory=dict, description="dlt: what the destination takes, as dlt documents it"
     )
-
-    @field_validator("options", mode="after")
-    @classmethod
-    def _hide(cls, value: Any) -> Any:
-        return hide_secrets(value)
 
     @property
     def schema_name(self) -> str:

@@ -6,7 +6,6 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 import yaml
@@ -14,7 +13,7 @@ from pydantic import BaseModel
 
 from etl.errors import Problem
 from etl.settings import Settings
-from etl.trees import Finding, clean
+from etl.trees import Items, Layer, child, clean
 
 # Set by the loader, never by a file or variable.
 INTERNAL = {"project", "profile"}
@@ -37,60 +36,6 @@ class Variable(NamedTuple):
 
     name: str
     text: str
-
-
-class Items(dict[int, Any]):
-    """Single items of a list, by index, as a variable names them."""
-
-
-@dataclass
-class Layer:
-    """One origin of settings: its name as the user knows it, and its tree.
-
-    For settings that come from variables `names` holds the variable of each path, `findings` what
-    no setting can be and so is not in the tree.
-    """
-
-    name: str
-    tree: dict[str, Any]
-    names: dict[tuple[Any, ...], str] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-
-    def sets(self, path: tuple[Any, ...]) -> bool:
-        """True when it may set the group at this path itself, not only a value within it."""
-        return not self.names or any(path[:d] in self.names for d in range(1, len(path) + 1))
-
-    def origin(self, path: tuple[Any, ...]) -> str | None:
-        """Where this layer sets the value at this path; None when it does not."""
-        node: Any = self.tree
-        for key in path:
-            if (isinstance(node, dict) and key in node) or (
-                isinstance(node, list) and isinstance(key, int) and key < len(node)
-            ):
-                node = node[key]
-            else:
-                return None
-        for depth in range(len(path), 0, -1):
-            if path[:depth] in self.names:
-                return self.names[path[:depth]]
-        return next((n for p, n in self.names.items() if p[: len(path)] == path), self.name)
-
-
-def merge(below: Any, above: Any) -> Any:
-    """The two trees as one: mappings key by key, a list whole, single items by their index."""
-    if isinstance(below, dict) and isinstance(above, dict) and not isinstance(above, Items):
-        return below | {k: merge(below.get(k), v) for k, v in above.items()}
-    if isinstance(above, Items):
-        items = list(below) if isinstance(below, list) else []
-        for i, value in sorted(above.items()):
-            if i < len(items):
-                items[i] = merge(items[i], value)
-            else:
-                items.append(merge(None, value))
-        return items
-    if isinstance(above, dict):
-        return {k: merge(None, v) for k, v in above.items()}
-    return above
 
 
 def variables_layer(
@@ -143,7 +88,7 @@ def _put(layer: Layer, short: str, merged: Any, variable: Variable) -> None:
     while True:
         key, rest = _step(rest, known, annotations_at(path))
         path += (key,)
-        known = _child(known, key)
+        known = child(known, key)
         if not rest:
             node[key], found = clean(_value(variable.text, known, annotations_at(path)))
             layer.names[path] = variable.name
@@ -178,14 +123,6 @@ def _plain(name: str) -> str:
 def variable_name(path: Iterable[Any]) -> str:
     """The variable that sets the value at this path."""
     return "ETL_" + "__".join(_plain(str(key)).upper() for key in path)
-
-
-def _child(known: Any, key: Any) -> Any:
-    if isinstance(known, dict):
-        return known.get(key)
-    if isinstance(known, list) and isinstance(key, int) and key < len(known):
-        return known[key]
-    return None
 
 
 def _value(text: str, below: Any, annotations: list[Any]) -> Any:

@@ -99,11 +99,10 @@ def run_etl(
     arguments: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
-    limit: Callable[[], None] | None = None,
     program: str = "etl",
 ) -> subprocess.CompletedProcess[str]:
     """`python -m etl`, or another program, with these arguments in a folder, to its end."""
-    process = Process(arguments, folder, environment, limit, program)
+    process = Process(arguments, folder, environment, program=program)
     out, err = process.communicate()
     assert process.returncode is not None
     return subprocess.CompletedProcess(process.arguments, process.returncode, out, err)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from etl.doctor.findings import Finding
 from etl.errors import EtlError
@@ -17,31 +18,28 @@ def check_packages(settings: Settings) -> Iterator[Finding]:
         name = source["name"]
         pending, poison = source["pending_packages"], source["quarantined_packages"]
         uncounted = source["uncounted_packages"]
+        warn = partial(Finding, "packages", name, "warning")
         if poison:
-            yield Finding(
-                "packages", name, "warning",
+            yield warn(
                 f"{len(poison)} in quarantine: {', '.join(poison[:3])}; their rows are not in raw",
                 f"see docs/operations.md; delete {settings.data / 'quarantine' / name} when done",
-            )  # fmt: skip
+            )
         if pending:
-            yield Finding(
-                "packages", name, "warning",
+            yield warn(
                 f"{len(pending)} wait for their commit: {', '.join(pending[:3])}",
                 "the next run commits them first",
-            )  # fmt: skip
+            )
         if uncounted:
-            yield Finding(
-                "packages", name, "warning",
+            yield warn(
                 f"{', '.join(uncounted)} was not found whole in raw; its models wait",
                 f"run `etl run --stage extract --source {name}`, which counts it again",
-            )  # fmt: skip
+            )
         if source["stale"] and source["last_extracted_at"]:
-            yield Finding(
-                "packages", name, "warning",
+            yield warn(
                 f"the newest is {source['age_hours']:g} hours old, more than "
                 f"{source['max_age_hours']:g}",
                 "run the extract stage",
-            )  # fmt: skip
+            )
         if not (pending or poison or uncounted):
             yield Finding("packages", name, "ok", "none left behind")
 

@@ -92,8 +92,9 @@ def check_targets(settings: Settings) -> Iterator[Finding]:
 
 
 def _open(path: Path, *, is_warehouse: bool) -> str:
+    from etl.duckdb_failures import refuse_foreign
     from etl.packages import refuse_slow_clock
-    from etl.warehouse import connect, refuse_foreign, refuse_other_name
+    from etl.warehouse import connect, refuse_other_name
 
     if is_warehouse:
         refuse_other_name(path)
@@ -105,7 +106,7 @@ def _open(path: Path, *, is_warehouse: bool) -> str:
 
 
 def _try_to_write(folder: Path) -> str:
-    from etl.warehouse import can_write
+    from etl.duckdb_failures import can_write
 
     if not can_write(folder):
         raise ResourcesError(
@@ -117,7 +118,7 @@ def _try_to_write(folder: Path) -> str:
 
 def _try_to_write_all(settings: Settings, folder: Path) -> str:
     """The folder, and what a run writes below it: another user may have run the job once."""
-    from etl.warehouse import refuse_foreign
+    from etl.duckdb_failures import refuse_foreign
 
     said = _try_to_write(folder)
     below = [settings.dlt_dir, *(settings.data / name for name in ("cache", "quarantine"))]

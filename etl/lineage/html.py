@@ -58,10 +58,10 @@ def _find_layers(answer: Answer, tables: list[Table]) -> list[list[Table]]:
         # A ring of tables has no first one: SQLMesh allows none, but a page must not hang on it.
         for table in ready or [next(t for t in tables if t not in depth)]:
             depth[table] = 1 + max((depth.get(a, -1) for a in above[table] - {table}), default=-1)
-    layers: list[list[Table]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
+    layers: dict[int, list[Table]] = {}
     for table in tables:
-        layers[depth[table]].append(table)
-    return [layer for layer in layers if layer]
+        layers.setdefault(depth[table], []).append(table)
+    return [layers[d] for d in sorted(layers)]
 
 
 def _label(node: Node) -> str:

@@ -12,10 +12,11 @@ from sqlmesh.utils.errors import ConfigError as SQLMeshConfigError
 from sqlmesh.utils.errors import SignalEvalError, SQLMeshError
 
 from etl.causes import causes, classify_os_error
+from etl.duckdb_failures import classify_duckdb
 from etl.errors import EtlError, ExitCode, TransformError
 from etl.project.listener import bare_name
 from etl.settings import Settings
-from etl.warehouse import classify_duckdb, connect
+from etl.warehouse import connect
 
 _SPOKEN = (SQLMeshError, SqlglotError, duckdb.Error)
 ANSI = re.compile(r"\x1b\[[0-9;]*m")

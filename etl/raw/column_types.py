@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -15,7 +16,7 @@ from etl.raw.hints import all_hints
 from etl.warehouse import quoted, read_types
 
 if TYPE_CHECKING:
-    from dlt.common.destination.capabilities import DataTypeMapper
+    from dlt.common.destination import DestinationCapabilitiesContext
     from dlt.common.schema import Schema
     from dlt.extract import DltSource
 
@@ -36,8 +37,19 @@ class Retyped(NamedTuple):
         return f"{self.table}.{self.column} from {self.known} to {self.asked}"
 
 
+def duckdb_type(column: Mapping[str, Any], table: str) -> str:
+    """DuckDB's type for a column as dlt knows it; dlt warns of some with the table's name."""
+    types = _capabilities().get_type_mapper()
+    return types.to_destination_type(cast(Any, column), cast(Any, {"name": table}))
+
+
+@cache
+def _capabilities() -> DestinationCapabilitiesContext:
+    return dlt.destinations.duckdb().capabilities()
+
+
 def declared_types(
-    source: DltSource | None, schema: Schema, types: DataTypeMapper, *, recorded: bool
+    source: DltSource | None, schema: Schema, *, recorded: bool
 ) -> dict[str, dict[str, str]]:
     """The tables that a source declares, or has `recorded`: their columns with their types.
 
@@ -61,11 +73,7 @@ def declared_types(
             nested.add(table["name"])
     return {
         name: _own_columns(name, name in nested)
-        | {
-            c["name"]: types.to_destination_type(c, cast(Any, {"name": name, "columns": {}}))
-            for c in columns.values()
-            if is_complete_column(c)
-        }
+        | {c["name"]: duckdb_type(c, name) for c in columns.values() if is_complete_column(c)}
         for name, columns in tables.items()
     }
 
@@ -157,13 +165,11 @@ def find_cast(page: Any, columns: Mapping[str, Any]) -> str:
     other = [n for n in page.schema.names if n in columns and _is_cast(page, n, columns[n])]
     if not other:
         return ""
-    types = dlt.destinations.duckdb().capabilities().get_type_mapper()
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("page", pa.table({n: page.column(n) for n in other}))
         for name, came, *_ in connection.execute("DESCRIBE page").fetchall():
-            asked = types.to_destination_type(columns[name], cast(Any, {"name": "", "columns": {}}))
-            changed = _is_changed(quoted(name), asked, came)
+            changed = _is_changed(quoted(name), duckdb_type(columns[name], ""), came)
             try:
                 row = connection.execute(
                     f"SELECT 1 FROM page WHERE {changed} LIMIT 1"  # noqa: S608 - quoted
@@ -181,8 +187,7 @@ def _is_cast(page: Any, name: str, column: Mapping[str, Any]) -> bool:
     from dlt.common.libs.pyarrow import get_py_arrow_datatype
 
     came = page.schema.field(name).type
-    capabilities = dlt.destinations.duckdb().capabilities()
-    asked = get_py_arrow_datatype(cast(Any, column), capabilities, "UTC")
+    asked = get_py_arrow_datatype(cast(Any, column), _capabilities(), "UTC")
     is_exact = asked == came or (pa.types.is_floating(came) and pa.types.is_floating(asked))
     is_counted = pa.types.is_decimal(came) or pa.types.is_primitive(came)
     return is_counted and not is_exact and not pa.types.is_string(asked)

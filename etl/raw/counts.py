@@ -19,7 +19,7 @@ PARTIAL_MERGES = (
 )  # fmt: skip
 
 
-class RawTable:
+class RootTable:
     """A root table of a source, named as the source names it."""
 
     def __init__(self, raw: Raw, schema: Schema, table: str) -> None:
@@ -97,10 +97,10 @@ class RawTable:
         return int(row[0]) if row else 0
 
 
-def root_tables(raw: Raw, names: Collection[str]) -> dict[str, RawTable]:
+def root_tables(raw: Raw, names: Collection[str]) -> dict[str, RootTable]:
     """The root tables by the names that the source gives them."""
     if not names:
         return {}
     # Once for all: dlt takes the checksum of the whole schema each time it is asked.
     schema = raw.pipeline.default_schema
-    return {name: RawTable(raw, schema, name) for name in names}
+    return {name: RootTable(raw, schema, name) for name in names}

@@ -11,12 +11,13 @@ A column keeps the type that it was made with: DuckDB rounds, cuts or refuses wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
 
 from etl.errors import ConfigError
+from etl.raw.column_types import Retyped
 from etl.raw.hints import root_hints
 from etl.raw.schemas import ACCEPTED, REFERENCES
 
@@ -40,7 +41,7 @@ def settle_dispositions(
     has_doubled: HasDoubled,
     *,
     cursors: Collection[str],
-    retyped: Collection[str],
+    retyped: Sequence[Retyped],
     refresh: bool,
 ) -> None:
     """Refuse what tables cannot change to where they stand, unless they are read anew.
@@ -52,12 +53,29 @@ def settle_dispositions(
         ConfigError: rows that stand would be lost track of, or be versions without a beginning; or
             values that come would be cast.
     """
-    if recorded is not None:
-        _name_strategies(source, recorded)
-        _forget_sorts(source, recorded)
-        if not refresh:
-            _check(name, source, recorded, has_doubled, cursors)
-            _check_types(name, retyped)
+    if recorded is None:
+        return
+    _name_strategies(source, recorded)
+    _forget_sorts(source, recorded)
+    if refresh:
+        return
+    changed = [
+        *_find_changed(source, recorded, cursors),
+        *_find_doubled(source, recorded, has_doubled),
+    ]
+    what = ""
+    if changed:
+        what = f"the write disposition or key changed of {', '.join(changed)}"
+    elif retyped:
+        listed = ", ".join(map(str, retyped[:20])) + (", …" if len(retyped) > 20 else "")
+        what = f"the type changed of {listed}, and raw's column would round, cut or refuse values"
+    if what:
+        raise ConfigError(
+            f"{name}: {what}",
+            subject=name,
+            hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
+            "reads everything again; or put back what was there",
+        )
 
 
 def refuse_moved_cursors(
@@ -89,7 +107,7 @@ def refuse_moved_cursors(
 
 
 def how_to_refresh(
-    source: DltSource, recorded: Schema | None, retyped: Collection[str]
+    source: DltSource, recorded: Schema | None, retyped: Sequence[Retyped]
 ) -> Literal["drop_resources", "drop_data"]:
     """Whether a full refresh makes the tables anew, or empties them.
 
@@ -150,43 +168,6 @@ def _forget_sorts(source: DltSource, recorded: Schema) -> None:
                 resource.apply_hints(columns={column: {"name": column, "dedup_sort": None}})
 
 
-def _check(
-    name: str,
-    source: DltSource,
-    recorded: Schema,
-    has_doubled: HasDoubled,
-    cursors: Collection[str],
-) -> None:
-    """Refuse to go on with tables whose rows do not bear the change.
-
-    Raises:
-        ConfigError: names the tables, and what was asked for and is.
-    """
-    changed = [
-        *_find_changed(source, recorded, cursors),
-        *_find_doubled(source, recorded, has_doubled),
-    ]
-    if changed:
-        raise ConfigError(
-            f"{name}: the write disposition or key changed of {', '.join(changed)}",
-            subject=name,
-            hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
-            "reads everything again; or put back what was there",
-        )
-
-
-def _check_types(name: str, retyped: Collection[str]) -> None:
-    if not retyped:
-        return
-    listed = ", ".join(list(retyped)[:20]) + (", …" if len(retyped) > 20 else "")
-    raise ConfigError(
-        f"{name}: the type changed of {listed}, and raw's column would round, cut or refuse values",
-        subject=name,
-        hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
-        "reads everything again; or put back what was there",
-    )
-
-
 def _find_changed(source: DltSource, recorded: Schema, cursors: Collection[str]) -> Iterator[str]:
     """Root tables whose rows do not bear the change: each with what was, what is, and why."""
     for name, resource, asked in _asked(source, recorded):
@@ -200,7 +181,8 @@ def _find_changed(source: DltSource, recorded: Schema, cursors: Collection[str])
         is_append = now == "append" and before not in {"append", "replace"}
         if is_append and resource.name in cursors and _key(asked["columns"], recorded):
             yield f"{change}, and rows where its cursor stands would be appended again"
-        if not any(t.get("columns") for t in _nested(recorded, name)):
+        nested = get_nested_tables(recorded.tables, name, include_self=False)
+        if not any(t.get("columns") for t in nested):
             continue
         mends = now == DEFAULT and before in _BY_KEY
         if now in _BY_KEY | {DEFAULT} and not (before == now or mends or {before, now} <= _BY_KEY):
@@ -236,10 +218,6 @@ def _asked(
         asked = root_hints(source.name, resource)
         if asked is not None:
             yield recorded.naming.normalize_tables_path(str(asked["name"])), resource, asked
-
-
-def _nested(schema: Schema, table: str) -> list[Any]:
-    return get_nested_tables(schema.tables, table, include_self=False)
 
 
 def _strategy(table: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What of a source lies in days to come, so that what comes until then would be passed over."""
+"""Warns of cursors and stamps that lie in the future: rows from before them are passed over."""
 
 from __future__ import annotations
 

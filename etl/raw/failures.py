@@ -24,6 +24,7 @@ from dlt.extract.exceptions import (
 from dlt.normalize.exceptions import NormalizeJobFailed
 
 from etl.causes import causes, first_line, is_lost, is_refusal
+from etl.duckdb_failures import classify_machine
 from etl.errors import (
     ConfigError,
     EtlError,
@@ -35,7 +36,6 @@ from etl.errors import (
 from etl.raw.collisions import describe_collision
 from etl.raw.contracts import describe_breach, earlier_hints
 from etl.raw.request_failures import CURSOR_ERRORS, requested
-from etl.warehouse import classify_machine
 
 
 def classify(
@@ -72,23 +72,11 @@ def classify(
         or classify_machine(error, folder)
         or _depth(chain, subject, step)
         or (_of_function(chain, subject) if step == "extract" else None)
+        or (_of_row(chain, subject) if step == "normalize" else None)
     )
     if found is not None:
         return found
     root = chain[-1]
-    if step == "normalize" and isinstance(root, _row_errors()):
-        job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
-        table = job.partition(".")[0]
-        # Rows are written some time after they were read: dlt names the table that it was at then.
-        place = f".{table}" if table and not table.startswith(DLT_NAME_PREFIX) else ""
-        return SchemaError(
-            f"{subject}{place}: a value does not fit its column: "
-            f"{type(root).__name__}: {first_line(root)}",
-            subject=subject,
-            hint="a key without a value or with one of another type, a number too long for its "
-            "column? mend the source, or the column's hints in its settings (`data_type`); the "
-            "package is kept in data/quarantine; " + earlier_hints(subject),
-        )
     if step == "load":
         return LoadError(
             f"{subject}: the warehouse refused a load package: {first_line(root)}",
@@ -104,12 +92,25 @@ def classify(
     )
 
 
-def _row_errors() -> tuple[type[BaseException], ...]:
-    """What writing rows raises when one of them has a value, or lacks one, that its file's
-    columns do not allow: a null key, a key that no row has, a number that is too long."""
+def _of_row(chain: list[BaseException], subject: str) -> EtlError | None:
+    """A value that its file's column does not allow: a null key, none at all, too long a number."""
     from pyarrow import ArrowException
 
-    return ArrowException, OverflowError, KeyError
+    root = chain[-1]
+    if not isinstance(root, ArrowException | OverflowError | KeyError):
+        return None
+    job = next((c.job_id for c in chain if isinstance(c, NormalizeJobFailed)), "")
+    table = job.partition(".")[0]
+    # Rows are written some time after they were read: dlt names the table that it was at then.
+    place = f".{table}" if table and not table.startswith(DLT_NAME_PREFIX) else ""
+    return SchemaError(
+        f"{subject}{place}: a value does not fit its column: "
+        f"{type(root).__name__}: {first_line(root)}",
+        subject=subject,
+        hint="a key without a value or with one of another type, a number too long for its "
+        "column? mend the source, or the column's hints in its settings (`data_type`); the "
+        "package is kept in data/quarantine; " + earlier_hints(subject),
+    )
 
 
 def _of_function(chain: list[BaseException], subject: str) -> EtlError | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from etl.runs import write_atomically
 
 if TYPE_CHECKING:
     from etl.raw.pipeline import Raw
+
+FILE = "last.json"
 
 
 def last_extraction(raw: Raw) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def last_extraction(raw: Raw) -> dict[str, Any]:
     `pages` is the length of the resource's longest chain, `bases` where its rows are in an answer.
     """
     try:
-        found = json.loads(_path(raw).read_text(encoding="utf-8"))
+        found = json.loads((raw.folder / FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -31,8 +32,4 @@ def remember_extraction(raw: Raw, rows: int, pages: dict[str, int], bases: dict[
         ResourcesError: the disk is full or the folder is not writable.
     """
     found = {"rows": rows, "pages": pages, "bases": bases}
-    write_atomically(_path(raw), json.dumps(found))
-
-
-def _path(raw: Raw) -> Path:
-    return raw.settings.dlt_dir / raw.source / "last.json"
+    write_atomically(raw.folder / FILE, json.dumps(found))

@@ -15,7 +15,7 @@ from dlt.common.storages.load_package import ParsedLoadJobFileName
 from dlt.pipeline.abort import TAbortPlan
 
 from etl.arrival import Arrival, forget_arrival, read_arrival
-from etl.raw.repair import is_committed, newest_commit, take_back
+from etl.raw.repair import is_committed, take_back
 from etl.records import Discarded
 
 if TYPE_CHECKING:
@@ -52,49 +52,37 @@ class Packages:
         """Load ids of the last few that were committed, oldest first."""
         return sorted(self._pipeline.list_completed_load_packages())
 
-    def is_of(self, connection: duckdb.DuckDBPyConnection, dataset: str) -> bool:
-        """False when the warehouse lacks the last package that was committed, or has a later one.
-
-        Then one of the two was restored or deleted, and the cursors here are of another day than
-        the rows there: rows would be left out, or come twice.
-        """
-        loaded = self.loaded
-        newest = newest_commit(connection, dataset)
-        return (newest is None or newest in {*loaded, *self.pending()}) and (
-            not loaded or is_committed(connection, dataset, loaded[-1])
-        )
-
-    def _files(self) -> Iterator[Path]:
-        """The files of normalised packages that wait to be loaded."""
+    def _files(self) -> Iterator[tuple[str, str, Path]]:
+        """Load id, table and place of each file that waits to be loaded."""
         normalized = self._pipeline._get_load_storage().normalized_packages
         for load_id in self.normalized:
             for path in normalized.list_new_jobs(load_id):
-                yield Path(normalized.storage.make_full_path(path))
+                table = ParsedLoadJobFileName.parse(path).table_name
+                yield load_id, table, Path(normalized.storage.make_full_path(path))
 
     def tables(self) -> set[str]:
         """The tables that normalised packages will be loaded into."""
-        return {ParsedLoadJobFileName.parse(file.name).table_name for file in self._files()}
+        return {table for _, table, _ in self._files()}
 
     def files_of_standing_tables(self) -> dict[str, list[Path]]:
-        """These files by table, without those of tables that a full refresh makes anew."""
+        """Parquet files by table, without those of tables that a full refresh makes anew."""
         normalized = self._pipeline._get_load_storage().normalized_packages
+        anew = {
+            (load_id, table["name"])
+            for load_id in self.normalized
+            for table in normalized.get_load_package_state(load_id).get("dropped_tables", ())
+        }
         found: dict[str, list[Path]] = {}
-        for load_id in self.normalized:
-            state = normalized.get_load_package_state(load_id)
-            anew = {table["name"] for table in state.get("dropped_tables", ())}
-            for path in normalized.list_new_jobs(load_id):
-                table = ParsedLoadJobFileName.parse(path).table_name
-                if table not in anew and path.endswith(".parquet"):
-                    found.setdefault(table, []).append(
-                        Path(normalized.storage.make_full_path(path))
-                    )
+        for load_id, table, file in self._files():
+            if (load_id, table) not in anew and file.suffix == ".parquet":
+                found.setdefault(table, []).append(file)
         return found
 
     def largest_group(self) -> int:
         """Bytes, uncompressed, of the largest group of rows in these files: it is read whole."""
         from pyarrow.parquet import read_metadata
 
-        described = [read_metadata(file) for file in self._files() if file.suffix == ".parquet"]
+        described = [read_metadata(f) for _, _, f in self._files() if f.suffix == ".parquet"]
         return max(
             (d.row_group(i).total_byte_size for d in described for i in range(d.num_row_groups)),
             default=0,

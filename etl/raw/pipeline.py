@@ -5,30 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
-import dlt
 import duckdb
-from loguru import logger
 
 from etl.causes import causes
 from etl.drift import Count, Shape
 from etl.errors import EtlError, ResourcesError, Stopped
 from etl.memory import in_little_memory, limited_memory
-from etl.raw.column_types import LOADS, declared_types, find_retyped, refuse_casts
-from etl.raw.destination import Warehouse, let_row_ids_rise
+from etl.raw.column_types import LOADS, Retyped, declared_types, find_retyped, refuse_casts
+from etl.raw.destination import let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
-from etl.raw.folders import folder_told, make_whole
-from etl.raw.own_settings import refuse_own_settings
-from etl.raw.packages import Packages
-from etl.raw.repair import leave_newest_state
+from etl.raw.opening import SourcePipeline
 from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import count_values, drop_placeholders, read_shape
 from etl.records import Discarded
-from etl.settings import Settings, dataset_name
 from etl.warehouse import ensure_tables, quoted, read_types
 
 if TYPE_CHECKING:
@@ -50,10 +44,7 @@ class Committed:
         return Committed(self.load_ids + other.load_ids, self.discarded + other.discarded)
 
 
-NOTHING = Committed()
-
-
-class Raw:
+class Raw(SourcePipeline):
     """One source's raw tables and its dlt pipeline.
 
     Order of a run: `finish_pending`, `extract`, accept or reject its packages, `commit`, and, once
@@ -61,36 +52,6 @@ class Raw:
     the process died was never checked by the guards: it is dropped, its rows come again with the
     next extraction. An accepted one is finished first.
     """
-
-    def __init__(self, settings: Settings, source: str) -> None:
-        self.settings = settings
-        self.source = source
-        self.dataset = dataset_name(source)
-        self.warehouse = settings.warehouse
-        settings.dlt_dir.mkdir(parents=True, exist_ok=True)
-        settings.warehouse.parent.mkdir(parents=True, exist_ok=True)
-        with folder_told(source, settings.dlt_dir / source):
-            self._open()
-
-    def _open(self) -> None:
-        settings, source = self.settings, self.source
-        fresh = not (settings.dlt_dir / source).exists()
-        refuse_own_settings(source)
-        self.pipeline = dlt.pipeline(
-            pipeline_name=source,
-            pipelines_dir=str(settings.dlt_dir),
-            # Nobody reads raw while it is written, so the cheapest way to replace is right; named
-            # here, because `take_back` knows no other.
-            destination=Warehouse(str(settings.warehouse), replace_strategy="truncate-and-insert"),
-            dataset_name=self.dataset,
-        )
-        self.packages = Packages(self.pipeline, settings.data / "quarantine" / source)
-        self.pipeline.activate()
-        if not make_whole(self.pipeline):
-            self._begin_anew()
-        elif fresh and settings.warehouse.exists():
-            # The working directory was lost, the warehouse was not: schema and cursors come back.
-            self._take_state()
 
     @property
     def is_new(self) -> bool:
@@ -102,32 +63,9 @@ class Raw:
 
     def finish_pending(self) -> Committed:
         """Commit what a crashed run had accepted; drop what it had not."""
-        self._match_warehouse()
+        self.match_warehouse()
         self.packages.reject_unaccepted()
-        return self.commit() if self.packages.pending() else NOTHING
-
-    def _match_warehouse(self) -> None:
-        """Take schema and cursors from the warehouse, unless they are of the same day already."""
-        with self.connection() as connection:
-            is_same = self.packages.is_of(connection, self.dataset)
-        if not is_same:
-            self._begin_anew()
-
-    def _begin_anew(self) -> None:
-        """Go on from what the warehouse holds; packages that wait are kept in quarantine."""
-        logger.bind(source=self.source).warning(
-            f"{self.settings.dlt_dir / self.source} and the warehouse are not of the same run "
-            "(restored or deleted?): the source goes on from what the warehouse holds"
-        )
-        self.packages.put_in_quarantine(self.packages.pending())
-        self.pipeline.drop()
-        self.pipeline.activate()
-        self._take_state()
-
-    def _take_state(self) -> None:
-        with self.connection() as connection:
-            leave_newest_state(connection, self.dataset)
-        self.pipeline.sync_destination()
+        return self.commit() if self.packages.pending() else Committed()
 
     def extract(
         self, source: DltSource, *, workers: int, refresh: bool
@@ -205,10 +143,7 @@ class Raw:
         with self.connection() as connection:
             connection.execute("SET preserve_insertion_order = false")
             try:
-                with (
-                    limited_memory(connection, megabytes),
-                    self._translated("load"),
-                ):
+                with limited_memory(connection, megabytes), self._translated("load"):
                     return self.pipeline.load()
             except ResourcesError:
                 self._take_back()
@@ -223,7 +158,7 @@ class Raw:
             return []
         with self.connection() as connection:
             return self.packages.take_back(
-                connection, self.dataset, self._client.staging_dataset_name
+                connection, self.dataset, self.client.staging_dataset_name
             )
 
     # -- the schema ------------------------------------------------------------------------
@@ -262,37 +197,27 @@ class Raw:
                 return False
         return found is not None
 
-    def find_retyped(self, source: DltSource, *, recorded: bool = False) -> list[str]:
+    def find_retyped(self, source: DltSource | None, *, recorded: bool = False) -> list[Retyped]:
         """Columns of loaded tables that stand with another type than the source declares.
 
         With `recorded` also those of which dlt has noted another one: of Arrow tables it does.
         """
-        if self.recorded is None:
+        if (schema := self.recorded) is None:
             return []
-        asked = self._types(self.recorded, source, recorded=recorded)
+        asked = declared_types(source, schema, recorded=recorded)
         with self.connection() as connection:
-            return [str(one) for one in find_retyped(connection, self.dataset, self.shape(), asked)]
+            return find_retyped(connection, self.dataset, read_shape(schema), asked)
 
     def _refuse_casts(self) -> None:
-        if self.recorded is None or not self.packages.normalized:
-            return
-        asked = self._types(self.recorded, None, recorded=True)
-        with self.connection() as connection:
-            if found := find_retyped(connection, self.dataset, self.shape(), asked):
-                files = self.packages.files_of_standing_tables()
+        if self.packages.normalized and (found := self.find_retyped(None, recorded=True)):
+            files = self.packages.files_of_standing_tables()
+            with self.connection() as connection:
                 refuse_casts(connection, self.source, self.dataset, found, files)
-
-    def _types(
-        self, schema: Schema, source: DltSource | None, *, recorded: bool
-    ) -> dict[str, dict[str, str]]:
-        with self.pipeline.destination_client() as client:
-            types = client.capabilities.get_type_mapper()
-            return declared_types(source, schema, types, recorded=recorded)
 
     def ensure_tables(self, source: DltSource) -> list[str]:
         """Make, empty, what the source declares or has recorded and the warehouse lacks."""
         schema = self.recorded if self.recorded is not None else source.schema
-        declared = self._types(schema, source, recorded=True)
+        declared = declared_types(source, schema, recorded=True)
         with self.connection() as connection:
             present = read_types(connection, self.dataset)
             lacking = [
@@ -301,21 +226,6 @@ class Raw:
                 if name not in present
             ]
             return ensure_tables(connection, lacking)
-
-    @contextmanager
-    def connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection to the warehouse, in a pool of this source."""
-        # The client itself keeps one connection only: in a `with` of it a second one would be lost.
-        connection = self._client.open_connection()
-        try:
-            yield connection
-        finally:
-            self._client.credentials.conn_pool.return_conn(connection)
-
-    @cached_property
-    def _client(self) -> Any:
-        # dlt would resolve the whole configuration of the destination for each connection.
-        return self.pipeline.sql_client()
 
     # -- errors --------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Where a request belongs and what its failure means, for whoever has to name it."""
+"""The place of a request (resource, page), and which failures mean that its API is away or busy."""
 
 from __future__ import annotations
 

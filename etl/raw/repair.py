@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import duckdb
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName, TPackageJobState
 
+from etl.raw.schemas import parents_of
 from etl.warehouse import exists, quoted
 
 _BEGUN: tuple[TPackageJobState, ...] = ("started_jobs", "completed_jobs")
@@ -29,30 +29,6 @@ def is_committed(connection: duckdb.DuckDBPyConnection, dataset: str, load_id: s
         [load_id],
     ).fetchone()
     return bool(row and row[0])
-
-
-def newest_commit(connection: duckdb.DuckDBPyConnection, dataset: str) -> str | None:
-    """The load id of the package that was committed last; None before the first.
-
-    Not by the ids: those of a clock that was ahead stay the highest.
-    """
-    if not exists(connection, dataset, "_dlt_loads"):
-        return None
-    row = connection.execute(
-        f"SELECT load_id FROM {quoted(dataset, '_dlt_loads')} "  # noqa: S608 - quoted
-        "WHERE status = 0 ORDER BY inserted_at DESC, load_id DESC LIMIT 1"
-    ).fetchone()
-    return row[0] if row else None
-
-
-def leave_newest_state(connection: duckdb.DuckDBPyConnection, dataset: str) -> None:
-    """Leave only the newest committed state for dlt to find: it takes the one of the highest id."""
-    if exists(connection, dataset, "_dlt_pipeline_state"):
-        states, loads = quoted(dataset, "_dlt_pipeline_state"), quoted(dataset, "_dlt_loads")
-        connection.execute(
-            f"DELETE FROM {states} WHERE version < (SELECT max(version) FROM {states} "  # noqa: S608 - quoted
-            f"JOIN {loads} ON load_id = _dlt_load_id WHERE status = 0)"
-        )
 
 
 def take_back(
@@ -113,7 +89,7 @@ def _delete_rows(
     connection.begin()
     # A parent before its children: they go by not having one. A child may have been loaded while
     # its parent was not.
-    for name in sorted(touched & tables.keys(), key=lambda n: (len(list(_line(tables, n))), n)):
+    for name in sorted(touched & tables.keys(), key=lambda n: (len(parents_of(tables, n)), n)):
         if exists(connection, staging_dataset, name):
             connection.execute(f"DELETE FROM {quoted(staging_dataset, name)}")  # noqa: S608
         if not exists(connection, dataset, name):
@@ -131,11 +107,3 @@ def _delete_rows(
                 f"{quoted(dataset, parent)} AS parent WHERE parent._dlt_id = child._dlt_parent_id)"
             )
     connection.commit()
-
-
-def _line(tables: Tables, name: str) -> Iterator[str]:
-    """The table and its parents, up to the root."""
-    current: str | None = name
-    while current is not None:
-        yield current
-        current = tables[current].get("parent")

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import dlt
-from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import is_complete_column
 
 from etl.errors import ConfigError
+from etl.raw.column_types import duckdb_type
 from etl.settings import Settings, dataset_name
 from etl.warehouse import connect, exists, quoted
 
@@ -183,19 +182,18 @@ def _from_warehouse(settings: Settings, source: str) -> list[Any]:
 
 
 def _tables(schema: Schema) -> Iterable[RawTable]:
-    mapper = dlt.destinations.duckdb().capabilities().get_type_mapper()
     for name, table in schema.tables.items():
         if name.startswith("_dlt"):
             continue
         columns = tuple(
-            _column(c, mapper.to_destination_type(c, _prepared(name, table)))
+            _column(c, duckdb_type(c, name))
             for c in table.get("columns", {}).values()
             if is_complete_column(c)
         )
         # A nested table exists with its first row only; a table of our own columns holds nothing.
         if not any(c.name == "_dlt_id" for c in columns):
             continue
-        chain = _chain(schema.tables, name)
+        chain = parents_of(schema.tables, name)
         disposition = _disposition(schema.tables[chain[-1] if chain else name])
         # A table that kept versions once has the columns still, and nothing fills them.
         validity = _validity(table["columns"].values()) if disposition == "scd2" else None
@@ -208,10 +206,6 @@ def _tables(schema: Schema) -> Iterable[RawTable]:
             validity=validity,
             description=str(table.get("description") or ""),
         )  # fmt: skip
-
-
-def _prepared(name: str, table: Mapping[str, Any]) -> PreparedTableSchema:
-    return {"name": name, **table}  # type: ignore[typeddict-item]
 
 
 def _column(column: Mapping[str, Any], kind: str) -> RawColumn:
@@ -253,7 +247,8 @@ def _validity(columns: Iterable[Mapping[str, Any]]) -> Validity | None:
     return Validity(str(start), str(end["name"]), None if active is None else str(active))
 
 
-def _chain(tables: Mapping[str, Any], name: str) -> tuple[str, ...]:
+def parents_of(tables: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The tables that one is nested in, of dlt's schema: its parent first, the root last."""
     chain: list[str] = []
     while (parent := tables[chain[-1] if chain else name].get("parent")) is not None:
         chain.append(str(parent))

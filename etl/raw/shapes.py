@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import duckdb
 from dlt.common.schema.utils import is_complete_column
 
-from etl.drift import Column, Count, Shape, Table
+from etl.drift import Column, Count, Shape, Table, up_to_root
 from etl.warehouse import quoted, read_types
 
 if TYPE_CHECKING:
@@ -23,17 +23,15 @@ def read_shape(schema: Schema) -> dict[str, Table]:
             table_name,
             table.get("parent"),
             {
-                name: Column(str(c["data_type"]), _variant_of(name, dict(c)))
+                name: Column(
+                    str(c["data_type"]), name.rpartition("__v_")[0] if c.get("variant") else ""
+                )
                 for name, c in table.get("columns", {}).items()
                 if is_complete_column(c) and not name.startswith("_dlt_")
             },
         )
         for table_name, table in tables.items()
     }
-
-
-def _variant_of(name: str, column: dict[str, Any]) -> str:
-    return name.rpartition("__v_")[0] if column.get("variant") else ""
 
 
 def count_values(
@@ -52,7 +50,7 @@ def count_values(
     among, ids = "NOT IN" if others else "IN", list(load_ids)
     counts: dict[str, Count] = {}
     for table in shape.values():
-        chain = [table.name, *_parents(shape, table.name)]
+        chain = up_to_root(table.name, shape)
         linked = all("_dlt_parent_id" in present.get(name, ()) for name in chain[:-1])
         if not linked or "_dlt_load_id" not in present.get(chain[-1], ()):
             continue
@@ -73,13 +71,6 @@ def count_values(
             values = {c: int(n) for c, n in zip(columns, row[2:], strict=True)}
             counts[table.name] = Count(int(row[0]), values, int(row[1]))
     return counts
-
-
-def _parents(shape: Shape, name: str) -> Iterator[str]:
-    parent = shape[name].parent
-    while parent is not None and parent in shape:
-        yield parent
-        parent = shape[parent].parent
 
 
 def drop_placeholders(

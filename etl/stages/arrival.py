@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from etl.errors import ReconciliationError
-from etl.raw.counts import RawTable, root_tables
+from etl.raw.counts import RootTable, root_tables
 from etl.raw.pipeline import Raw
 from etl.records import Reconciliation
 from etl.runs import Run
@@ -22,7 +22,7 @@ def count_arrival(run: Run, raw: Raw) -> None:
     if arrival is None:
         return
 
-    def compare(stored: RawTable, expected: int, what: str, found: int, refused: int = 0) -> None:
+    def compare(stored: RootTable, expected: int, what: str, found: int, refused: int = 0) -> None:
         result = Reconciliation(
             between="api-raw",
             subject=str(stored),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from loguru import logger
 
+from etl.duckdb_failures import classify_machine
 from etl.errors import EtlError
 from etl.stages.context import RunContext
-from etl.warehouse import classify_machine
 
 
 def contained(ctx: RunContext, error: BaseException, subject: str) -> EtlError:

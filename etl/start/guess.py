@@ -63,16 +63,20 @@ def guess_resources(answer: Answer) -> list[Resource]:
         if len(index) >= 2:
             return index
     if found is None:
-        paging = Paging("single_page", "the answer is one thing, no list")
         rows = [answer.body] if isinstance(answer.body, dict) else []
-        key = guess_key(rows, name_of(answer.url, ""))
-        doubt = _doubt(answer.body)
+        name, doubt = name_of(answer.url, ""), _doubt(answer.body)
         return [
             Resource(
-                name_of(answer.url, ""), answer.url, f"one object{doubt}", dict(answer.params),
-                None, "", paging, key, (), len(rows), sure=not doubt,
+                name,
+                answer.url,
+                f"one object{doubt}",
+                dict(answer.params),
+                paging=Paging("single_page", "the answer is one thing, no list"),
+                key=guess_key(rows, name),
+                rows=len(rows),
+                sure=not doubt,
             )
-        ]  # fmt: skip
+        ]
     rows = objects(found.value)[:MAX_ROWS]
     count = len(found.value)
     name = name_of(answer.url, found.keys[-1] if found.keys else "")

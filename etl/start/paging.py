@@ -104,30 +104,29 @@ class _Page:
 
     def offset(self) -> Paging | None:
         given = next((self.params[n] for n in self.params if n in OFFSET), None)
-        told = self._find_number(OFFSET)
-        if given is None and told is None:
+        if given is not None:
+            name, place, first = given, "the URL has it", self.answer.params[given]
+        elif (told := self._find_number(OFFSET)) is not None:
+            name, place, first = told.keys[-1], f"{told.path} tells it", told.value
+        else:
             return None
-        name = given if given is not None else told.keys[-1] if told is not None else "offset"
         limit_param, limit, where = self._limit()
         if limit_param is None or not limit:
             return None
-        told_start = number(told.value) if told is not None else None
-        start = 1 if (told_start if given is None else number(self.answer.params[name])) == 1 else 0
+        start = 1 if number(first) == 1 else 0
         # dlt counts from 0 when it compares with a total.
         total = self._total() if start == 0 else None
         if total is not None and 0 < self.rows < min(limit, number(total.value) or 0):
             limit, where = self.rows, "as many as this page has"
         settings: dict[str, Any] = {
             "type": "offset", "limit": limit, "offset": start, "offset_param": name,
-            "limit_param": limit_param,
+            "limit_param": limit_param, "total_path": total.path if total is not None else None,
         }  # fmt: skip
-        settings["total_path"] = total.path if total is not None else None
         ends = (
             f"{total.path} says {number(total.value)} rows"
             if total is not None
             else "an empty page ends it"
         )
-        place = "the URL has it" if given is not None else f"{told.path if told else name} tells it"
         return Paging(
             settings,
             f"parameter {name}: {place}; {limit} rows a page: {where}; {ends}",
@@ -222,30 +221,24 @@ class _Page:
         param = asked or "page"
         if asked is None and told is not None and told.name not in {"current_page", "number"}:
             param = told.keys[-1]
-        value = number(told.value) if told is not None else None
-        if told is not None and value is not None:
+        if told is not None and (value := number(told.value)) is not None:
             # Whoever begins elsewhere than at the first page asked for it.
             base = value if value in (0, 1) else 1
             return base, f"{told.path} is {value} here; parameter {param}", param
-        value = number(self.answer.params.get(asked)) if asked else None
-        if value is not None:
+        if asked and (value := number(self.answer.params[asked])) is not None:
             return (0 if value == 0 else 1), f"the URL asks for {asked}={value}", param
         return 1, f"taken for granted: parameter {param}, first page 1", param
 
     def _limit(self) -> tuple[str | None, int | None, str]:
         """The parameter that says how many rows a page has, how many, and how that is known."""
         told = self._find(LIMIT - {"count", "rows"})
-        value = number(told.value) if told is not None else None
         name = next((self.params[n] for n in self.params if n in LIMIT), None)
+        # An API may give fewer than it was asked for.
+        if told is not None and (value := number(told.value)):
+            return name or told.keys[-1], value, f"{told.path} says so"
         if name is not None:
-            asked = number(self.answer.params[name])
-            # An API may give fewer than it was asked for.
-            return (name, value, f"{told.path} says so") if told and value else (
-                name, asked, "the URL asks for them",
-            )  # fmt: skip
-        return (
-            (told.keys[-1], value, f"{told.path} says so") if told and value else (None, None, "")
-        )
+            return name, number(self.answer.params[name]), "the URL asks for them"
+        return None, None, ""
 
 
 def _page_number(base: int, param: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -118,3 +119,11 @@ def new_job(
     copy_project(folder, *models.value.split())
     with Replay(date=DAY, faults=faults, token=token) as replay:
         yield Job(folder, replay, {"ETL_DEMO": "true", "ETL_DEMO_DATE": DAY.isoformat()})
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Until this is true, and no longer than so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

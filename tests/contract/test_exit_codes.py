@@ -17,7 +17,7 @@ import pytest
 
 from etl.demo import Fault
 from etl.errors import ExitCode
-from tests.contract.process import Finished, Job, Models, new_job
+from tests.contract.process import Finished, Job, Models, new_job, wait_for
 from tests.duckdb_files import opened
 from tests.processes import start_cold, without_settings
 
@@ -152,13 +152,6 @@ def finish_after_signal(number: signal.Signals) -> Callable[[Job], Finished]:
         return done
 
     return finish
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 CAUSES: list[tuple[ExitCode, Callable[[Job], Finished], str]] = [

@@ -10,8 +10,7 @@ from typing import cast
 
 import pytest
 
-from tests.contract.process import DAY, Job, Models, new_job
-from tests.contract.test_exit_codes import wait_for
+from tests.contract.process import DAY, Job, Models, new_job, wait_for
 from tests.duckdb_files import opened
 from tests.followers import KINDS, listed
 

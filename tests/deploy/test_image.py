@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from etl.errors import ExitCode
-from tests.contract.process import Finished
-from tests.contract.test_exit_codes import CAUSES, SLOW, wait_for
+from tests.contract.process import Finished, wait_for
+from tests.contract.test_exit_codes import CAUSES, SLOW
 from tests.deploy.containers import IMAGE, UID, ContainerJob, podman, run
 
 pytestmark = pytest.mark.skipif(not IMAGE, reason="deploy/test/image builds what they need")

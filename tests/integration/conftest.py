@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 from loguru import logger
 
+from etl.demo import Replay
 from etl.records import RunRecord
 from tests.integration.projects import Shop
 from tests.postgres_server import Server, running_server
@@ -131,6 +133,13 @@ def postgres() -> Iterator[Server]:
     """A PostgreSQL server."""
     with running_server() as server:
         yield server
+
+
+@pytest.fixture
+def replay() -> Iterator[Replay]:
+    """The demo's APIs on 2026-01-02."""
+    with Replay(date(2026, 1, 2), cache=True) as running:
+        yield running
 
 
 @pytest.fixture

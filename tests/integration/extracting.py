@@ -27,8 +27,18 @@ prepare_libraries()
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
+class Killed(BaseException):
+    """Nothing is tidied up, as after a SIGKILL."""
+
+
 def settings_of(folder: Path, sources: dict[str, Any]) -> Settings:
     return Settings.model_validate({"data_dir": folder / "data", "sources": sources})
+
+
+def reading(folder: Path, url: str, *resources: Any, **more: Any) -> Settings:
+    """Resources of one API, `api`; each is one page, unless `client` names a paginator."""
+    client = {"base_url": url, "paginator": "single_page"} | more.pop("client", {})
+    return settings_of(folder, {"api": {"client": client, "resources": resources} | more})
 
 
 def bluesky(
@@ -85,6 +95,13 @@ def failures_of(settings: Settings, ctx: RunContext | None = None) -> tuple[EtlE
     except StageError as e:
         return e.failures
     raise AssertionError("the extraction did not fail")
+
+
+def failure_of(settings: Settings, kind: type[EtlError], ctx: RunContext | None = None) -> EtlError:
+    """The one failure that the extract stage ends with; it must be of just this class."""
+    [failure] = failures_of(settings, ctx)
+    assert type(failure) is kind
+    return failure
 
 
 def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from etl.arrival import FILE, uncounted
-from etl.errors import ReconciliationError
+from etl.errors import EtlError, ReconciliationError
 from etl.raw.packages import Packages
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.duckdb_files import opened
 from tests.integration.extracting import (
     Api,
+    Killed,
     context,
     extract_once,
+    failure_of,
     failures_of,
     query,
     serving,
@@ -37,10 +39,6 @@ LOSE = "DELETE FROM api_raw.rows WHERE id = 2"
 LOST = "2 rows came from the API, 1 stand in raw"
 
 
-class Killed(BaseException):
-    """Nothing is tidied up, as after a SIGKILL."""
-
-
 class Source:
     """An API whose rows grow, and the settings that read it."""
 
@@ -58,11 +56,9 @@ class Source:
         with opened(self.settings().warehouse) as connection:
             connection.execute(sql)
 
-    def difference(self) -> ReconciliationError:
+    def difference(self) -> EtlError:
         """What an extraction ends with that finds one."""
-        [failure] = failures_of(self.settings())
-        assert type(failure) is ReconciliationError
-        return failure
+        return failure_of(self.settings(), ReconciliationError)
 
     def kill(self, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, **more: Any) -> None:
         """Extract, and die as soon as this function is called."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from tests.integration.extracting import (
     bluesky,
     count,
     extract_once,
+    failure_of,
     failures_of,
     pending,
     query,
@@ -26,18 +25,6 @@ NEW = Fault("extra_field", field="elo", value=1, page=2)
 RETYPED = Fault("extra_field", field="indexedAt", value="whenever", page=2)
 
 
-@pytest.fixture
-def replay() -> Iterator[Replay]:
-    with Replay(date(2026, 1, 2)) as replay:
-        yield replay
-
-
-def columns(settings: Any) -> set[str]:
-    return {
-        c for (c,) in query(settings, "SELECT column_name FROM (DESCRIBE bluesky_raw.followers)")
-    }
-
-
 @pytest.mark.parametrize(
     "contract", ["freeze", {"columns": "freeze"}, {"tables": "freeze", "columns": "freeze"}]
 )
@@ -46,8 +33,7 @@ def test_new_column_breaks_a_frozen_contract(replay: Replay, tmp_path: Path, con
     settings = settings_of(tmp_path, {"bluesky": source})
     extract_once(settings)
     replay.faults = [NEW]
-    [failure] = failures_of(settings)
-    assert type(failure) is SchemaError
+    failure = failure_of(settings, SchemaError)
     assert "bluesky: followers.elo: the contract on columns (freeze)" in failure.message
     [kept] = (settings.data / "quarantine" / "bluesky").iterdir()
     assert list(kept.rglob("followers.*"))
@@ -73,7 +59,7 @@ def test_mended_contract_lets_the_next_run_pass(
     more = {} if mended is None else {"schema_contract": mended}
     extract_once(settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR, **more)}))
     assert count(frozen, "bluesky_raw.followers") == 400
-    assert "elo" in columns(frozen)
+    assert query(frozen, "SELECT count(elo) FROM bluesky_raw.followers") == [(100,)]
 
 
 def test_changed_type_breaks_a_frozen_contract(replay: Replay, tmp_path: Path) -> None:
@@ -81,40 +67,8 @@ def test_changed_type_breaks_a_frozen_contract(replay: Replay, tmp_path: Path) -
     settings = settings_of(tmp_path, {"bluesky": source})
     extract_once(settings)
     replay.faults = [RETYPED]
-    [failure] = failures_of(settings)
-    assert type(failure) is SchemaError
+    failure = failure_of(settings, SchemaError)
     assert "followers.indexed_at" in failure.message
-
-
-def test_without_a_contract_the_schema_evolves_and_is_told(replay: Replay, tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, {"bluesky": bluesky(replay.base_url, ACTOR)})
-    extract_once(settings)
-    replay.faults = [NEW]
-    ctx = extract_once(settings)
-    [change] = ctx.run.sources[0].schema_changes
-    assert str(change) == "new column followers.elo bigint"
-
-
-def test_rows_that_break_a_discarding_contract_are_left_out(replay: Replay, tmp_path: Path) -> None:
-    source = bluesky(replay.base_url, ACTOR, schema_contract={"columns": "discard_row"})
-    settings = settings_of(tmp_path, {"bluesky": source})
-    extract_once(settings)
-    replay.faults = [NEW]
-    extract_once(settings)
-    assert count(settings, "bluesky_raw.followers") == 300
-    assert "elo" not in columns(settings)
-
-
-def test_values_that_break_a_discarding_contract_are_left_out(
-    replay: Replay, tmp_path: Path
-) -> None:
-    source = bluesky(replay.base_url, ACTOR, schema_contract="discard_value")
-    settings = settings_of(tmp_path, {"bluesky": source})
-    extract_once(settings)
-    replay.faults = [NEW]
-    extract_once(settings)
-    assert count(settings, "bluesky_raw.followers") == 400
-    assert "elo" not in columns(settings)
 
 
 def test_contract_holds_a_factory_source_as_well(
@@ -139,6 +93,5 @@ def test_contract_holds_a_factory_source_as_well(
         )
 
     extract_once(settings())
-    [failure] = failures_of(settings(b=1))
-    assert type(failure) is SchemaError
+    failure_of(settings(b=1), SchemaError)
     assert count(settings(), "things_raw.things") == 1

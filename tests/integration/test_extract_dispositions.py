@@ -14,11 +14,13 @@ from etl.raw.pipeline import Raw
 from etl.settings import Settings
 from tests.integration.extracting import (
     Api,
+    Killed,
     context,
     extract_once,
-    failures_of,
+    failure_of,
     pending,
     query,
+    reading,
     serving,
     settings_of,
 )
@@ -43,9 +45,7 @@ class Source:
 
     def settings(self, hints: str, **more: Any) -> Settings:
         resource = {"name": "rows", "endpoint": {"path": "rows"}} | HINTS[hints] | more
-        client = {"base_url": self.api.url}
-        source = {"client": client, "resources": [resource], "required": False}
-        return settings_of(self.folder, {"api": source})
+        return reading(self.folder, self.api.url, resource, required=False)
 
     def nested(self) -> list[int]:
         found = query(self.settings("append"), "SELECT a FROM api_raw.rows__labels ORDER BY 1")
@@ -76,8 +76,7 @@ def test_change_that_would_lose_track_of_nested_rows_is_refused_but_for_a_full_r
     settings = source.settings(after)
     asked = len(source.api.asked)
     for _ in range(2):
-        [failure] = failures_of(settings)
-        assert type(failure) is ConfigError
+        failure = failure_of(settings, ConfigError)
         assert f"rows from {before} to {after}" in failure.message
         assert "--full-refresh --source api" in failure.hint
     assert len(source.api.asked) == asked
@@ -121,8 +120,7 @@ def test_keys_that_stand_several_times_are_merged_by_a_full_refresh_only(
         extract_once(source.settings("append"))
     source.rows[:] = [{"id": 1, "a": 2}]
     settings = source.settings(after)
-    [failure] = failures_of(settings)
-    assert type(failure) is ConfigError
+    failure = failure_of(settings, ConfigError)
     assert f"rows from append to {after} by id, of which rows stand" in failure.message
     extract_once(settings, context(settings, full_refresh=True))
     assert query(settings, "SELECT id, a FROM api_raw.rows ORDER BY 1") == [(1, 2)]
@@ -131,8 +129,7 @@ def test_keys_that_stand_several_times_are_merged_by_a_full_refresh_only(
 def test_another_key_that_stands_several_times_is_refused(source: Source) -> None:
     source.rows[:] = [{"id": 1, "a": 1}, {"id": 2, "a": 1}]
     extract_once(source.settings("delete-insert"))
-    [failure] = failures_of(source.settings("by a"))
-    assert type(failure) is ConfigError
+    failure = failure_of(source.settings("by a"), ConfigError)
     assert "by a, of which rows stand there several times" in failure.message
 
 
@@ -142,8 +139,7 @@ def test_key_that_the_source_calls_otherwise_is_given_up_by_a_full_refresh(sourc
     extract_once(source.settings("delete-insert"))
     source.rows[:] = [{"number": 1, "a": 2}]
     settings = source.settings("by a")
-    [failure] = failures_of(settings)
-    assert type(failure) is SchemaError
+    failure = failure_of(settings, SchemaError)
     assert "`etl run --full-refresh --source api`" in failure.hint
     extract_once(settings, context(settings, full_refresh=True))
     source.rows[:] = [{"number": 3, "a": 2}]
@@ -169,8 +165,7 @@ def test_a_type_that_settings_change_is_taken_by_a_full_refresh_only(
     source.rows[:] = [{"id": 1, "v": after, "l": [{"v": after}]}]
     settings = source.settings("delete-insert", columns={"v": hint})
     for _ in range(2):
-        [failure] = failures_of(settings)
-        assert type(failure) is ConfigError
+        failure = failure_of(settings, ConfigError)
         assert "rows.v from " in failure.message
         assert "--full-refresh --source api" in failure.hint
     assert query(first, "SELECT v FROM api_raw.rows") == [(before,)]
@@ -222,8 +217,7 @@ def test_values_of_arrow_tables_that_a_column_does_not_hold_are_refused(
 
     extract_once(settings(before))
     for _ in range(2):
-        [failure] = failures_of(settings(after))
-        assert type(failure) is SchemaError
+        failure = failure_of(settings(after), SchemaError)
         assert "1 of api_raw.rows.v (" in failure.message
         assert "--full-refresh --source api" in failure.hint
         assert pending(settings(after), "api") == []
@@ -320,8 +314,7 @@ def test_rows_where_a_merges_cursor_stands_are_not_appended_again(
         monkeypatch.setitem(HINTS, name, HINTS[name] | CURSOR | KEY)
     extract_once(source.settings("delete-insert"))
     settings = source.settings("append")
-    [failure] = failures_of(settings)
-    assert type(failure) is ConfigError
+    failure = failure_of(settings, ConfigError)
     assert "rows from delete-insert to append" in failure.message
     extract_once(settings, context(settings, full_refresh=True))
     extract_once(settings)
@@ -334,8 +327,7 @@ def test_rows_that_stand_get_no_versions_but_by_a_full_refresh(source: Source, b
     source.rows[:] = [{"id": 1, "a": 1}]
     extract_once(source.settings(before))
     settings = source.settings("scd2")
-    [failure] = failures_of(settings)
-    assert type(failure) is ConfigError
+    failure = failure_of(settings, ConfigError)
     assert f"rows from {before} to scd2" in failure.message
     assert "--full-refresh --source api" in failure.hint
     extract_once(settings, context(settings, full_refresh=True))
@@ -351,10 +343,6 @@ def test_table_that_had_no_row_yet_takes_on_versions(source: Source) -> None:
     source.rows[:] = [{"id": 1, "a": 1}]
     extract_once(source.settings("scd2"))
     assert query(source.settings("scd2"), "SELECT id FROM api_raw.rows") == [(1,)]
-
-
-class Killed(BaseException):
-    """Nothing is tidied up, as after a SIGKILL."""
 
 
 def test_tables_that_a_killed_run_was_to_make_anew_are_made_by_the_next(
@@ -439,8 +427,7 @@ def test_hints_that_dlt_does_not_accept_are_the_configurations_fault(
 
     if not is_first:
         extract_once(settings())
-    [failure] = failures_of(settings(**hints))
-    assert type(failure) is ConfigError
+    failure = failure_of(settings(**hints), ConfigError)
     assert failure.subject == "api"
     assert "api.rows: dlt does not accept its hints" in str(failure)
     assert query(settings(), "SELECT count(*) FROM other_raw.rows") == [(2 - is_first,)]

@@ -22,6 +22,7 @@ from tests.integration.extracting import (
     context,
     count,
     extract_once,
+    failure_of,
     failures_of,
     pending,
     query,
@@ -30,12 +31,6 @@ from tests.integration.extracting import (
 )
 
 ACTOR = "bulk-700.test"
-
-
-@pytest.fixture
-def replay() -> Iterator[Replay]:
-    with Replay(date(2026, 1, 2)) as replay:
-        yield replay
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -256,8 +251,7 @@ def test_dead_port_is_a_connection_failure(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/xrpc/"
     settings = settings_of(tmp_path, {"bluesky": bluesky(url, ACTOR)})
-    [failure] = failures_of(settings)
-    assert type(failure) is NotReachedError
+    failure = failure_of(settings, NotReachedError)
     assert url in failure.message
     assert left(settings) == NOTHING
 
@@ -268,8 +262,7 @@ def test_empty_pages_for_ever_end_the_chain(tmp_path: Path) -> None:
 
     with serving(answer) as api:
         source = bluesky(api.url, "a", guards={"max_empty_pages": 6})
-        [failure] = failures_of(settings := settings_of(tmp_path, {"bluesky": source}))
-    assert type(failure) is ExtractError
+        failure = failure_of(settings := settings_of(tmp_path, {"bluesky": source}), ExtractError)
     assert "page 6: 6 empty pages in a row" in failure.message
     assert len(api.asked) == 6
     assert left(settings) == NOTHING

@@ -28,9 +28,11 @@ from tests.integration.extracting import (
     context,
     count,
     extract_once,
+    failure_of,
     failures_of,
     pending,
     query,
+    reading,
     serving,
     settings_of,
 )
@@ -67,8 +69,7 @@ def test_row_that_cannot_be_normalised_breaks_the_schema_and_poisons_nothing(
     answer = {"rows": rows}
     with serving(lambda *_: answer["rows"]) as api:
         settings = plain(tmp_path, api, resource)
-        [failure] = failures_of(settings)
-        assert type(failure) is SchemaError
+        failure = failure_of(settings, SchemaError)
         assert failure.message.startswith(("api: ", "api.rows: ", "api_raw.rows._empty: "))
         assert pending(settings, "api") == []
         assert len(list((settings.data / "quarantine" / "api").iterdir())) == 1
@@ -79,8 +80,7 @@ def test_row_that_cannot_be_normalised_breaks_the_schema_and_poisons_nothing(
 
 def test_key_that_no_row_has_is_named(tmp_path: Path) -> None:
     with serving(lambda *_: {"items": {"a": {"id": 1}, "b": {"id": 2}}}) as api:
-        [failure] = failures_of(plain(tmp_path, api, MERGE | SELECTED))
-    assert type(failure) is SchemaError
+        failure = failure_of(plain(tmp_path, api, MERGE | SELECTED), SchemaError)
     assert "no row of rows has id, and the settings ask for it" in failure.message
 
 
@@ -98,15 +98,13 @@ def test_field_for_a_column_that_dlt_fills_breaks_the_schema(
 ) -> None:
     """By rows that share a `_dlt_id` merges lose what is nested in one, and dlt says nothing."""
     with serving(lambda *_: [row, row | {"id": 2}]) as api:
-        [failure] = failures_of(plain(tmp_path, api, resource))
-    assert type(failure) is SchemaError
+        failure = failure_of(plain(tmp_path, api, resource), SchemaError)
     assert failure.message.startswith(f"api_raw.{field} would go there")
 
 
 def test_resource_with_a_name_of_dlts_is_refused(tmp_path: Path) -> None:
     with serving(lambda *_: [{"id": 1}]) as api:
-        [failure] = failures_of(plain(tmp_path, api, {"name": "_dlt_loads"}))
-    assert type(failure) is ConfigError
+        failure_of(plain(tmp_path, api, {"name": "_dlt_loads"}), ConfigError)
 
 
 @pytest.mark.parametrize("kind", [None, "text"])
@@ -152,8 +150,7 @@ def test_value_with_a_column_of_its_own_overwrites_no_field(tmp_path: Path, is_f
     row = {"v": "abc", "v__v_text": "own"}
     row = row if is_first else dict(reversed(row.items()))
     with serving(lambda *_: [{"v": 1}, row]) as api:
-        [failure] = failures_of(plain(tmp_path, api))
-    assert type(failure) is SchemaError
+        failure = failure_of(plain(tmp_path, api), SchemaError)
     assert failure.message.startswith("api_raw.rows.v__v_text: the field v__v_text and v, of ")
 
 
@@ -171,8 +168,7 @@ def test_row_that_is_nested_too_deep_is_the_fault_of_the_api(
     answers = [nested(depth, kind), b'{"items": [{"id": 1}]}']
     with serving(lambda *_: answers[0]) as api:
         settings = plain(tmp_path, api, SELECTED)
-        [failure] = failures_of(settings)
-        assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
         assert "api" in str(failure)
         assert pending(settings, "api") == []
         answers.pop(0)
@@ -186,16 +182,14 @@ def test_value_that_json_has_not_is_the_fault_of_the_source(
     module = "import dlt\n\n@dlt.resource\ndef rows():\n    yield {'id': 1, 'v': object()}\n"
     (tmp_path / "objects.py").write_text(module, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    [failure] = failures_of(settings_of(tmp_path, {"api": {"factory": "objects:rows"}}))
-    assert type(failure) is ExtractError
+    failure = failure_of(settings_of(tmp_path, {"api": {"factory": "objects:rows"}}), ExtractError)
     assert "is not JSON serializable" in str(failure)
 
 
 def test_tables_nested_too_deep_for_names_of_files_break_the_schema(tmp_path: Path) -> None:
     with serving(lambda *_: nested(60, "lists")) as api:
         settings = plain(tmp_path, api, SELECTED)
-        [failure] = failures_of(settings)
-        assert type(failure) is SchemaError
+        failure = failure_of(settings, SchemaError)
         assert "rows__v__list" in str(failure)
         assert pending(settings, "api") == []
         extract_once(plain(tmp_path, api, SELECTED | {"max_table_nesting": 2}))
@@ -226,8 +220,7 @@ def test_later_page_without_its_list_is_refused(
 
     with serving(answer) as api:
         settings = plain(tmp_path, api, resource, client=CURSOR)
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
     assert "page 2" in str(failure)
     assert count(settings, "api_raw.rows") == 0
 
@@ -241,8 +234,7 @@ def test_error_in_place_of_the_rows_of_the_last_run_is_refused(tmp_path: Path) -
         answers.pop(0)
         extract_once(settings)
         answers.pop(0)
-        [failure] = failures_of(settings)
-        assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
         assert "data_selector" in failure.hint
         answers.pop(0)
         extract_once(settings)
@@ -256,11 +248,10 @@ def test_selector_that_finds_lists_in_place_of_rows_is_refused(
     """One list would be taken for rows; of two each would be a row without a column."""
     endpoint = {"path": "rows", "data_selector": selector}
     with serving(lambda *_: {"data": [{"items": ITEMS}, {"items": ITEMS}]}) as api:
-        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+        failure = failure_of(plain(tmp_path, api, {"endpoint": endpoint}), ExtractError)
         extract_once(
             plain(tmp_path, api, {"endpoint": endpoint | {"data_selector": "$..items[*]"}})
         )
-    assert type(failure) is ExtractError
     assert "`data_selector`" in failure.hint
     assert count(settings_of(tmp_path, {}), "api_raw.rows") == 2 * len(ITEMS)
 
@@ -284,8 +275,7 @@ def test_question_that_is_posted_loses_no_body_on_its_way(
             expected = "tea" if method == "POST" else ""
             assert query(settings, "SELECT query FROM api_raw.rows") == [(expected,)]
         else:
-            [failure] = failures_of(settings)
-            assert type(failure) is ExtractError
+            failure = failure_of(settings, ExtractError)
             assert "/found, where it would arrive without its body" in failure.message
 
 
@@ -298,8 +288,7 @@ def test_what_is_no_row_in_place_of_the_last_runs_list_is_refused(
         settings = plain(tmp_path, api, SELECTED | {"write_disposition": "replace"})
         extract_once(settings)
         answers.pop(0)
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure_of(settings, ExtractError)
     assert count(settings, "api_raw.rows") == len(ITEMS)
 
 
@@ -332,8 +321,7 @@ def test_page_that_the_api_led_to_is_not_ignored(tmp_path: Path, is_promised: bo
     with serving(answer) as api:
         settings = plain(tmp_path, api, {"endpoint": endpoint}, client=client)
         if is_promised:
-            [failure] = failures_of(settings)
-            assert type(failure) is ExtractError
+            failure = failure_of(settings, ExtractError)
             assert "rows, page 2: the API led to this page" in failure.message
         else:
             extract_once(settings)
@@ -348,8 +336,7 @@ def test_object_in_place_of_the_last_runs_list_is_refused(tmp_path: Path, answer
         settings = plain(tmp_path, api, whole)
         extract_once(settings)
         answers.pop(0)
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
     assert "page 1" in str(failure)
     assert count(settings, "api_raw.rows") == len(ITEMS)
 
@@ -391,8 +378,7 @@ def test_page_that_repeats_is_refused(
 
     with serving(answer) as api:
         settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
     assert "page 2: the page is the same as the one before" in str(failure)
 
 
@@ -431,8 +417,7 @@ def test_other_rows_than_the_api_says_are_refused(
 
     with serving(answer) as api:
         settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
     assert said in str(failure)
     assert "total_path: null" in failure.hint
     assert count(settings, "api_raw.rows") == 0
@@ -454,8 +439,7 @@ def test_end_of_pages_that_say_there_is_more_is_refused(
 
     with serving(answer) as api:
         client = {"paginator": paginator | {"has_more_path": "more"}}
-        [failure] = failures_of(plain(tmp_path, api, SELECTED, client=client))
-    assert type(failure) is ExtractError
+        failure = failure_of(plain(tmp_path, api, SELECTED, client=client), ExtractError)
     assert "there is more" in str(failure)
 
 
@@ -500,8 +484,7 @@ def test_pagination_that_is_unreadable_is_the_fault_of_the_api(
 ) -> None:
     with serving(lambda *_: {"items": ITEMS} | more) as api:
         settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
     assert "'id'" not in str(failure)
     assert ("total_path: null" in failure.hint) == (paginator["type"] != "json_link")
 
@@ -511,8 +494,7 @@ def test_row_without_the_incremental_cursor_is_the_fault_of_the_api(
     tmp_path: Path, rows: list[dict[str, Any]]
 ) -> None:
     with serving(lambda *_: {"items": rows}) as api:
-        [failure] = failures_of(plain(tmp_path, api, INCREMENTAL))
-    assert type(failure) is ExtractError
+        failure_of(plain(tmp_path, api, INCREMENTAL), ExtractError)
 
 
 NEWER = [
@@ -556,8 +538,7 @@ def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
     """dlt would take that of the parameter, and pass over what the other says without a word."""
     endpoint = INCREMENTAL["endpoint"] | {"incremental": {"cursor_path": "changed"}}
     with serving(lambda *_: {"items": []}) as api:
-        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
-    assert type(failure) is ConfigError
+        failure = failure_of(plain(tmp_path, api, {"endpoint": endpoint}), ConfigError)
     assert "the parameter since" in failure.message
 
 
@@ -589,8 +570,7 @@ def test_rows_that_are_not_in_the_order_that_settings_say_are_refused(
         if is_right:
             extract_once(settings)
         else:
-            [failure] = failures_of(settings)
-            assert type(failure) is ExtractError
+            failure = failure_of(settings, ExtractError)
             assert "`row_order` says" in failure.message
 
 
@@ -625,9 +605,8 @@ def test_rows_that_would_go_or_double_by_what_a_run_reads_are_refused(
 ) -> None:
     """dlt retires, deletes or doubles them, and says nothing."""
     with serving(lambda *_: [{"id": 1, "at": 1, "day": 1}]) as api:
-        [failure] = failures_of(plain(tmp_path, api, resource))
+        failure = failure_of(plain(tmp_path, api, resource), ConfigError)
         assert api.asked == []
-    assert type(failure) is ConfigError
     assert said in failure.message
 
 
@@ -637,10 +616,7 @@ def test_rows_of_all_parents_do_not_go_by_those_of_new_ones(
 ) -> None:
     lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}} | way
     orders = CURSOR_AT | {"name": "orders"}
-    client = {"base_url": "http://127.0.0.1:9/"}
-    source = {"client": client, "resources": [orders, lines]}
-    [failure] = failures_of(settings_of(tmp_path, {"api": source}))
-    assert type(failure) is ConfigError
+    failure = failure_of(reading(tmp_path, "http://127.0.0.1:9/", orders, lines), ConfigError)
     assert "lines says" in failure.message
     assert "new rows of orders" in failure.message
 
@@ -668,9 +644,7 @@ def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[s
         {"name": f"r{n}", "table_name": "rows", "write_disposition": way}
         for n, way in enumerate(ways)
     ]
-    source = {"client": {"base_url": "http://127.0.0.1:9/"}, "resources": resources}
-    [failure] = failures_of(settings_of(tmp_path, {"api": source}))
-    assert type(failure) is ConfigError
+    failure = failure_of(reading(tmp_path, "http://127.0.0.1:9/", *resources), ConfigError)
     assert "`append`" in failure.message
     assert "`replace`" in failure.message
 
@@ -693,8 +667,7 @@ def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
     with serving(lambda *_: [{"id": 1, "at": "Thu, 01 Jan 2026 00:00:00 GMT"}]) as api:
         settings = plain(tmp_path, api, MERGE | {"endpoint": endpoint})
         extract_once(settings)
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
     assert "`lag`" in failure.hint
 
 
@@ -817,10 +790,8 @@ def test_nothing_is_asked_by_true_as_python_writes_it(tmp_path: Path, where: str
         "headers": {"path": "lines", "headers": {"X-Paid": ORDER}},
     }[where]
     with serving(lambda path, *_: [{"id": True}] if path == "/orders" else [{"n": 1}]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
         lines = {"name": "lines", "endpoint": asked}
-        source = {"client": client, "resources": ["orders", lines]}
-        extract_once(settings_of(tmp_path, {"api": source}))
+        extract_once(reading(tmp_path, api.url, "orders", lines))
     path, params, headers = api.asked[-1]
     assert (path, params, headers.get("x-paid")) == {
         "path": ("/lines/true/all", {}, None),
@@ -839,9 +810,8 @@ def test_nothing_is_asked_by_a_cursor_without_a_value(
     begun = {"initial_value": 0} if value == "end_value" else {}
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at"} | begun} | asked
     with serving(lambda *_: []) as api:
-        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
+        failure = failure_of(plain(tmp_path, api, {"endpoint": endpoint}), ConfigError)
         assert api.asked == []
-    assert type(failure) is ConfigError
     assert "would be the text None" in failure.message
 
 
@@ -853,12 +823,9 @@ def test_field_of_a_row_is_not_overwritten_by_its_parents(
 ) -> None:
     orders = [{"id": 1, "name": "a"}]
     with serving(lambda path, *_: orders if path == "/orders" else [line]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
         endpoint = {"path": f"orders/{ORDER}/lines"}
         lines = {"name": "lines", "include_from_parent": ["name"], "endpoint": endpoint}
-        source = {"client": client, "resources": ["orders", lines]}
-        [failure] = failures_of(settings_of(tmp_path, {"api": source}))
-    assert type(failure) is ExtractError
+        failure = failure_of(reading(tmp_path, api.url, "orders", lines), ExtractError)
     assert said in failure.message
 
 
@@ -884,11 +851,9 @@ def test_list_at_a_path_to_one_thing_that_has_more_pages_is_refused(
     orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
     found = {"name": "found", "endpoint": {"path": f"search/{ORDER}", "data_selector": "items"}}
     with serving(answer) as api:
-        client = {"base_url": api.url, "paginator": paginator}
-        settings = settings_of(tmp_path, {"api": {"client": client, "resources": [orders, found]}})
+        settings = reading(tmp_path, api.url, orders, found, client={"paginator": paginator})
         if is_more:
-            [failure] = failures_of(settings)
-            assert type(failure) is ExtractError
+            failure = failure_of(settings, ExtractError)
             assert "there are more pages" in str(failure)
             assert "`paginator`" in failure.hint
         else:
@@ -916,9 +881,8 @@ def test_rows_of_each_parent_are_read_from_where_the_last_run_ended(
     endpoint = {"path": f"orders/{ORDER}/lines", "data_selector": "items", "incremental": cursor}
     orders = {"name": "orders", "endpoint": {"path": "orders", "data_selector": "items"}}
     with serving(answer) as api:
-        resources = [orders, {"name": "lines", "endpoint": endpoint} | more]
-        source = {"client": CURSOR | {"base_url": api.url}, "resources": resources}
-        settings = settings_of(tmp_path, {"api": source})
+        of_orders = {"name": "lines", "endpoint": endpoint} | more
+        settings = reading(tmp_path, api.url, orders, of_orders, client=CURSOR)
         for first, at in ((8, 200), (16, 300)):
             extract_once(settings)
             assert count(settings, "api_raw.lines") == len(lines)
@@ -977,12 +941,8 @@ def test_nothing_is_asked_for_a_parent_with_more_than_one_value(
     asked = {"path": f"lines/{mark}/all"} if where == "path" else {"params": {"n": mark}}
     lines = {"name": "lines", "endpoint": {"path": "lines"} | asked}
     with serving(lambda *_: [order]) as api:
-        client = {"base_url": api.url, "paginator": "single_page"}
-        resources = ["orders", lines]
-        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
-        [failure] = failures_of(settings)
+        failure_of(reading(tmp_path, api.url, "orders", lines), ExtractError)
         assert [path for path, *_ in api.asked] == ["/orders"]
-    assert type(failure) is ExtractError
 
 
 @pytest.mark.parametrize(
@@ -1005,8 +965,7 @@ def test_value_of_for_each_stays_whole_in_a_path(
         for_each = {"tag": [value]}
         settings = plain(tmp_path, api, {"endpoint": endpoint}, client=client, for_each=for_each)
         if asked is None:
-            [failure] = failures_of(settings)
-            assert type(failure) is ConfigError
+            failure = failure_of(settings, ConfigError)
             assert "leads elsewhere" in str(failure)
         else:
             extract_once(settings)
@@ -1017,15 +976,13 @@ def test_value_of_for_each_stays_whole_in_a_path(
 def test_cursor_that_has_no_order_is_refused(tmp_path: Path, day: str) -> None:
     endpoint = {"path": "rows", "incremental": {"cursor_path": "at"}}
     with serving(lambda *_: [{"id": 1, "at": day}]) as api:
-        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
-    assert type(failure) is ExtractError
+        failure = failure_of(plain(tmp_path, api, {"endpoint": endpoint}), ExtractError)
     assert failure.message.startswith(f"api.rows: an incremental cursor is {day}")
 
 
 def test_body_that_is_not_encoded_as_it_says_is_the_fault_of_the_api(tmp_path: Path) -> None:
     with serving(lambda *_: (200, b"[]", {"Content-Encoding": "gzip"})) as api:
-        [failure] = failures_of(plain(tmp_path, api))
-    assert type(failure) is ExtractError
+        failure_of(plain(tmp_path, api), ExtractError)
 
 
 @pytest.mark.parametrize(
@@ -1050,10 +1007,10 @@ def test_next_page_that_no_paginator_sees_ends_the_run(
 ) -> None:
     with serving(lambda *_: {"data": {"items": [{"id": 1}]} | around}) as api:
         endpoint = {"path": "rows", "data_selector": "data.items"}
-        [failure] = failures_of(
-            plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": paginator})
+        failure = failure_of(
+            plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": paginator}),
+            ExtractError,
         )
-        assert type(failure) is ExtractError
         assert f"`{key}` says that there are more" in failure.message
         one = plain(tmp_path, api, {"endpoint": endpoint}, client={"paginator": "single_page"})
         extract_once(one)
@@ -1063,8 +1020,7 @@ def test_next_page_that_no_paginator_sees_ends_the_run(
 def test_next_page_of_a_source_without_a_paginator_is_not_passed_over(tmp_path: Path) -> None:
     """What dlt does not recognise is one page to it."""
     with serving(lambda *_: {"items": [{"id": 1}], "hasNextPage": True}) as api:
-        [failure] = failures_of(plain(tmp_path, api))
-    assert type(failure) is ExtractError
+        failure = failure_of(plain(tmp_path, api), ExtractError)
     assert "`hasNextPage` says that there are more" in failure.message
 
 
@@ -1103,9 +1059,8 @@ def test_answer_to_a_query_with_errors_beside_its_rows_is_not_whole(
         if not is_graphql:
             extract_once(settings)
             return
-        [failure] = failures_of(settings)
+        failure = failure_of(settings, ExtractError)
         assert api.asked[0][1]["query"] == "{items{id}}"
-    assert type(failure) is ExtractError
     assert "beside its rows the answer names errors: 1" in failure.message
     assert "s3cret" not in str(failure)
 
@@ -1113,8 +1068,7 @@ def test_answer_to_a_query_with_errors_beside_its_rows_is_not_whole(
 def test_brace_that_is_no_placeholder_is_told_to_be_written_twice(tmp_path: Path) -> None:
     with serving(lambda *_: {}) as api:
         endpoint = GRAPHQL["endpoint"] | {"json": {"query": "{items{id}}"}}
-        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}))
-    assert type(failure) is ConfigError
+        failure = failure_of(plain(tmp_path, api, {"endpoint": endpoint}), ConfigError)
     assert "written twice" in failure.hint
 
 
@@ -1123,9 +1077,8 @@ def test_has_more_that_is_true_at_the_end_is_refused(tmp_path: Path, name: str) 
     """dlt would end after the first page, which says false there."""
     with serving(lambda *_: {}) as api:
         client = {"paginator": CURSOR["paginator"] | {"has_more_path": name}}
-        [failure] = failures_of(plain(tmp_path, api, SELECTED, client=client))
+        failure = failure_of(plain(tmp_path, api, SELECTED, client=client), ConfigError)
         assert api.asked == []
-    assert type(failure) is ConfigError
     assert "leave it out" in failure.message
 
 
@@ -1182,8 +1135,7 @@ def test_dlts_own_configuration_does_not_drop_or_move_tables(
         extract_once(settings)
         with monkeypatch.context() as patch:
             patch.setenv(variable, value)
-            [failure] = failures_of(settings)
-        assert type(failure) is ConfigError
+            failure = failure_of(settings, ConfigError)
         assert variable.rpartition("__")[2] in failure.hint
         extract_once(settings)
     assert count(settings, "api_raw.rows") == 2
@@ -1199,9 +1151,10 @@ def test_dlts_own_configuration_gives_no_credentials(
     endpoint = {"path": "rows"} | (auth if place == "endpoint" else {})
     with serving(lambda *_: [{"id": 1}]) as api:
         client = auth if place == "client" else {}
-        [failure] = failures_of(plain(tmp_path, api, {"endpoint": endpoint}, client=client))
+        failure = failure_of(
+            plain(tmp_path, api, {"endpoint": endpoint}, client=client), ConfigError
+        )
         assert api.asked == []
-    assert type(failure) is ConfigError
     assert "auth.token is missing" in failure.message
 
 
@@ -1249,8 +1202,7 @@ def test_credentials_follow_no_link_to_another_host(
         resource = SELECTED if kind == "body" else {"endpoint": {"path": "linked"}}
         client = (LINKED if kind == "body" else {"paginator": "header_link"}) | credentials
         settings = plain(tmp_path, api, resource, client=client)
-        [failure] = failures_of(settings)
-    assert type(failure) is ExtractError
+        failure = failure_of(settings, ExtractError)
     assert failure.subject == "api.rows"
     assert there.url.rstrip("/") in str(failure)
     assert api.url.rstrip("/") in str(failure)
@@ -1284,17 +1236,13 @@ def test_host_that_the_settings_name_gets_the_credentials(tmp_path: Path, is_nam
     """An address in a row is the API's, one that is written in the settings the user's."""
     with serving(last_page) as there, serving(leading_to(there)) as api:
         path = f"{there.url}things/{{resources.rows.id}}" if is_named else "{resources.rows.url}"
-        settings = plain(tmp_path, api, SELECTED, client=BEARER | {"paginator": "single_page"})
-        source = settings.sources["api"]
-        child = {"name": "things", "endpoint": {"path": path}}
-        both = source.model_copy(update={"resources": (*source.resources, child)})
-        settings = settings.model_copy(update={"sources": {"api": both}})
+        resources = {"name": "rows"} | SELECTED, {"name": "things", "endpoint": {"path": path}}
+        settings = reading(tmp_path, api.url, *resources, client=BEARER)
         if is_named:
             extract_once(settings)
             assert [h["authorization"] for _, _, h in there.asked] == ["Bearer s3cret"]
         else:
-            [failure] = failures_of(settings)
-            assert type(failure) is ExtractError
+            failure_of(settings, ExtractError)
             assert there.asked == []
 
 
@@ -1421,8 +1369,7 @@ def test_nothing_in_place_of_all_rows_is_refused(news: tuple[News, Settings]) ->
     source, settings = news
     source.extract(settings, 3)
     source.rows = 0
-    [failure] = failures_of(settings, context(settings, full_refresh=True))
-    assert type(failure) is DataQualityError
+    failure_of(settings, DataQualityError, context(settings, full_refresh=True))
     assert source.ids(settings) == [1, 2, 3]
     source.extract(settings, 4)
     assert source.ids(settings) == [1, 2, 3, 4]
@@ -1522,8 +1469,7 @@ def test_rows_are_not_appended_again_by_another_cursor(tmp_path: Path) -> None:
     with serving(lambda *_: [{"id": 1, "at": 1, "changed": 5}]) as api:
         extract_once(plain(tmp_path, api, by("at")))
         settings = plain(tmp_path, api, by("changed"))
-        [failure] = failures_of(settings)
-        assert type(failure) is ConfigError
+        failure = failure_of(settings, ConfigError)
         assert "the cursor of rows is changed" in failure.message
         extract_once(settings, context(settings, full_refresh=True))
         extract_once(settings)
@@ -1559,8 +1505,7 @@ def test_key_that_comes_twice_is_not_upserted_twice(
     columns = {"columns": {"gone": {"data_type": "bool", "hard_delete": True}}}
     with serving(lambda *_: answers[0]) as api:
         settings = plain(tmp_path, api, MERGE | strategy(name) | columns)
-        [failure] = failures_of(settings)
-        assert type(failure) is DataQualityError
+        failure = failure_of(settings, DataQualityError)
         assert "2 rows with 1 keys" in str(failure)
         answers.pop(0)
         extract_once(settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,12 @@ from tests.integration.extracting import (
     context,
     count,
     extract_once,
+    failure_of,
     failures_of,
     pending,
     serving,
     settings_of,
 )
-
-
-@pytest.fixture
-def replay() -> Iterator[Replay]:
-    with Replay(date(2026, 1, 2), cache=True) as replay:
-        yield replay
 
 
 def read_all(replay: Replay, actor: str) -> None:
@@ -121,8 +115,7 @@ def test_row_lost_or_doubled_between_api_and_raw_is_found(
     monkeypatch.setattr(PageStep, "__call__", count_then_change)
     settings = settings_of(tmp_path, {"b": bluesky(replay.base_url, "bulk-300.test")})
     ctx = context(settings)
-    [failure] = failures_of(settings, ctx)
-    assert type(failure) is ReconciliationError
+    failure = failure_of(settings, ReconciliationError, ctx)
     assert f"b_raw.followers: 300 rows came from the API, {300 + 3 * wrong} stand in raw" in (
         failure.message
     )
@@ -137,8 +130,7 @@ def test_source_that_fails_holds_back_none_of_the_others(tmp_path: Path, replay:
         tmp_path, {n: bluesky(replay.base_url, actor) for n, actor in names.items()}
     )
     ctx = context(settings)
-    [failure] = failures_of(settings, ctx)
-    assert type(failure) is ExtractError
+    failure = failure_of(settings, ExtractError, ctx)
     assert failure.subject == "b.followers[bulk-301.test]"
     assert [count(settings, f"{n}_raw.followers") for n in names] == [300, 0, 302]
 
@@ -206,8 +198,7 @@ def test_package_that_the_warehouse_refuses_leaves_no_row_and_no_poison(
     settings = settings_of(tmp_path, {"b": bluesky(replay.base_url, "bulk-300.test")})
     with monkeypatch.context() as patch:
         patch.setattr(DuckDbCopyJob, "run", refuse_children)
-        [failure] = failures_of(settings)
-    assert type(failure) is LoadError
+        failure_of(settings, LoadError)
     assert count(settings, "b_raw.followers") == 0
     assert pending(settings, "b") == []
     assert len(list((settings.data / "quarantine" / "b").iterdir())) == 1

@@ -13,7 +13,7 @@ import pytest
 from etl.errors import ReconciliationError
 from etl.raw.pipeline import Raw
 from etl.settings import Settings
-from tests.integration.extracting import context, extract_once, failures_of, query, settings_of
+from tests.integration.extracting import context, extract_once, failure_of, query, settings_of
 
 GIVEN: dict[str, tuple[Any, dict[str, Any]]] = {}
 """What the source brings: by resource its pages, and the hints by which they are merged."""
@@ -237,7 +237,6 @@ def test_lost_doubled_and_undeleted_keys_end_with_12(
     monkeypatch.setattr(Raw, "commit", commit_badly)
     bring({"things": ([[row(1, gone=True), row(2), row(3)]], GONE)})
     ctx = context(settings)
-    [failure] = failures_of(settings, ctx)
-    assert type(failure) is ReconciliationError
+    failure = failure_of(settings, ReconciliationError, ctx)
     assert says in failure.message
     assert not ctx.run.reconciliations[-1].agrees

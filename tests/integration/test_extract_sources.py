@@ -35,8 +35,10 @@ from tests.integration.extracting import (
     context,
     count,
     extract_once,
+    failure_of,
     failures_of,
     query,
+    reading,
     serving,
     settings_of,
 )
@@ -78,6 +80,12 @@ def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
 
 def things(**endpoint: Any) -> dict[str, Any]:
     return {"name": "things", "endpoint": {"path": "things_list", **endpoint}}
+
+
+def made(folder: Path, factory: str, **arguments: Any) -> Settings:
+    """A source `py` that a function makes: one of this module, unless another is named."""
+    place = factory if ":" in factory else f"{__name__}:{factory}"
+    return settings_of(folder, {"py": {"factory": place, "arguments": arguments}})
 
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
@@ -266,9 +274,7 @@ def test_declarative_source_brings_what_plain_dlt_brings(
 
 def test_dependent_resource_runs_twice_although_each_parent_has_one_page(tmp_path: Path) -> None:
     with serving(answer) as api:
-        config: dict[str, Any] = deepcopy(CONFIGURATIONS["dependent"])
-        config["client"]["base_url"] = api.url
-        settings = settings_of(tmp_path, {"api": config})
+        settings = reading(tmp_path, api.url, *CONFIGURATIONS["dependent"]["resources"])
         for _ in range(2):
             extract_once(settings)
     assert count(settings, "api_raw.parts") == 100
@@ -314,11 +320,8 @@ def test_cursor_that_a_row_of_the_future_moved_is_told(tmp_path: Path) -> None:
     days = ["2026-01-02T10:00:00Z", "2099-01-01T00:00:00Z"]
     with serving(lambda *_: [{"id": 1, "at": days[0]}]) as api:
         cursor = {"cursor_path": "at", "initial_value": "2026-01-01T00:00:00Z"}
-        config = {
-            "client": {"base_url": api.url, "paginator": "single_page"},
-            "resources": [things(path="things", incremental=cursor | {"start_param": "since"})],
-        }
-        settings = settings_of(tmp_path, {"api": config})
+        resource = things(path="things", incremental=cursor | {"start_param": "since"})
+        settings = reading(tmp_path, api.url, resource)
         assert not extract_once(settings).run.warnings
         days.pop(0)
         for _ in range(2):
@@ -336,12 +339,8 @@ def test_cursor_that_is_restored_is_the_last_one_whatever_the_clock_said(
 
     with serving(growing) as api:
         cursor = {"cursor_path": "id", "initial_value": 0, "start_param": "since"}
-        config = {
-            "client": {"base_url": api.url, "paginator": "single_page"},
-            "resource_defaults": {"write_disposition": "append"},
-            "resources": [things(path="since", incremental=cursor)],
-        }
-        settings = settings_of(tmp_path, {"api": config})
+        resource = things(path="since", incremental=cursor) | {"write_disposition": "append"}
+        settings = reading(tmp_path, api.url, resource)
         extract_once(settings)
         seen["upto"] = 10
         with monkeypatch.context() as ahead:
@@ -354,19 +353,13 @@ def test_cursor_that_is_restored_is_the_last_one_whatever_the_clock_said(
             seen["upto"] = upto
             extract_once(settings)
             assert count(settings, "api_raw.things") == upto
-    raw = Raw(settings, "api")
-    with raw.connection() as connection:
-        assert raw.packages.is_of(connection, "api_raw"), "else it is restored in every run"
+    assert Raw(settings, "api").fits_warehouse(), "else it is restored in every run"
 
 
 def test_rows_that_were_stamped_with_a_day_to_come_are_told(tmp_path: Path) -> None:
     with serving(answer) as api:
-        config = {
-            "stamp": {"day": "snapshot_date"},
-            "client": {"base_url": api.url, "paginator": "single_page"},
-            "resources": [things(path="since")],
-        }
-        settings = settings_of(tmp_path, {"api": config})
+        stamp = {"day": "snapshot_date"}
+        settings = reading(tmp_path, api.url, things(path="since"), stamp=stamp)
         assert not extract_once(settings).run.warnings
         query(settings, "UPDATE api_raw.things SET day = '2026-01-03' WHERE id = 5")
         [told] = extract_once(settings).run.warnings
@@ -374,32 +367,24 @@ def test_rows_that_were_stamped_with_a_day_to_come_are_told(tmp_path: Path) -> N
 
 
 def test_incremental_cursor_of_a_refused_extraction_is_taken_back(tmp_path: Path) -> None:
+    cursor = {"cursor_path": "id", "initial_value": 0, "start_param": "since"}
+    resource = things(path="since", incremental=cursor)
     with serving(answer) as api:
-
-        def config(**more: Any) -> Any:
-            cursor = {"cursor_path": "id", "initial_value": 0, "start_param": "since"}
-            return {
-                "client": {"base_url": api.url, "paginator": "single_page"},
-                "resources": [things(path="since", incremental=cursor)],
-            } | more
-
-        failures_of(settings_of(tmp_path, {"api": config(volume={"min_rows": 26})}))
-        extract_once(settings := settings_of(tmp_path, {"api": config()}))
+        failures_of(reading(tmp_path, api.url, resource, volume={"min_rows": 26}))
+        extract_once(settings := reading(tmp_path, api.url, resource))
         assert count(settings, "api_raw.things") == 25
 
 
 def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) -> None:
     with serving(answer) as api:
-        config = {
-            "for_each": {"kind": ["cursor", "other"]},
-            "stamp": {"day": "snapshot_date"},
-            "client": {
-                "base_url": api.url,
-                "paginator": {"type": "cursor", "cursor_path": "cursor", "cursor_param": "after"},
-            },
-            "resources": [things(path="{kind}", data_selector="data")],
-        }
-        settings = settings_of(tmp_path, {"api": config})
+        settings = reading(
+            tmp_path,
+            api.url,
+            things(path="{kind}", data_selector="data"),
+            client=CONFIGURATIONS["cursor"]["client"],
+            for_each={"kind": ["cursor", "other"]},
+            stamp={"day": "snapshot_date"},
+        )
         ctx = extract_once(settings)
     found = query(settings, "SELECT kind, day::VARCHAR, count(*) FROM api_raw.things GROUP BY 1, 2")
     assert sorted(found) == [("cursor", "2026-01-02", 25), ("other", "2026-01-02", 25)]
@@ -572,7 +557,7 @@ def test_factory_source_brings_dicts_lists_and_arrow_tables(tmp_path: Path, fact
 
 
 def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: str) -> None:
-    settings = settings_of(tmp_path, {"py": {"factory": f"{factory}:alone"}})
+    settings = made(tmp_path, f"{factory}:alone")
     for _ in range(3):
         extract_once(settings)
         assert count(settings, "py_raw.alone") == 5
@@ -591,8 +576,7 @@ def test_rows_that_name_their_tables_are_counted_there(tmp_path: Path) -> None:
     """Also when those of an earlier run went to a table that the resource named."""
 
     def extract(by_row: bool) -> list[tuple[str, int, int]]:
-        source = {"factory": f"{__name__}:kinds", "arguments": {"by_row": by_row}}
-        found = extract_once(settings_of(tmp_path, {"py": source})).run.reconciliations
+        found = extract_once(made(tmp_path, "kinds", by_row=by_row)).run.reconciliations
         return sorted((r.subject, r.expected, r.found) for r in found)
 
     assert extract(by_row=False) == [("py_raw.events", 3, 3)]
@@ -616,7 +600,7 @@ def hinted() -> Any:
 
 
 def test_rows_that_name_their_tables_by_hints_are_counted_there(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, {"py": {"factory": f"{__name__}:hinted"}})
+    settings = made(tmp_path, "hinted")
     for _ in range(2):
         found = extract_once(settings).run.reconciliations
         assert [(r.subject, r.expected, r.found) for r in found] == [("py_raw.t", 3, 3)]
@@ -646,8 +630,7 @@ def pages(kind: str) -> Any:
     "kind", ["a table", "several tables", "several frames", "a table without values"]
 )
 def test_pages_of_all_shapes_come_whole(tmp_path: Path, kind: str) -> None:
-    source = {"factory": f"{__name__}:pages", "arguments": {"kind": kind}}
-    found = extract_once(settings := settings_of(tmp_path, {"py": source})).run.reconciliations
+    found = extract_once(settings := made(tmp_path, "pages", kind=kind)).run.reconciliations
     assert [(r.expected, r.found) for r in found] == [(3, 3)]
     assert query(settings, "SELECT count(DISTINCT _dlt_id) FROM py_raw.t") == [(3,)]
 
@@ -663,9 +646,7 @@ def test_pages_of_all_shapes_come_whole(tmp_path: Path, kind: str) -> None:
 def test_pages_that_dlt_does_not_take_or_count_are_refused(
     tmp_path: Path, kind: str, message: str
 ) -> None:
-    source = {"factory": f"{__name__}:pages", "arguments": {"kind": kind}}
-    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
-    assert type(failure) is ExtractError
+    failure = failure_of(made(tmp_path, "pages", kind=kind), ExtractError)
     assert message in failure.message
 
 
@@ -687,9 +668,7 @@ def test_arrow_tables_go_on_in_a_raw_table_whose_rows_have_no_ids(
 
 @pytest.mark.parametrize("column", ["_dlt_id", "hash"])
 def test_rows_of_arrow_that_did_not_change_are_no_new_versions(tmp_path: Path, column: str) -> None:
-    arguments = {"way": "scd2", "column": column}
-    source = {"factory": f"{__name__}:of_arrow", "arguments": arguments}
-    settings = settings_of(tmp_path, {"py": source})
+    settings = made(tmp_path, "of_arrow", way="scd2", column=column)
     for _ in range(2):
         extract_once(settings)
     found = query(settings, f"SELECT id, _dlt_valid_to, {column} FROM py_raw.t ORDER BY id")
@@ -719,8 +698,7 @@ def limited(incremental: bool) -> Any:
 
 @pytest.mark.parametrize("incremental", [True, False])
 def test_limit_that_was_left_in_is_told(tmp_path: Path, incremental: bool) -> None:
-    source = {"factory": f"{__name__}:limited", "arguments": {"incremental": incremental}}
-    warnings = extract_once(settings_of(tmp_path, {"py": source})).run.warnings
+    warnings = extract_once(made(tmp_path, "limited", incremental=incremental)).run.warnings
     assert ["add_limit" in w for w in warnings] == ([] if incremental else [True])
 
 
@@ -744,8 +722,7 @@ def exact(kind: str) -> Any:
 def test_values_of_arrow_that_the_declared_type_holds_are_taken(
     tmp_path: Path, kind: str, stored: object
 ) -> None:
-    source = {"factory": f"{__name__}:exact", "arguments": {"kind": kind}}
-    extract_once(settings := settings_of(tmp_path, {"py": source}))
+    extract_once(settings := made(tmp_path, "exact", kind=kind))
     assert query(settings, "SELECT v FROM py_raw.t") == [(stored,)]
 
 
@@ -809,9 +786,7 @@ def odd(kind: str) -> Any:
 def test_what_raw_would_hold_as_another_value_is_refused(
     tmp_path: Path, kind: str, message: str
 ) -> None:
-    source = {"factory": f"{__name__}:odd", "arguments": {"kind": kind}}
-    [failure] = failures_of(settings_of(tmp_path, {"py": source}))
-    assert type(failure) is SchemaError
+    failure = failure_of(made(tmp_path, "odd", kind=kind), SchemaError)
     assert message in failure.message
 
 
@@ -836,7 +811,7 @@ def plain() -> Any:
 
 
 def test_what_raw_holds_as_it_is_is_taken(tmp_path: Path) -> None:
-    extract_once(settings := settings_of(tmp_path, {"py": {"factory": f"{__name__}:plain"}}))
+    extract_once(settings := made(tmp_path, "plain"))
     assert query(settings, "SELECT id, n, d::DOUBLE, b FROM py_raw.t ORDER BY id") == [
         (1, None, None, None), (3, 1, 1.5, True), (4, None, 0.1, False)]  # fmt: skip
     assert query(settings, "SELECT id FROM py_raw.u ORDER BY id") == [(6,), (7,)]
@@ -852,7 +827,7 @@ def typed() -> Any:
 
 
 def test_value_that_its_column_would_cut_goes_to_one_of_its_own(tmp_path: Path) -> None:
-    extract_once(settings := settings_of(tmp_path, {"py": {"factory": f"{__name__}:typed"}}))
+    extract_once(settings := made(tmp_path, "typed"))
     found = query(settings, "SELECT d, d__v_timestamp, n, n__v_decimal FROM py_raw.t ORDER BY ALL")
     assert found == [
         (date(2026, 1, 1), None, 0.5, None),
@@ -874,8 +849,7 @@ def two_ways() -> Any:
 
 
 def test_resources_of_a_table_say_one_write_disposition(tmp_path: Path) -> None:
-    [failure] = failures_of(settings_of(tmp_path, {"py": {"factory": f"{__name__}:two_ways"}}))
-    assert type(failure) is ConfigError
+    failure = failure_of(made(tmp_path, "two_ways"), ConfigError)
     assert "dlt would heed one" in failure.message
 
 
@@ -963,9 +937,7 @@ def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
 def test_what_a_factory_fails_with_has_its_class(
     tmp_path: Path, factory: str, kind: str, failure: type[EtlError]
 ) -> None:
-    source = {"factory": f"{factory}:read_by", "arguments": {"kind": kind}}
-    [found] = failures_of(settings_of(tmp_path, {"py": source}))
-    assert type(found) is failure
+    found = failure_of(made(tmp_path, f"{factory}:read_by", kind=kind), failure)
     assert found.subject.startswith("py")
     assert ("infinite number at $.of.v" in found.message) == (kind == "infinite")
 
@@ -979,9 +951,8 @@ def test_row_of_a_factory_that_changed_without_its_cursor_is_merged(
     counted = []
     for state in ("new", "changed", "changed"):
         rows = [{"id": n, "at": "2026-01-02", "state": state} for n in (1, 2)]
-        given = {"way": way, "rows": rows, "arrow": arrow}
-        source = {"factory": f"{factory}:changed", "arguments": given}
-        ctx = extract_once(settings := settings_of(tmp_path, {"py": source}))
+        settings = made(tmp_path, f"{factory}:changed", way=way, rows=rows, arrow=arrow)
+        ctx = extract_once(settings)
         assert query(settings, "SELECT DISTINCT state FROM py_raw.rows") == [(state,)]
         counted.append(ctx.run.sources[0].rows)
     assert counted == [2, 2, 0]  # what was read before is known again
@@ -1001,8 +972,7 @@ def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
 
 def test_dry_run_asks_nothing_and_writes_nothing(tmp_path: Path) -> None:
     with serving(answer) as api:
-        config = {"client": {"base_url": api.url}, "resources": [things(path="since")]}
-        settings = settings_of(tmp_path, {"api": config})
+        settings = reading(tmp_path, api.url, things(path="since"))
         ctx = extract_once(settings, context(settings, dry_run=True))
     assert ctx.run.plan == ["extract api.things → api_raw.things (append)"]
     assert api.asked == []

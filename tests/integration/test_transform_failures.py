@@ -193,7 +193,7 @@ def test_failure_of_the_machine_between_models_is_no_bug(
         raise kind("Failed to commit")
 
     monkeypatch.setattr("etl.stages.verdicts.write_states", fail)
-    monkeypatch.setattr("etl.warehouse.can_write", lambda folder: folder != shop.data)
+    monkeypatch.setattr("etl.duckdb_failures.can_write", lambda folder: folder != shop.data)
     record = shop.go_on((3, "eve", 5))
     assert record.exit_code == ExitCode.RESOURCES, record.failures
     monkeypatch.undo()

@@ -19,9 +19,9 @@ from etl.api_fields import (
     ApiFields,
     FieldPaths,
     load_fields,
-    name_columns,
     save_fields,
 )
+from etl.raw.fields import name_columns
 from etl.settings import Settings
 from etl.sources.row_place import find_base
 

@@ -78,4 +78,4 @@ def test_memory_does_not_grow_with_the_mart() -> None:
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )  # fmt: skip
     assert child.returncode == 0, child.stderr[-2000:]
-    assert int(child.stdout) < 400, child.stdout
+    assert int(child.stdout.split()[-1]) < 400, child.stdout  # behind a progress bar, perhaps

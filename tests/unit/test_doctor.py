@@ -105,7 +105,7 @@ def test_a_warehouse_that_may_only_be_read_is_code_14(
     settings = settings_in(tmp_path)
     settings.data.mkdir()
     duckdb.connect(str(settings.warehouse)).close()
-    monkeypatch.setattr("etl.warehouse.os.access", lambda _, mode: not mode & os.W_OK)
+    monkeypatch.setattr("os.access", lambda _, mode: not mode & os.W_OK)
     (warehouse,) = found(settings, "warehouse")
     assert (warehouse.status, warehouse.code) == ("failed", ExitCode.RESOURCES)
     assert "did another user run the job once?" in warehouse.hint
@@ -211,7 +211,7 @@ def test_path_where_something_of_another_kind_stands_is_code_2(tmp_path: Path, k
 def test_folder_that_cannot_be_written_is_code_14(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etl.warehouse.can_write", lambda folder: False)
+    monkeypatch.setattr("etl.duckdb_failures.can_write", lambda folder: False)
     (disk,) = found(settings_in(tmp_path), "disk")
     assert disk.code is ExitCode.RESOURCES
 
@@ -221,7 +221,7 @@ def test_folder_of_a_parquet_target_that_may_not_be_written_is_found(
 ) -> None:
     settings = settings_in(tmp_path, targets={"out": {"kind": "parquet", "path": "lake"}})
     (settings.data / "lake").mkdir(parents=True)
-    monkeypatch.setattr("etl.warehouse.can_write", lambda folder: folder.name != "lake")
+    monkeypatch.setattr("etl.duckdb_failures.can_write", lambda folder: folder.name != "lake")
     (target,) = found(settings, "target")
     assert target.code is ExitCode.RESOURCES
 
@@ -235,7 +235,7 @@ def test_what_belongs_to_another_user_is_found(
     for name in (place, "lost+found"):  # which is of the file system
         (settings.data / name).mkdir(parents=True)
     theirs = {settings.data / place, settings.data / "lost+found"}
-    monkeypatch.setattr("etl.warehouse.os.access", lambda path, mode: path not in theirs)
+    monkeypatch.setattr("os.access", lambda path, mode: path not in theirs)
     (disk,) = found(settings, "disk")
     assert disk.code is ExitCode.RESOURCES
     assert f"{place}: this user may not write it" in disk.message

@@ -8,9 +8,7 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from etl.drift import Column, Count, Known, Seen, Shape, Table, compare, is_vanished, remember
-from etl.raw.contracts import MAX_TEXT, mask_row
 from etl.records import SchemaChange, SourceRun
-from etl.secrets import MASK
 
 
 def table(table_name: str, parent: str | None = None, /, **columns: str) -> Table:
@@ -230,30 +228,3 @@ def test_a_line_names_some_of_what_is_touched_and_counts_the_rest() -> None:
         "column t.c has no value any more; touches marts.m.c0, marts.m.c1, marts.m.c2, "
         "marts.m.c3, marts.m.c4 and 2 more"
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "is_hidden"),
-    [
-        ("email", True),
-        ("Email", True),
-        ("owner__email", True),
-        ("email__v_bigint", True),
-        ("nickName", True),
-        ("mail", False),
-        ("email_is_valid", False),
-    ],
-)
-def test_a_shown_row_hides_personal_columns_however_they_are_written(
-    name: str, is_hidden: bool
-) -> None:
-    pii = ("email", "staging.stg_shop__orders.nick_name")
-    assert (mask_row({name: "x"}, pii) == {name: MASK}) is is_hidden
-    assert (mask_row({"deep": [{name: "x"}]}, pii) == {"deep": [{name: MASK}]}) is is_hidden
-
-
-def test_a_shown_row_keeps_null_and_cuts_long_texts() -> None:
-    assert mask_row({"email": None, "note": "x" * 1000}, ("email",)) == {
-        "email": None,
-        "note": "x" * MAX_TEXT + "…",
-    }

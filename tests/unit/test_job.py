@@ -283,9 +283,7 @@ def test_a_place_that_hears_nothing_is_a_warning_of_the_record(
 
 @responses.activate
 @pytest.mark.parametrize("stage", ["extract", "load"])
-def test_a_record_that_cannot_be_written_is_told(
-    play: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
+def test_a_record_that_cannot_be_written_is_told(play: Any, settings: Settings, stage: str) -> None:
     """A full disk is when somebody has to hear of it."""
     hook = "https://chat.example/hook"
     settings.__dict__["notify"] = Notify(webhook=SecretStr(hook))

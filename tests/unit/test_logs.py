@@ -373,31 +373,17 @@ def log_everywhere(secret: str) -> None:
 
 @pytest.mark.parametrize("log_format", ["json", "text"])
 @pytest.mark.parametrize("level", ["INFO", "DEBUG"])
-@pytest.mark.parametrize("kind", ["plain", "unicode", "braces", "url special"])
+@pytest.mark.parametrize("kind", CANARIES)
 def test_no_secret_reaches_any_sink(log: Log, kind: str, level: str, log_format: str) -> None:
     secret = CANARIES[kind]
     redact = redactor({"auth": SecretStr(secret)})
     with log(redact, level=level, format=log_format), contextlib.redirect_stdout(log.stream):
         log_everywhere(secret)
+    parts = ('ca"na', "na\\ry") if kind == "json special" else ()
     for written in (log.text, log.shown):
-        shown = [form for form in forms(secret) if form in written]
+        shown = [form for form in (*forms(secret), *parts) if form in written]
         assert not shown, written
     assert len(log.lines) == 8
-
-
-@pytest.mark.parametrize("log_format", ["json", "text"])
-def test_no_secret_of_json_special_characters_reaches_any_sink(log: Log, log_format: str) -> None:
-    secret = CANARIES["json special"]
-    with log(redactor({"auth": SecretStr(secret)}), format=log_format):
-        logger.bind(value=secret, deep=[{"k": secret}]).info(f"Bearer {secret}.")
-        logging.getLogger("dlt").warning("sent %s", secret)
-        try:
-            raise ValueError(secret)
-        except ValueError:
-            logger.exception("failed")
-    for written in (log.text, log.shown):
-        assert not [form for form in [*forms(secret), 'ca"na', "na\\ry"] if form in written]
-    assert len(log.lines) == 3
 
 
 def test_a_number_that_is_a_secret_is_masked(log: Log) -> None:

@@ -103,7 +103,7 @@ def test_record_that_tells_little_has_a_page(settings: Settings, given: dict[str
     assert "Time" not in page.words
 
 
-def test_time_line_begins_with_the_first_and_ends_with_the_last(settings: Settings) -> None:
+def test_time_line_begins_with_the_first_and_ends_with_the_last() -> None:
     bars = make_bars(full())
     assert [(b.kind, b.name, b.start, b.width) for b in bars] == [
         ("stage", "extract", 0, 20), ("source", "shop", 0, 18), ("model", "marts.a", 40, 4),

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl.libraries import prepare_libraries
@@ -247,6 +247,7 @@ PARAMS = st.dictionaries(st.text(min_size=1, max_size=6) | st.sampled_from(["pag
                          st.text(max_size=6) | st.sampled_from(["0", "2"]), max_size=3)  # fmt: skip
 
 
+@settings(deadline=None)  # the first call imports dlt
 @given(JSON, PARAMS)
 def test_any_json_becomes_a_valid_source_or_comments(body: Any, params: dict[str, str]) -> None:
     from dlt.common import jsonpath

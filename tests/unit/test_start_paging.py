@@ -86,39 +86,39 @@ def test_pages_are_numbered_as_the_answer_or_the_url_counts(
 
 
 @pytest.mark.parametrize(
-    ("about", "rows", "params", "expected"),
+    ("about", "params", "expected"),
     [
-        ({"offset": 0, "limit": 10, "total": 99}, 10, {}, {"limit": 10, "total_path": "total"}),
+        ({"offset": 0, "limit": 10, "total": 99}, {}, {"limit": 10, "total_path": "total"}),
         # An API that gives fewer rows than it was asked for is read in steps of what it gives.
-        ({"total": 99}, 10, {"skip": "0", "top": "50"}, {"limit": 10, "offset_param": "skip",
-                                                        "limit_param": "top"}),
+        ({"total": 99}, {"skip": "0", "top": "50"}, {"limit": 10, "offset_param": "skip",
+                                                    "limit_param": "top"}),
         # dlt compares with a total as if the first row had the number 0.
-        ({"startIndex": 1, "size": 10, "total": 99}, 10, {}, {"offset": 1, "total_path": None}),
-        ({"total": 99}, 10, {"offset": "40", "limit": "10"}, {"offset": 0}),
+        ({"startIndex": 1, "size": 10, "total": 99}, {}, {"offset": 1, "total_path": None}),
+        ({"total": 99}, {"offset": "40", "limit": "10"}, {"offset": 0}),
     ],
 )  # fmt: skip
 def test_offsets_step_by_the_rows_of_a_page(
-    about: dict[str, Any], rows: int, params: dict[str, str], expected: dict[str, Any]
+    about: dict[str, Any], params: dict[str, str], expected: dict[str, Any]
 ) -> None:
-    found = settings(about, rows, params)
+    found = settings(about, params=params)
     assert found["type"] == "offset"
     assert expected.items() <= found.items()
 
 
 @pytest.mark.parametrize(
-    ("about", "rows", "more"),
+    ("about", "more"),
     [
-        ({"total": 11}, 10, {}),
-        ({"count": 11}, 10, {}),
-        ({"hasMore": True}, 10, {}),
-        ({}, 10, {"params": {"limit": "10"}}),
-        ({}, 10, {"headers": {"x-total-count": "11"}}),
+        ({"total": 11}, {}),
+        ({"count": 11}, {}),
+        ({"hasMore": True}, {}),
+        ({}, {"params": {"limit": "10"}}),
+        ({}, {"headers": {"x-total-count": "11"}}),
     ],
 )
 def test_more_rows_without_a_way_to_them_are_said(
-    about: dict[str, Any], rows: int, more: dict[str, Any]
+    about: dict[str, Any], more: dict[str, Any]
 ) -> None:
-    found = paging(about, rows, **more)
+    found = paging(about, **more)
     assert (found.incomplete, found.sure) == (True, False)
     assert found.others
 

@@ -32,6 +32,13 @@ def settings_in(folder: Path, freshness: float | None = None) -> Settings:
     )
 
 
+def brought(rows: int, *load_ids: str) -> SourceRun:
+    """What a run's record says of the source."""
+    return SourceRun(
+        source="api", resource="b", rows=rows, pages=1, requests=1, retries=0, load_ids=load_ids
+    )
+
+
 def test_before_the_first_run_nothing_is_there_and_nothing_is_made(tmp_path: Path) -> None:
     status = read_status(settings_in(tmp_path))
     assert status["runs"] == []
@@ -109,11 +116,7 @@ def test_waiting_and_quarantined_packages_are_counted(tmp_path: Path) -> None:
 def test_a_source_older_than_its_freshness_is_stale(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, freshness=24)
     run = open_run(settings, Options(), str, NOW)
-    run.sources.append(
-        SourceRun(
-            source="api", resource="b", rows=1, pages=1, requests=1, retries=0, load_ids=("1",)
-        )
-    )
+    run.sources.append(brought(1, "1"))
     run.save(NOW)
     status = read_status(settings)
     assert status["sources"][0]["stale"]
@@ -138,9 +141,7 @@ def test_a_source_that_had_nothing_new_was_read_and_stays_as_old_as_its_rows(
         touch(working / "load" / "loaded" / load_id, at, is_folder=True)
     touch(working / "last.json", NOW)
     run = open_run(settings, Options(), str, NOW)
-    run.sources.append(
-        SourceRun(source="api", resource="b", rows=0, pages=1, requests=1, retries=0)
-    )
+    run.sources.append(brought(0))
     record = run.save(NOW)
     status = read_status(settings)
     (source,) = status["sources"]
@@ -171,21 +172,8 @@ def test_without_a_working_directory_the_listed_runs_tell(tmp_path: Path) -> Non
     settings = settings_in(tmp_path)
     for load_ids, at in ((("1",), EARLIER), ((), NOW)):
         run = open_run(settings, Options(), str, at)
-        run.sources.append(
-            SourceRun(
-                source="api", resource="b", rows=0, pages=1, requests=1, retries=0,
-                load_ids=load_ids,
-            )
-        )  # fmt: skip
+        run.sources.append(brought(0, *load_ids))
         run.save(at)
     (source,) = read_status(settings)["sources"]
     assert source["last_read_at"] == NOW.isoformat()
     assert source["last_extracted_at"] == EARLIER.isoformat()
-
-
-def test_a_load_goes_to_the_models_bare_name_or_the_table_given() -> None:
-    loads = Settings.model_validate(
-        {"loads": [{"model": "marts.a", "target": "x"},
-                   {"model": "marts.a", "target": "x", "table": "s.b"}]}
-    ).loads  # fmt: skip
-    assert [x.target_table for x in loads] == ["a", "s.b"]

@@ -11,17 +11,16 @@ import pytest
 from etl.configuration import load_settings
 from etl.errors import ConfigError
 from etl.secrets import redactor
-from etl.settings import TARGET_KINDS, Target
+from etl.settings import TARGET_KINDS, Settings, Target
 from etl.targets import FILE_TARGETS, SERVER_TARGETS
 from etl.targets.mssql.address import read_address
 from etl.targets.postgres.server import connected
 
-MODEL = "{model: marts.a, target: t"
 
-
-def problems(folder: Path, target: str, load: str = MODEL + "}") -> list[str]:
+def problems(folder: Path, target: str, more: str = "") -> list[str]:
+    """What is wrong with a target `t`, and a load that goes there; `more` are settings of its."""
     (folder / "config").mkdir(exist_ok=True)
-    text = f"targets:\n  t: {target}\nloads:\n  - {load}\n"
+    text = f"targets:\n  t: {target}\nloads:\n  - {{model: marts.a, target: t{more}}}\n"
     (folder / "config/etl.yaml").write_text(text, encoding="utf-8")
     try:
         load_settings(folder, environ={})
@@ -38,37 +37,29 @@ def test_each_kind_of_target_is_described_and_can_be_published_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "load", "said"),
+    ("target", "more", "said"),
     [
-        ("{kind: postgres}", MODEL + "}", "targets.t.dsn: is missing"),
-        ("{kind: duckdb}", MODEL + "}", "targets.t.path: is missing"),
-        ("{kind: dlt}", MODEL + "}", "targets.t.destination: is missing"),
-        ("{kind: dlt, destination: x, path: y}", MODEL + "}", "targets.t.path: has no effect"),
-        (
-            "{kind: duckdb, path: y, options: {a: 1}}",
-            MODEL + "}",
-            "targets.t.options: has no effect",
-        ),
-        ("{kind: postgres, dsn: 'x=1', path: y}", MODEL + "}", "targets.t.path: has no effect"),
-        ("{kind: parquet, path: y, dsn: 'x=1'}", MODEL + "}", "targets.t.dsn: has no effect"),
-        (
-            "{kind: duckdb, path: y}",
-            MODEL + ", primary_key: false}",
-            "loads.0.primary_key: has no effect",
-        ),
-        ("{kind: parquet, path: y}", MODEL + ", indexes: [[a]]}", "loads.0.indexes: has no effect"),
+        ("{kind: postgres}", "", "targets.t.dsn: is missing"),
+        ("{kind: duckdb}", "", "targets.t.path: is missing"),
+        ("{kind: dlt}", "", "targets.t.destination: is missing"),
+        ("{kind: dlt, destination: x, path: y}", "", "targets.t.path: has no effect"),
+        ("{kind: duckdb, path: y, options: {a: 1}}", "", "targets.t.options: has no effect"),
+        ("{kind: postgres, dsn: 'x=1', path: y}", "", "targets.t.path: has no effect"),
+        ("{kind: parquet, path: y, dsn: 'x=1'}", "", "targets.t.dsn: has no effect"),
+        ("{kind: duckdb, path: y}", ", primary_key: false", "loads.0.primary_key: has no effect"),
+        ("{kind: parquet, path: y}", ", indexes: [[a]]", "loads.0.indexes: has no effect"),
         (
             "{kind: parquet, path: y, default_schema: a}",
-            MODEL + "}",
+            "",
             "targets.t.default_schema: has no effect",
         ),
-        ("{kind: postgres, dsn: 'x=1'}", MODEL + ", strategy: upsert}", "loads.0.strategy"),
+        ("{kind: postgres, dsn: 'x=1'}", ", strategy: upsert", "loads.0.strategy"),
     ],
 )
 def test_what_does_not_fit_the_kind_is_told(
-    tmp_path: Path, target: str, load: str, said: str
+    tmp_path: Path, target: str, more: str, said: str
 ) -> None:
-    found = problems(tmp_path, target, load)
+    found = problems(tmp_path, target, more)
     assert any(said in p for p in found), found
 
 
@@ -84,16 +75,16 @@ def test_how_an_address_is_written_is_not_masked(connect: Callable[[], object]) 
 
 
 def test_what_fits_is_taken(tmp_path: Path) -> None:
-    load = MODEL + ", strategy: merge, key: [a], columns: [a, b], indexes: [[b]]}"
+    more = ", strategy: merge, key: [a], columns: [a, b], indexes: [[b]]"
     for kind in ("postgres", "mssql"):
-        assert problems(tmp_path, f"{{kind: {kind}, dsn: 'host=x', default_schema: a}}", load) == []
-    assert problems(tmp_path, "{kind: dlt, destination: x, default_schema: a}", MODEL + "}") == []
+        assert problems(tmp_path, f"{{kind: {kind}, dsn: 'host=x', default_schema: a}}", more) == []
+    assert problems(tmp_path, "{kind: dlt, destination: x, default_schema: a}") == []
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
 def test_strategies_and_columns_are_for_files_too(tmp_path: Path, kind: str) -> None:
-    load = MODEL + ", strategy: append_once, key: [a], columns: [a, b]}"
-    assert problems(tmp_path, f"{{kind: {kind}, path: y}}", load) == []
+    more = ", strategy: append_once, key: [a], columns: [a, b]"
+    assert problems(tmp_path, f"{{kind: {kind}, path: y}}", more) == []
 
 
 @pytest.mark.parametrize(
@@ -141,16 +132,15 @@ def test_a_table_of_a_server_has_one_load(
 ) -> None:
     """The last one would take the other's place, each time; also through another target."""
     targets = "{kind: postgres, dsn: 'host=x'}\n  u: " + second
-    loads = MODEL + "}\n  - {model: other.a, " + load + "}"
-    found = problems(tmp_path, targets, loads)
+    found = problems(tmp_path, targets, "}\n  - {model: other.a, " + load)
     assert len(found) == bool(said)
     assert said in "".join(found)
 
 
 def test_options_of_a_destination_hide_their_secrets(tmp_path: Path) -> None:
     target = "{kind: dlt, destination: postgres, options: {credentials: 'postgresql://a:b@c/d'}}"
-    load = MODEL + ", strategy: merge, key: [a], columns: [a, b]}"
-    assert problems(tmp_path, target, load) == []
+    more = ", strategy: merge, key: [a], columns: [a, b]"
+    assert problems(tmp_path, target, more) == []
     settings = load_settings(tmp_path, environ={})
     assert "postgresql://a:b@c/d" not in repr(settings)
     assert "a:b" not in redactor(settings)("at postgresql://a:b@c/d")
@@ -169,3 +159,11 @@ def test_password_of_an_address_is_masked_when_it_stands_alone(tmp_path: Path, d
     assert problems(tmp_path, f'{{kind: postgres, dsn: "{dsn}"}}') == []
     settings = load_settings(tmp_path, environ={})
     assert "p@ss-word" not in redactor(settings)(f"cannot log in with p@ss-word at {dsn}")
+
+
+def test_a_load_goes_to_the_models_bare_name_or_the_table_given() -> None:
+    loads = Settings.model_validate(
+        {"loads": [{"model": "marts.a", "target": "x"},
+                   {"model": "marts.a", "target": "x", "table": "s.b"}]}
+    ).loads  # fmt: skip
+    assert [x.target_table for x in loads] == ["a", "s.b"]

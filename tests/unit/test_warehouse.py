@@ -9,10 +9,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-import etl.warehouse
+from etl.duckdb_failures import classify_duckdb
 from etl.errors import ConfigError, ResourcesError, UnreachableError
 from etl.memory import limited_memory
-from etl.warehouse import KeptOpen, classify_duckdb, connect
+from etl.warehouse import KeptOpen, connect
 
 
 def read_limit(connection: duckdb.DuckDBPyConnection) -> str:
@@ -43,9 +43,7 @@ def test_a_file_of_another_user_is_not_told_as_one_that_is_in_use(
     """Somebody ran the job as root once."""
     (tmp_path / "w.duckdb").write_text("what cannot be opened")
     (tmp_path / file).touch()
-    monkeypatch.setattr(
-        "etl.warehouse.os.access", lambda path, mode: path.name != file or not mode & os.W_OK
-    )
+    monkeypatch.setattr("os.access", lambda path, mode: path.name != file or not mode & os.W_OK)
     with pytest.raises(ResourcesError, match=rf"{file}: this user may not write it"):
         connect(tmp_path / "w.duckdb").__enter__()
     with pytest.raises(UnreachableError), connect(tmp_path / "w.duckdb", read_only=True):
@@ -70,7 +68,7 @@ def test_what_fails_on_a_full_disk_is_no_fault_of_the_query(
     kind: type[duckdb.Error], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At a commit DuckDB says TransactionException, else IOException."""
-    monkeypatch.setattr(etl.warehouse, "can_write", lambda folder: False)
+    monkeypatch.setattr("etl.duckdb_failures.can_write", lambda folder: False)
     assert isinstance(classify_duckdb(kind("written"), tmp_path / "warehouse"), ResourcesError)
-    monkeypatch.setattr(etl.warehouse, "can_write", lambda folder: True)
+    monkeypatch.setattr("etl.duckdb_failures.can_write", lambda folder: True)
     assert not isinstance(classify_duckdb(kind("written"), tmp_path / "warehouse"), ResourcesError)
