@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sqlmesh.core.model import Model
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory
 
@@ -105,13 +106,18 @@ def find_audited_anew(plan: Plan) -> set[str]:
 
     SQLMesh runs them over the intervals that it evaluates anyway.
     """
+
+    def told(model: Model) -> tuple[str, list[str]]:
+        # Macros that audits alone use are in the second.
+        return model.audit_metadata_hash(), model._additional_metadata
+
     return {
         bare_name(name)
         for name, (now, before) in plan.context_diff.modified_snapshots.items()
         if now.is_model
         and before.is_model
         and not is_rebuilt(now)
-        and now.model.audit_metadata_hash() != before.model.audit_metadata_hash()
+        and told(now.model) != told(before.model)
     }
 
 
