@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmesh.core.model import Model
+from sqlglot import exp
+from sqlmesh.core.model import Model, SqlModel
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory
 
@@ -99,6 +100,24 @@ def is_rebuilt(snapshot: Snapshot) -> bool:
         SnapshotChangeCategory.INDIRECT_NON_BREAKING,
         SnapshotChangeCategory.METADATA,
     )
+
+
+def find_misjudged(plan: Plan) -> list[Snapshot]:
+    """Models whose new columns change which rows there are; SQLMesh calls each of them harmless.
+
+    What reads them would keep the rows that it made of the earlier ones.
+    """
+    return [
+        now
+        for now, _ in plan.context_diff.modified_snapshots.values()
+        if now.snapshot_id in plan.context_diff.new_snapshots
+        and now.change_category == SnapshotChangeCategory.NON_BREAKING
+        and isinstance(now.model, SqlModel)
+        and any(
+            node.args.get("distinct") or node.args.get("all") or isinstance(node, exp.Pivot)
+            for node in now.model.query.find_all(exp.Query, exp.Group, exp.Pivot)
+        )
+    ]
 
 
 def find_audited_anew(plan: Plan) -> set[str]:
