@@ -62,6 +62,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     )
     _warn_of_left_out(project, run, proposal.waiting | outcome.waiting)
     judged = judge(project, run, outcome, scope.touched, suspects)
+    _warn_of_waiting(project, run, judged.built, before.at)
     states = verdicts(project, scope.touched, judged.failed, doubtful)
     note_what_views_show(project, states, before.packages)
     mark(project, run, states)
@@ -199,6 +200,13 @@ def _warn_of_left_out(project: Project, run: Run, waiting: Collection[tuple[str,
             "the model: what is changed has a new table",
             model=model,
         )
+
+
+def _warn_of_waiting(project: Project, run: Run, built: set[str], now: datetime) -> None:
+    """Models that SQLMesh passes over: nothing is wrong with them, and they lack what is new."""
+    over = built - project.listener.evaluated.keys()
+    for model, why in project.graph.waiting(over, now).items():
+        run.warn(f"{model} was not evaluated, and is without what is new: {why}", model=model)
 
 
 def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:

@@ -240,11 +240,24 @@ def test_model_that_waits_for_a_signal_is_asked_in_every_run(shop: Shop) -> None
         f"    return Path({str(shop.folder / 'ready')!r}).exists()\n",
     )
     shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, signals (ready())")
-    assert shop.go_on((3, "eve", 5)).exit_code == 0
+    record = shop.go_on((3, "eve", 5))
+    (warning,) = record.warnings
+    assert (record.exit_code, warning.partition(" was not evaluated")[0]) == (0, "marts.items")
+    assert warning.endswith("it waits for its signals")
     assert shop.published("items") == [("cup", 2), ("tea", 2)]
     shop.write("ready", "")
-    assert shop.go_on().exit_code == 0
+    record = shop.go_on()
+    assert (record.exit_code, record.warnings) == (0, ())
     assert shop.published("items") == [("cup", 2), ("tea", 3)]
+
+
+def test_mart_whose_end_has_passed_says_so(aged: Shop) -> None:
+    aged.edit("sqlmesh/models/items.sql", "kind FULL", "kind FULL, end '2026-01-02'")
+    record = aged.go_on((3, "eve", 5))
+    assert record.exit_code == 0, record.failures
+    told = "marts.items was not evaluated, and is without what is new: its `end` 2026-01-02"
+    assert record.warnings[0].startswith(told)
+    assert aged.published("items") == [("cup", 2), ("tea", 2)]
 
 
 def test_approval_does_not_pass_a_package_that_is_partly_in_raw(shop: Shop) -> None:
