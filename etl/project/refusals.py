@@ -21,6 +21,14 @@ from etl.project.environment import Project
 from etl.project.graph import Graph
 from etl.project.listener import bare_name
 
+# Settings of the one connection by which values, rows or names become others.
+_SETTING = re.compile(
+    r"USE\b|(SET|RESET|PRAGMA)\s+((GLOBAL|SESSION|LOCAL)\s+)?\W?(timezone|calendar|schema|search_path"
+    r"|default_null_order|null_order|default_order|integer_division|ieee_floating_point_ops"
+    r"|old_implicit_casting|scalar_subquery_error_on_multiple_rows)\b",
+    re.IGNORECASE,
+)
+
 
 def find_unfit(
     project: Project, connection: duckdb.DuckDBPyConnection | None, now: datetime
@@ -86,6 +94,12 @@ def _faults(
             f"it reads {unseen} unseen by SQLMesh: as it was before this run, audited or not",
             "read a model by its name, and add it to `depends_on`",
         )
+    for statement in (*model.pre_statements, *model.post_statements, *model.on_virtual_update):
+        if setting := _SETTING.match(statement.sql("duckdb")):
+            yield (
+                f"{setting[0]} in it holds for all models after it",
+                "say it in the query: AT TIME ZONE, schema.name, NULLS FIRST",
+            )
     for audit in model.audit_definitions.values():
         compared = {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table)} & graph.names
         for other in sorted(compared - graph.with_upstream({name}) if compared else ()):

@@ -161,6 +161,19 @@ def test_failing_model_is_told_by_the_one_who_approves(shop: Shop) -> None:
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
 
 
+def test_refused_change_holds_back_no_other_that_is_approved(shop: Shop) -> None:
+    history = (
+        "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])); "
+        "SELECT id, amount, customer FROM staging.stg_shop__orders"
+    )
+    shop.write("sqlmesh/models/history.sql", history)
+    assert shop.go_on().exit_code == 0
+    shop.edit("sqlmesh/models/history.sql", ", customer", "")
+    change(shop, "breaking")
+    assert main(["plan", "--apply", "--project", str(shop.folder)]) == ExitCode.TRANSFORM
+    assert shop.query("FROM marts.totals ORDER BY ALL") == [("ann", 100), ("bob", 400)]
+
+
 def test_signal_ends_a_plan_with_its_code_whatever_duckdb_makes_of_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
