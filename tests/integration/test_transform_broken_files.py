@@ -247,6 +247,29 @@ def test_seed_whose_csv_cannot_be_read_stays_as_it_was(shop: Shop, text: str | N
     assert shop.query("SELECT a FROM marts.y") == [(2,)]
 
 
+def test_seed_of_whose_values_others_would_be_made_is_refused(shop: Shop) -> None:
+    head = (
+        "MODEL (name marts.x, kind SEED (path 'x.csv'{}), columns (code TEXT, zip TEXT, id BIGINT, "
+        "n INT, is_open BOOLEAN, rate DOUBLE, price DECIMAL(18, 2)));"
+    )
+    csv = "code,zip,id,n,is_open,rate,price\n{},{},{},{},{},0.1,1.10\nDE,,,,,,\n"
+    shop.write("sqlmesh/models/x.sql", head.format(""))
+    shop.write("sqlmesh/models/x.csv", csv.format("NA", "01234", 9007199254740993, 1.5, "maybe"))
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "models/x.sql")
+    assert "others: code (1), zip (1), id (1), n (1), is_open (1);" in failure.message
+    assert shop.published("totals")[-1] == ("eve", 5)
+    shop.write(
+        "sqlmesh/models/x.sql",
+        head.format(", csv_settings (keep_default_na = FALSE, na_values = [''])"),
+    )
+    shop.write("sqlmesh/models/x.csv", csv.format("NA", "1-234", 7, 1, "no"))
+    assert shop.go_on().exit_code == ExitCode.OK
+    assert shop.query("SELECT code, zip, id, n, is_open FROM marts.x ORDER BY n") == [
+        ("NA", "1-234", 7, 1, False), ("DE", None, None, None, None)
+    ]  # fmt: skip
+
+
 def test_rows_that_came_meanwhile_are_brought_when_staging_is_mended(shop: Shop) -> None:
     staging = "sqlmesh/models/orders.sql"
     text = shop.text(staging)
