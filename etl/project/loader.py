@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from decimal import Decimal
-from io import StringIO
-from math import isnan
 from pathlib import Path
 from typing import Any
 
 from sqlglot import exp
 from sqlmesh.core.loader import CacheBase, SqlMeshLoader
-from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind, SeedModel
-from sqlmesh.core.model.seed import CsvSettings
-from sqlmesh.utils.errors import ConfigError
+from sqlmesh.core.model import Model, SCDType2ByColumnKind, SCDType2ByTimeKind
 
 from etl.project.files import FileLoader
-
-# What SQLMesh takes for true, and what else is not an accident.
-_FLAGS = {"true", "1", "t", "y", "yes", "on", "false", "0", "f", "n", "no", "off", "1.0", "0.0"}
 
 
 class ContentLoader(FileLoader):
@@ -37,8 +29,6 @@ class ContentLoader(FileLoader):
         models, chosen = super()._load_models(*given, **named)
         for model in models.values():
             _spell_out_audits(model)
-            if isinstance(model, SeedModel) and model.is_hydrated:
-                _refuse_misread(model)
             if isinstance(model.kind, SCDType2ByColumnKind | SCDType2ByTimeKind):
                 # SQLMesh reads it as of no dialect, and back from its state as of the model's:
                 # each change of a history would be one of the types of its columns.
@@ -69,57 +59,6 @@ def _spell_out_audits(model: Model) -> None:
     for name, arguments in model.audits:
         if (audit := model.audit_definitions.get(name)) is not None:
             arguments |= {k: v for k, v in audit.defaults.items() if k not in arguments}
-
-
-def _refuse_misread(model: SeedModel) -> None:
-    """Refuse a CSV of whose values pandas makes others: 1234 of 01234, nothing of NA.
-
-    Raises:
-        ConfigError: with the columns.
-    """
-    import pandas as pd
-
-    settings = model.kind.csv_settings or CsvSettings()
-    given = {k: v for k, v in settings.dict().items() if v is not None}
-    plain: dict[str, Any] = {"keep_default_na": False, "na_values": [""], "dtype": str}
-    written = pd.read_csv(StringIO(model.seed.content), index_col=False, **plain | given)
-    read = pd.concat([*model.seed.reader(model.dialect, settings).read()] or [written])
-    kinds = model.columns_to_types_ or {}
-    pairs = zip(read.columns, written.columns, strict=True)
-    lost = {c: _count_lost(written[w], read[c], kinds.get(c)) for c, w in pairs}
-    if told := ", ".join(f"{c} ({n})" for c, n in lost.items() if n):
-        raise ConfigError(
-            f"{model.seed_path}: values would be read as others: {told}; declare their types in "
-            "`columns`, say which words are none (`csv_settings (keep_default_na = FALSE, "
-            "na_values = [''])`), or let a model of kind FULL read the file (READ_CSV)",
-            model._path,
-        )
-
-
-def _count_lost(written: Any, read: Any, kind: exp.DataType | None) -> int:
-    """How many texts of a column are not the values that pandas, and then DuckDB, takes them for.
-
-    Args:
-        kind: as declared; None: pandas finds it.
-    """
-    is_text = kind.is_type(*exp.DataType.TEXT_TYPES) if kind else read.dtype == object
-    is_whole = kind is not None and kind.is_type(*exp.DataType.INTEGER_TYPES)
-    is_exact = is_whole or (kind is not None and kind.is_type(exp.DataType.Type.DECIMAL))
-
-    def is_lost(text: Any, value: Any) -> bool:
-        if not isinstance(text, str) or text == "":
-            return False
-        if isinstance(value, float) and isnan(value):
-            return is_text
-        if kind is not None and kind.is_type("boolean"):
-            return str(value).lower() not in _FLAGS
-        if is_text:
-            return str(value) != text
-        if not isinstance(value, float) or not (is_exact or text.strip("+-").isdigit()):
-            return False
-        return Decimal(text) != Decimal(repr(value)) or (is_whole and not value.is_integer())
-
-    return sum(map(is_lost, written, read))
 
 
 class _Parsed(SqlMeshLoader._Cache):
