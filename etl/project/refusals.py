@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime
 from itertools import islice
 
 import duckdb
@@ -28,6 +28,10 @@ _SETTING = re.compile(
     r"|old_implicit_casting|scalar_subquery_error_on_multiple_rows)\b",
     re.IGNORECASE,
 )
+
+_DAYS = [date(2026, 1, 31), date(2026, 2, 1), date(2026, 10, 1), date(2027, 1, 2)]
+_SECONDS = {"DAY": 86_400, "WEEK": 604_800, "MONTH": 2_419_200, "QUARTER": 7e6, "YEAR": 3e7}
+_INSTANT = re.compile(r"@start_(ts|tstz|dt|dtntz|epoch|millis|hour)\b")
 
 
 def find_unfit(
@@ -84,22 +88,11 @@ def _faults(
             f"its start {model.start} is to come",
             "take it out until then, or let it start earlier",
         )
-    if _doubles(model):
-        yield (
-            "it appends its rows again in each run of a day, and after each failure",
-            "make it INCREMENTAL_BY_UNIQUE_KEY, or let it read itself and leave out what it has",
-        )
     if unseen := _reads_unseen(model, graph.names):
         yield (
             f"it reads {unseen} unseen by SQLMesh: as it was before this run, audited or not",
             "read a model by its name, and add it to `depends_on`",
         )
-    for statement in (*model.pre_statements, *model.post_statements, *model.on_virtual_update):
-        if setting := _SETTING.match(statement.sql("duckdb")):
-            yield (
-                f"{setting[0]} in it holds for all models after it",
-                "say it in the query: AT TIME ZONE, schema.name, NULLS FIRST",
-            )
     for audit in model.audit_definitions.values():
         compared = {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table)} & graph.names
         for other in sorted(compared - graph.with_upstream({name}) if compared else ()):
@@ -107,6 +100,27 @@ def _faults(
                 f"its audit {audit.name} reads {other}, which may be evaluated after it",
                 f"add {other} to `depends_on`, or let the audit stand alone (`standalone TRUE`)",
             )
+    yield from _own_faults(model, name)
+
+
+def _own_faults(model: Model, name: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a model whatever stands around it."""
+    if _doubles(model):
+        yield (
+            "it appends its rows again in each run of a day, and after each failure",
+            "make it INCREMENTAL_BY_UNIQUE_KEY, or let it read itself and leave out what it has",
+        )
+    for statement in (*model.pre_statements, *model.post_statements, *model.on_virtual_update):
+        if setting := _SETTING.match(statement.sql("duckdb")):
+            yield (
+                f"{setting[0]} in it holds for all models after it",
+                "say it in the query: AT TIME ZONE, schema.name, NULLS FIRST",
+            )
+    if misplaced := _misplaced(model):
+        yield (
+            f"rows would go when another interval is evaluated: {misplaced}",
+            "let its time column be the instant, as _loaded_at is; or make it FULL",
+        )
     if column := _misread(model):
         yield (
             f"SQLMesh takes {column}, in a subquery of itself, for a column of the query around it",
@@ -136,6 +150,31 @@ def _reads_unseen(model: Model, names: set[str]) -> str:
         read |= {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", code)}
     physical = {n for n in known | read if n.startswith(f"{SQLMESH}__")}
     return min((read & names - known) | physical, default="")
+
+
+def _misplaced(model: Model) -> str:
+    """What is wrong with a time column: SQLMesh replaces, and keeps, the rows between two values.
+
+    Empty when they are those of the interval.
+    """
+    if not isinstance(model, SqlModel) or (time := model.time_column) is None:
+        return ""
+    name, query, form = time.column.name, model.query, time.format or "%Y-%m-%d"
+    kind = (model.columns_to_types or {}).get(name) or exp.DataType.build("unknown")
+    is_text = kind.is_type(*exp.DataType.TEXT_TYPES)
+    if is_text and (days := [day.strftime(form) for day in _DAYS]) != sorted(days):
+        return f"as text, {days[1]} is before {days[0]}"
+    is_day = kind.is_type("date") or (is_text and "%H" not in form)
+    if is_day and model.interval_unit.seconds < 86_400 and _INSTANT.search(query.sql()):
+        return f"{name} is a day, and its query asks for the hours of one"
+    for column in query.selects if isinstance(query, exp.Query) else ():
+        cut = column.unalias()
+        cut = cut.this if isinstance(cut, exp.Cast) else cut
+        if column.alias_or_name == name and isinstance(cut, exp.TimestampTrunc | exp.DateTrunc):
+            unit = cut.args["unit"].name.upper()
+            if model.interval_unit.seconds < _SECONDS.get(unit, 0):
+                return f"{name} is the first of a {unit.lower()}, and its intervals are shorter"
+    return ""
 
 
 def _misread(model: Model) -> str:

@@ -133,6 +133,35 @@ def test_statement_that_changes_other_models_is_refused(
     assert bool(refusals(shop)) == refused
 
 
+@pytest.mark.parametrize(
+    ("time", "cron", "selected", "told"),
+    [
+        (
+            "(d, '%d.%m.%Y')",
+            "@daily",
+            "STRFTIME(_loaded_at, '%d.%m.%Y')",
+            "01.02.2026 is before 31",
+        ),
+        ("(d, '%Y%m%d')", "@daily", "STRFTIME(_loaded_at, '%Y%m%d')", ""),
+        ("d", "@hourly", "_loaded_at::DATE", "d is a day, and its query asks for the hours of one"),
+        ("d", "@daily", "_loaded_at::DATE", ""),
+        ("d", "@daily", "DATE_TRUNC('month', _loaded_at)::DATE", "d is the first of a month"),
+        ("d", "@monthly", "DATE_TRUNC('month', _loaded_at)::DATE", ""),
+    ],
+)
+def test_time_column_whose_values_are_not_those_of_the_interval_is_refused(
+    shop: Shop, time: str, cron: str, selected: str, told: str
+) -> None:
+    """SQLMesh deletes, and keeps, what lies between the ends, as values of the column."""
+    shop.write(
+        "sqlmesh/models/timed.sql",
+        f"MODEL (name marts.timed, kind INCREMENTAL_BY_TIME_RANGE (time_column {time}), "
+        f"cron '{cron}'); SELECT {selected} AS d, id FROM staging.stg_shop__orders "
+        "WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz",
+    )
+    assert [told in text for text in refusals(shop)] == ([True] if told else [])
+
+
 def refusals(shop: Shop) -> list[str]:
     """What a run would say of its models."""
     with copied_project(shop.settings, "prod") as project:
