@@ -14,16 +14,11 @@ from etl.project.files import FileLoader
 
 
 class ContentLoader(FileLoader):
-    """SQLMesh's loader without the tests of models: a run executes none of them.
+    """SQLMesh's loader, which does not go by the times of files, of which SQLMesh takes the latest.
 
-    Nor does it go by the times of files, of which SQLMesh takes the latest: a model that was
-    brought with an older time than an audit's, or the time that an image gives all files, would
-    stay as it was.
+    A model that was brought with an older time than an audit's, or the time that an image gives all
+    files, would stay as it was.
     """
-
-    def load_model_tests(self) -> list[Any]:
-        """None."""
-        return []
 
     def _load_models(self, *given: Any, **named: Any) -> Any:
         models, chosen = super()._load_models(*given, **named)
@@ -49,6 +44,14 @@ class ContentLoader(FileLoader):
 
     def _load_external_models(self, audits: Any, cache: CacheBase, *more: Any) -> Any:
         return super()._load_external_models(audits, self._parsed, *more)
+
+
+class RunLoader(ContentLoader):
+    """The loader without the tests of models: a run executes none of them."""
+
+    def load_model_tests(self) -> list[Any]:
+        """None."""
+        return []
 
 
 def _spell_out_audits(model: Model) -> None:
