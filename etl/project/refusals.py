@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import date, datetime
-from itertools import islice
+from itertools import islice, pairwise
 
 import duckdb
 from sqlglot import exp
@@ -162,8 +162,9 @@ def _misplaced(model: Model) -> str:
     name, query, form = time.column.name, model.query, time.format or "%Y-%m-%d"
     kind = (model.columns_to_types or {}).get(name) or exp.DataType.build("unknown")
     is_text = kind.is_type(*exp.DataType.TEXT_TYPES)
-    if is_text and (days := [day.strftime(form) for day in _DAYS]) != sorted(days):
-        return f"as text, {days[1]} is before {days[0]}"
+    for day, later in pairwise(d.strftime(form) for d in _DAYS) if is_text else ():
+        if later < day:
+            return f"as text, {later} is before {day}"
     is_day = kind.is_type("date") or (is_text and "%H" not in form)
     if is_day and model.interval_unit.seconds < 86_400 and _INSTANT.search(query.sql()):
         return f"{name} is a day, and its query asks for the hours of one"

@@ -142,6 +142,7 @@ def test_statement_that_changes_other_models_is_refused(
             "STRFTIME(_loaded_at, '%d.%m.%Y')",
             "01.02.2026 is before 31",
         ),
+        ("(d, '%m/%Y')", "@monthly", "STRFTIME(_loaded_at, '%m/%Y')", "01/2027 is before 10/2026"),
         ("(d, '%Y%m%d')", "@daily", "STRFTIME(_loaded_at, '%Y%m%d')", ""),
         ("d", "@hourly", "_loaded_at::DATE", "d is a day, and its query asks for the hours of one"),
         ("d", "@daily", "_loaded_at::DATE", ""),
