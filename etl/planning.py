@@ -88,8 +88,8 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
         ResourcesError: the clock is behind what raw holds.
     """
     from etl.project.environment import Project
-    from etl.project.proposal import propose
 
+    changes: list[Change] = []
     options = Options(stages=("transform",), environment=environment)
     with hold_lock(settings, wait_lock):
         ensure_raw_tables(settings)
@@ -97,10 +97,9 @@ def apply_plan(settings: Settings, environment: str, wait_lock: float) -> list[s
             refuse_slow_clock(connection, utc_now())
         project = Project(settings, environment)
         try:
-            changes = propose(project, "auto", None).changes
             run = Run(settings, options, "plan-apply", utc_now())
             failures = hold_back_unfinished(settings, run)
-            failures += transform_models(project, run, options, "auto")
+            failures += transform_models(project, run, options, "auto", changes.extend)
         finally:
             project.close()
     if failures:

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sqlglot import exp
+from sqlmesh.core.model import Model, SqlModel
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory
 
@@ -100,18 +102,41 @@ def is_rebuilt(snapshot: Snapshot) -> bool:
     )
 
 
+def find_misjudged(plan: Plan) -> list[Snapshot]:
+    """Models whose new columns change which rows there are; SQLMesh calls each of them harmless.
+
+    What reads them would keep the rows that it made of the earlier ones.
+    """
+    return [
+        now
+        for now, _ in plan.context_diff.modified_snapshots.values()
+        if now.snapshot_id in plan.context_diff.new_snapshots
+        and now.change_category == SnapshotChangeCategory.NON_BREAKING
+        and isinstance(now.model, SqlModel)
+        and any(
+            node.args.get("distinct") or node.args.get("all") or isinstance(node, exp.Pivot)
+            for node in now.model.query.find_all(exp.Query, exp.Group, exp.Pivot)
+        )
+    ]
+
+
 def find_audited_anew(plan: Plan) -> set[str]:
     """Models whose audits changed and whose table stays: what it holds never passed the new ones.
 
     SQLMesh runs them over the intervals that it evaluates anyway.
     """
+
+    def told(model: Model) -> tuple[str, list[str]]:
+        # Macros that audits alone use are in the second.
+        return model.audit_metadata_hash(), model._additional_metadata
+
     return {
         bare_name(name)
         for name, (now, before) in plan.context_diff.modified_snapshots.items()
         if now.is_model
         and before.is_model
         and not is_rebuilt(now)
-        and now.model.audit_metadata_hash() != before.model.audit_metadata_hash()
+        and told(now.model) != told(before.model)
     }
 
 

@@ -36,10 +36,10 @@ from etl.libraries import prepare_libraries
 from etl.project.evaluator import Evaluator
 from etl.project.failures import classify, closed_state
 from etl.project.listener import Listener, bare_name
-from etl.project.loader import ContentLoader
+from etl.project.loader import ContentLoader, RunLoader
 from etl.settings import Settings
 
-_LOADER = {"loader": ContentLoader}
+_LOADER = {"loader": RunLoader}
 
 
 class _Config(Config):
@@ -117,7 +117,8 @@ def project_config(sqlmesh_dir: Path) -> Config:
     except ConfigError as e:
         problems = "; ".join(map(str, e.problems))
         raise ConfigError(f"{e}: {problems}" if problems else str(e)) from e
-    return build_config(settings)
+    # Read otherwise, models of the run would look changed.
+    return build_config(settings).copy(update={"loader": ContentLoader})
 
 
 class ProjectContext(Context):

@@ -9,12 +9,13 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.plan import Plan
-from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot
+from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotChangeCategory
 from sqlmesh.utils.errors import SQLMeshError
 
 from etl.errors import ConfigError, EtlError
 from etl.fingerprint import digest_files, fingerprint_project
 from etl.names import nearest
+from etl.project.changes import find_misjudged
 from etl.project.engine import open_context
 from etl.project.failures import classify
 from etl.project.graph import Graph
@@ -196,7 +197,7 @@ class Project:
         self.listener.refused = ""
         try:
             self._forget_unfinished()
-            plan: Plan = self.context.plan_builder(
+            builder = self.context.plan_builder(
                 self.environment,
                 select_models=sorted(select) if select is not None and restate is None else None,
                 backfill_models=sorted(evaluate) if evaluate is not None else None,
@@ -211,7 +212,10 @@ class Project:
                 include_unmodified=True,
                 run=restate is None,
                 ignore_cron=True if restate is None else None,
-            ).build()
+            )
+            for snapshot in find_misjudged(builder.build()):
+                builder.set_choice(snapshot, SnapshotChangeCategory.BREAKING)
+            plan: Plan = builder.build()
             return plan
         except Exception as e:
             refused = self.listener.refused

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pandas
+from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlglot.optimizer.normalize_identifiers import normalize_identifiers
 from sqlmesh.core.constants import MODELS
 from sqlmesh.core.loader import SqlMeshLoader
 from sqlmesh.core.model import Model, SeedModel
 from sqlmesh.core.model import model as model_registry
+from sqlmesh.core.model.seed import CsvSeedReader, CsvSettings, Seed
 from sqlmesh.utils import UniqueKeyDict
 from sqlmesh.utils.errors import ConfigError, SQLMeshError
 
@@ -122,6 +127,7 @@ class FileLoader(SqlMeshLoader):
                 )
             if isinstance(model, SeedModel):
                 try:  # pandas reads it, and may raise anything
+                    _declare_types(model)
                     _ = model.column_hashes
                 except Exception as e:
                     raise ConfigError(f"{model.seed_path}: {type(e).__name__}: {e}", file) from e
@@ -181,3 +187,34 @@ class _Registry(UniqueKeyDict[str, Any]):
             if files[0] != files[1]:  # one may import the other
                 raise FilesError(f"{name} is in two files", *files)
         super().__setitem__(name, made)
+
+
+class _TypedSettings(CsvSettings):
+    """What pandas is told of a CSV, with types of its columns."""
+
+    dtype: dict[str, str]
+
+
+class _TypedSeed(Seed):
+    """A CSV whose columns of text and of whole numbers are read as such: `kinds` by column."""
+
+    kinds: dict[str, str]
+
+    def reader(self, dialect: str = "", settings: CsvSettings | None = None) -> CsvSeedReader:
+        """SQLMesh's reader; pandas would guess 1234 of 01234, and round ids beside an empty one."""
+        given = {k: v for k, v in (settings or CsvSettings()).dict().items() if v is not None}
+        header = pandas.read_csv(StringIO(self.content), nrows=0, **given).columns
+        names = {c: normalize_identifiers(c, dialect=dialect).name for c in header}
+        types = {c: self.kinds[n] for c, n in names.items() if n in self.kinds}
+        return CsvSeedReader(self.content, dialect, _TypedSettings(**given, dtype=types))
+
+
+def _declare_types(model: SeedModel) -> None:
+    kinds = {
+        name: "str" if kind.is_type(*exp.DataType.TEXT_TYPES) else "Int64"
+        for name, kind in (model.columns_to_types_ or {}).items()
+        if kind.is_type(*exp.DataType.TEXT_TYPES, "TINYINT", "SMALLINT", "INT", "BIGINT")
+    }
+    # The model is frozen; what it has read so far is forgotten.
+    model.__dict__["seed"] = _TypedSeed(content=model.seed.content, kinds=kinds)
+    model.__dict__.pop("_reader", None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlglot import exp
 from sqlmesh.core.model import Model, ModelKindName, SeedModel, SqlModel
 from sqlmesh.utils.dag import DAG
+from sqlmesh.utils.date import to_datetime
 
 from etl.project.listener import bare_name
 from etl.settings import dataset_name
@@ -142,6 +144,17 @@ class Graph:
             or (isinstance(m, SqlModel) and functions.search(m.query.sql("duckdb")))
             for m in self.models.values()
         )
+
+    def waiting(self, names: Iterable[str], now: datetime) -> dict[str, str]:
+        """Those of these models that leave themselves as they are, each with its reason."""
+        found = {}
+        for name in sorted(self.names.intersection(names)):
+            model = self.models[name]
+            if model.end and to_datetime(model.end) < now:
+                found[name] = f"its `end` {model.end} has passed"
+            elif model.signals:
+                found[name] = "it waits for its signals"
+        return found
 
     def unrepeatable(self, names: Iterable[str]) -> set[str]:
         """Those of these models that SQLMesh never builds anew where they stand."""

@@ -14,20 +14,16 @@ from etl.project.files import FileLoader
 
 
 class ContentLoader(FileLoader):
-    """SQLMesh's loader without the tests of models: a run executes none of them.
+    """SQLMesh's loader, which does not go by the times of files, of which SQLMesh takes the latest.
 
-    Nor does it go by the times of files, of which SQLMesh takes the latest: a model that was
-    brought with an older time than an audit's, or the time that an image gives all files, would
-    stay as it was.
+    A model that was brought with an older time than an audit's, or the time that an image gives all
+    files, would stay as it was.
     """
-
-    def load_model_tests(self) -> list[Any]:
-        """None."""
-        return []
 
     def _load_models(self, *given: Any, **named: Any) -> Any:
         models, chosen = super()._load_models(*given, **named)
         for model in models.values():
+            _spell_out_audits(model)
             if isinstance(model.kind, SCDType2ByColumnKind | SCDType2ByTimeKind):
                 # SQLMesh reads it as of no dialect, and back from its state as of the model's:
                 # each change of a history would be one of the types of its columns.
@@ -48,6 +44,24 @@ class ContentLoader(FileLoader):
 
     def _load_external_models(self, audits: Any, cache: CacheBase, *more: Any) -> Any:
         return super()._load_external_models(audits, self._parsed, *more)
+
+
+class RunLoader(ContentLoader):
+    """The loader without the tests of models: a run executes none of them."""
+
+    def load_model_tests(self) -> list[Any]:
+        """None."""
+        return []
+
+
+def _spell_out_audits(model: Model) -> None:
+    """Write the defaults of audits where the model names them: SQLMesh notes no change of them.
+
+    It would go on with those that it has in its state.
+    """
+    for name, arguments in model.audits:
+        if (audit := model.audit_definitions.get(name)) is not None:
+            arguments |= {k: v for k, v in audit.defaults.items() if k not in arguments}
 
 
 class _Parsed(SqlMeshLoader._Cache):

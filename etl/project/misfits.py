@@ -95,6 +95,18 @@ def find_strays(adapter: Any, snapshot: Snapshot, **rendering: Any) -> Misfits:
     return Misfits(keyless=empty, key=_names(keys), doubled=doubled)
 
 
+def find_fractions(frame: Any, types: Mapping[str, exp.DataType]) -> str:
+    """Columns of a data frame that DuckDB would round to the whole numbers they are declared as."""
+    return ", ".join(
+        str(column)
+        for column, values in getattr(frame, "items", dict)()
+        if column in types
+        and types[column].is_type(*exp.DataType.INTEGER_TYPES)
+        and values.dtype.kind == "f"
+        and (values.dropna() % 1 != 0).any()
+    )
+
+
 def _is_known_ahead(model: Model | None) -> TypeGuard[SqlModel]:
     """True for a history whose query can be asked for its keys by itself."""
     return isinstance(model, SqlModel) and model.kind.is_scd_type_2 and not model.pre_statements

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
-from itertools import islice
+from datetime import date, datetime
+from itertools import islice, pairwise
 
 import duckdb
 from sqlglot import exp
@@ -20,6 +20,18 @@ from etl.errors import TransformError
 from etl.project.environment import Project
 from etl.project.graph import Graph
 from etl.project.listener import bare_name
+
+# Settings of the one connection by which values, rows or names become others.
+_SETTING = re.compile(
+    r"USE\b|(SET|RESET|PRAGMA)\s+((GLOBAL|SESSION|LOCAL)\s+)?\W?(timezone|calendar|schema|search_path"
+    r"|default_null_order|null_order|default_order|integer_division|ieee_floating_point_ops"
+    r"|old_implicit_casting|scalar_subquery_error_on_multiple_rows)\b",
+    re.IGNORECASE,
+)
+
+_DAYS = [date(2026, 1, 31), date(2026, 2, 1), date(2026, 10, 1), date(2027, 1, 2)]
+_SECONDS = {"DAY": 86_400, "WEEK": 604_800, "MONTH": 2_419_200, "QUARTER": 7e6, "YEAR": 3e7}
+_INSTANT = re.compile(r"@start_(ts|tstz|dt|dtntz|epoch|millis|hour)\b")
 
 
 def find_unfit(
@@ -76,11 +88,6 @@ def _faults(
             f"its start {model.start} is to come",
             "take it out until then, or let it start earlier",
         )
-    if _doubles(model):
-        yield (
-            "it appends its rows again in each run of a day, and after each failure",
-            "make it INCREMENTAL_BY_UNIQUE_KEY, or let it read itself and leave out what it has",
-        )
     if unseen := _reads_unseen(model, graph.names):
         yield (
             f"it reads {unseen} unseen by SQLMesh: as it was before this run, audited or not",
@@ -93,6 +100,27 @@ def _faults(
                 f"its audit {audit.name} reads {other}, which may be evaluated after it",
                 f"add {other} to `depends_on`, or let the audit stand alone (`standalone TRUE`)",
             )
+    yield from _own_faults(model, name)
+
+
+def _own_faults(model: Model, name: str) -> Iterator[tuple[str, str]]:
+    """What is wrong with a model whatever stands around it."""
+    if _doubles(model):
+        yield (
+            "it appends its rows again in each run of a day, and after each failure",
+            "make it INCREMENTAL_BY_UNIQUE_KEY, or let it read itself and leave out what it has",
+        )
+    for statement in (*model.pre_statements, *model.post_statements, *model.on_virtual_update):
+        if setting := _SETTING.match(statement.sql("duckdb")):
+            yield (
+                f"{setting[0]} in it holds for all models after it",
+                "say it in the query: AT TIME ZONE, schema.name, NULLS FIRST",
+            )
+    if misplaced := _misplaced(model):
+        yield (
+            f"rows would go when another interval is evaluated: {misplaced}",
+            "let its time column be the instant, as _loaded_at is; or make it FULL",
+        )
     if column := _misread(model):
         yield (
             f"SQLMesh takes {column}, in a subquery of itself, for a column of the query around it",
@@ -122,6 +150,32 @@ def _reads_unseen(model: Model, names: set[str]) -> str:
         read |= {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", code)}
     physical = {n for n in known | read if n.startswith(f"{SQLMESH}__")}
     return min((read & names - known) | physical, default="")
+
+
+def _misplaced(model: Model) -> str:
+    """What is wrong with a time column: SQLMesh replaces, and keeps, the rows between two values.
+
+    Empty when they are those of the interval.
+    """
+    if not isinstance(model, SqlModel) or (time := model.time_column) is None:
+        return ""
+    name, query, form = time.column.name, model.query, time.format or "%Y-%m-%d"
+    kind = (model.columns_to_types or {}).get(name) or exp.DataType.build("unknown")
+    is_text = kind.is_type(*exp.DataType.TEXT_TYPES)
+    for day, later in pairwise(d.strftime(form) for d in _DAYS) if is_text else ():
+        if later < day:
+            return f"as text, {later} is before {day}"
+    is_day = kind.is_type("date") or (is_text and "%H" not in form)
+    if is_day and model.interval_unit.seconds < 86_400 and _INSTANT.search(query.sql()):
+        return f"{name} is a day, and its query asks for the hours of one"
+    for column in query.selects if isinstance(query, exp.Query) else ():
+        cut = column.unalias()
+        cut = cut.this if isinstance(cut, exp.Cast) else cut
+        if column.alias_or_name == name and isinstance(cut, exp.TimestampTrunc | exp.DateTrunc):
+            unit = cut.args["unit"].name.upper()
+            if model.interval_unit.seconds < _SECONDS.get(unit, 0):
+                return f"{name} is the first of a {unit.lower()}, and its intervals are shorter"
+    return ""
 
 
 def _misread(model: Model) -> str:

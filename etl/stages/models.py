@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from etl.stages.verdicts import judge, mark, note_what_views_show, shown_outside
 from etl.warehouse import connect
 
 if TYPE_CHECKING:
+    from etl.project.changes import Change
     from etl.project.environment import Project
     from etl.project.proposal import Proposal
 
@@ -34,8 +35,16 @@ class _Before:
     verdicts: dict[str, Verdict]
 
 
-def transform_models(project: Project, run: Run, options: Options, approve: str) -> list[EtlError]:
+def transform_models(
+    project: Project,
+    run: Run,
+    options: Options,
+    approve: str,
+    tell: Callable[[Collection[Change]], object] = len,
+) -> list[EtlError]:
     """Plan, evaluate, count, and note which models may be published; returns what failed.
+
+    `tell` is told what changes, before it does.
 
     Raises:
         ApprovalError, TransformError: nothing could be transformed.
@@ -46,6 +55,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     project.listener.forget()  # the stage may be tried again
     _rewind(project, run, before)
     proposal = _propose(project, run, options, approve, before.unfit)
+    tell(proposal.changes)
     # When it is refused, the graph is now the environment's: what stands there goes on.
     scope = find_scope(project, options, run.failed_sources, before.unfit)
     _warn_of_kept(project, run, scope.anew)
@@ -62,6 +72,7 @@ def transform_models(project: Project, run: Run, options: Options, approve: str)
     )
     _warn_of_left_out(project, run, proposal.waiting | outcome.waiting)
     judged = judge(project, run, outcome, scope.touched, suspects)
+    _warn_of_waiting(project, run, judged.built, before.at)
     states = verdicts(project, scope.touched, judged.failed, doubtful)
     note_what_views_show(project, states, before.packages)
     mark(project, run, states)
@@ -199,6 +210,13 @@ def _warn_of_left_out(project: Project, run: Run, waiting: Collection[tuple[str,
             "the model: what is changed has a new table",
             model=model,
         )
+
+
+def _warn_of_waiting(project: Project, run: Run, built: set[str], now: datetime) -> None:
+    """Models that SQLMesh passes over: nothing is wrong with them, and they lack what is new."""
+    over = built - project.listener.evaluated.keys()
+    for model, why in project.graph.waiting(over, now).items():
+        run.warn(f"{model} was not evaluated, and is without what is new: {why}", model=model)
 
 
 def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:

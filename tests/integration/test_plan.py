@@ -10,6 +10,7 @@ import pytest
 
 from etl.cli import main
 from etl.errors import ExitCode, Stopped
+from etl.planning import show_plan
 from etl.records import RunRecord
 from tests.integration.projects import Shop
 
@@ -160,6 +161,19 @@ def test_failing_model_is_told_by_the_one_who_approves(shop: Shop) -> None:
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
 
 
+def test_refused_change_holds_back_no_other_that_is_approved(shop: Shop) -> None:
+    history = (
+        "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount])); "
+        "SELECT id, amount, customer FROM staging.stg_shop__orders"
+    )
+    shop.write("sqlmesh/models/history.sql", history)
+    assert shop.go_on().exit_code == 0
+    shop.edit("sqlmesh/models/history.sql", ", customer", "")
+    change(shop, "breaking")
+    assert main(["plan", "--apply", "--project", str(shop.folder)]) == ExitCode.TRANSFORM
+    assert shop.query("FROM marts.totals ORDER BY ALL") == [("ann", 100), ("bob", 400)]
+
+
 def test_signal_ends_a_plan_with_its_code_whatever_duckdb_makes_of_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,3 +184,31 @@ def test_signal_ends_a_plan_with_its_code_whatever_duckdb_makes_of_it(
 
     monkeypatch.setattr("etl.planning.show_plan", interrupted)
     assert main(["plan", "--project", str(shop.folder)]) == ExitCode.TERMINATED
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["SELECT DISTINCT {} FROM {}", "SELECT {} FROM {} UNION SELECT {} FROM {}"],
+    ids=["distinct", "union"],
+)
+def test_new_column_that_tells_rows_apart_rebuilds_what_counts_them(aged: Shop, query: str) -> None:
+    """SQLMesh calls it harmless, and days that have passed would stay as they were counted."""
+    orders = "staging.stg_shop__orders"
+    head, columns = "MODEL (name marts.days, kind FULL); ", "_loaded_at"
+    aged.write("sqlmesh/models/days.sql", head + query.format(*(columns, orders) * 2))
+    aged.write(
+        "sqlmesh/models/counts.sql",
+        "MODEL (name marts.counts, kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at));\n"
+        "SELECT _loaded_at, COUNT(*)::BIGINT AS n FROM marts.days\n"
+        "WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz GROUP BY _loaded_at",
+    )
+    aged.publish("marts.counts")
+    assert aged.go_on().exit_code == 0
+    assert [n for _, n in aged.published("counts")] == [1]
+    columns = "_loaded_at, id"
+    aged.write("sqlmesh/models/days.sql", head + query.format(*(columns, orders) * 2))
+    assert "breaking marts.days: +id rebuilds marts.counts" in " ".join(
+        show_plan(aged.settings, "prod", 0)
+    )
+    assert aged.go_on((3, "eve", 5)).exit_code == 0
+    assert [n for _, n in aged.published("counts")] == [2, 1]

@@ -247,6 +247,22 @@ def test_seed_whose_csv_cannot_be_read_stays_as_it_was(shop: Shop, text: str | N
     assert shop.query("SELECT a FROM marts.y") == [(2,)]
 
 
+def test_seed_is_read_by_the_types_that_it_declares(shop: Shop) -> None:
+    """pandas alone would make 1234 of 01234, and of the long number another beside an empty one."""
+    shop.write(
+        "sqlmesh/models/x.sql",
+        "MODEL (name marts.x, kind SEED (path 'x.csv'), columns (zip TEXT, id BIGINT, n INT));",
+    )
+    shop.write("sqlmesh/models/x.csv", "Zip,id,n\n01234,9007199254740993,1\n,,\n")
+    assert shop.go_on().exit_code == ExitCode.OK
+    rows = [("01234", 9007199254740993, 1), (None, None, None)]
+    assert shop.query("FROM marts.x ORDER BY n") == rows
+    shop.write("sqlmesh/models/x.csv", "Zip,id,n\n01234,9007199254740993,1.5\n")
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "models/x.sql"), "not 2"
+    assert shop.query("FROM marts.x ORDER BY n") == rows
+
+
 def test_rows_that_came_meanwhile_are_brought_when_staging_is_mended(shop: Shop) -> None:
     staging = "sqlmesh/models/orders.sql"
     text = shop.text(staging)

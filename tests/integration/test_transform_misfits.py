@@ -69,3 +69,46 @@ def test_rows_without_a_key_are_not_added_in_each_run(shop: Shop, kind: str) -> 
         assert shop.go_on(order).exit_code == 0
     keys = [row[0] for row in shop.published("keyed")]
     assert keys == ["", "ann", "bob", "kim", "lee"]
+
+
+PYTHON = """
+from sqlmesh import model
+
+
+@model(
+    "marts.frames",
+    kind="FULL",
+    columns={{"id": "int", "amount": "{type}"}},
+    depends_on=["staging.stg_shop__orders"],
+)
+def execute(context, **kwargs):
+    table = context.resolve_table("staging.stg_shop__orders")
+    newest = f"SELECT id, amount / 2 AS amount FROM {{table}} QUALIFY id = MAX(id) OVER ()"
+    found = context.fetchdf(f"FROM ({{newest}}) WHERE amount < 100")
+    {end}
+"""
+
+
+@pytest.mark.parametrize("end", ["return found", "yield from [found] if len(found) else ()"])
+def test_model_in_python_that_finds_nothing_has_no_rows(shop: Shop, end: str) -> None:
+    """SQLMesh leaves those of the evaluation before."""
+    shop.publish("marts.frames")
+    shop.write("sqlmesh/models/frames.py", PYTHON.format(type="double", end=end))
+    for order, rows in (
+        ((3, "eve", 5), [(3, 2.5)]),
+        ((4, "eve", 900), []),
+        ((5, "eve", 4), [(5, 2)]),
+    ):
+        record = shop.go_on(order)
+        assert record.exit_code == 0, record.failures
+        assert shop.published("frames") == rows
+
+
+def test_fraction_in_a_frame_is_not_rounded_to_a_whole_number(shop: Shop) -> None:
+    shop.write("sqlmesh/models/frames.py", PYTHON.format(type="int", end="return found"))
+    assert shop.go_on((3, "eve", 4)).exit_code == 0
+    (failure,) = shop.go_on((4, "eve", 5)).failures
+    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.frames")
+    assert "would be rounded: amount" in failure.message
+    shop.write("sqlmesh/models/frames.py", PYTHON.format(type="double", end="return found"))
+    assert shop.go_on().exit_code == 0, "as the hint says"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from etl.errors import ExitCode, StageError
 from etl.planning import show_plan
+from etl.project.refusals import find_unfit
+from etl.stages.forecast import copied_project
 from tests.integration.projects import Shop
 
-# A model that takes the place of raw's own table, one that never begins, one that doubles rows, and
-# one whose query SQLMesh turns into another: `SELECT o.id FROM marts.newer`.
+# A model that takes the place of raw's own table, one that never begins, one that doubles rows, one
+# that moves the days of others, and one whose query SQLMesh turns into another: `SELECT o.id FROM
+# marts.newer`.
 UNFIT = {
     "raw": "MODEL (name shop_raw._dlt_version, kind FULL); SELECT 1 AS id",
     "start": "MODEL (name marts.late, kind FULL, start '2999-01-01'); SELECT 1 AS id",
@@ -24,6 +28,10 @@ UNFIT = {
         "SELECT id FROM staging.stg_shop__orders AS o "
         "WHERE id NOT IN (SELECT id FROM marts.newer)"
     ),
+    "setting": (
+        "MODEL (name marts.zoned, kind FULL); SET TimeZone = 'Pacific/Auckland'; "
+        "SELECT id, _loaded_at::DATE AS loaded_on FROM staging.stg_shop__orders"
+    ),
     "capitals": (
         "MODEL (name marts.loud, kind FULL, dialect snowflake); "
         "SELECT id FROM staging.stg_shop__orders"
@@ -33,6 +41,7 @@ TOLD = {
     "raw": "shop_raw._dlt_version: a table of that name stands in the warehouse, and would be lost",
     "start": "marts.late: its start 2999-01-01 is to come",
     "append": "marts.appended: it appends its rows again",
+    "setting": "marts.zoned: SET TimeZone in it holds for all models after it",
     "capitals": "MARTS.LOUD: the dialect snowflake writes names in capitals",
     "itself": "marts.newer: SQLMesh takes id, in a subquery of itself, for a column of",
 }
@@ -105,6 +114,59 @@ def test_model_that_is_read_unseen_is_named(shop: Shop) -> None:
     shop.write("sqlmesh/models/copied.py", PYTHON.format(depends=depends))
     assert shop.go_on().exit_code == 0
     assert shop.published("copied") == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "refused"),
+    [
+        ("SET SESSION schema = 'staging'", True),
+        ("USE staging", True),
+        ("PRAGMA default_null_order='nulls_first'", True),
+        ("SET VARIABLE schema = 'staging'", False),
+        ("SET threads = 1", False),
+    ],
+)
+def test_statement_that_changes_other_models_is_refused(
+    shop: Shop, statement: str, refused: bool
+) -> None:
+    shop.edit("sqlmesh/models/items.sql", ");\nSELECT", f");\n{statement};\nSELECT")
+    assert bool(refusals(shop)) == refused
+
+
+@pytest.mark.parametrize(
+    ("time", "cron", "selected", "told"),
+    [
+        (
+            "(d, '%d.%m.%Y')",
+            "@daily",
+            "STRFTIME(_loaded_at, '%d.%m.%Y')",
+            "01.02.2026 is before 31",
+        ),
+        ("(d, '%m/%Y')", "@monthly", "STRFTIME(_loaded_at, '%m/%Y')", "01/2027 is before 10/2026"),
+        ("(d, '%Y%m%d')", "@daily", "STRFTIME(_loaded_at, '%Y%m%d')", ""),
+        ("d", "@hourly", "_loaded_at::DATE", "d is a day, and its query asks for the hours of one"),
+        ("d", "@daily", "_loaded_at::DATE", ""),
+        ("d", "@daily", "DATE_TRUNC('month', _loaded_at)::DATE", "d is the first of a month"),
+        ("d", "@monthly", "DATE_TRUNC('month', _loaded_at)::DATE", ""),
+    ],
+)
+def test_time_column_whose_values_are_not_those_of_the_interval_is_refused(
+    shop: Shop, time: str, cron: str, selected: str, told: str
+) -> None:
+    """SQLMesh deletes, and keeps, what lies between the ends, as values of the column."""
+    shop.write(
+        "sqlmesh/models/timed.sql",
+        f"MODEL (name marts.timed, kind INCREMENTAL_BY_TIME_RANGE (time_column {time}), "
+        f"cron '{cron}'); SELECT {selected} AS d, id FROM staging.stg_shop__orders "
+        "WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz",
+    )
+    assert [told in text for text in refusals(shop)] == ([True] if told else [])
+
+
+def refusals(shop: Shop) -> list[str]:
+    """What a run would say of its models."""
+    with copied_project(shop.settings, "prod") as project:
+        return [str(e) for e in find_unfit(project, None, datetime.now(UTC)).values()]
 
 
 def test_dialect_of_capitals_is_used_in_small_letters(shop: Shop) -> None:

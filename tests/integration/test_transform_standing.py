@@ -169,6 +169,46 @@ def test_new_audit_judges_old_rows_too(sales: Shop, how: str) -> None:
     assert [i for i, *_ in sales.published("sales")] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize(
+    ("defaults", "most", "place"),
+    [(", defaults (most = 1000)", "@most", "audits/small.sql"), ("", "@most()", "macros/most.py")],
+    ids=["defaults", "macro"],
+)
+def test_change_of_what_an_audit_is_made_of_judges_old_rows_too(
+    sales: Shop, defaults: str, most: str, place: str
+) -> None:
+    """SQLMesh takes neither for a change of the audit."""
+    macro = "from sqlmesh import macro\n\n\n@macro()\ndef most(evaluator):\n    return 1000\n"
+    sales.write("sqlmesh/macros/most.py", macro)
+    audit = f"AUDIT (name small{defaults}); SELECT * FROM @this_model WHERE amount > {most}"
+    sales.write("sqlmesh/audits/small.sql", audit)
+    sales.edit("sqlmesh/models/sales.sql", "grain id", "grain id, audits (small)")
+    assert sales.go_on().exit_code == 0
+    sales.edit(f"sqlmesh/{place}", "1000", "100")
+    record = sales.go_on((3, "eve", 5))
+    assert record.exit_code == ExitCode.DATA_QUALITY, "bob's 200 are two days old"
+    assert record.failures[0].message == "audit small failed on marts.sales: 1 row"
+    assert [i for i, *_ in sales.published("sales")] == [1, 2]
+
+
+def test_audit_that_compares_rows_sees_those_of_earlier_days(sales: Shop) -> None:
+    """SQLMesh shows it those of the interval: a key of last week would be there again."""
+    sales.edit("sqlmesh/models/sales.sql", "grain id", "audits (unique_values(columns := (id)))")
+    assert sales.go_on().exit_code == 0
+    record = sales.go_on((1, "eve", 5))
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert record.failures[0].message == "audit unique_values failed on marts.sales: 1 row"
+    assert [i for i, *_ in sales.published("sales")] == [1, 2]
+
+
+def test_audit_that_speaks_of_its_interval_sees_no_more(sales: Shop) -> None:
+    few = "SELECT 1 AS x FROM @this_model WHERE _loaded_at >= @start_tstz HAVING COUNT(*) > 2"
+    sales.write("sqlmesh/audits/few.sql", f"AUDIT (name few); {few}")
+    sales.edit("sqlmesh/models/sales.sql", "grain id", "audits (few)")
+    assert sales.go_on().exit_code == 0
+    assert sales.go_on((3, "eve", 5)).exit_code == 0, "there are three rows, of two days"
+
+
 def test_model_that_is_gone_leaves_nothing_behind(shop: Shop) -> None:
     shop.edit("sqlmesh/models/items.sql", "grain name", "audits (forall(criteria := (n < 0)))")
     assert shop.go_on().exit_code == ExitCode.DATA_QUALITY
@@ -200,11 +240,24 @@ def test_model_that_waits_for_a_signal_is_asked_in_every_run(shop: Shop) -> None
         f"    return Path({str(shop.folder / 'ready')!r}).exists()\n",
     )
     shop.edit("sqlmesh/models/items.sql", "grain name", "grain name, signals (ready())")
-    assert shop.go_on((3, "eve", 5)).exit_code == 0
+    record = shop.go_on((3, "eve", 5))
+    (warning,) = record.warnings
+    assert (record.exit_code, warning.partition(" was not evaluated")[0]) == (0, "marts.items")
+    assert warning.endswith("it waits for its signals")
     assert shop.published("items") == [("cup", 2), ("tea", 2)]
     shop.write("ready", "")
-    assert shop.go_on().exit_code == 0
+    record = shop.go_on()
+    assert (record.exit_code, record.warnings) == (0, ())
     assert shop.published("items") == [("cup", 2), ("tea", 3)]
+
+
+def test_mart_whose_end_has_passed_says_so(aged: Shop) -> None:
+    aged.edit("sqlmesh/models/items.sql", "kind FULL", "kind FULL, end '2026-01-02'")
+    record = aged.go_on((3, "eve", 5))
+    assert record.exit_code == 0, record.failures
+    told = "marts.items was not evaluated, and is without what is new: its `end` 2026-01-02"
+    assert record.warnings[0].startswith(told)
+    assert aged.published("items") == [("cup", 2), ("tea", 2)]
 
 
 def test_approval_does_not_pass_a_package_that_is_partly_in_raw(shop: Shop) -> None:
