@@ -167,6 +167,8 @@ def _guard(
     if selector is not None:
         selector = jsonpath.compile_path(selector)
         endpoint["data_selector"] = selector
+    # Of its own: dlt shares those of `resource_defaults`, and puts a value of `start_param` there.
+    endpoint.setdefault("params", {})
     for asking in (endpoint, default_endpoint):
         if isinstance(params := asking.get("params"), dict):
             asking["params"] = {name: as_text(value) for name, value in params.items()}

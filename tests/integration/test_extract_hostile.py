@@ -552,6 +552,26 @@ def test_cursor_that_is_text_is_compared_by_what_it_says(
     assert last == (after if place == "params" else None)
 
 
+def test_cursor_of_one_resource_asks_for_no_other(tmp_path: Path) -> None:
+    """dlt puts its value into the parameters that resources share by `resource_defaults`."""
+    cursor = {"cursor_path": "at", "initial_value": "2", "start_param": "since"}
+    resources = [
+        {"name": "news", "endpoint": {"path": "news", "incremental": cursor}},
+        {"name": "all", "endpoint": {"path": "all"}},
+        "short",
+    ]
+    defaults = MERGE | {"endpoint": {"params": {"limit": 9}, "paginator": "single_page"}}
+    with serving(lambda *_: [{"id": 1, "at": "3"}]) as api:
+        source = {"client": {"base_url": api.url}, "resource_defaults": defaults}
+        settings = settings_of(tmp_path, {"api": source | {"resources": resources}})
+        for _ in range(2):
+            extract_once(settings)
+        asked = {(path, *sorted(params.items())) for path, params, _ in api.asked}
+    limit = ("limit", "9")
+    since = {("/news", limit, ("since", value)) for value in ("2", "3")}
+    assert asked == {("/all", limit), ("/short", limit)} | since
+
+
 def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
     """dlt would take that of the parameter, and pass over what the other says without a word."""
     endpoint = INCREMENTAL["endpoint"] | {"incremental": {"cursor_path": "changed"}}
