@@ -34,7 +34,7 @@ from etl.sources.limiter import RateLimiter
 from etl.sources.losses import check_ways, cursor_of, follow_parents, table_of
 from etl.sources.monitor import Monitor
 from etl.sources.page_step import PageStep
-from etl.sources.parents import ask_by_whole_values
+from etl.sources.parents import ask_by_whole_values, ask_once
 from etl.sources.refusals import check_credentials, refused
 from etl.sources.rest import rest_config
 
@@ -121,6 +121,7 @@ def _prepare(resource: DltResource, monitor: Monitor) -> None:
     """Make of a resource what its settings mean by it."""
     _reach_nested(resource)
     _note_copied(resource)
+    ask_once(resource, monitor)
     cursor = cursor_of(resource)
     if cursor is not None and resource.is_transformer:
         begin_once(resource, cursor)

@@ -29,7 +29,8 @@ class Monitor:
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
     `unpaged` the resources of which one page was read because nobody said how to get others,
     `appended` those that are added whole in each run because nobody said otherwise, `limited` those
-    that a factory reads only the beginning of.
+    that a factory reads only the beginning of. By resource and its parent: `repeated`, how many
+    rows of the parent came again as they were, and `doubled`, how many asked by the same otherwise.
     """
 
     source: str
@@ -53,6 +54,8 @@ class Monitor:
     unpaged: set[str] = field(default_factory=set)
     appended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
+    repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
+    doubled: Counter[tuple[str, str]] = field(default_factory=Counter)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
     _next_id: int = field(default_factory=time.time_ns)
@@ -148,7 +151,21 @@ class Monitor:
                 "each run adds all rows once more: name `replace` or `merge`, or `append`, if that "
                 "is meant"
             )
+        yield from self._tell_parents()
         yield from self._tell_shared_keys()
+
+    def _tell_parents(self) -> Iterator[str]:
+        for (name, parent), rows in sorted(self.repeated.items()):
+            yield (
+                f"{self.source}: {rows} rows of {parent} came more than once, and {name} were "
+                "asked for once by each: do rows move between its pages while they are read?"
+            )
+        for (name, parent), rows in sorted(self.doubled.items()):
+            yield (
+                f"{self.source}: {rows} rows of {parent} asked for {name} by what another row had "
+                f"asked by, and what they brought is in raw once more: merge {name} by a "
+                "`primary_key`, or tell the parents apart by `include_from_parent`"
+            )
 
     def _tables(self, resources: set[str]) -> str:
         return ", ".join(sorted({self.tables.get(r, r) for r in resources}))

@@ -8,6 +8,7 @@ from importlib import import_module
 from itertools import count as count_from
 from math import inf
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -695,17 +696,26 @@ def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[s
     assert "`replace`" in failure.message
 
 
-def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> None:
-    (tmp_path / "steps_of_parents.py").write_text("def twice(row):\n    yield row\n    yield row\n")
-    step = {"yield_map": "steps_of_parents:twice"}
+@pytest.mark.parametrize("step", ["yield_map", "map"])
+def test_rows_that_steps_of_a_parent_give_are_asked_for(tmp_path: Path, step: str) -> None:
+    (tmp_path / "steps_of_parents.py").write_text(
+        "def yield_map(row):\n    yield row\n    yield {'id': 2}\n\ndef map(row):\n    return 'x'\n"
+    )
+    steps = [{step: f"steps_of_parents:{step}"}]
     lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}}
-    with serving(lambda *_: [{"id": 1}]) as api:
+    with serving(lambda path, *_: [{"id": 1}] if path == "/orders" else [{"of": path}]) as api:
         client = {"base_url": api.url, "paginator": "single_page"}
-        resources = [{"name": "orders", "processing_steps": [step]}, lines]
+        resources = [{"name": "orders", "processing_steps": steps}, lines]
         settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
-        [failure] = failures_of(settings.model_copy(update={"project": tmp_path}))
-    assert type(failure) is ExtractError
-    assert "`yield_map`" in failure.hint
+        settings = settings.model_copy(update={"project": tmp_path})
+        if step == "yield_map":
+            extract_once(settings)
+            rows = query(settings, "SELECT of FROM api_raw.lines ORDER BY of")
+            assert rows == [("/orders/1/lines",), ("/orders/2/lines",)]
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "no rows (str)" in failure.message
 
 
 def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
@@ -984,6 +994,55 @@ def test_rows_of_each_parent_of_a_factory_are_read_from_where_the_last_run_ended
     found = query(settings, "SELECT id, since FROM api_raw.lines ORDER BY 1")
     begun = 0 if called == "lines" else -1
     assert found == [*((n, begun) for n in (5, 7, 9)), *((n, 9) for n in (15, 17, 19))]
+
+
+CHANGED = {"id": 2, "v": "new"}
+
+
+@pytest.mark.parametrize(
+    ("child", "again", "asked", "rows", "told"),
+    [
+        ({"write_disposition": "append"}, {"id": 2, "v": "old"}, 3, 3, "came more than once"),
+        ({"write_disposition": "replace"}, {"id": 2, "v": "old"}, 3, 3, "came more than once"),
+        (MERGE, {"id": 2, "v": "old"}, 3, 3, "came more than once"),
+        ({"write_disposition": "append"}, CHANGED, 4, 4, "is in raw once more"),
+        ({"write_disposition": "append", "include_from_parent": ["v"]}, CHANGED, 4, 4, ""),
+        (MERGE | {"include_from_parent": ["v"]}, CHANGED, 3, 3, ""),
+        (MERGE | {"include_from_parent": ["v"], "primary_key": ["id", "_p_v"]}, CHANGED, 4, 4, ""),
+    ],
+    ids=["append", "replace", "merge", "changed", "told apart", "merge changed", "in the key"],
+)
+def test_row_of_a_parent_that_comes_twice_is_asked_for_as_it_is_now(
+    tmp_path: Path, child: dict[str, Any], again: dict[str, Any], asked: int, rows: int, told: str
+) -> None:
+    """Pages overlap where rows come and go while they are read."""
+    pages = [[{"id": 1, "v": "old"}, {"id": 2, "v": "old"}], [again, {"id": 3, "v": "old"}]]
+    last = Event()
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path != "/p":
+            # The rows of the second page are asked for before the second row of the first one.
+            if path == "/p/3/rows":
+                last.set()
+            assert path != "/p/1/rows" or last.wait(5)
+            return [{"id": f"of {path}"}]
+        return {"items": pages[len(asked)], "next": "" if asked else "b"}
+
+    resources = [
+        {"name": "p", "endpoint": {"path": "p", "data_selector": "items"}} | MERGE,
+        {"name": "rows", "endpoint": {"path": "p/{resources.p.id}/rows"}} | child,
+    ]
+    resources[1]["endpoint"] |= {"data_selector": "$", "paginator": "single_page"}
+    with serving(answer) as api:
+        client = {"base_url": api.url} | CURSOR
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        ctx = extract_once(settings)
+        assert len([path for path, *_ in api.asked if path != "/p"]) == asked
+    assert count(settings, "api_raw.rows") == rows
+    assert any("1 rows of p" in w and told in w for w in ctx.run.warnings) == bool(told)
+    if rows == 3 and "include_from_parent" in child:
+        newest = query(settings, "SELECT _p_v FROM api_raw.rows WHERE id = 'of /p/2/rows'")
+        assert newest == [("new",)]
 
 
 @pytest.mark.parametrize("field", ["lines[*].n", "tags", "place", "tags[*]"])
