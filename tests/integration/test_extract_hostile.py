@@ -85,6 +85,24 @@ def test_key_that_no_row_has_is_named(tmp_path: Path) -> None:
     assert "no row of rows has id, and the settings ask for it" in failure.message
 
 
+@pytest.mark.parametrize("contract", [None, {"data_type": "discard_row"}])
+def test_key_that_changes_its_type_is_named(tmp_path: Path, contract: Any) -> None:
+    rows: list[dict[str, Any]] = [{"id": 1}]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, MERGE, schema_contract=contract)
+        extract_once(settings)
+        rows[:] = [{"id": 2}, {"id": "x"}]
+        if contract is None:
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+            assert "api_raw.rows.id: a value came that is no bigint" in failure.message
+            assert "`data_type: text`" in failure.hint
+        else:
+            extract_once(settings)
+    found = query(settings, "SELECT id FROM api_raw.rows ORDER BY id")
+    assert found == ([(1,)] if contract is None else [(1,), (2,)])
+
+
 @pytest.mark.parametrize(
     ("resource", "row", "field"),
     [
@@ -635,6 +653,7 @@ def again(**said: Any) -> dict[str, Any]:
         (CURSOR_AT | MERGE | {"merge_key": "day"}, "rows says `merge_key` day"),
         (CURSOR_AT | {"write_disposition": "merge", "merge_key": ["at", "day"]}, "at, day"),
         ({"write_disposition": "merge"}, "has no key"),
+        ({"write_disposition": "skip"}, "dlt loads no row"),
         (strategy("upsert"), "has no key"),
         (again(lag=1), "`lag` reads rows again"),
         (again(end_value=9), "`end_value` reads rows again"),
