@@ -39,7 +39,7 @@ class CollisionError(Exception):
 class MisfitError(CollisionError):
     """A value for a column that cannot hold it, and that may not be NULL instead: a key's, say."""
 
-    def __init__(self, table: str, column: str, kind: str, row: Mapping[str, Any]) -> None:
+    def __init__(self, table: str, column: str, kind: Any, row: Mapping[str, Any]) -> None:
         what = f"a value came that is no {kind}, as those before it are, and the column needs one"
         super().__init__(f"{table}.{column}", what, row)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 import tenacity
+from dlt.common.json import may_have_pua
 from dlt.sources.helpers.requests.session import Session
 from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException
 from loguru import logger
@@ -238,6 +239,11 @@ def parse_json(content: bytes) -> Any:
     if LONG_NUMBER not in content.translate(DIGITS):
         return parsed
     return json.loads(content, parse_int=lambda text: _exact(int(text)))
+
+
+def may_hold_marks(content: bytes) -> bool:
+    """Whether a body may hold a text that dlt takes for another type (`etl.raw.coercions`)."""
+    return may_have_pua(content) or b"\\uf02" in content or b"\\uF02" in content
 
 
 def _exact(number: int) -> int | Decimal:

@@ -29,7 +29,8 @@ class Monitor:
     `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
     `unpaged` the resources of which one page was read because nobody said how to get others,
     `appended` those that are added whole in each run because nobody said otherwise, `limited` those
-    that a factory reads only the beginning of. By resource and its parent: `repeated`, how many
+    that a factory reads only the beginning of, `has_marks` whether rows may hold texts that dlt
+    takes for other types. By resource and its parent: `repeated`, how many
     rows of the parent came again as they were, and `doubled`, how many asked by the same otherwise.
     """
 
@@ -54,6 +55,7 @@ class Monitor:
     unpaged: set[str] = field(default_factory=set)
     appended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
+    has_marks: bool = False
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     doubled: Counter[tuple[str, str]] = field(default_factory=Counter)
     _urls: dict[str, str] = field(default_factory=dict)

@@ -20,6 +20,7 @@ from etl.errors import ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.sources.answers import GRAPHQL_HINT, UNSEEN_HINT, graphql_errors, next_page
+from etl.sources.http import may_hold_marks
 from etl.sources.monitor import Monitor
 from etl.sources.row_place import RowPlace
 from etl.sources.totals import HINT, UNREADABLE_HINT, Totals
@@ -100,6 +101,7 @@ class GuardedPaginator(BasePaginator):
         """
         self._monitor.check_stop()
         self._url = safe_url(response.url)
+        self._monitor.has_marks |= may_hold_marks(response.content)
         rows = len(data or [])
         self._chain_pages += 1
         self._number = self._monitor.count_page(

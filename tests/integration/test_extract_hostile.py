@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -174,6 +175,24 @@ def test_value_with_a_column_of_its_own_overwrites_no_field(tmp_path: Path, is_f
         [failure] = failures_of(plain(tmp_path, api))
     assert type(failure) is SchemaError
     assert failure.message.startswith("api_raw.rows.v__v_text: the field v__v_text and v, of ")
+
+
+@pytest.mark.parametrize("is_escaped", [True, False])
+@pytest.mark.parametrize("text", ["\uf02b sale", "\uf02612", "\uf027 no time", "a \uf02babcd"])
+def test_text_that_begins_with_a_mark_of_dlts_is_not_changed(
+    tmp_path: Path, text: str, is_escaped: bool
+) -> None:
+    """Fonts of icons have these characters, and dlt makes bytes or numbers of what follows them."""
+    rows = json.dumps([{"id": 1, "tags": [{"text": text}]}], ensure_ascii=is_escaped)
+    with serving(lambda *_: rows.encode()) as api:
+        settings = plain(tmp_path, api, MERGE)
+        if text.startswith(("\uf02b", "\uf026")):
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+            assert f"U+{ord(text[0]):04X}, a mark of dlt's, at $.tags.text" in failure.message
+        else:
+            extract_once(settings)
+            assert query(settings, "SELECT text FROM api_raw.rows__tags") == [(text,)]
 
 
 def nested(depth: int, kind: str) -> bytes:
