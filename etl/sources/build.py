@@ -37,6 +37,7 @@ from etl.sources.page_step import PageStep
 from etl.sources.parents import ask_by_whole_values, ask_once
 from etl.sources.refusals import check_credentials, refused
 from etl.sources.rest import rest_config
+from etl.sources.tokens import use_tokens
 
 
 def build_source(
@@ -98,6 +99,7 @@ def _describe(
     ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
     check_credentials(name, config)
+    use_tokens(config)
     for given in config["resources"]:
         find_steps(name, given, project)
     try:

@@ -28,6 +28,7 @@ from etl.raw.places import NOWHERE, UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.sources.homes import PUBLIC_HEADERS, has_credentials, is_same_origin, keep_at_home
 from etl.sources.limiter import RateLimiter, seconds_of
+from etl.sources.tokens import Token
 
 # A server that wants us to wait longer than this is unavailable for this run.
 LONGEST_WAIT_SECONDS = 300.0
@@ -46,9 +47,9 @@ class ApiSession(Session):
     """dlt's session with our limits. One per source, shared by its threads.
 
     A request is tried `attempts` times while the API is busy (429, 5xx, a limit's 403), waiting as
-    it asks with Retry-After or else exponentially. An API that cannot be reached at all is tried
-    three times: the stage's own retry goes on from there. `homes` are the addresses that may see
-    credentials.
+    it asks with Retry-After or else exponentially; with a token of OAuth 2's that the API takes no
+    more, once again with another one. An API that cannot be reached at all is tried three times:
+    the stage's own retry goes on from there. `homes` are the addresses that may see credentials.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class ApiSession(Session):
         """
         prepared = super().prepare_request(request)
         vars(prepared)["place"] = vars(request).get("place", NOWHERE)
+        vars(prepared)["token"] = request.auth if isinstance(request.auth, Token) else None
         if has_credentials(request):
             keep_at_home(prepared, self.homes)
         return prepared
@@ -128,7 +130,9 @@ class ApiSession(Session):
             stop=self._give_up,
             wait=self._pause,
             retry=tenacity.retry_any(
-                tenacity.retry_if_exception(_may_pass), tenacity.retry_if_result(is_busy)
+                tenacity.retry_if_exception(_may_pass),
+                tenacity.retry_if_exception(_is_stale),
+                tenacity.retry_if_result(is_busy),
             ),
             sleep=self._wait,
             before_sleep=self._note_retry,
@@ -199,6 +203,8 @@ class ApiSession(Session):
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         request: PreparedRequest = state.args[0]
+        if state.outcome and _is_stale(state.outcome.exception()):
+            vars(request).pop("token").renew(request)
         with self._counting:
             self.retries[place_of(request).resource] += 1
         response = _answer(state)
@@ -290,6 +296,14 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, HTTPError):
         return error.response is not None and is_busy(error.response)
     return isinstance(error, UNREACHABLE)
+
+
+def _is_stale(error: BaseException | None) -> bool:
+    """Whether the API takes a token no more that may have been good: once for a request."""
+    if not isinstance(error, HTTPError) or error.response is None:
+        return False
+    token = vars(error.response.request).get("token")
+    return token is not None and error.response.status_code == HTTPStatus.UNAUTHORIZED
 
 
 def _last_outcome(state: tenacity.RetryCallState) -> Response:

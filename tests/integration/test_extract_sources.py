@@ -407,11 +407,17 @@ def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) ->
     assert (source.resource, source.rows, source.pages) == ("things", 50, 6)
 
 
+NAMES = ("things", "others")
+
+
 @pytest.mark.parametrize(
     ("token", "failure"),
     [
         ({"access_token": "t0k3n", "expires_in": 3600}, None),
         ({"access_token": "t0k3n"}, None),
+        ({"access_token": "t0k3n", "expires_in": None}, None),
+        ({"access_token": "t0k3n", "expires_in": 0}, None),
+        ({"access_token": "other"}, AuthError),
         ((400, {"error": "invalid_client"}, {}), AuthError),
         ((401, {}, {}), AuthError),
         ((404, {}, {}), ExtractError),
@@ -436,7 +442,7 @@ def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
         paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
         source = {
             "client": {"base_url": api.url, "auth": auth, "paginator": paginator},
-            "resources": [things(data_selector="items")],
+            "resources": [things(data_selector="items") | {"name": name} for name in NAMES],
         }
         settings = settings_of(tmp_path, {"api": source})
         if failure is not None:
@@ -446,6 +452,31 @@ def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
         extract_once(settings)
         assert [path for path, _, _ in api.asked].count("/token") == 1
     assert count(settings, "api_raw.things") == 3
+
+
+def test_token_that_ends_early_is_asked_for_again(tmp_path: Path) -> None:
+    """Those of RFC 6749 may be revoked at any time, and say so with 401 (RFC 6750)."""
+    tokens: list[str] = []
+
+    def reply(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path == "/token":
+            tokens.append(f"t{len(tokens)}")
+            return {"access_token": tokens[-1], "expires_in": 3600}
+        page = int(asked["page"])
+        is_right = headers["authorization"] == f"Bearer t{page // 2}"
+        return {"items": ROWS[page - 1 : page], "pages": 3} if is_right else (401, {}, {})
+
+    with serving(reply) as api:
+        auth = {"type": "oauth2_client_credentials", "access_token_url": f"{api.url}token",
+                "client_id": "c", "client_secret": "s"}  # fmt: skip
+        paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
+        client = {"base_url": api.url, "auth": auth, "paginator": paginator}
+        source = {"client": client, "resources": [things(data_selector="items")]}
+        settings = settings_of(tmp_path, {"api": source})
+        ctx = extract_once(settings)
+    assert tokens == ["t0", "t1"]
+    assert count(settings, "api_raw.things") == 3
+    assert [s.retries for s in ctx.run.sources] == [1]
 
 
 FACTORY = """
