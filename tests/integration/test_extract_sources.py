@@ -13,10 +13,12 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
+from dlt.sources.sql_database import sql_table
 
 from etl.errors import (
     AuthError,
@@ -40,6 +42,7 @@ from tests.integration.extracting import (
     serving,
     settings_of,
 )
+from tests.postgres_server import PASSWORD, Server
 
 ROWS: list[dict[str, Any]] = [
     {"id": n, "name": f"n{n}", "tags": [{"t": n}, {"t": -n}]} for n in range(1, 26)
@@ -999,6 +1002,69 @@ def test_what_a_factory_fails_with_has_its_class(
     assert type(found) is failure
     assert found.subject.startswith("py")
     assert ("infinite number at $.of.v" in found.message) == (kind == "infinite")
+
+
+class OperationalError(Exception):
+    """As PEP 249 names what drivers raise when they cannot connect."""
+
+
+def orders(credentials: str) -> Any:
+    return sql_table(credentials, "orders", backend="pyarrow", write_disposition="replace")
+
+
+def driven(arguments: list[Any]) -> Any:
+    @dlt.resource
+    def rows() -> Any:
+        raise OperationalError(*arguments)
+
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "failure"),
+    [
+        (["28000", "no"], AuthError),
+        ([1045, "no"], AuthError),
+        (["08001", "no"], UnreachableError),
+        ([2003, "no"], UnreachableError),
+        (["28 cars were in the way"], UnreachableError),
+    ],
+)
+def test_log_in_that_a_driver_calls_rejected_is_no_unreachable_server(
+    tmp_path: Path, arguments: list[Any], failure: type[EtlError]
+) -> None:
+    """By the SQLSTATE of pyodbc's errors, and the number of PyMySQL's."""
+    source = {"factory": f"{__name__}:driven", "arguments": {"arguments": arguments}}
+    [found] = failures_of(settings_of(tmp_path, {"py": source}))
+    assert type(found) is failure
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "failure"),
+    [
+        ("etl", PASSWORD, None),
+        ("etl", "wrong", AuthError),
+        ("etl", "", AuthError),
+        ("etl", "away", UnreachableError),
+    ],
+)
+def test_log_in_that_postgresql_rejects_is_no_unreachable_server(
+    tmp_path: Path, postgres: Server, user: str, password: str, failure: type[EtlError] | None
+) -> None:
+    database = postgres.create_database()
+    with postgres.admin(database) as admin:
+        admin.execute("CREATE TABLE orders AS SELECT 1 AS id; GRANT SELECT ON orders TO etl")
+    host = tmp_path if password == "away" else postgres.folder
+    url = f"postgresql+psycopg://{user}:{quote(password, safe='')}@/{database}?host={host}"
+    source = {"factory": f"{__name__}:orders", "arguments": {"credentials": url}}
+    settings = settings_of(tmp_path, {"db": source})
+    if failure is None:
+        extract_once(settings)
+        assert count(settings, "db_raw.orders") == 1
+        return
+    [found] = failures_of(settings)
+    assert type(found) is failure
+    assert "wrong" not in found.message
 
 
 @pytest.mark.parametrize("arrow", [False, True])
