@@ -16,7 +16,13 @@ NEXT = {
     "nextpagelink", "nexturl", "nextpageurl", "nexturi", "nexthref", "nextrecordsurl",
     "nextcontinuationtoken", "nextmarker", "odatanextlink",
 }  # fmt: skip
-MORE = {"hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreresults"}
+MORE = {"hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreresults", "truncated",
+        "istruncated"}  # fmt: skip
+# How many rows there are in all, and how many pages.
+TOTALS = {"total", "count", "totalcount", "totalitems", "totalresults", "totalrecords", "totalrows",
+          "totalsize", "totalelements", "totalhits", "numfound", "wptotal"}  # fmt: skip
+PAGE = {"page", "number", "pagenumber", "pageindex", "currentpage", "current"}
+PAGES = {"totalpages", "pagecount", "lastpage", "wptotalpages"}
 # Names that are true where the pages end.
 ENDS = {"last", "islast", "lastpage", "islastpage", "end", "endofstream", "done", "isdone",
         "finished", "isfinished", "complete", "completed"}  # fmt: skip
@@ -26,22 +32,56 @@ ABOUT = {"meta", "metadata", "responsemetadata", "paging", "pagination", "pagein
 
 
 def letters(key: str) -> str:
-    """The letters of a key, small: what names are compared by."""
-    return re.sub(r"[^a-z]", "", key.lower())
+    """The letters of a key or a header, small: what names are compared by."""
+    return re.sub(r"[^a-z]", "", key.lower().removeprefix("x-"))
 
 
-def next_page(answer: Any, rows: Any) -> str:
-    """The key by which an answer says that another page follows this list; empty for none.
+def next_page(response: Response, answer: Any, rows: Any) -> str:
+    """The name by which an answer says that another page follows this list; empty for none.
 
-    It stands beside the list or what that lies in, or in an object there that tells of pages.
+    It is a header, or stands beside the list or what that lies in, or in an object there that tells
+    of pages.
     """
-    for path, value in _beside(answer, rows):
+    for path, value in (*_headers(response), *_beside(answer, rows)):
         name = letters(path[-1])
         link = value.get("href") if isinstance(value, dict) else value
         is_link = name in NEXT and isinstance(link, str | int) and bool(link)
         if is_link or (name in MORE and value is True):
             return ".".join(path)
     return ""
+
+
+def more_than(response: Response, answer: Any, rows: list[Any]) -> str:
+    """The name by which an answer says that there are more rows than this list has; or nothing."""
+    for path, value in (*_headers(response), *_beside(answer, rows)):
+        name = letters(path[-1])
+        least = len(rows) if name in TOTALS else 1 if name in PAGES else None
+        if (least is not None and _number(value) > least) or (name in ENDS and value is False):
+            return ".".join(path)
+    return ""
+
+
+def counts_from_zero(answer: Any) -> bool:
+    """Whether an answer to a request without a page's number says that it is page 0."""
+    told = [answer, *answer.values()] if isinstance(answer, dict) else []
+    return any(
+        letters(key) in PAGE and value == 0 and not isinstance(value, bool)
+        for holder in told
+        if isinstance(holder, dict)
+        for key, value in holder.items()
+    )
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    return value if isinstance(value, int) else 0
+
+
+def _headers(response: Response) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in response.headers.items():
+        is_range = name.lower() == "content-range"
+        yield ((name, "total"), value.rpartition("/")[2]) if is_range else ((name,), value)
 
 
 def _beside(answer: Any, rows: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -88,6 +128,14 @@ UNSEEN_HINT = (
     "let `cursor_path` or `next_url_path` of a `paginator` point there; a key with a dot or @ in "
     "it stands in quotes: \"'@odata.nextLink'\"; `single_page` reads one page and no more"
 )
+MORE_HINT = (
+    "name the `paginator` that gets them: docs/apis.md has one for each kind of API; `single_page` "
+    "reads one page and no more"
+)
+COUNTED_HINT = (
+    "name it, with the number of its first page: `{type: page_number, base_page: 1, total_path: …}`"
+)
+GUESSED_HINT = "dlt guessed how pages follow each other: name the `paginator` (docs/apis.md)"
 GRAPHQL_HINT = "ask the API by hand what it could not give: it is NULL or missing in this answer"
 EMPTY_HINT = (
     "an API that leaves empty lists out, or gives null for them: `guards.omits_empty: true`; else "

@@ -39,6 +39,15 @@ TOLD_WAIT_SECONDS = 10.0
 DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
 LONG_NUMBER = b"0" * 20
 
+NO_JSON_HINT = (
+    "ask the URL yourself: did a proxy answer, or a log-in page, or was the answer cut off? what "
+    "is no JSON, such as CSV, is read by a `factory` (docs/apis.md)"
+)
+NOTHING_HINT = (
+    "where 204 means that there is nothing, or nothing more, the endpoint says so: "
+    "`response_actions: [{status_code: 204, action: ignore}]`"
+)
+
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^=;,\s]+(?:\s*=\s*(?:"[^"]*"|[^";,\s]*))?)*)')
 _LINK_PARAMETER = re.compile(r';\s*([^=;,\s]+)\s*=\s*(?:"([^"]*)"|([^";,\s]*))')
 
@@ -275,9 +284,9 @@ class _JsonOnce:
                     f"{place}{': ' if place.resource else ''}the answer is no JSON ({kind}, "
                     f"{len(content)} bytes, stops making sense at byte {e.pos}) "
                     f"({safe_url(self._response.url)})",
-                    hint="ask the URL yourself: did a proxy answer, or a log-in page, or was the "
-                    "answer cut off? what is no JSON, such as CSV, is read by a `factory` "
-                    "(docs/apis.md)",
+                    hint=NOTHING_HINT
+                    if self._response.status_code == HTTPStatus.NO_CONTENT
+                    else NO_JSON_HINT,
                 ) from None
         return self._parsed
 

@@ -795,7 +795,7 @@ def test_next_page_is_found_however_its_link_is_written(
 
 def test_single_page_that_nobody_named_is_told(tmp_path: Path) -> None:
     """An API's own way to page, in a source that names no paginator: the rest is passed over."""
-    answer = {"items": [{"id": 1}], "offset": 0, "total": 9}
+    answer = {"items": [{"id": 1}], "offset": 0, "total": 1, "done": True}
     with serving(lambda *_: answer) as api:
         [told] = extract_once(plain(tmp_path / "guessed", api, MERGE)).run.warnings
         assert told.startswith("api: one page of rows was read")
@@ -1183,6 +1183,54 @@ def test_next_page_of_a_source_without_a_paginator_is_not_passed_over(tmp_path: 
         [failure] = failures_of(plain(tmp_path, api))
     assert type(failure) is ExtractError
     assert "`hasNextPage` says that there are more" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("around", "header", "key"),
+    [
+        ({"total": 2}, {}, "total"),
+        ({"meta": {"total_count": "2"}}, {}, "meta.total_count"),
+        ({"pagination": {"pageCount": 2}}, {}, "pagination.pageCount"),
+        ({"isLast": False}, {}, "isLast"),
+        ({"truncated": True}, {}, "truncated"),
+        ({}, {"X-Total-Count": "2"}, "X-Total-Count"),
+        ({}, {"X-WP-Total": "2"}, "X-WP-Total"),
+        ({}, {"Content-Range": "items 0-0/2"}, "Content-Range.total"),
+        ({}, {"X-Next-Page": "2"}, "X-Next-Page"),
+    ],
+)
+def test_rows_that_no_paginator_gets_are_not_passed_over(
+    tmp_path: Path, around: dict[str, Any], header: dict[str, str], key: str
+) -> None:
+    """A total says it too, where nobody named a paginator: what dlt guessed is one page."""
+    with serving(lambda *_: (200, {"items": [{"id": 1}]} | around, header)) as api:
+        [failure] = failures_of(plain(tmp_path, api, SELECTED))
+        assert type(failure) is ExtractError
+        assert f"`{key}` says that there are more" in failure.message
+        one = plain(tmp_path, api, SELECTED, client={"paginator": "single_page"})
+        extract_once(one)
+    assert count(one, "api_raw.rows") == 1
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
+    tmp_path: Path, base: int
+) -> None:
+    """The first page comes without a number; at others page 1 is the same again."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked.get("page", base))
+        return {"items": [{"id": page}], "page": {"number": page, "totalPages": 3}}
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, MERGE | SELECTED)
+        if base:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "base_page: 1" in failure.hint
+        else:
+            extract_once(settings)
+            assert count(settings, "api_raw.rows") == 3
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from urllib.parse import quote
 import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
-from dlt.sources.sql_database import sql_table
 
 from etl.errors import (
     AuthError,
@@ -1009,6 +1008,8 @@ class OperationalError(Exception):
 
 
 def orders(credentials: str) -> Any:
+    from dlt.sources.sql_database import sql_table
+
     return sql_table(credentials, "orders", backend="pyarrow", write_disposition="replace")
 
 
@@ -1089,7 +1090,9 @@ def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
 ) -> None:
     """dlt's own source for databases, say, without SQLAlchemy."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    monkeypatch.delitem(sys.modules, "dlt.sources.sql_database", raising=False)
+    for name in list(sys.modules):
+        if name.startswith(("dlt.sources.sql_database", "dlt.common.libs.sql_alchemy")):
+            monkeypatch.delitem(sys.modules, name)
     source = {"factory": "dlt.sources.sql_database:sql_database"}
     [found] = failures_of(settings_of(tmp_path, {"db": source}))
     assert type(found) is ConfigError
