@@ -52,6 +52,16 @@ def _ask(
             f"what comes from {parent} are no rows ({type(item).__name__}) to ask by",
             hint=f"a `map` of the `processing_steps` of {parent} has to give rows",
         )
+    for one in resolved_params:
+        if not jsonpath.find_values(one.field_path, item):
+            raise _unaskable(one, "no value")
+    if absent := [name for name in more.get("include_from_parent") or () if name not in item]:
+        parent = resolved_params[0].resolve_config["resource"]
+        raise ExtractError(
+            f"a row of {parent} has no field `{absent[0]}`, which `include_from_parent` names",
+            hint=f"is it spelled as there, and not inside of another one? where {parent} leaves it "
+            "out at times, a `map` of its `processing_steps` can add it",
+        )
     values = collect_resolved_values(
         item, resolved_params, more.get("incremental"), more.get("incremental_value_convert")
     )

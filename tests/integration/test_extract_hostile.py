@@ -825,7 +825,8 @@ Asking = tuple[list[Any], list[tuple[str, dict[str, str]]]]
 def ask_for_lines(folder: Path, order: object, endpoint: dict[str, Any]) -> Asking:
     """Extract one order and its lines: the failures, and how the lines were asked for."""
     failures: list[Any] = []
-    with serving(lambda path, *_: [{"id": order}] if path == "/orders" else [{"n": 1}]) as api:
+    orders = [{"id": order} if order is not ... else {"n": 1}]
+    with serving(lambda path, *_: orders if path == "/orders" else [{"n": 1}]) as api:
         client = {"base_url": api.url, "paginator": "single_page"}
         lines = {"name": "lines", "endpoint": endpoint}
         try:
@@ -861,6 +862,7 @@ def test_path_that_a_parent_gives_is_taken_as_it_is(tmp_path: Path) -> None:
     ("order", "endpoint"),
     [
         (None, {"path": f"orders/{ORDER}/lines"}),
+        (..., {"path": f"orders/{ORDER}/lines"}),
         ("", {"path": f"orders/{ORDER}/lines"}),
         ("..", {"path": f"orders/{ORDER}/lines"}),
         (None, {"path": "lines", "params": {"order": ORDER}}),
@@ -875,6 +877,16 @@ def test_nothing_is_asked_for_a_parent_without_a_value(
     assert asked == []
     assert type(failure) is ExtractError
     assert failure.message.startswith("api.lines: a row of orders has ")
+
+
+def test_field_that_a_parents_row_lacks_is_named(tmp_path: Path) -> None:
+    endpoint = {"path": f"orders/{ORDER}/lines"}
+    lines = {"name": "lines", "include_from_parent": ["day"], "endpoint": endpoint}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        source = {"client": {"base_url": api.url}, "resources": ["orders", lines]}
+        [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ExtractError
+    assert failure.message.startswith("api.lines: a row of orders has no field `day`")
 
 
 @pytest.mark.parametrize("where", ["path", "params", "headers"])

@@ -935,6 +935,34 @@ def test_processing_steps_are_functions_that_the_settings_name(tmp_path: Path) -
     assert [(r.expected, r.agrees) for r in ctx.run.reconciliations] == [(2, True)]
 
 
+def in_millis(seconds: int) -> int:
+    return seconds * 1000
+
+
+def forgetful(row: dict[str, Any], meta: Any) -> None:
+    row["seen"] = meta
+
+
+def test_cursor_is_converted_by_a_function_that_the_settings_name(tmp_path: Path) -> None:
+    cursor = {"cursor_path": "at", "initial_value": 0, "start_param": "since"}
+    cursor["convert"] = f"{__name__}:in_millis"
+    with serving(lambda *_: [{"id": 1, "at": 5}]) as api:
+        source = {"client": {"base_url": api.url}, "resources": [things(incremental=cursor)]}
+        for _ in range(2):
+            extract_once(settings_of(tmp_path, {"api": source}))
+        assert [asked["since"] for _, asked, _ in api.asked] == ["0", "5000"]
+
+
+def test_map_that_returns_nothing_is_told(tmp_path: Path) -> None:
+    """dlt would take None for a row without values."""
+    resource = things() | {"processing_steps": [{"map": f"{__name__}:forgetful"}]}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        source = {"client": {"base_url": api.url}, "resources": [resource]}
+        [found] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(found) is ExtractError
+    assert "forgetful, a `map` of the `processing_steps`, gave None" in found.message
+
+
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "no_module": ({"factory": "no_such_module:f"}, "cannot be imported"),
     "no_name": ({"factory": "{}:no_such"}, "cannot be imported"),
