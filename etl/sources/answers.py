@@ -26,6 +26,12 @@ PAGES = {"totalpages", "pagecount", "lastpage", "wptotalpages"}
 # Names that are true where the pages end.
 ENDS = {"last", "islast", "lastpage", "islastpage", "end", "endofstream", "done", "isdone",
         "finished", "isfinished", "complete", "completed"}  # fmt: skip
+# What an object has that tells of an error.
+TOLD_OF_ERRORS = {
+    "ok", "success", "status", "statuscode", "code", "error", "errors", "errorcode", "errormessage",
+    "errordescription", "message", "msg", "detail", "details", "title", "type", "reason", "path",
+    "timestamp", "requestid", "traceid", "documentationurl",
+}  # fmt: skip
 # Objects that tell of pages, beside the list of rows or what it lies in.
 ABOUT = {"meta", "metadata", "responsemetadata", "paging", "pagination", "pageinfo", "page",
          "links", "cursors", "cursor"}  # fmt: skip
@@ -119,14 +125,30 @@ def graphql_errors(response: Response, answer: Any) -> int:
     return len(errors) if is_query else 0
 
 
-def says_error(answer: Any) -> bool:
-    """Whether an answer has something under a key that APIs give their errors."""
-    return isinstance(answer, dict) and any(answer.get(key) for key in ("error", "errors"))
+def says_error(answer: Any) -> str:
+    """The key by which an answer says that it has failed, whatever its status; or nothing."""
+    if not isinstance(answer, dict):
+        return ""
+    for key, value in answer.items():
+        name = letters(key)
+        if (
+            (name in {"error", "errors"} and value)
+            or (name in {"ok", "success"} and value is False)
+            or (name == "status" and value in ("error", "fail"))  # of JSend
+        ):
+            return str(key)
+    return ""
+
+
+def is_error(answer: Any) -> bool:
+    """Whether an answer tells of an error and of nothing else: no thing of the API's is in it."""
+    return bool(says_error(answer)) and all(letters(key) in TOLD_OF_ERRORS for key in answer)
 
 
 UNSEEN_HINT = (
-    "let `cursor_path` or `next_url_path` of a `paginator` point there; a key with a dot or @ in "
-    "it stands in quotes: \"'@odata.nextLink'\"; `single_page` reads one page and no more"
+    "let `cursor_path`, `next_url_path` or `cursor_key` of a `paginator` point there; a key with a "
+    "dot or @ in it stands in quotes: \"'@odata.nextLink'\"; `single_page` reads one page and no "
+    "more"
 )
 MORE_HINT = (
     "name the `paginator` that gets them: docs/apis.md has one for each kind of API; `single_page` "
@@ -137,6 +159,11 @@ COUNTED_HINT = (
 )
 GUESSED_HINT = "dlt guessed how pages follow each other: name the `paginator` (docs/apis.md)"
 GRAPHQL_HINT = "ask the API by hand what it could not give: it is NULL or missing in this answer"
+FAILED_HINT = (
+    "ask the URL yourself: is it the log-in, a limit, a parameter? where it means that there is "
+    "nothing, `response_actions` of the endpoint say so: `[{status_code: 200, content: … of the "
+    "answer, action: ignore}]`; where `errors` are the rows, `data_selector` names them"
+)
 EMPTY_HINT = (
     "an API that leaves empty lists out, or gives null for them: `guards.omits_empty: true`; else "
     "the API or its settings changed: compare the URL's answer with them"

@@ -1224,6 +1224,43 @@ def test_rows_that_no_paginator_gets_are_not_passed_over(
     assert count(one, "api_raw.rows") == 1
 
 
+@pytest.mark.parametrize("resource", [{}, SELECTED], ids=["guessed", "selected"])
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {"ok": False, "error": "ratelimited"},
+        {"ok": False, "items": []},
+        {"success": False, "message": "no", "items": []},
+        {"status": "error", "items": []},
+        {"error": {"code": 5}, "items": []},
+        {"errors": [{"message": "no"}]},
+    ],
+)
+def test_failure_that_an_api_tells_with_200_empties_no_table(
+    tmp_path: Path, failed: dict[str, Any], resource: dict[str, Any]
+) -> None:
+    answers = {"/rows": failed, "/others": [{"id": 1}]}
+    with serving(lambda path, *_: answers[path]) as api:
+        others = {"name": "others", "write_disposition": "replace"}
+        rows = {"name": "rows", "write_disposition": "replace"} | resource
+        client = {"base_url": api.url, "paginator": "single_page"}
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": [rows, others]}})
+        [failure] = failures_of(settings)
+        assert type(failure) is ExtractError
+        answers["/rows"] = {"ok": True, "success": True, "error": None, "items": [{"id": 1}]}
+        extract_once(settings)
+        answers["/rows"] = failed
+        assert failures_of(settings)
+    assert count(settings, "api_raw.rows") == 1
+
+
+def test_rows_that_tell_of_errors_are_rows(tmp_path: Path) -> None:
+    tracked = {"path": "rows", "data_selector": "errors"}
+    with serving(lambda *_: {"errors": [{"id": 1, "error": "no", "ok": False}]}) as api:
+        extract_once(settings := plain(tmp_path, api, {"endpoint": tracked}))
+    assert query(settings, "SELECT id, error, ok FROM api_raw.rows") == [(1, "no", False)]
+
+
 @pytest.mark.parametrize("base", [0, 1])
 def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
     tmp_path: Path, base: int
@@ -1322,7 +1359,7 @@ def test_empty_list_may_be_left_out_where_the_settings_say_so(
         assert count(settings, "api_raw.rows") == 1
         api.answer = lambda *_: {"error": {"code": 7}}
         [failure] = failures_of(settings)
-        assert "has no field `items`" in failure.message
+        assert "`error` says that the API failed" in failure.message
 
 
 def test_last_cursor_that_is_given_for_ever_ends_at_an_empty_page(tmp_path: Path) -> None:
