@@ -205,18 +205,22 @@ def _note_cursor(resource: DltResource, monitor: Monitor) -> None:
 
 
 def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
-    """Hold all tables of the source to the schema contract of its settings.
+    """Hold all tables of the source to the schema contract of its settings, and of its resources.
 
-    The first extraction makes the tables that the contract then holds.
+    The first extraction makes the tables that a contract then holds.
     """
-    contract = source.schema_contract
-    if contract is None:
-        return
+    if source.schema_contract is not None:
+        modes = _modes(source.schema_contract, first)
+        built.schema_contract = modes  # type: ignore[assignment]
+    for resource in built.resources.values() if first else ():
+        if isinstance(given := resource.schema_contract, str | dict):
+            resource.apply_hints(schema_contract=_modes(given, first))  # type: ignore[arg-type]
+
+
+def _modes(contract: Any, first: bool) -> dict[str, str]:
     entities = ("tables", "columns", "data_type")
     modes = dict.fromkeys(entities, contract) if isinstance(contract, str) else dict(contract)
-    if first:
-        modes["tables"] = "evolve"
-    built.schema_contract = modes  # type: ignore[assignment]
+    return modes | {"tables": "evolve"} if first else modes
 
 
 def _watch(

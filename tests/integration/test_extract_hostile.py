@@ -167,6 +167,38 @@ def test_value_that_its_column_cannot_hold_goes_to_a_column_of_its_own(
     assert query(settings, f"SELECT {column} FROM api_raw.rows WHERE id = 2") == [(stored,)]
 
 
+def test_date_is_the_day_that_the_api_says(tmp_path: Path) -> None:
+    """dlt takes the day in UTC, and leaves the time out."""
+    days = ["2026-01-02", "2026-01-02T00:00:00Z", "2026-01-02 00:00", "20260102", 1767312000]
+    times = ["2026-01-02T00:00:00+02:00", "2026-01-02T23:30:00-05:00", "2026-01-02T00:00:01Z"]
+    rows = [{"id": n, "v": value} for n, value in enumerate([*days, *times, 1767312001])]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, {"columns": {"v": {"data_type": "date"}}})
+        extract_once(settings)
+    found = query(settings, "SELECT v::TEXT FROM api_raw.rows ORDER BY id")
+    assert found == [("2026-01-02",)] * len(days) + [(None,)] * 4
+    kept = query(settings, "SELECT count(v__v_text), count(v__v_bigint) FROM api_raw.rows")
+    assert kept == [(len(times), 1)]
+
+
+@pytest.mark.parametrize("contract", ["freeze", "discard_row", {"tables": "freeze"}])
+def test_contract_of_a_resource_lets_its_first_extraction_make_its_table(
+    tmp_path: Path, contract: Any
+) -> None:
+    rows: list[dict[str, Any]] = [{"id": 1}]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, MERGE | {"schema_contract": contract})
+        extract_once(settings)
+        rows.append({"id": 2, "tags": [{"t": 1}]})
+        if contract == "discard_row":
+            extract_once(settings)
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+    assert count(settings, "api_raw.rows") == (2 if contract == "discard_row" else 1)
+    assert count(settings, "api_raw.rows__tags") == 0
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_value_with_a_column_of_its_own_overwrites_no_field(tmp_path: Path, is_first: bool) -> None:
     row = {"v": "abc", "v__v_text": "own"}
