@@ -100,7 +100,7 @@ def _describe(
     config, stamps, fields = rest_config(monitor, session)
     check_credentials(name, config)
     use_tokens(config)
-    for given in config["resources"]:
+    for given in (config.get("resource_defaults", {}), *config["resources"]):
         find_steps(name, given, project)
     try:
         # Only the argument of the source makes resources run side by side: the same key inside
@@ -235,7 +235,10 @@ def _watch(
     monitor.tables[resource.name] = fields.table
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
-    keys = monitor.watch_keys(fields.table, merge_keys(monitor.source, resource))
+    keys = merge_keys(monitor.source, resource)
+    if keys is not None and not keys.is_merged and monitor.settings.factory:
+        keys = None  # pages do not overlap there, and tables may be large
+    keys = monitor.watch_keys(fields.table, keys)
     columns = (root_hints(monitor.source, resource) or {}).get("columns", {})
     # Of a table of versions it is a hash of the row, unless another column is named for that.
     has_ids = bool(columns.get(C_DLT_ID, {}).get("x-row-version"))

@@ -26,12 +26,12 @@ class Monitor:
     pages of a resource's longest chain, `incremental` the resources that read only what is new
     (all of it when `is_refresh`), `cursors` the fields by which they tell, as far as declared,
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
-    `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
-    `unpaged` the resources of which one page was read because nobody said how to get others,
-    `appended` those that are added whole in each run because nobody said otherwise, `limited` those
-    that a factory reads only the beginning of, `has_marks` whether rows may hold texts that dlt
-    takes for other types. By resource and its parent: `repeated`, how many
-    rows of the parent came again as they were, and `doubled`, how many asked by the same otherwise.
+    `keys` by table what has a primary key, `contained` the parts of the source that failed by
+    themselves, `unpaged` the resources of which one page was read because nobody said how to get
+    others, `appended` those that are added whole in each run because nobody said otherwise,
+    `limited` those that a factory reads only the beginning of, `has_marks` whether rows may hold
+    texts that dlt takes for other types. By resource and its parent: `repeated`, how many rows of
+    the parent came again as they were, and `doubled`, how many asked by the same otherwise.
     """
 
     source: str
@@ -113,7 +113,7 @@ class Monitor:
             keys = self.keys.get(table)
             tables[table] = (
                 TableArrival(rows=rows)
-                if keys is None
+                if keys is None or not keys.is_merged
                 else TableArrival(
                     rows=rows, columns=keys.columns, kept=keys.kept, deleted=tuple(keys.deleted)
                 )
@@ -173,14 +173,18 @@ class Monitor:
         return ", ".join(sorted({self.tables.get(r, r) for r in resources}))
 
     def _tell_shared_keys(self) -> Iterator[str]:
-        """A line for each merged table of which rows came that share their key."""
+        """A line for each table of which rows came that share their key."""
         for table, keys in sorted(self.keys.items()):
             distinct = keys.distinct if keys is not None and not keys.is_versioned else None
-            if distinct is not None and self.rows[table] > distinct:
-                yield (
-                    f"{self.source}: {self.rows[table]} rows of {table} came with {distinct} keys, "
-                    "and of each key the last was kept: does its `primary_key` tell rows apart?"
+            if keys is not None and distinct is not None and self.rows[table] > distinct:
+                what = (
+                    "of each key the last was kept: does its `primary_key` tell rows apart?"
+                    if keys.is_merged
+                    else "all are in raw: do rows move between pages while they are read? `merge` "
+                    "keeps one of each key"
                 )
+                rows = self.rows[table]
+                yield f"{self.source}: {rows} rows of {table} came with {distinct} keys, and {what}"
 
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.

@@ -1746,6 +1746,8 @@ def test_version_that_was_read_last_stays_where_no_cursor_decides(
     ("more", "told"),
     [
         ({}, ["api: 2 rows of rows came with 1 keys"]),
+        ({"write_disposition": "replace"}, ["api: 2 rows of rows came with 1 keys"]),
+        ({"write_disposition": "append"}, []),
         ({"columns": {"at": {"dedup_sort": "desc"}}}, []),
         (CURSOR_AT, []),
     ],

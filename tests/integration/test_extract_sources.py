@@ -917,17 +917,22 @@ def by_day(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from ({"day": day, "rate": rate} for day, rate in row["rates"].items())
 
 
-def test_processing_steps_are_functions_that_the_settings_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_default", [False, True])
+def test_processing_steps_are_functions_that_the_settings_name(
+    tmp_path: Path, is_default: bool
+) -> None:
     rates = {"2026-01-01": 1.5, "2026-01-02": 1.75}
     resource = {
         "name": "rates",
         "write_disposition": "merge",
         "primary_key": "day",
-        "processing_steps": [{"yield_map": f"{__name__}:by_day"}],
         "endpoint": {"path": "rates", "data_selector": "$"},
     }
+    steps = {"processing_steps": [{"yield_map": f"{__name__}:by_day"}]}
     with serving(lambda *_: {"base": "EUR", "rates": rates}) as api:
-        source = {"client": {"base_url": api.url}, "resources": [resource]}
+        given = resource if is_default else resource | steps
+        source: dict[str, Any] = {"client": {"base_url": api.url}, "resources": [given]}
+        source |= {"resource_defaults": steps} if is_default else {}
         ctx = extract_once(settings := settings_of(tmp_path, {"api": source}))
     assert query(settings, "SELECT day::TEXT, rate FROM api_raw.rates ORDER BY 1") == [
         *rates.items()
