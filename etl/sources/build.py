@@ -96,6 +96,7 @@ def _describe(
         timeout=source.timeout_seconds,
         wait=wait,
     )
+    session.ignored = monitor.ignored
     ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
     check_credentials(name, config)

@@ -8,8 +8,10 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +20,7 @@ import orjson
 import tenacity
 from dlt.common.json import may_have_pua
 from dlt.sources.helpers.requests.session import Session
+from dlt.sources.helpers.rest_client.detector import find_response_page_data
 from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException
 from loguru import logger
 from requests import HTTPError, PreparedRequest, Request, Response
@@ -34,6 +37,9 @@ from etl.sources.tokens import Token
 LONGEST_WAIT_SECONDS = 300.0
 # A pause that is longer than this is told.
 TOLD_WAIT_SECONDS = 10.0
+
+# Statuses of an answer that may well mean that there is nothing.
+NOTHING = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
 
 # Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
 DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
@@ -76,6 +82,7 @@ class ApiSession(Session):
         self.homes: tuple[str, ...] = ()
         self.requests: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
+        self.ignored: Counter[tuple[str, int]] = Counter()
         self._counting = threading.Lock()
         self._wait = wait
         self._wall_clock = wall_clock
@@ -92,6 +99,8 @@ class ApiSession(Session):
         prepared = super().prepare_request(request)
         vars(prepared)["place"] = vars(request).get("place", NOWHERE)
         vars(prepared)["token"] = request.auth if isinstance(request.auth, Token) else None
+        # Before those of dlt's, of which one may ignore the answer and say nothing of it.
+        prepared.hooks["response"].insert(0, _keep)
         if has_credentials(request):
             keep_at_home(prepared, self.homes)
         return prepared
@@ -172,6 +181,7 @@ class ApiSession(Session):
                         hint="run again; is it how the API ends its pages? `response_actions` are "
                         "for answers to what the settings ask, not to what the API names",
                     ) from e
+                self._note_ignored(request)
                 raise
             except HTTPError as e:  # dlt's hook raises while the answer is handed over
                 if e.response is not None:
@@ -183,6 +193,14 @@ class ApiSession(Session):
         # Selector, paginator and guard each ask for the JSON: parse it once.
         response.json = _JsonOnce(response)  # type: ignore[method-assign]
         return response
+
+    def _note_ignored(self, request: PreparedRequest) -> None:
+        """Count an answer that is ignored, but for those that say that there is nothing."""
+        answer = vars(request)["answer"]()
+        if answer is None or answer.status_code in NOTHING or (answer.ok and not _has_rows(answer)):
+            return
+        with self._counting:
+            self.ignored[place_of(request).resource, answer.status_code] += 1
 
     def _learn(self, response: Response) -> None:
         if (delay := self.limiter.learn(response.headers)) > TOLD_WAIT_SECONDS:
@@ -289,6 +307,17 @@ class _JsonOnce:
                     else NO_JSON_HINT,
                 ) from None
         return self._parsed
+
+
+def _keep(response: Response, **_: Any) -> None:
+    vars(response.request)["answer"] = weakref.ref(response)
+
+
+def _has_rows(response: Response) -> bool:
+    with suppress(ValueError):
+        found = find_response_page_data(parse_json(response.content))[1]
+        return isinstance(found, list) and bool(found)
+    return False
 
 
 def _answer(state: tenacity.RetryCallState) -> Response | None:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from etl.api_fields import FieldPaths
@@ -30,8 +31,9 @@ class Monitor:
     themselves, `unpaged` the resources of which one page was read because nobody said how to get
     others, `appended` those that are added whole in each run because nobody said otherwise,
     `limited` those that a factory reads only the beginning of, `has_marks` whether rows may hold
-    texts that dlt takes for other types. By resource and its parent: `repeated`, how many rows of
-    the parent came again as they were, and `doubled`, how many asked by the same otherwise.
+    texts that dlt takes for other types. `ignored` by resource and status the answers that were,
+    with what they held. By resource and its parent: `repeated`, how many rows of the parent came
+    again as they were, and `doubled`, how many asked by the same otherwise.
     """
 
     source: str
@@ -56,6 +58,7 @@ class Monitor:
     appended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
     has_marks: bool = False
+    ignored: Counter[tuple[str, int]] = field(default_factory=Counter)
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     doubled: Counter[tuple[str, str]] = field(default_factory=Counter)
     _urls: dict[str, str] = field(default_factory=dict)
@@ -152,6 +155,12 @@ class Monitor:
                 f"{self.source}: {self._tables(appended)}: no `write_disposition` is named, so "
                 "each run adds all rows once more: name `replace` or `merge`, or `append`, if that "
                 "is meant"
+            )
+        for (name, status), answers in sorted(self.ignored.items()):
+            held = " that hold rows" if status < HTTPStatus.MULTIPLE_CHOICES else ""
+            yield (
+                f"{self.source}: `response_actions` of {name} ignored {answers} answers with the "
+                f"status {status}{held}: what they stand for is not in raw"
             )
         yield from self._tell_parents()
         yield from self._tell_shared_keys()

@@ -1293,6 +1293,28 @@ def test_rows_that_tell_of_errors_are_rows(tmp_path: Path) -> None:
     assert query(settings, "SELECT id, error, ok FROM api_raw.rows") == [(1, "no", False)]
 
 
+@pytest.mark.parametrize(
+    ("status", "rows", "told"),
+    [
+        (404, [], ""),
+        (204, [], ""),
+        (200, {"note": "nothing"}, ""),
+        (200, [{"note": "nothing"}], "ignored 1 answers with the status 200 that hold rows"),
+        (401, {}, "ignored 1 answers with the status 401:"),
+        (500, {}, "ignored 1 answers with the status 500:"),
+    ],
+)
+def test_answers_that_are_ignored_with_what_they_hold_are_told(
+    tmp_path: Path, status: int, rows: Any, told: str
+) -> None:
+    said = {"content": "nothing"} if status == 200 else {"status_code": status}
+    endpoint = {"path": "rows", "response_actions": [said | {"action": "ignore"}]}
+    with serving(lambda *_: (status, rows, {})) as api:
+        settings = plain(tmp_path, api, MERGE | {"endpoint": endpoint}, required=False)
+        warnings = extract_once(settings).run.warnings
+    assert [told in line for line in warnings] == ([True] if told else [])
+
+
 @pytest.mark.parametrize("base", [0, 1])
 def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
     tmp_path: Path, base: int
