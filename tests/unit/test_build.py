@@ -46,6 +46,22 @@ def test_what_dlt_does_not_accept_is_a_configuration_error(source: dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([], "for_each.g names none"),
+        (["a", "a"], "for_each.g names one twice"),
+        (["a"], "b is asked for by rows of a, which `for_each` repeats"),
+    ],
+)
+def test_values_that_would_ask_nothing_or_twice_are_refused(values: list[str], told: str) -> None:
+    """What nobody asks for would stay in raw as it is."""
+    child = {"name": "b", "endpoint": {"path": "b/{resources.a.id}"}}
+    resources = ["c", {"name": "a", "endpoint": {"path": "a/{g}"}}, child]
+    with pytest.raises(ConfigError, match=told):
+        build(resources=resources, for_each={"g": values})
+
+
+@pytest.mark.parametrize(
     ("source", "told"),
     [
         (
