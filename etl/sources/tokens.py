@@ -8,6 +8,9 @@ from typing import Any
 from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
 from requests import PreparedRequest
 
+from etl.errors import AuthError
+from etl.secrets import safe_url
+
 KIND = "oauth2_client_credentials"
 
 
@@ -29,6 +32,15 @@ class Token(OAuth2ClientCredentials):
             if request.headers.get("Authorization") == f"Bearer {self.access_token}":
                 self.obtain_token()
             request.headers["Authorization"] = f"Bearer {self.access_token}"
+
+    def parse_access_token(self, response_json: Any) -> str:
+        token = response_json.get("access_token") if isinstance(response_json, dict) else None
+        if not isinstance(token, str) or not token:
+            raise AuthError(  # dlt would send the word None
+                f"the log-in gave no `access_token` ({safe_url(self.access_token_url)})",
+                hint="check the `auth` of this source: its address, client and secret",
+            )
+        return token
 
     def parse_expiration_in_seconds(self, response_json: Any) -> int:
         # Optional (RFC 6749, 5.1); some give null or 0 where they mean that.

@@ -420,6 +420,9 @@ NAMES = ("things", "others")
         ({"access_token": "t0k3n", "expires_in": None}, None),
         ({"access_token": "t0k3n", "expires_in": 0}, None),
         ({"access_token": "other"}, AuthError),
+        ({"error": "invalid_client"}, AuthError),
+        ({"access_token": None}, AuthError),
+        ([], AuthError),
         ((400, {"error": "invalid_client"}, {}), AuthError),
         ((401, {}, {}), AuthError),
         ((404, {}, {}), ExtractError),
@@ -450,6 +453,8 @@ def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
         if failure is not None:
             [found] = failures_of(settings)
             assert type(found) is failure
+            asked = {h.get("authorization") for path, _, h in api.asked if path != "/token"}
+            assert asked <= {"Bearer other"}
             return
         extract_once(settings)
         assert [path for path, _, _ in api.asked].count("/token") == 1
