@@ -18,6 +18,11 @@ NEXT = {
 }  # fmt: skip
 MORE = {"hasmore", "hasnext", "hasnextpage", "hasmorepages", "hasmoreresults", "truncated",
         "istruncated"}  # fmt: skip
+# The same of the page before, and names that are false where one is.
+BEFORE = {"prev", "previous", "prevpage", "previouspage", "prevlink", "previouslink", "prevurl",
+          "previousurl", "prevpageurl", "previouspageurl"}  # fmt: skip
+HAS_BEFORE = {"hasprev", "hasprevious", "hasprevpage", "haspreviouspage"}
+BEGINS = {"first", "isfirst", "firstpage", "isfirstpage"}
 # How many rows there are in all, and how many pages.
 TOTALS = {"total", "count", "totalcount", "totalitems", "totalresults", "totalrecords", "totalrows",
           "totalsize", "totalelements", "totalhits", "numfound", "wptotal"}  # fmt: skip
@@ -53,6 +58,19 @@ def next_page(response: Response, answer: Any, rows: Any) -> str:
         link = value.get("href") if isinstance(value, dict) else value
         is_link = name in NEXT and isinstance(link, str | int) and bool(link)
         if is_link or (name in MORE and value is True):
+            return ".".join(path)
+    return ""
+
+
+def page_before(response: Response, answer: Any, rows: Any) -> str:
+    """The name by which an answer says that another page comes before this list; or nothing."""
+    if "prev" in response.links:
+        return "Link"
+    for path, value in _beside(answer, rows):
+        name = letters(path[-1])
+        link = value.get("href") if isinstance(value, dict) else value
+        is_link = name in BEFORE and isinstance(link, str | int) and bool(link)
+        if is_link or (name in HAS_BEFORE and value is True) or (name in BEGINS and value is False):
             return ".".join(path)
     return ""
 
@@ -154,6 +172,7 @@ MORE_HINT = (
     "name the `paginator` that gets them: docs/apis.md has one for each kind of API; `single_page` "
     "reads one page and no more"
 )
+BEFORE_HINT = "does the API count from 0, as dlt does? then `base_page` is 0, or left out"
 COUNTED_HINT = (
     "name it, with the number of its first page: `{type: page_number, base_page: 1, total_path: …}`"
 )

@@ -21,6 +21,7 @@ from etl.errors import ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
 from etl.sources.answers import (
+    BEFORE_HINT,
     COUNTED_HINT,
     GRAPHQL_HINT,
     GUESSED_HINT,
@@ -30,6 +31,7 @@ from etl.sources.answers import (
     graphql_errors,
     more_than,
     next_page,
+    page_before,
 )
 from etl.sources.http import may_hold_marks
 from etl.sources.monitor import Monitor
@@ -131,12 +133,23 @@ class GuardedPaginator(BasePaginator):
         if fault := self._place.look(answer, len(rows)):
             raise self._broken(*fault)
         self._check_copied(rows)
+        if self._is_first() and (key := page_before(response, answer, self._place.rows)):
+            raise self._broken(f"`{key}` says that there is a page before the first", BEFORE_HINT)
         # By number pages may be told apart by what stands around the same rows: number, time, id.
         numbered = isinstance(self._inner, RangePaginator)
         page = hash(repr(rows) if numbered else response.content)
         if rows and self._chain_pages > 1 and page == self._last_page:
             raise self._broken("the page is the same as the one before")
         self._last_page = page
+
+    def _is_first(self) -> bool:
+        """Whether this page is meant to be the first of all: settings may begin behind it."""
+        inner = self._inner
+        return (
+            self._chain_pages == 1
+            and isinstance(inner, RangePaginator)
+            and inner.initial_value == inner.base_index
+        )
 
     def _decide(self, response: Response, data: list[Any] | None) -> None:
         """Let the watched paginator find the next page; dlt's guess, where none is named."""

@@ -1315,6 +1315,56 @@ def test_answers_that_are_ignored_with_what_they_hold_are_told(
     assert [told in line for line in warnings] == ([True] if told else [])
 
 
+@pytest.mark.parametrize(("sizes", "is_right"), [((3, 3, 0), True), ((3, 1, 0), False)])
+def test_page_that_is_missing_behind_the_last_rows_is_refused(
+    tmp_path: Path, sizes: tuple[int, ...], is_right: bool
+) -> None:
+    """Pages that are counted from 0, read from 1: behind the last one is none."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked["page"])
+        rows = [{"id": 10 * page + n} for n in range(sizes[page - 1])]
+        return {"items": rows, "pages": 3}
+
+    paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
+        if is_right:
+            extract_once(settings)
+        else:
+            [failure] = failures_of(settings)
+            assert "the page is empty, and `pages` says 3" in failure.message
+    assert count(settings, "api_raw.rows") == (6 if is_right else 0)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda page: {"first": page == 0},
+        lambda page: {"meta": {"has_prev": page > 0}},
+        lambda page: {"links": {"previous": f"?page={page - 1}" if page else None}},
+    ],
+)
+@pytest.mark.parametrize("base", [0, 1])
+def test_page_before_the_first_is_not_passed_over(tmp_path: Path, told: Any, base: int) -> None:
+    """An API counts from 0, and the settings from 1."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked["page"])
+        return {"items": [{"id": page}] if page < 3 else []} | told(page)
+
+    paginator = {"type": "page_number", "base_page": base, "total_path": None}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
+        if base:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "a page before the first" in failure.message
+        else:
+            extract_once(settings)
+    assert count(settings, "api_raw.rows") == (0 if base else 3)
+
+
 @pytest.mark.parametrize("base", [0, 1])
 def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
     tmp_path: Path, base: int
