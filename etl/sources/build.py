@@ -67,6 +67,7 @@ def build_source(
     _let_end(built)
     follow_parents(built, monitor)
     _hold_contract(built, monitor.settings, first)
+    monitor.naming = built.schema.naming
     return built, session
 
 

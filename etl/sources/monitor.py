@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from etl.api_fields import FieldPaths
+from etl.api_fields import FieldPaths, Naming
 from etl.arrival import Arrival, TableArrival
 from etl.errors import DataQualityError, EtlError
 from etl.records import Discarded
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
+from etl.sources.mixing import refuse_mixed
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Monitor:
     appended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
     has_marks: bool = False
+    naming: Naming | None = None
     ignored: Counter[tuple[str, int]] = field(default_factory=Counter)
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     doubled: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -202,9 +204,12 @@ class Monitor:
             DataQualityError: a required source is empty, the volume is out of bounds, or a
                 resource ended after one page where the last run had many, or rows to be upserted
                 share a key.
+            SchemaError: fields of different names would go to one column.
         """
         self._check_short()
         self._check_upserts()
+        if self.naming is not None:
+            refuse_mixed(self.source, self.fields.values(), self.naming)
         total = sum(self.rows.values())
         volume = self.settings.volume
         # Nothing new is no failure once there was something, unless it is to take its place.

@@ -199,6 +199,32 @@ def test_contract_of_a_resource_lets_its_first_extraction_make_its_table(
     assert count(settings, "api_raw.rows__tags") == 0
 
 
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"ключ": 1}, {"поле": 2}], "api_raw.rows.x: $.ключ and $.поле would both go there"),
+        ([{"a": {"b+": 1}}, {"a": {"b*": 2}}], "api_raw.rows.a__bx: $.a['b*'] and $.a['b+']"),
+        ([{"ключ": [1]}, {"поле": [2]}], "api_raw.rows__x: $.ключ[*] and $.поле[*]"),
+        ([{"userName": 1}, {"user_name": 2}, {"User Name": 3}], ""),
+        ([{"ключ": [{"value": 1}, {"v": [2]}]}, {"v": {"b": 1}, "v_b": None}], ""),
+        ([{"ключ": [1]}, {"поле": {"a": 2}}, {"слово": 3}], ""),
+    ],
+)
+def test_fields_of_different_rows_are_not_mixed_in_one_column(
+    tmp_path: Path, rows: list[dict[str, Any]], told: str
+) -> None:
+    """To dlt's names all letters that are not Latin are the same."""
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api)
+        if told:
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+            assert failure.message.startswith(told)
+        else:
+            extract_once(settings)
+    assert count(settings, "api_raw.rows") == (0 if told else len(rows))
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_value_with_a_column_of_its_own_overwrites_no_field(tmp_path: Path, is_first: bool) -> None:
     row = {"v": "abc", "v__v_text": "own"}
