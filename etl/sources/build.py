@@ -101,10 +101,10 @@ def _describe(
     ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
     check_credentials(name, config)
-    use_tokens(config)
     for given in (config.get("resource_defaults", {}), *config["resources"]):
         find_steps(name, given, project)
     try:
+        use_tokens(config)
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import threading
 from typing import Any
 
 from dlt.sources.helpers.rest_client.auth import OAuth2ClientCredentials
+from dlt.sources.rest_api import _validate_config
 from requests import PreparedRequest
 
 from etl.errors import AuthError
@@ -52,11 +53,20 @@ class Token(OAuth2ClientCredentials):
 
 
 def use_tokens(config: dict[str, Any]) -> None:
-    """Let dlt's REST configuration use tokens of ours, the one of its client for all resources."""
+    """Let dlt's REST configuration use tokens of ours, the one of its client for all resources.
+
+    Raises:
+        DictValidationException: dlt does not accept the configuration; of a token it looks at none.
+    """
     owners = [config["client"], config.get("resource_defaults", {}).get("endpoint")]
     owners += [resource.get("endpoint") for resource in config["resources"]]
-    for owner in owners:
-        auth = owner.get("auth") if isinstance(owner, dict) else None
-        if isinstance(auth, dict) and auth.get("type") == KIND:
-            given = {key: value for key, value in auth.items() if key != "type"}
-            owner["auth"] = Token.from_init_value(given)
+    found = [o for o in owners if isinstance(o, dict) and _is_ours(o.get("auth"))]
+    if found:
+        _validate_config(config)  # type: ignore[arg-type]
+    for owner in found:
+        given = {key: value for key, value in owner["auth"].items() if key != "type"}
+        owner["auth"] = Token.from_init_value(given)
+
+
+def _is_ours(auth: Any) -> bool:
+    return isinstance(auth, dict) and auth.get("type") == KIND

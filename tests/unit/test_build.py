@@ -14,6 +14,9 @@ from etl.settings import Source
 from etl.sources.build import build_source
 from etl.sources.monitor import Monitor
 
+OAUTH = {"type": "oauth2_client_credentials", "access_token_url": "http://api.test/token",
+         "client_id": "c", "client_secret": "hidden-t0ken"}  # fmt: skip
+
 
 def build(**source: Any) -> tuple[Any, Monitor]:
     settings = Source.model_validate({"client": {"base_url": "http://api.test/"}} | source)
@@ -67,6 +70,10 @@ def test_values_that_would_ask_nothing_or_twice_are_refused(values: list[str], t
         (
             {"client": {"auth": {"type": "baerer", "token": "hidden-t0ken"}}, "resources": ["a"]},
             r"^sources\.api\.client\.auth: field `type=baerer` is not one of: .*'bearer'",
+        ),
+        (
+            {"client": {"auth": OAUTH | {"scope": "hidden-t0ken"}}, "resources": ["a"]},
+            r"^sources\.api\.client\.auth: received unexpected fields `{.*'scope'.*}`$",
         ),
         (
             {"client": {"headrs": {}}, "resources": ["a"]},
