@@ -53,6 +53,8 @@ def next_page(response: Response, answer: Any, rows: Any) -> str:
     It is a header, or stands beside the list or what that lies in, or in an object there that tells
     of pages.
     """
+    if "next" in response.links:
+        return "Link"
     for path, value in (*_headers(response), *_beside(answer, rows)):
         name = letters(path[-1])
         link = value.get("href") if isinstance(value, dict) else value

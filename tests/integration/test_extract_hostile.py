@@ -1247,6 +1247,13 @@ def test_next_page_that_no_paginator_sees_ends_the_run(
     assert count(one, "api_raw.rows") == 1
 
 
+def test_link_header_that_no_paginator_sees_ends_the_run(tmp_path: Path) -> None:
+    with serving(lambda *_: (200, [{"id": 1}], {"Link": '</rows?page=2>; rel="next"'})) as api:
+        [failure] = failures_of(plain(tmp_path, api, client=CURSOR))
+    assert type(failure) is ExtractError
+    assert "`Link` says that there are more" in failure.message
+
+
 def test_next_page_of_a_source_without_a_paginator_is_not_passed_over(tmp_path: Path) -> None:
     """What dlt does not recognise is one page to it."""
     with serving(lambda *_: {"items": [{"id": 1}], "hasNextPage": True}) as api:
