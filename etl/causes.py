@@ -85,5 +85,22 @@ def is_lost(error: BaseException) -> bool:
     return broken or _is_named(error, {"OperationalError", "InterfaceError"})
 
 
+def is_rejected(error: BaseException) -> bool:
+    """True for what a database's driver says of a log-in, by SQLSTATE or the server's own number.
+
+    libpq gives neither while it connects, but whether a password was asked for, or sent.
+    """
+    if not is_lost(error):
+        return False
+    first = next(iter(error.args), None)
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or first
+    if isinstance(state, str) and len(state) == 5:
+        return state.startswith("28")
+    if (tried := getattr(error, "pgconn", None)) is not None:
+        return bool(tried.needs_password or tried.used_password)
+    # MySQL's and MariaDB's numbers of it.
+    return isinstance(first, int) and first in {1045, 1698}
+
+
 def _is_named(error: BaseException, names: set[str]) -> bool:
     return any(kind.__name__ in names for kind in type(error).__mro__)

@@ -22,6 +22,8 @@ _LOSSY = {("bool", "bigint"), ("bool", "double"), ("bool", "decimal"), ("double"
 # A text that Python reads as a number need not be one: a postcode (01234), a telephone number
 # (+49), a version (1_0). One that is written as JSON writes numbers is taken for it.
 _NUMBER = re.compile(r"\s*-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?\s*")
+# What is not midnight; the zone behind it says nothing of a day.
+_TIME_OF_DAY = re.compile(r"^[^Z+-]*[1-9]")
 # Exact types of which every value comes back from a package as it was.
 _KEPT = {int, bool, type(None), Decimal, date, datetime}
 # By these dlt knows, in a package, what was no text; a text may begin with one too.
@@ -42,6 +44,10 @@ def coerce_exactly(to_type: TDataType, from_type: TDataType, value: Any) -> Any:
         is_same = Decimal(repr(coerced)) == value
     elif to_type == "date" and from_type == "timestamp":
         is_same = (value.date(), value.time()) == (coerced, time())
+    elif to_type == "date" and from_type == "text":
+        is_same = _is_day(value, coerced)
+    elif to_type == "date" and from_type in {"bigint", "double"}:
+        is_same = value % 86400 == 0  # seconds since 1970
     elif from_type == "text" and to_type == "bigint":
         is_same = _NUMBER.fullmatch(value) is not None
     elif from_type == "text" and to_type == "double":
@@ -52,6 +58,13 @@ def coerce_exactly(to_type: TDataType, from_type: TDataType, value: Any) -> Any:
     if not is_same:
         raise ValueError(value)
     return coerced
+
+
+def _is_day(text: str, day: date) -> bool:
+    """Whether a text says this day and no time of it; dlt takes an instant for its day in UTC."""
+    if "T" in text or ":" in text:
+        return text.startswith(day.isoformat()) and not _TIME_OF_DAY.search(text[10:])
+    return not text.isdecimal() or len(text) == 8  # 20260131, and not seconds since 1970
 
 
 def find_unkept(value: Mapping[str, Any] | Sequence[Any], path: str = "$") -> tuple[str, str]:

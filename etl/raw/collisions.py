@@ -36,6 +36,14 @@ class CollisionError(Exception):
         self.row = row
 
 
+class MisfitError(CollisionError):
+    """A value for a column that cannot hold it, and that may not be NULL instead: a key's, say."""
+
+    def __init__(self, table: str, column: str, kind: Any, row: Mapping[str, Any]) -> None:
+        what = f"a value came that is no {kind}, as those before it are, and the column needs one"
+        super().__init__(f"{table}.{column}", what, row)
+
+
 def check_tables(source: str, tables: Iterable[str], naming: NamingConvention, raw: Shape) -> None:
     """Hold the tables that resources name against each other and against nested ones in raw.
 
@@ -108,6 +116,12 @@ def describe_collision(error: BaseException, source: str, pii: Iterable[str]) ->
         return SchemaError(f"{dataset_name(source)}: {text}", subject=source, hint=hint)
     if not isinstance(error, CollisionError):
         return None
+    if isinstance(error, MisfitError):
+        hint = (
+            "nothing was committed; is it a key that changed its type? `columns` of the resource "
+            "can say one that holds all values (`data_type: text`), and `etl run --full-refresh "
+            f"--source {source}` reads everything again by it"
+        )
     found = SchemaError(
         f"{dataset_name(source)}.{error.place}: {error.what}",
         subject=source,

@@ -14,7 +14,7 @@ from dlt.extract.extractors import ArrowExtractor, ObjectExtractor
 from dlt.normalize.items_normalizers import JsonLItemsNormalizer
 
 from etl.raw.coercions import coerce_exactly
-from etl.raw.collisions import CollisionError, refuse_collisions
+from etl.raw.collisions import CollisionError, MisfitError, refuse_collisions
 from etl.records import Discarded
 
 # (table, column) → number; the column is "" when the contract refuses the whole table.
@@ -99,10 +99,18 @@ class _CountingNormalizer(JsonLItemsNormalizer):
         self._variants.clear()
         found = super()._coerce_row(table_name, parent_table, row)
         for column, field in self._variants.items():
+            hints = self.schema.tables[table_name]["columns"].get(field, {})
+            if hints.get("nullable") is False and self._takes_types(table_name):
+                raise MisfitError(table_name, field, hints.get("data_type"), row)
             if row.get(column) is not None:
                 what = f"the field {column} and {field}, of another type, of one row would go there"
                 raise CollisionError(f"{table_name}.{column}", what, row)
         return found
+
+    def _takes_types(self, table_name: str) -> bool:
+        """Whether a value of another type gets a column of its own; the contract may forbid it."""
+        contract = self.schema.resolve_contract_settings_for_table(table_name)
+        return contract["data_type"] == "evolve"
 
     def _coerce_non_null_value(
         self, table_columns: Any, table_name: str, col_name: str, *value: Any, **options: Any

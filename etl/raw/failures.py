@@ -23,9 +23,10 @@ from dlt.extract.exceptions import (
 )
 from dlt.normalize.exceptions import NormalizeJobFailed
 
-from etl.causes import causes, first_line, is_lost, is_refusal
+from etl.causes import causes, first_line, is_lost, is_refusal, is_rejected
 from etl.duckdb_failures import classify_machine
 from etl.errors import (
+    AuthError,
     ConfigError,
     EtlError,
     ExtractError,
@@ -115,6 +116,13 @@ def _of_row(chain: list[BaseException], subject: str) -> EtlError | None:
 
 def _of_function(chain: list[BaseException], subject: str) -> EtlError | None:
     """What a factory's own client lacks, could not reach, or was refused: a database's, say."""
+    # SQLAlchemy wraps it.
+    if rejected := next(filter(is_rejected, chain), None):
+        return AuthError(
+            f"{subject}: the source rejects the log-in: {first_line(rejected)}",
+            subject=subject,
+            hint="check user and password of this source, and what they may connect to",
+        )
     for cause in chain:
         if isinstance(cause, ModuleNotFoundError):
             return ConfigError(

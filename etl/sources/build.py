@@ -34,9 +34,10 @@ from etl.sources.limiter import RateLimiter
 from etl.sources.losses import check_ways, cursor_of, follow_parents, table_of
 from etl.sources.monitor import Monitor
 from etl.sources.page_step import PageStep
-from etl.sources.parents import ask_by_whole_values
+from etl.sources.parents import ask_by_whole_values, ask_once
 from etl.sources.refusals import check_credentials, refused
 from etl.sources.rest import rest_config
+from etl.sources.tokens import use_tokens
 
 
 def build_source(
@@ -66,6 +67,7 @@ def build_source(
     _let_end(built)
     follow_parents(built, monitor)
     _hold_contract(built, monitor.settings, first)
+    monitor.naming = built.schema.naming
     return built, session
 
 
@@ -95,12 +97,14 @@ def _describe(
         timeout=source.timeout_seconds,
         wait=wait,
     )
+    session.ignored = monitor.ignored
     ask_by_whole_values()
     config, stamps, fields = rest_config(monitor, session)
     check_credentials(name, config)
-    for given in config["resources"]:
+    for given in (config.get("resource_defaults", {}), *config["resources"]):
         find_steps(name, given, project)
     try:
+        use_tokens(config)
         # Only the argument of the source makes resources run side by side: the same key inside
         # the configuration is ignored by dlt without a word.
         built = rest_api_source(config, name=name, parallelized=True)  # type: ignore[arg-type]
@@ -121,6 +125,7 @@ def _prepare(resource: DltResource, monitor: Monitor) -> None:
     """Make of a resource what its settings mean by it."""
     _reach_nested(resource)
     _note_copied(resource)
+    ask_once(resource, monitor)
     cursor = cursor_of(resource)
     if cursor is not None and resource.is_transformer:
         begin_once(resource, cursor)
@@ -202,18 +207,22 @@ def _note_cursor(resource: DltResource, monitor: Monitor) -> None:
 
 
 def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
-    """Hold all tables of the source to the schema contract of its settings.
+    """Hold all tables of the source to the schema contract of its settings, and of its resources.
 
-    The first extraction makes the tables that the contract then holds.
+    The first extraction makes the tables that a contract then holds.
     """
-    contract = source.schema_contract
-    if contract is None:
-        return
+    if source.schema_contract is not None:
+        modes = _modes(source.schema_contract, first)
+        built.schema_contract = modes  # type: ignore[assignment]
+    for resource in built.resources.values() if first else ():
+        if isinstance(given := resource.schema_contract, str | dict):
+            resource.apply_hints(schema_contract=_modes(given, first))  # type: ignore[arg-type]
+
+
+def _modes(contract: Any, first: bool) -> dict[str, str]:
     entities = ("tables", "columns", "data_type")
     modes = dict.fromkeys(entities, contract) if isinstance(contract, str) else dict(contract)
-    if first:
-        modes["tables"] = "evolve"
-    built.schema_contract = modes  # type: ignore[assignment]
+    return modes | {"tables": "evolve"} if first else modes
 
 
 def _watch(
@@ -228,7 +237,10 @@ def _watch(
     monitor.tables[resource.name] = fields.table
     fields.added = dict.fromkeys(stamp, "this run's snapshot date") | dict(fields.added)
     monitor.fields[resource.name] = fields
-    keys = monitor.watch_keys(fields.table, merge_keys(monitor.source, resource))
+    keys = merge_keys(monitor.source, resource)
+    if keys is not None and not keys.is_merged and monitor.settings.factory:
+        keys = None  # pages do not overlap there, and tables may be large
+    keys = monitor.watch_keys(fields.table, keys)
     columns = (root_hints(monitor.source, resource) or {}).get("columns", {})
     # Of a table of versions it is a hash of the row, unless another column is named for that.
     has_ids = bool(columns.get(C_DLT_ID, {}).get("x-row-version"))

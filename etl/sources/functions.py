@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from dlt.common.exceptions import MissingDependencyException
 from dlt.extract import DltResource, DltSource
 
 from etl.causes import first_line
-from etl.errors import ConfigError, EtlError
+from etl.errors import ConfigError, EtlError, ExtractError
 from etl.raw.failures import classify, install
 from etl.secrets import reveal
 from etl.settings import Source
@@ -82,13 +83,42 @@ def _accepts(function: Callable[..., Any], given: Mapping[str, Any]) -> bool:
 
 
 def find_steps(name: str, resource: dict[str, Any], project: Path) -> None:
-    """Let `processing_steps` of a file name functions, as `factory` does: dlt takes them alone."""
-    where = f"sources.{name}.resources[{resource.get('name')}].processing_steps"
+    """Let settings name functions, as `factory` does, where dlt takes them alone.
+
+    These are `processing_steps` of a resource, and `convert` of its incremental cursor.
+    """
+    where = f"sources.{name}.resources[{resource.get('name')}]"
     steps = resource.get("processing_steps")
     for step in steps if isinstance(steps, list) else ():
         for kind, given in step.items() if isinstance(step, dict) else ():
             if isinstance(given, str):
-                step[kind] = _find_function(given, where, name, project)
+                found = _find_function(given, f"{where}.processing_steps", name, project)
+                step[kind] = _returning(found, given) if kind == "map" else found
+    endpoint = resource.get("endpoint")
+    endpoint = endpoint if isinstance(endpoint, dict) else {}
+    for cursor in (endpoint.get("incremental"), *(endpoint.get("params") or {}).values()):
+        if isinstance(cursor, dict) and isinstance(given := cursor.get("convert"), str):
+            cursor["convert"] = _find_function(given, f"{where}.endpoint", name, project)
+
+
+def _returning(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A `map` that has to give something for each row: dlt would take None for one without values.
+
+    Raises:
+        ExtractError: it gave None.
+    """
+
+    @wraps(function)  # by its signature dlt knows whether it takes `meta`
+    def mapped(row: Any, *meta: Any) -> Any:
+        found = function(row, *meta)
+        if found is None and row is not None:
+            raise ExtractError(
+                f"{name}, a `map` of the `processing_steps`, gave None for a row",
+                hint="let it return the row; a `filter` leaves rows out",
+            )
+        return found
+
+    return mapped
 
 
 def find_factory(name: str, source: Source, project: Path) -> Callable[..., Any]:

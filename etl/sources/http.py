@@ -8,15 +8,19 @@ import random
 import re
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 import tenacity
+from dlt.common.json import may_have_pua
 from dlt.sources.helpers.requests.session import Session
+from dlt.sources.helpers.rest_client.detector import find_response_page_data
 from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException
 from loguru import logger
 from requests import HTTPError, PreparedRequest, Request, Response
@@ -27,15 +31,28 @@ from etl.raw.places import NOWHERE, UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
 from etl.sources.homes import PUBLIC_HEADERS, has_credentials, is_same_origin, keep_at_home
 from etl.sources.limiter import RateLimiter, seconds_of
+from etl.sources.tokens import Token
 
 # A server that wants us to wait longer than this is unavailable for this run.
 LONGEST_WAIT_SECONDS = 300.0
 # A pause that is longer than this is told.
 TOLD_WAIT_SECONDS = 10.0
 
+# Statuses of an answer that may well mean that there is nothing.
+NOTHING = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
+
 # Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
 DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
 LONG_NUMBER = b"0" * 20
+
+NO_JSON_HINT = (
+    "ask the URL yourself: did a proxy answer, or a log-in page, or was the answer cut off? what "
+    "is no JSON, such as CSV, is read by a `factory` (docs/apis.md)"
+)
+NOTHING_HINT = (
+    "where 204 means that there is nothing, or nothing more, the endpoint says so: "
+    "`response_actions: [{status_code: 204, action: ignore}]`"
+)
 
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^=;,\s]+(?:\s*=\s*(?:"[^"]*"|[^";,\s]*))?)*)')
 _LINK_PARAMETER = re.compile(r';\s*([^=;,\s]+)\s*=\s*(?:"([^"]*)"|([^";,\s]*))')
@@ -45,9 +62,9 @@ class ApiSession(Session):
     """dlt's session with our limits. One per source, shared by its threads.
 
     A request is tried `attempts` times while the API is busy (429, 5xx, a limit's 403), waiting as
-    it asks with Retry-After or else exponentially. An API that cannot be reached at all is tried
-    three times: the stage's own retry goes on from there. `homes` are the addresses that may see
-    credentials.
+    it asks with Retry-After or else exponentially; with a token of OAuth 2's that the API takes no
+    more, once again with another one. An API that cannot be reached at all is tried three times:
+    the stage's own retry goes on from there. `homes` are the addresses that may see credentials.
     """
 
     def __init__(
@@ -65,6 +82,7 @@ class ApiSession(Session):
         self.homes: tuple[str, ...] = ()
         self.requests: Counter[str] = Counter()
         self.retries: Counter[str] = Counter()
+        self.ignored: Counter[tuple[str, int]] = Counter()
         self._counting = threading.Lock()
         self._wait = wait
         self._wall_clock = wall_clock
@@ -80,6 +98,9 @@ class ApiSession(Session):
         """
         prepared = super().prepare_request(request)
         vars(prepared)["place"] = vars(request).get("place", NOWHERE)
+        vars(prepared)["token"] = request.auth if isinstance(request.auth, Token) else None
+        # Before those of dlt's, of which one may ignore the answer and say nothing of it.
+        prepared.hooks["response"].insert(0, _keep)
         if has_credentials(request):
             keep_at_home(prepared, self.homes)
         return prepared
@@ -127,7 +148,9 @@ class ApiSession(Session):
             stop=self._give_up,
             wait=self._pause,
             retry=tenacity.retry_any(
-                tenacity.retry_if_exception(_may_pass), tenacity.retry_if_result(is_busy)
+                tenacity.retry_if_exception(_may_pass),
+                tenacity.retry_if_exception(_is_stale),
+                tenacity.retry_if_result(is_busy),
             ),
             sleep=self._wait,
             before_sleep=self._note_retry,
@@ -158,6 +181,7 @@ class ApiSession(Session):
                         hint="run again; is it how the API ends its pages? `response_actions` are "
                         "for answers to what the settings ask, not to what the API names",
                     ) from e
+                self._note_ignored(request)
                 raise
             except HTTPError as e:  # dlt's hook raises while the answer is handed over
                 if e.response is not None:
@@ -169,6 +193,14 @@ class ApiSession(Session):
         # Selector, paginator and guard each ask for the JSON: parse it once.
         response.json = _JsonOnce(response)  # type: ignore[method-assign]
         return response
+
+    def _note_ignored(self, request: PreparedRequest) -> None:
+        """Count an answer that is ignored, but for those that say that there is nothing."""
+        answer = vars(request)["answer"]()
+        if answer is None or answer.status_code in NOTHING or (answer.ok and not _has_rows(answer)):
+            return
+        with self._counting:
+            self.ignored[place_of(request).resource, answer.status_code] += 1
 
     def _learn(self, response: Response) -> None:
         if (delay := self.limiter.learn(response.headers)) > TOLD_WAIT_SECONDS:
@@ -198,6 +230,8 @@ class ApiSession(Session):
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         request: PreparedRequest = state.args[0]
+        if state.outcome and _is_stale(state.outcome.exception()):
+            vars(request).pop("token").renew(request)
         with self._counting:
             self.retries[place_of(request).resource] += 1
         response = _answer(state)
@@ -240,6 +274,11 @@ def parse_json(content: bytes) -> Any:
     return json.loads(content, parse_int=lambda text: _exact(int(text)))
 
 
+def may_hold_marks(content: bytes) -> bool:
+    """Whether a body may hold a text that dlt takes for another type (`etl.raw.coercions`)."""
+    return may_have_pua(content) or b"\\uf02" in content or b"\\uF02" in content
+
+
 def _exact(number: int) -> int | Decimal:
     return number if number.bit_length() < 64 else Decimal(number)
 
@@ -263,11 +302,22 @@ class _JsonOnce:
                     f"{place}{': ' if place.resource else ''}the answer is no JSON ({kind}, "
                     f"{len(content)} bytes, stops making sense at byte {e.pos}) "
                     f"({safe_url(self._response.url)})",
-                    hint="ask the URL yourself: did a proxy answer, or a log-in page, or was the "
-                    "answer cut off? what is no JSON, such as CSV, is read by a `factory` "
-                    "(docs/apis.md)",
+                    hint=NOTHING_HINT
+                    if self._response.status_code == HTTPStatus.NO_CONTENT
+                    else NO_JSON_HINT,
                 ) from None
         return self._parsed
+
+
+def _keep(response: Response, **_: Any) -> None:
+    vars(response.request)["answer"] = weakref.ref(response)
+
+
+def _has_rows(response: Response) -> bool:
+    with suppress(ValueError):
+        found = find_response_page_data(parse_json(response.content))[1]
+        return isinstance(found, list) and bool(found)
+    return False
 
 
 def _answer(state: tenacity.RetryCallState) -> Response | None:
@@ -284,6 +334,14 @@ def _may_pass(error: BaseException) -> bool:
     if isinstance(error, HTTPError):
         return error.response is not None and is_busy(error.response)
     return isinstance(error, UNREACHABLE)
+
+
+def _is_stale(error: BaseException | None) -> bool:
+    """Whether the API takes a token no more that may have been good: once for a request."""
+    if not isinstance(error, HTTPError) or error.response is None:
+        return False
+    token = vars(error.response.request).get("token")
+    return token is not None and error.response.status_code == HTTPStatus.UNAUTHORIZED
 
 
 def _last_outcome(state: tenacity.RetryCallState) -> Response:

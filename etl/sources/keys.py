@@ -1,4 +1,4 @@
-"""Distinct keys of the rows that go to a merged table, counted where they pass."""
+"""Distinct keys of rows on their way to a table that has a primary key, counted where they pass."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ class MergeKeys:
         is_bool: bool,
         is_upsert: bool,
         is_versioned: bool = False,
+        is_merged: bool = True,
     ) -> None:
         self.columns = tuple(columns)
+        self.is_merged = is_merged
         self.is_upsert = is_upsert
         # Several rows of a key are its versions, the settings say.
         self.is_versioned = is_versioned or bool(mark)
@@ -104,7 +106,7 @@ class MergeKeys:
 
 
 def merge_keys(source: str, resource: DltResource) -> MergeKeys | None:
-    """A counter for a resource that is merged by a primary key; None for any other one.
+    """A counter for a resource that is merged by a primary key, or replaced; None for others.
 
     Raises:
         ConfigError: dlt does not accept the resource's hints.
@@ -114,7 +116,7 @@ def merge_keys(source: str, resource: DltResource) -> MergeKeys | None:
         return None
     columns = table.get("columns", {})
     keys = [n for n, c in columns.items() if c.get("primary_key")]
-    if table.get("write_disposition") != "merge" or not keys:
+    if table.get("write_disposition") not in {"merge", "replace"} or not keys:
         return None
     mark, hint = next(
         ((n, c) for n, c in columns.items() if c.get("hard_delete")), ("", {"data_type": "text"})
@@ -125,4 +127,5 @@ def merge_keys(source: str, resource: DltResource) -> MergeKeys | None:
         is_bool=hint.get("data_type") == "bool",
         is_upsert=table.get("x-merge-strategy") in {"upsert", "insert-only", "cdc"},
         is_versioned=any(c.get("dedup_sort") for c in columns.values()),
+        is_merged=table.get("write_disposition") == "merge",
     )

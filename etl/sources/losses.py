@@ -68,6 +68,11 @@ def _find_losses(table: Mapping[str, Any], cursor: Any, read: str) -> tuple[str,
     columns = table.get("columns", {}).items()
     keys = [n for n, c in columns if c.get("primary_key")]
     parts = [n for n, c in columns if c.get("merge_key")]
+    if way == "skip":
+        return (
+            "`skip`, and dlt loads no row of such a table",
+            "`selected: false` reads a resource for those that ask by its rows, and loads none",
+        )
     if way == "merge" and strategy in {"scd2", "cdc"} and not parts:
         way = str(strategy)
     elif way == "merge" and strategy != "scd2" and not keys and not parts:

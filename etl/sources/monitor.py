@@ -8,14 +8,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
-from etl.api_fields import FieldPaths
+from etl.api_fields import FieldPaths, Naming
 from etl.arrival import Arrival, TableArrival
 from etl.errors import DataQualityError, EtlError
 from etl.records import Discarded
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
+from etl.sources.mixing import refuse_mixed
 
 
 @dataclass
@@ -26,10 +28,13 @@ class Monitor:
     pages of a resource's longest chain, `incremental` the resources that read only what is new
     (all of it when `is_refresh`), `cursors` the fields by which they tell, as far as declared,
     `fields` the key paths in the rows of each resource, `bases` where its rows are in an answer,
-    `keys` by table what is merged, `contained` the parts of the source that failed by themselves,
-    `unpaged` the resources of which one page was read because nobody said how to get others,
-    `appended` those that are added whole in each run because nobody said otherwise, `limited` those
-    that a factory reads only the beginning of.
+    `keys` by table what has a primary key, `contained` the parts of the source that failed by
+    themselves, `unpaged` the resources of which one page was read because nobody said how to get
+    others, `appended` those that are added whole in each run because nobody said otherwise,
+    `limited` those that a factory reads only the beginning of, `has_marks` whether rows may hold
+    texts that dlt takes for other types. `ignored` by resource and status the answers that were,
+    with what they held. By resource and its parent: `repeated`, how many rows of the parent came
+    again as they were, and `doubled`, how many asked by the same otherwise.
     """
 
     source: str
@@ -53,6 +58,11 @@ class Monitor:
     unpaged: set[str] = field(default_factory=set)
     appended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
+    has_marks: bool = False
+    naming: Naming | None = None
+    ignored: Counter[tuple[str, int]] = field(default_factory=Counter)
+    repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
+    doubled: Counter[tuple[str, str]] = field(default_factory=Counter)
     _urls: dict[str, str] = field(default_factory=dict)
     _counting: threading.Lock = field(default_factory=threading.Lock)
     _next_id: int = field(default_factory=time.time_ns)
@@ -108,7 +118,7 @@ class Monitor:
             keys = self.keys.get(table)
             tables[table] = (
                 TableArrival(rows=rows)
-                if keys is None
+                if keys is None or not keys.is_merged
                 else TableArrival(
                     rows=rows, columns=keys.columns, kept=keys.kept, deleted=tuple(keys.deleted)
                 )
@@ -148,20 +158,44 @@ class Monitor:
                 "each run adds all rows once more: name `replace` or `merge`, or `append`, if that "
                 "is meant"
             )
+        for (name, status), answers in sorted(self.ignored.items()):
+            held = " that hold rows" if status < HTTPStatus.MULTIPLE_CHOICES else ""
+            yield (
+                f"{self.source}: `response_actions` of {name} ignored {answers} answers with the "
+                f"status {status}{held}: what they stand for is not in raw"
+            )
+        yield from self._tell_parents()
         yield from self._tell_shared_keys()
+
+    def _tell_parents(self) -> Iterator[str]:
+        for (name, parent), rows in sorted(self.repeated.items()):
+            yield (
+                f"{self.source}: {rows} rows of {parent} came more than once, and {name} were "
+                "asked for once by each: do rows move between its pages while they are read?"
+            )
+        for (name, parent), rows in sorted(self.doubled.items()):
+            yield (
+                f"{self.source}: {rows} rows of {parent} asked for {name} by what another row had "
+                f"asked by, and what they brought is in raw once more: merge {name} by a "
+                "`primary_key`, or tell the parents apart by `include_from_parent`"
+            )
 
     def _tables(self, resources: set[str]) -> str:
         return ", ".join(sorted({self.tables.get(r, r) for r in resources}))
 
     def _tell_shared_keys(self) -> Iterator[str]:
-        """A line for each merged table of which rows came that share their key."""
+        """A line for each table of which rows came that share their key."""
         for table, keys in sorted(self.keys.items()):
             distinct = keys.distinct if keys is not None and not keys.is_versioned else None
-            if distinct is not None and self.rows[table] > distinct:
-                yield (
-                    f"{self.source}: {self.rows[table]} rows of {table} came with {distinct} keys, "
-                    "and of each key the last was kept: does its `primary_key` tell rows apart?"
+            if keys is not None and distinct is not None and self.rows[table] > distinct:
+                what = (
+                    "of each key the last was kept: does its `primary_key` tell rows apart?"
+                    if keys.is_merged
+                    else "all are in raw: do rows move between pages while they are read? `merge` "
+                    "keeps one of each key"
                 )
+                rows = self.rows[table]
+                yield f"{self.source}: {rows} rows of {table} came with {distinct} keys, and {what}"
 
     def check_source(self) -> None:
         """The guards that need the whole source; called before anything is committed.
@@ -170,9 +204,12 @@ class Monitor:
             DataQualityError: a required source is empty, the volume is out of bounds, or a
                 resource ended after one page where the last run had many, or rows to be upserted
                 share a key.
+            SchemaError: fields of different names would go to one column.
         """
         self._check_short()
         self._check_upserts()
+        if self.naming is not None:
+            refuse_mixed(self.source, self.fields.values(), self.naming)
         total = sum(self.rows.values())
         volume = self.settings.volume
         # Nothing new is no failure once there was something, unless it is to take its place.

@@ -68,8 +68,9 @@ class PageStep(ItemTransform[Any, Any]):
                 return [self._add_table(table, one, keys) for one in item]
             return self._add_table(table, item, keys)
         rows = item if isinstance(item, list) else [item]
-        if self._monitor.settings.factory and (found := find_unkept(rows))[1]:
-            raise self._unkept(*found)
+        # To look at each value costs much: an API's are JSON, and few of its pages have such texts.
+        if self._monitor.settings.factory or self._monitor.has_marks:
+            self._check_kept(rows)
         self._fields.note(rows)
         if self._stamp:
             self._stamp_rows(rows)
@@ -135,14 +136,18 @@ class PageStep(ItemTransform[Any, Any]):
             if str(row.get(name, value)) != str(value):
                 raise self._overwritten(name)
 
-    def _unkept(self, path: str, what: str) -> SchemaError:
-        return SchemaError(
-            f"{self._monitor.source}: rows of {self._table} have {what} at {path}, which raw would "
-            "hold as another value: packages of dicts are JSON",
-            subject=self._monitor.source,
-            hint="turn it into a text or NULL in the factory; numbers, bytes and texts are kept by "
-            'Arrow tables and frames (of dlt\'s `sql_table`: `backend="pyarrow"`)',
-        )
+    def _check_kept(self, rows: list[Any]) -> None:
+        path, what = find_unkept(rows)
+        if what:
+            raise SchemaError(
+                f"{self._monitor.source}: rows of {self._table} have {what} at {path}, which raw "
+                "would hold as another value: packages of dicts are JSON",
+                subject=self._monitor.source,
+                hint="turn it into a text or NULL in the factory; numbers, bytes and texts are "
+                'kept by Arrow tables and frames (of dlt\'s `sql_table`: `backend="pyarrow"`)'
+                if self._monitor.settings.factory
+                else "a `map` of the resource's `processing_steps` can write it otherwise",
+            )
 
     def _cast(self, column: str) -> SchemaError:
         return SchemaError(

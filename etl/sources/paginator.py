@@ -11,6 +11,7 @@ from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.paginators import (
     BasePaginator,
     BaseReferencePaginator,
+    PageNumberPaginator,
     RangePaginator,
     SinglePagePaginator,
 )
@@ -19,7 +20,20 @@ from requests import Request, Response
 from etl.errors import ExtractError
 from etl.raw.places import Place, mark_place
 from etl.secrets import safe_url
-from etl.sources.answers import GRAPHQL_HINT, UNSEEN_HINT, graphql_errors, next_page
+from etl.sources.answers import (
+    BEFORE_HINT,
+    COUNTED_HINT,
+    GRAPHQL_HINT,
+    GUESSED_HINT,
+    MORE_HINT,
+    UNSEEN_HINT,
+    counts_from_zero,
+    graphql_errors,
+    more_than,
+    next_page,
+    page_before,
+)
+from etl.sources.http import may_hold_marks
 from etl.sources.monitor import Monitor
 from etl.sources.row_place import RowPlace
 from etl.sources.totals import HINT, UNREADABLE_HINT, Totals
@@ -30,6 +44,7 @@ ONE_PAGE_HINT = (
     "a `path` that ends with a placeholder is one thing to dlt, which asks for one page: name the "
     "`paginator` of this endpoint itself, or `single_page`"
 )
+CHANGED_HINT = "the API or the pagination settings changed: compare the URL's answer with them"
 REPEATS_HINT = (
     "an API that gives its last cursor for ever ends with an empty page: "
     "`stop_after_empty_page: true` of the `paginator`"
@@ -100,6 +115,7 @@ class GuardedPaginator(BasePaginator):
         """
         self._monitor.check_stop()
         self._url = safe_url(response.url)
+        self._monitor.has_marks |= may_hold_marks(response.content)
         rows = len(data or [])
         self._chain_pages += 1
         self._number = self._monitor.count_page(
@@ -107,7 +123,7 @@ class GuardedPaginator(BasePaginator):
         )
         self._check_page(response, data or [])
         self._decide(response, data)
-        self._check_chain(response.json(), rows)
+        self._check_chain(response, rows)
 
     def _check_page(self, response: Response, rows: list[Any]) -> None:
         """What came has to be whole, where it was before, and another page than the last one."""
@@ -117,6 +133,8 @@ class GuardedPaginator(BasePaginator):
         if fault := self._place.look(answer, len(rows)):
             raise self._broken(*fault)
         self._check_copied(rows)
+        if self._is_first() and (key := page_before(response, answer, self._place.rows)):
+            raise self._broken(f"`{key}` says that there is a page before the first", BEFORE_HINT)
         # By number pages may be told apart by what stands around the same rows: number, time, id.
         numbered = isinstance(self._inner, RangePaginator)
         page = hash(repr(rows) if numbered else response.content)
@@ -124,9 +142,18 @@ class GuardedPaginator(BasePaginator):
             raise self._broken("the page is the same as the one before")
         self._last_page = page
 
+    def _is_first(self) -> bool:
+        """Whether this page is meant to be the first of all: settings may begin behind it."""
+        inner = self._inner
+        return (
+            self._chain_pages == 1
+            and isinstance(inner, RangePaginator)
+            and inner.initial_value == inner.base_index
+        )
+
     def _decide(self, response: Response, data: list[Any] | None) -> None:
         """Let the watched paginator find the next page; dlt's guess, where none is named."""
-        is_list = self._place.rows is not None
+        is_list, is_guess = self._place.rows is not None, self._inner is None
         if self._inner is None:
             self._inner = self._detect(response)
             if data and is_list and isinstance(self._inner, SinglePagePaginator):
@@ -136,11 +163,16 @@ class GuardedPaginator(BasePaginator):
         except UNREADABLE as e:
             hint = UNREADABLE_HINT if isinstance(self._inner, RangePaginator) else ""
             raise self._broken(f"its pagination is unreadable: {type(e).__name__}", hint) from e
+        # dlt counts from 0, and the first page came without a number: 1 may be the same one again.
+        is_counted = is_guess and isinstance(self._inner, PageNumberPaginator)
+        if is_counted and self.has_next_page and not counts_from_zero(response.json()):
+            raise self._broken("dlt guessed that pages are counted from 0", COUNTED_HINT)
         if is_list and _leads_on(self._passed_over, response, data):
             raise self._broken("there are more pages, and one is read", ONE_PAGE_HINT)
 
-    def _check_chain(self, answer: Any, rows: int) -> None:
+    def _check_chain(self, response: Response, rows: int) -> None:
         """Where it ends, all pages have to be there; where it goes on, not too many."""
+        answer = response.json()
         self._totals.add(self._inner, answer, rows)
         self._empty = self._empty + 1 if rows == 0 else 0
         if self.has_next_page:
@@ -153,11 +185,20 @@ class GuardedPaginator(BasePaginator):
         lack = "" if self._place.looks_into_rows else self._totals.lack(self._inner)
         if lack:
             raise self._broken(lack, HINT)
-        if self._found_no_way(rows) and (key := next_page(answer, self._place.rows)):
+        if self._found_no_way(rows):
+            self._check_end(response, answer)
+
+    def _check_end(self, response: Response, answer: Any) -> None:
+        """An end that nobody named must not be one where the answer says that there is more."""
+        listed = self._place.rows
+        if key := next_page(response, answer, listed):
             raise self._broken(
                 f"`{key}` says that there are more, and the paginator finds no way to them",
                 UNSEEN_HINT,
             )
+        is_one = isinstance(self._inner, SinglePagePaginator) and bool(listed)
+        if is_one and (key := more_than(response, answer, listed)):
+            raise self._broken(f"`{key}` says that there are more, and one page is read", MORE_HINT)
 
     def _found_no_way(self, rows: int) -> bool:
         """Whether the chain ends for lack of a way on, and not because the API said so."""
@@ -212,8 +253,7 @@ class GuardedPaginator(BasePaginator):
         return ExtractError(
             f"{subject}, page {self._number}: {what} ({self._url})",
             subject=subject,
-            hint=hint
-            or "the API or the pagination settings changed: compare the URL's answer with them",
+            hint=hint or (CHANGED_HINT if self._is_named else GUESSED_HINT),
         )
 
 

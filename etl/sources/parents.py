@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from dlt.common import jsonpath
+from dlt.extract import DltResource
+from dlt.extract.items_transform import ItemTransform
 from dlt.sources.rest_api import config_setup
 from dlt.sources.rest_api.config_setup import (
     ProcessedParentData,
     collect_resolved_values,
     expand_placeholders,
+    make_parent_key_name,
 )
 
 from etl.errors import ExtractError
+from etl.sources.monitor import Monitor
 
 _process = config_setup.process_parent_data_item
 
@@ -45,8 +50,17 @@ def _ask(
         parent = resolved_params[0].resolve_config["resource"]
         raise ExtractError(
             f"what comes from {parent} are no rows ({type(item).__name__}) to ask by",
-            hint=f"of the `processing_steps` of {parent}, `yield_map` is for one that no "
-            "other is asked for by, and a `map` has to give rows",
+            hint=f"a `map` of the `processing_steps` of {parent} has to give rows",
+        )
+    for one in resolved_params:
+        if not jsonpath.find_values(one.field_path, item):
+            raise _unaskable(one, "no value")
+    if absent := [name for name in more.get("include_from_parent") or () if name not in item]:
+        parent = resolved_params[0].resolve_config["resource"]
+        raise ExtractError(
+            f"a row of {parent} has no field `{absent[0]}`, which `include_from_parent` names",
+            hint=f"is it spelled as there, and not inside of another one? where {parent} leaves it "
+            "out at times, a `map` of its `processing_steps` can add it",
         )
     values = collect_resolved_values(
         item, resolved_params, more.get("incremental"), more.get("incremental_value_convert")
@@ -77,6 +91,75 @@ def _ask(
         params=expand_placeholders(params or {}, values),
         data=expand_placeholders(more.get("request_data"), values),
     )
+
+
+def ask_once(resource: DltResource, monitor: Monitor) -> None:
+    """Let a resource that is read for the rows of a parent ask once for a row that comes twice.
+
+    Pages of the parent overlap where rows come and go meanwhile. One that has changed is asked for
+    again: its rows may have changed with it.
+    """
+    if resource.explicit_args.get("resolved_params"):
+        resource._pipe.insert_step(_Once(resource, monitor), 0)
+
+
+class _Once(ItemTransform[Any, Any]):
+    """Drops rows of a parent that came before, and counts those that ask by the same once more."""
+
+    def __init__(self, resource: DltResource, monitor: Monitor) -> None:
+        super().__init__(lambda item: item)
+        given, table = resource.explicit_args, resource.compute_table_schema()
+        keys = {n for n, c in table.get("columns", {}).items() if c.get("primary_key")}
+        self._is_merged = bool(keys) and table.get("write_disposition") == "merge"
+        self._parent = given["resolved_params"][0].resolve_config["resource"]
+        # What tells apart the rows that two of the parent's bring.
+        self._paths = [one.field_path for one in given["resolved_params"]]
+        self._fields = [
+            field
+            for field in given.get("include_from_parent") or ()
+            if not self._is_merged or make_parent_key_name(self._parent, field) in keys
+        ]
+        self._name = resource.name
+        self._monitor = monitor
+        self._seen: set[int] = set()
+        self._newest: dict[int, int] = {}
+
+    def __call__(self, item: Any, meta: Any = None) -> Any:
+        """A page of the parent's rows, or one row."""
+        page = _Page()
+        for row in item if isinstance(item, list) else [item]:
+            whole, by = hash(repr(row)), self._asks_by(row)
+            if whole in self._seen:
+                self._monitor.repeated[self._name, self._parent] += 1
+                continue
+            if by in self._newest and not self._is_merged:
+                self._monitor.doubled[self._name, self._parent] += 1
+            self._seen.add(whole)
+            self._newest[by] = whole
+            page.append(row)
+            page.is_due.append(partial(self._is_due, by, whole))
+        return page
+
+    def _asks_by(self, row: Any) -> int:
+        fields = [row.get(name) for name in self._fields] if isinstance(row, dict) else []
+        return hash(repr(([jsonpath.find_values(path, row) for path in self._paths], fields)))
+
+    def _is_due(self, by: int, whole: int) -> bool:
+        """Whether a row is still to be asked for: none that is merged over its own has come."""
+        return not self._is_merged or self._newest[by] == whole
+
+
+class _Page(list[Any]):
+    """Rows of a parent. dlt asks for them one by one, and before those of earlier pages."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_due: list[Callable[[], bool]] = []
+
+    def __iter__(self) -> Iterator[Any]:
+        for row, is_due in zip(super().__iter__(), self.is_due, strict=True):
+            if is_due():
+                yield row
 
 
 def as_text(value: Any) -> Any:

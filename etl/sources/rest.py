@@ -55,6 +55,7 @@ def rest_config(
                 resources.append(resource)
                 stamps[str(resource.get("name"))] = stamp
                 fields[str(resource.get("name"))] = _fields(given, stamp)
+        _refuse_children({r.partition("[")[0] for r, stamp in stamps.items() if stamp}, resources)
         for resource in resources:
             _guard(resource, defaults, client, monitor)
         paths = [str(r["endpoint"].get("path", "")) for r in resources]
@@ -116,6 +117,8 @@ def _expand(
         mark = "{" + placeholder + "}"
         if mark not in repr(resource.get("endpoint")):
             continue
+        if len(set(values)) < max(1, len(values)):
+            raise ConfigError(f"for_each.{placeholder} names {'one twice' if values else 'none'}")
         expanded = [
             (
                 _substitute(_in_path(r, mark, value), mark, value)
@@ -129,6 +132,16 @@ def _expand(
             for value in values
         ]
     return expanded
+
+
+def _refuse_children(repeated: set[str], resources: list[dict[str, Any]]) -> None:
+    for resource in resources:
+        for parent in re.findall(r"\{resources\.([^.}]+)\.", repr(resource.get("endpoint"))):
+            if parent in repeated:
+                raise ConfigError(
+                    f"{resource.get('name')} is asked for by rows of {parent}, which `for_each` "
+                    "repeats: give each value a source of its own, or write a `factory`"
+                )
 
 
 def _in_path(resource: dict[str, Any], mark: str, value: str) -> dict[str, Any]:
@@ -167,6 +180,8 @@ def _guard(
     if selector is not None:
         selector = jsonpath.compile_path(selector)
         endpoint["data_selector"] = selector
+    # Of its own: dlt shares those of `resource_defaults`, and puts a value of `start_param` there.
+    endpoint.setdefault("params", {})
     for asking in (endpoint, default_endpoint):
         if isinstance(params := asking.get("params"), dict):
             asking["params"] = {name: as_text(value) for name, value in params.items()}

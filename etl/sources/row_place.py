@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from dlt.common import jsonpath
 from dlt.sources.helpers.rest_client.detector import find_response_page_data
 
-from etl.sources.answers import EMPTY_HINT, says_error
+from etl.sources.answers import EMPTY_HINT, FAILED_HINT, is_error, says_error
 from etl.sources.monitor import Monitor
 
 
@@ -44,6 +44,8 @@ class RowPlace:
         Rows have to be where they were on the pages before, and in the run before.
         """
         base = find_base(answer, self.selector)
+        if (rows == 0 and says_error(answer)) or self._is_of_error(answer, base):
+            return Fault(f"`{says_error(answer)}` says that the API failed", FAILED_HINT)
         bases = self._monitor.bases
         earlier = bases.get(self._resource) or self._monitor.earlier_bases.get(self._resource)
         if self.selector is None:
@@ -59,7 +61,7 @@ class RowPlace:
             bases.setdefault(self._resource, base)
         found = [one.value for one in self.selector.find(answer)]
         if rows == 0 and (found[0] is None if found else not self._is_emptied(answer)):
-            if self._monitor.settings.guards.omits_empty and not says_error(answer):
+            if self._monitor.settings.guards.omits_empty:
                 return None
             return Fault(f"the page has no field `{self.selector}`", EMPTY_HINT)
         # What is no list is a row to dlt, and an error's JSON none of the resource.
@@ -71,6 +73,11 @@ class RowPlace:
                 "let `data_selector` find rows, or one list: `a[*].rows[*]`",
             )
         return self._look_at(found[0]) if len(found) == 1 else None
+
+    def _is_of_error(self, answer: Any, base: str) -> bool:
+        """Whether the rows are what an answer tells of an error: all of it, or a list of them."""
+        is_guessed = self.selector is None and base == "$.errors[*]"
+        return is_guessed or (base in {"$", "$."} and is_error(answer))
 
     def _look_at(self, found: Any) -> Fault | None:
         if not isinstance(found, list | dict) and not self.looks_into_rows:

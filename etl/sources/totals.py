@@ -30,6 +30,8 @@ class Totals:
         self._last = 0
         self._more = False
         self._is_odd = False
+        # Whether an empty page followed one that had fewer rows than those before it.
+        self._is_cut = False
 
     def add(self, inner: BasePaginator | None, answer: Any, rows: int) -> None:
         """A page, after dlt looked at it."""
@@ -37,6 +39,7 @@ class Totals:
         if rows and self._last:
             self._sizes.add(self._last)
             self._followed += 1
+        self._is_cut = rows == 0 and 0 < self._last < max(self._sizes, default=0)
         self._rows, self._last = self._rows + rows, rows
         told = _told(inner, "total_path", answer)
         self._is_odd = isinstance(told, bool)
@@ -69,7 +72,8 @@ class Totals:
         elif (
             told not in {None, rows}
             and self._last == 0
-            and inner.current_value + 1 < (told or 0) + inner.base_index
+            # The last page may be empty, where an API counts one more than it fills.
+            and inner.current_value + (not self._is_cut) < (told or 0) + inner.base_index
         ):
             return f"the page is empty, and `{inner.total_path}` says {told}"
         return ""
@@ -87,6 +91,7 @@ UNREADABLE_HINT = (
 )
 HINT = (
     "did the API break off, or rows come and go meanwhile? then run again; is `cursor_path` where "
-    "it has the cursor? does it give fewer rows a page than `limit` asks for? lower it; is its "
-    "total wrong? `total_path: null` of the paginator reads until a page is empty"
+    "it has the cursor, and `base_page` its first page's number? does it give fewer rows a page "
+    "than `limit` asks for? lower it; is its total wrong? `total_path: null` of the paginator "
+    "reads until a page is empty"
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from itertools import count as count_from
 from math import inf
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -84,6 +86,24 @@ def test_key_that_no_row_has_is_named(tmp_path: Path) -> None:
     assert "no row of rows has id, and the settings ask for it" in failure.message
 
 
+@pytest.mark.parametrize("contract", [None, {"data_type": "discard_row"}])
+def test_key_that_changes_its_type_is_named(tmp_path: Path, contract: Any) -> None:
+    rows: list[dict[str, Any]] = [{"id": 1}]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, MERGE, schema_contract=contract)
+        extract_once(settings)
+        rows[:] = [{"id": 2}, {"id": "x"}]
+        if contract is None:
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+            assert "api_raw.rows.id: a value came that is no bigint" in failure.message
+            assert "`data_type: text`" in failure.hint
+        else:
+            extract_once(settings)
+    found = query(settings, "SELECT id FROM api_raw.rows ORDER BY id")
+    assert found == ([(1,)] if contract is None else [(1,), (2,)])
+
+
 @pytest.mark.parametrize(
     ("resource", "row", "field"),
     [
@@ -145,6 +165,64 @@ def test_value_that_its_column_cannot_hold_goes_to_a_column_of_its_own(
     assert query(settings, f"SELECT {column} FROM api_raw.rows WHERE id = 2") == [(stored,)]
 
 
+def test_date_is_the_day_that_the_api_says(tmp_path: Path) -> None:
+    """dlt takes the day in UTC, and leaves the time out."""
+    days = ["2026-01-02", "2026-01-02T00:00:00Z", "2026-01-02 00:00", "20260102", 1767312000]
+    times = ["2026-01-02T00:00:00+02:00", "2026-01-02T23:30:00-05:00", "2026-01-02T00:00:01Z"]
+    rows = [{"id": n, "v": value} for n, value in enumerate([*days, *times, 1767312001])]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, {"columns": {"v": {"data_type": "date"}}})
+        extract_once(settings)
+    found = query(settings, "SELECT v::TEXT FROM api_raw.rows ORDER BY id")
+    assert found == [("2026-01-02",)] * len(days) + [(None,)] * 4
+    kept = query(settings, "SELECT count(v__v_text), count(v__v_bigint) FROM api_raw.rows")
+    assert kept == [(len(times), 1)]
+
+
+@pytest.mark.parametrize("contract", ["freeze", "discard_row", {"tables": "freeze"}])
+def test_contract_of_a_resource_lets_its_first_extraction_make_its_table(
+    tmp_path: Path, contract: Any
+) -> None:
+    rows: list[dict[str, Any]] = [{"id": 1}]
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api, MERGE | {"schema_contract": contract})
+        extract_once(settings)
+        rows.append({"id": 2, "tags": [{"t": 1}]})
+        if contract == "discard_row":
+            extract_once(settings)
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+    assert count(settings, "api_raw.rows") == (2 if contract == "discard_row" else 1)
+    assert count(settings, "api_raw.rows__tags") == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([{"ключ": 1}, {"поле": 2}], "api_raw.rows.x: $.ключ and $.поле would both go there"),
+        ([{"a": {"b+": 1}}, {"a": {"b*": 2}}], "api_raw.rows.a__bx: $.a['b*'] and $.a['b+']"),
+        ([{"ключ": [1]}, {"поле": [2]}], "api_raw.rows__x: $.ключ[*] and $.поле[*]"),
+        ([{"userName": 1}, {"user_name": 2}, {"User Name": 3}], ""),
+        ([{"ключ": [{"value": 1}, {"v": [2]}]}, {"v": {"b": 1}, "v_b": None}], ""),
+        ([{"ключ": [1]}, {"поле": {"a": 2}}, {"слово": 3}], ""),
+    ],
+)
+def test_fields_of_different_rows_are_not_mixed_in_one_column(
+    tmp_path: Path, rows: list[dict[str, Any]], told: str
+) -> None:
+    """To dlt's names all letters that are not Latin are the same."""
+    with serving(lambda *_: rows) as api:
+        settings = plain(tmp_path, api)
+        if told:
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+            assert failure.message.startswith(told)
+        else:
+            extract_once(settings)
+    assert count(settings, "api_raw.rows") == (0 if told else len(rows))
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_value_with_a_column_of_its_own_overwrites_no_field(tmp_path: Path, is_first: bool) -> None:
     row = {"v": "abc", "v__v_text": "own"}
@@ -152,6 +230,24 @@ def test_value_with_a_column_of_its_own_overwrites_no_field(tmp_path: Path, is_f
     with serving(lambda *_: [{"v": 1}, row]) as api:
         failure = failure_of(plain(tmp_path, api), SchemaError)
     assert failure.message.startswith("api_raw.rows.v__v_text: the field v__v_text and v, of ")
+
+
+@pytest.mark.parametrize("is_escaped", [True, False])
+@pytest.mark.parametrize("text", ["\uf02b sale", "\uf02612", "\uf027 no time", "a \uf02babcd"])
+def test_text_that_begins_with_a_mark_of_dlts_is_not_changed(
+    tmp_path: Path, text: str, is_escaped: bool
+) -> None:
+    """Fonts of icons have these characters, and dlt makes bytes or numbers of what follows them."""
+    rows = json.dumps([{"id": 1, "tags": [{"text": text}]}], ensure_ascii=is_escaped)
+    with serving(lambda *_: rows.encode()) as api:
+        settings = plain(tmp_path, api, MERGE)
+        if text.startswith(("\uf02b", "\uf026")):
+            [failure] = failures_of(settings)
+            assert type(failure) is SchemaError
+            assert f"U+{ord(text[0]):04X}, a mark of dlt's, at $.tags.text" in failure.message
+        else:
+            extract_once(settings)
+            assert query(settings, "SELECT text FROM api_raw.rows__tags") == [(text,)]
 
 
 def nested(depth: int, kind: str) -> bytes:
@@ -534,6 +630,26 @@ def test_cursor_that_is_text_is_compared_by_what_it_says(
     assert last == (after if place == "params" else None)
 
 
+def test_cursor_of_one_resource_asks_for_no_other(tmp_path: Path) -> None:
+    """dlt puts its value into the parameters that resources share by `resource_defaults`."""
+    cursor = {"cursor_path": "at", "initial_value": "2", "start_param": "since"}
+    resources = [
+        {"name": "news", "endpoint": {"path": "news", "incremental": cursor}},
+        {"name": "all", "endpoint": {"path": "all"}},
+        "short",
+    ]
+    defaults = MERGE | {"endpoint": {"params": {"limit": 9}, "paginator": "single_page"}}
+    with serving(lambda *_: [{"id": 1, "at": "3"}]) as api:
+        source = {"client": {"base_url": api.url}, "resource_defaults": defaults}
+        settings = settings_of(tmp_path, {"api": source | {"resources": resources}})
+        for _ in range(2):
+            extract_once(settings)
+        asked = {(path, *sorted(params.items())) for path, params, _ in api.asked}
+    limit = ("limit", "9")
+    since = {("/news", limit, ("since", value)) for value in ("2", "3")}
+    assert asked == {("/all", limit), ("/short", limit)} | since
+
+
 def test_two_cursors_of_one_resource_are_refused(tmp_path: Path) -> None:
     """dlt would take that of the parameter, and pass over what the other says without a word."""
     endpoint = INCREMENTAL["endpoint"] | {"incremental": {"cursor_path": "changed"}}
@@ -594,6 +710,7 @@ def again(**said: Any) -> dict[str, Any]:
         (CURSOR_AT | MERGE | {"merge_key": "day"}, "rows says `merge_key` day"),
         (CURSOR_AT | {"write_disposition": "merge", "merge_key": ["at", "day"]}, "at, day"),
         ({"write_disposition": "merge"}, "has no key"),
+        ({"write_disposition": "skip"}, "dlt loads no row"),
         (strategy("upsert"), "has no key"),
         (again(lag=1), "`lag` reads rows again"),
         (again(end_value=9), "`end_value` reads rows again"),
@@ -649,17 +766,26 @@ def test_two_dispositions_of_one_table_are_refused(tmp_path: Path, ways: tuple[s
     assert "`replace`" in failure.message
 
 
-def test_parent_whose_steps_give_no_pages_of_rows_is_told(tmp_path: Path) -> None:
-    (tmp_path / "steps_of_parents.py").write_text("def twice(row):\n    yield row\n    yield row\n")
-    step = {"yield_map": "steps_of_parents:twice"}
+@pytest.mark.parametrize("step", ["yield_map", "map"])
+def test_rows_that_steps_of_a_parent_give_are_asked_for(tmp_path: Path, step: str) -> None:
+    (tmp_path / "steps_of_parents.py").write_text(
+        "def yield_map(row):\n    yield row\n    yield {'id': 2}\n\ndef map(row):\n    return 'x'\n"
+    )
+    steps = [{step: f"steps_of_parents:{step}"}]
     lines = {"name": "lines", "endpoint": {"path": f"orders/{ORDER}/lines"}}
-    with serving(lambda *_: [{"id": 1}]) as api:
+    with serving(lambda path, *_: [{"id": 1}] if path == "/orders" else [{"of": path}]) as api:
         client = {"base_url": api.url, "paginator": "single_page"}
-        resources = [{"name": "orders", "processing_steps": [step]}, lines]
+        resources = [{"name": "orders", "processing_steps": steps}, lines]
         settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
-        [failure] = failures_of(settings.model_copy(update={"project": tmp_path}))
-    assert type(failure) is ExtractError
-    assert "`yield_map`" in failure.hint
+        settings = settings.model_copy(update={"project": tmp_path})
+        if step == "yield_map":
+            extract_once(settings)
+            rows = query(settings, "SELECT of FROM api_raw.lines ORDER BY of")
+            assert rows == [("/orders/1/lines",), ("/orders/2/lines",)]
+        else:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "no rows (str)" in failure.message
 
 
 def test_lag_behind_what_is_no_time_is_told(tmp_path: Path) -> None:
@@ -700,7 +826,7 @@ def test_next_page_is_found_however_its_link_is_written(
 
 def test_single_page_that_nobody_named_is_told(tmp_path: Path) -> None:
     """An API's own way to page, in a source that names no paginator: the rest is passed over."""
-    answer = {"items": [{"id": 1}], "offset": 0, "total": 9}
+    answer = {"items": [{"id": 1}], "offset": 0, "total": 1, "done": True}
     with serving(lambda *_: answer) as api:
         [told] = extract_once(plain(tmp_path / "guessed", api, MERGE)).run.warnings
         assert told.startswith("api: one page of rows was read")
@@ -730,7 +856,8 @@ Asking = tuple[list[Any], list[tuple[str, dict[str, str]]]]
 def ask_for_lines(folder: Path, order: object, endpoint: dict[str, Any]) -> Asking:
     """Extract one order and its lines: the failures, and how the lines were asked for."""
     failures: list[Any] = []
-    with serving(lambda path, *_: [{"id": order}] if path == "/orders" else [{"n": 1}]) as api:
+    orders = [{"id": order} if order is not ... else {"n": 1}]
+    with serving(lambda path, *_: orders if path == "/orders" else [{"n": 1}]) as api:
         client = {"base_url": api.url, "paginator": "single_page"}
         lines = {"name": "lines", "endpoint": endpoint}
         try:
@@ -766,6 +893,7 @@ def test_path_that_a_parent_gives_is_taken_as_it_is(tmp_path: Path) -> None:
     ("order", "endpoint"),
     [
         (None, {"path": f"orders/{ORDER}/lines"}),
+        (..., {"path": f"orders/{ORDER}/lines"}),
         ("", {"path": f"orders/{ORDER}/lines"}),
         ("..", {"path": f"orders/{ORDER}/lines"}),
         (None, {"path": "lines", "params": {"order": ORDER}}),
@@ -780,6 +908,16 @@ def test_nothing_is_asked_for_a_parent_without_a_value(
     assert asked == []
     assert type(failure) is ExtractError
     assert failure.message.startswith("api.lines: a row of orders has ")
+
+
+def test_field_that_a_parents_row_lacks_is_named(tmp_path: Path) -> None:
+    endpoint = {"path": f"orders/{ORDER}/lines"}
+    lines = {"name": "lines", "include_from_parent": ["day"], "endpoint": endpoint}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        source = {"client": {"base_url": api.url}, "resources": ["orders", lines]}
+        [failure] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(failure) is ExtractError
+    assert failure.message.startswith("api.lines: a row of orders has no field `day`")
 
 
 @pytest.mark.parametrize("where", ["path", "params", "headers"])
@@ -930,6 +1068,55 @@ def test_rows_of_each_parent_of_a_factory_are_read_from_where_the_last_run_ended
     assert found == [*((n, begun) for n in (5, 7, 9)), *((n, 9) for n in (15, 17, 19))]
 
 
+CHANGED = {"id": 2, "v": "new"}
+
+
+@pytest.mark.parametrize(
+    ("child", "again", "asked", "rows", "told"),
+    [
+        ({"write_disposition": "append"}, {"id": 2, "v": "old"}, 3, 3, "came more than once"),
+        ({"write_disposition": "replace"}, {"id": 2, "v": "old"}, 3, 3, "came more than once"),
+        (MERGE, {"id": 2, "v": "old"}, 3, 3, "came more than once"),
+        ({"write_disposition": "append"}, CHANGED, 4, 4, "is in raw once more"),
+        ({"write_disposition": "append", "include_from_parent": ["v"]}, CHANGED, 4, 4, ""),
+        (MERGE | {"include_from_parent": ["v"]}, CHANGED, 3, 3, ""),
+        (MERGE | {"include_from_parent": ["v"], "primary_key": ["id", "_p_v"]}, CHANGED, 4, 4, ""),
+    ],
+    ids=["append", "replace", "merge", "changed", "told apart", "merge changed", "in the key"],
+)
+def test_row_of_a_parent_that_comes_twice_is_asked_for_as_it_is_now(
+    tmp_path: Path, child: dict[str, Any], again: dict[str, Any], asked: int, rows: int, told: str
+) -> None:
+    """Pages overlap where rows come and go while they are read."""
+    pages = [[{"id": 1, "v": "old"}, {"id": 2, "v": "old"}], [again, {"id": 3, "v": "old"}]]
+    last = Event()
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path != "/p":
+            # The rows of the second page are asked for before the second row of the first one.
+            if path == "/p/3/rows":
+                last.set()
+            assert path != "/p/1/rows" or last.wait(5)
+            return [{"id": f"of {path}"}]
+        return {"items": pages[len(asked)], "next": "" if asked else "b"}
+
+    resources = [
+        {"name": "p", "endpoint": {"path": "p", "data_selector": "items"}} | MERGE,
+        {"name": "rows", "endpoint": {"path": "p/{resources.p.id}/rows"}} | child,
+    ]
+    resources[1]["endpoint"] |= {"data_selector": "$", "paginator": "single_page"}
+    with serving(answer) as api:
+        client = {"base_url": api.url} | CURSOR
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": resources}})
+        ctx = extract_once(settings)
+        assert len([path for path, *_ in api.asked if path != "/p"]) == asked
+    assert count(settings, "api_raw.rows") == rows
+    assert any("1 rows of p" in w and told in w for w in ctx.run.warnings) == bool(told)
+    if rows == 3 and "include_from_parent" in child:
+        newest = query(settings, "SELECT _p_v FROM api_raw.rows WHERE id = 'of /p/2/rows'")
+        assert newest == [("new",)]
+
+
 @pytest.mark.parametrize("field", ["lines[*].n", "tags", "place", "tags[*]"])
 @pytest.mark.parametrize("where", ["path", "params"])
 def test_nothing_is_asked_for_a_parent_with_more_than_one_value(
@@ -1017,11 +1204,175 @@ def test_next_page_that_no_paginator_sees_ends_the_run(
     assert count(one, "api_raw.rows") == 1
 
 
+def test_link_header_that_no_paginator_sees_ends_the_run(tmp_path: Path) -> None:
+    with serving(lambda *_: (200, [{"id": 1}], {"Link": '</rows?page=2>; rel="next"'})) as api:
+        [failure] = failures_of(plain(tmp_path, api, client=CURSOR))
+    assert type(failure) is ExtractError
+    assert "`Link` says that there are more" in failure.message
+
+
 def test_next_page_of_a_source_without_a_paginator_is_not_passed_over(tmp_path: Path) -> None:
     """What dlt does not recognise is one page to it."""
     with serving(lambda *_: {"items": [{"id": 1}], "hasNextPage": True}) as api:
         failure = failure_of(plain(tmp_path, api), ExtractError)
     assert "`hasNextPage` says that there are more" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("around", "header", "key"),
+    [
+        ({"total": 2}, {}, "total"),
+        ({"meta": {"total_count": "2"}}, {}, "meta.total_count"),
+        ({"pagination": {"pageCount": 2}}, {}, "pagination.pageCount"),
+        ({"isLast": False}, {}, "isLast"),
+        ({"truncated": True}, {}, "truncated"),
+        ({}, {"X-Total-Count": "2"}, "X-Total-Count"),
+        ({}, {"X-WP-Total": "2"}, "X-WP-Total"),
+        ({}, {"Content-Range": "items 0-0/2"}, "Content-Range.total"),
+        ({}, {"X-Next-Page": "2"}, "X-Next-Page"),
+    ],
+)
+def test_rows_that_no_paginator_gets_are_not_passed_over(
+    tmp_path: Path, around: dict[str, Any], header: dict[str, str], key: str
+) -> None:
+    """A total says it too, where nobody named a paginator: what dlt guessed is one page."""
+    with serving(lambda *_: (200, {"items": [{"id": 1}]} | around, header)) as api:
+        [failure] = failures_of(plain(tmp_path, api, SELECTED))
+        assert type(failure) is ExtractError
+        assert f"`{key}` says that there are more" in failure.message
+        one = plain(tmp_path, api, SELECTED, client={"paginator": "single_page"})
+        extract_once(one)
+    assert count(one, "api_raw.rows") == 1
+
+
+@pytest.mark.parametrize("resource", [{}, SELECTED], ids=["guessed", "selected"])
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {"ok": False, "error": "ratelimited"},
+        {"ok": False, "items": []},
+        {"success": False, "message": "no", "items": []},
+        {"status": "error", "items": []},
+        {"error": {"code": 5}, "items": []},
+        {"errors": [{"message": "no"}]},
+    ],
+)
+def test_failure_that_an_api_tells_with_200_empties_no_table(
+    tmp_path: Path, failed: dict[str, Any], resource: dict[str, Any]
+) -> None:
+    answers = {"/rows": failed, "/others": [{"id": 1}]}
+    with serving(lambda path, *_: answers[path]) as api:
+        others = {"name": "others", "write_disposition": "replace"}
+        rows = {"name": "rows", "write_disposition": "replace"} | resource
+        client = {"base_url": api.url, "paginator": "single_page"}
+        settings = settings_of(tmp_path, {"api": {"client": client, "resources": [rows, others]}})
+        [failure] = failures_of(settings)
+        assert type(failure) is ExtractError
+        answers["/rows"] = {"ok": True, "success": True, "error": None, "items": [{"id": 1}]}
+        extract_once(settings)
+        answers["/rows"] = failed
+        assert failures_of(settings)
+    assert count(settings, "api_raw.rows") == 1
+
+
+def test_rows_that_tell_of_errors_are_rows(tmp_path: Path) -> None:
+    tracked = {"path": "rows", "data_selector": "errors"}
+    with serving(lambda *_: {"errors": [{"id": 1, "error": "no", "ok": False}]}) as api:
+        extract_once(settings := plain(tmp_path, api, {"endpoint": tracked}))
+    assert query(settings, "SELECT id, error, ok FROM api_raw.rows") == [(1, "no", False)]
+
+
+@pytest.mark.parametrize(
+    ("status", "rows", "told"),
+    [
+        (404, [], ""),
+        (204, [], ""),
+        (200, {"note": "nothing"}, ""),
+        (200, [{"note": "nothing"}], "ignored 1 answers with the status 200 that hold rows"),
+        (401, {}, "ignored 1 answers with the status 401:"),
+        (500, {}, "ignored 1 answers with the status 500:"),
+    ],
+)
+def test_answers_that_are_ignored_with_what_they_hold_are_told(
+    tmp_path: Path, status: int, rows: Any, told: str
+) -> None:
+    said = {"content": "nothing"} if status == 200 else {"status_code": status}
+    endpoint = {"path": "rows", "response_actions": [said | {"action": "ignore"}]}
+    with serving(lambda *_: (status, rows, {})) as api:
+        settings = plain(tmp_path, api, MERGE | {"endpoint": endpoint}, required=False)
+        warnings = extract_once(settings).run.warnings
+    assert [told in line for line in warnings] == ([True] if told else [])
+
+
+@pytest.mark.parametrize(("sizes", "is_right"), [((3, 3, 0), True), ((3, 1, 0), False)])
+def test_page_that_is_missing_behind_the_last_rows_is_refused(
+    tmp_path: Path, sizes: tuple[int, ...], is_right: bool
+) -> None:
+    """Pages that are counted from 0, read from 1: behind the last one is none."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked["page"])
+        rows = [{"id": 10 * page + n} for n in range(sizes[page - 1])]
+        return {"items": rows, "pages": 3}
+
+    paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
+        if is_right:
+            extract_once(settings)
+        else:
+            [failure] = failures_of(settings)
+            assert "the page is empty, and `pages` says 3" in failure.message
+    assert count(settings, "api_raw.rows") == (6 if is_right else 0)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        lambda page: {"first": page == 0},
+        lambda page: {"meta": {"has_prev": page > 0}},
+        lambda page: {"links": {"previous": f"?page={page - 1}" if page else None}},
+    ],
+)
+@pytest.mark.parametrize("base", [0, 1])
+def test_page_before_the_first_is_not_passed_over(tmp_path: Path, told: Any, base: int) -> None:
+    """An API counts from 0, and the settings from 1."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked["page"])
+        return {"items": [{"id": page}] if page < 3 else []} | told(page)
+
+    paginator = {"type": "page_number", "base_page": base, "total_path": None}
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, SELECTED, client={"paginator": paginator})
+        if base:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "a page before the first" in failure.message
+        else:
+            extract_once(settings)
+    assert count(settings, "api_raw.rows") == (0 if base else 3)
+
+
+@pytest.mark.parametrize("base", [0, 1])
+def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
+    tmp_path: Path, base: int
+) -> None:
+    """The first page comes without a number; at others page 1 is the same again."""
+
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = int(asked.get("page", base))
+        return {"items": [{"id": page}], "page": {"number": page, "totalPages": 3}}
+
+    with serving(answer) as api:
+        settings = plain(tmp_path, api, MERGE | SELECTED)
+        if base:
+            [failure] = failures_of(settings)
+            assert type(failure) is ExtractError
+            assert "base_page: 1" in failure.hint
+        else:
+            extract_once(settings)
+            assert count(settings, "api_raw.rows") == 3
 
 
 @pytest.mark.parametrize(
@@ -1098,7 +1449,7 @@ def test_empty_list_may_be_left_out_where_the_settings_say_so(
         assert count(settings, "api_raw.rows") == 1
         api.answer = lambda *_: {"error": {"code": 7}}
         [failure] = failures_of(settings)
-        assert "has no field `items`" in failure.message
+        assert "`error` says that the API failed" in failure.message
 
 
 def test_last_cursor_that_is_given_for_ever_ends_at_an_empty_page(tmp_path: Path) -> None:
@@ -1447,6 +1798,8 @@ def test_version_that_was_read_last_stays_where_no_cursor_decides(
     ("more", "told"),
     [
         ({}, ["api: 2 rows of rows came with 1 keys"]),
+        ({"write_disposition": "replace"}, ["api: 2 rows of rows came with 1 keys"]),
+        ({"write_disposition": "append"}, []),
         ({"columns": {"at": {"dedup_sort": "desc"}}}, []),
         (CURSOR_AT, []),
     ],

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dlt
 import pytest
@@ -42,6 +43,7 @@ from tests.integration.extracting import (
     serving,
     settings_of,
 )
+from tests.postgres_server import PASSWORD, Server
 
 ROWS: list[dict[str, Any]] = [
     {"id": n, "name": f"n{n}", "tags": [{"t": n}, {"t": -n}]} for n in range(1, 26)
@@ -392,11 +394,20 @@ def test_resource_runs_once_per_value_and_each_row_says_which(tmp_path: Path) ->
     assert (source.resource, source.rows, source.pages) == ("things", 50, 6)
 
 
+NAMES = ("things", "others")
+
+
 @pytest.mark.parametrize(
     ("token", "failure"),
     [
         ({"access_token": "t0k3n", "expires_in": 3600}, None),
         ({"access_token": "t0k3n"}, None),
+        ({"access_token": "t0k3n", "expires_in": None}, None),
+        ({"access_token": "t0k3n", "expires_in": 0}, None),
+        ({"access_token": "other"}, AuthError),
+        ({"error": "invalid_client"}, AuthError),
+        ({"access_token": None}, AuthError),
+        ([], AuthError),
         ((400, {"error": "invalid_client"}, {}), AuthError),
         ((401, {}, {}), AuthError),
         ((404, {}, {}), ExtractError),
@@ -421,16 +432,43 @@ def test_token_is_asked_for_once_and_one_that_is_refused_is_a_rejected_log_in(
         paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
         source = {
             "client": {"base_url": api.url, "auth": auth, "paginator": paginator},
-            "resources": [things(data_selector="items")],
+            "resources": [things(data_selector="items") | {"name": name} for name in NAMES],
         }
         settings = settings_of(tmp_path, {"api": source})
         if failure is not None:
             [found] = failures_of(settings)
             assert type(found) is failure
+            asked = {h.get("authorization") for path, _, h in api.asked if path != "/token"}
+            assert asked <= {"Bearer other"}
             return
         extract_once(settings)
         assert [path for path, _, _ in api.asked].count("/token") == 1
     assert count(settings, "api_raw.things") == 3
+
+
+def test_token_that_ends_early_is_asked_for_again(tmp_path: Path) -> None:
+    """Those of RFC 6749 may be revoked at any time, and say so with 401 (RFC 6750)."""
+    tokens: list[str] = []
+
+    def reply(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        if path == "/token":
+            tokens.append(f"t{len(tokens)}")
+            return {"access_token": tokens[-1], "expires_in": 3600}
+        page = int(asked["page"])
+        is_right = headers["authorization"] == f"Bearer t{page // 2}"
+        return {"items": ROWS[page - 1 : page], "pages": 3} if is_right else (401, {}, {})
+
+    with serving(reply) as api:
+        auth = {"type": "oauth2_client_credentials", "access_token_url": f"{api.url}token",
+                "client_id": "c", "client_secret": "s"}  # fmt: skip
+        paginator = {"type": "page_number", "base_page": 1, "total_path": "pages"}
+        client = {"base_url": api.url, "auth": auth, "paginator": paginator}
+        source = {"client": client, "resources": [things(data_selector="items")]}
+        settings = settings_of(tmp_path, {"api": source})
+        ctx = extract_once(settings)
+    assert tokens == ["t0", "t1"]
+    assert count(settings, "api_raw.things") == 3
+    assert [s.retries for s in ctx.run.sources] == [1]
 
 
 FACTORY = """
@@ -858,22 +896,55 @@ def by_day(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from ({"day": day, "rate": rate} for day, rate in row["rates"].items())
 
 
-def test_processing_steps_are_functions_that_the_settings_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_default", [False, True])
+def test_processing_steps_are_functions_that_the_settings_name(
+    tmp_path: Path, is_default: bool
+) -> None:
     rates = {"2026-01-01": 1.5, "2026-01-02": 1.75}
     resource = {
         "name": "rates",
         "write_disposition": "merge",
         "primary_key": "day",
-        "processing_steps": [{"yield_map": f"{__name__}:by_day"}],
         "endpoint": {"path": "rates", "data_selector": "$"},
     }
+    steps = {"processing_steps": [{"yield_map": f"{__name__}:by_day"}]}
     with serving(lambda *_: {"base": "EUR", "rates": rates}) as api:
-        source = {"client": {"base_url": api.url}, "resources": [resource]}
+        given = resource if is_default else resource | steps
+        source: dict[str, Any] = {"client": {"base_url": api.url}, "resources": [given]}
+        source |= {"resource_defaults": steps} if is_default else {}
         ctx = extract_once(settings := settings_of(tmp_path, {"api": source}))
     assert query(settings, "SELECT day::TEXT, rate FROM api_raw.rates ORDER BY 1") == [
         *rates.items()
     ]
     assert [(r.expected, r.agrees) for r in ctx.run.reconciliations] == [(2, True)]
+
+
+def in_millis(seconds: int) -> int:
+    return seconds * 1000
+
+
+def forgetful(row: dict[str, Any], meta: Any) -> None:
+    row["seen"] = meta
+
+
+def test_cursor_is_converted_by_a_function_that_the_settings_name(tmp_path: Path) -> None:
+    cursor = {"cursor_path": "at", "initial_value": 0, "start_param": "since"}
+    cursor["convert"] = f"{__name__}:in_millis"
+    with serving(lambda *_: [{"id": 1, "at": 5}]) as api:
+        source = {"client": {"base_url": api.url}, "resources": [things(incremental=cursor)]}
+        for _ in range(2):
+            extract_once(settings_of(tmp_path, {"api": source}))
+        assert [asked["since"] for _, asked, _ in api.asked] == ["0", "5000"]
+
+
+def test_map_that_returns_nothing_is_told(tmp_path: Path) -> None:
+    """dlt would take None for a row without values."""
+    resource = things() | {"processing_steps": [{"map": f"{__name__}:forgetful"}]}
+    with serving(lambda *_: [{"id": 1}]) as api:
+        source = {"client": {"base_url": api.url}, "resources": [resource]}
+        [found] = failures_of(settings_of(tmp_path, {"api": source}))
+    assert type(found) is ExtractError
+    assert "forgetful, a `map` of the `processing_steps`, gave None" in found.message
 
 
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
@@ -942,6 +1013,71 @@ def test_what_a_factory_fails_with_has_its_class(
     assert ("infinite number at $.of.v" in found.message) == (kind == "infinite")
 
 
+class OperationalError(Exception):
+    """As PEP 249 names what drivers raise when they cannot connect."""
+
+
+def orders(credentials: str) -> Any:
+    from dlt.sources.sql_database import sql_table
+
+    return sql_table(credentials, "orders", backend="pyarrow", write_disposition="replace")
+
+
+def driven(arguments: list[Any]) -> Any:
+    @dlt.resource
+    def rows() -> Any:
+        raise OperationalError(*arguments)
+
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "failure"),
+    [
+        (["28000", "no"], AuthError),
+        ([1045, "no"], AuthError),
+        (["08001", "no"], UnreachableError),
+        ([2003, "no"], UnreachableError),
+        (["28 cars were in the way"], UnreachableError),
+    ],
+)
+def test_log_in_that_a_driver_calls_rejected_is_no_unreachable_server(
+    tmp_path: Path, arguments: list[Any], failure: type[EtlError]
+) -> None:
+    """By the SQLSTATE of pyodbc's errors, and the number of PyMySQL's."""
+    source = {"factory": f"{__name__}:driven", "arguments": {"arguments": arguments}}
+    [found] = failures_of(settings_of(tmp_path, {"py": source}))
+    assert type(found) is failure
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "failure"),
+    [
+        ("etl", PASSWORD, None),
+        ("etl", "wrong", AuthError),
+        ("etl", "", AuthError),
+        ("etl", "away", UnreachableError),
+    ],
+)
+def test_log_in_that_postgresql_rejects_is_no_unreachable_server(
+    tmp_path: Path, postgres: Server, user: str, password: str, failure: type[EtlError] | None
+) -> None:
+    database = postgres.create_database()
+    with postgres.admin(database) as admin:
+        admin.execute("CREATE TABLE orders AS SELECT 1 AS id; GRANT SELECT ON orders TO etl")
+    host = tmp_path if password == "away" else postgres.folder
+    url = f"postgresql+psycopg://{user}:{quote(password, safe='')}@/{database}?host={host}"
+    source = {"factory": f"{__name__}:orders", "arguments": {"credentials": url}}
+    settings = settings_of(tmp_path, {"db": source})
+    if failure is None:
+        extract_once(settings)
+        assert count(settings, "db_raw.orders") == 1
+        return
+    [found] = failures_of(settings)
+    assert type(found) is failure
+    assert "wrong" not in found.message
+
+
 @pytest.mark.parametrize("arrow", [False, True])
 @pytest.mark.parametrize("way", ["argument", "default", "hint"])
 def test_row_of_a_factory_that_changed_without_its_cursor_is_merged(
@@ -963,7 +1099,9 @@ def test_factory_that_lacks_a_package_is_told_with_how_to_install_it(
 ) -> None:
     """dlt's own source for databases, say, without SQLAlchemy."""
     monkeypatch.setitem(sys.modules, "sqlalchemy", None)
-    monkeypatch.delitem(sys.modules, "dlt.sources.sql_database", raising=False)
+    for name in list(sys.modules):
+        if name.startswith(("dlt.sources.sql_database", "dlt.common.libs.sql_alchemy")):
+            monkeypatch.delitem(sys.modules, name)
     source = {"factory": "dlt.sources.sql_database:sql_database"}
     [found] = failures_of(settings_of(tmp_path, {"db": source}))
     assert type(found) is ConfigError

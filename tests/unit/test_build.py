@@ -14,6 +14,9 @@ from etl.settings import Source
 from etl.sources.build import build_source
 from etl.sources.monitor import Monitor
 
+OAUTH = {"type": "oauth2_client_credentials", "access_token_url": "http://api.test/token",
+         "client_id": "c", "client_secret": "hidden-t0ken"}  # fmt: skip
+
 
 def build(**source: Any) -> tuple[Any, Monitor]:
     settings = Source.model_validate({"client": {"base_url": "http://api.test/"}} | source)
@@ -46,11 +49,31 @@ def test_what_dlt_does_not_accept_is_a_configuration_error(source: dict[str, Any
 
 
 @pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([], "for_each.g names none"),
+        (["a", "a"], "for_each.g names one twice"),
+        (["a"], "b is asked for by rows of a, which `for_each` repeats"),
+    ],
+)
+def test_values_that_would_ask_nothing_or_twice_are_refused(values: list[str], told: str) -> None:
+    """What nobody asks for would stay in raw as it is."""
+    child = {"name": "b", "endpoint": {"path": "b/{resources.a.id}"}}
+    resources = ["c", {"name": "a", "endpoint": {"path": "a/{g}"}}, child]
+    with pytest.raises(ConfigError, match=told):
+        build(resources=resources, for_each={"g": values})
+
+
+@pytest.mark.parametrize(
     ("source", "told"),
     [
         (
             {"client": {"auth": {"type": "baerer", "token": "hidden-t0ken"}}, "resources": ["a"]},
             r"^sources\.api\.client\.auth: field `type=baerer` is not one of: .*'bearer'",
+        ),
+        (
+            {"client": {"auth": OAUTH | {"scope": "hidden-t0ken"}}, "resources": ["a"]},
+            r"^sources\.api\.client\.auth: received unexpected fields `{.*'scope'.*}`$",
         ),
         (
             {"client": {"headrs": {}}, "resources": ["a"]},
