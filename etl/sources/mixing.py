@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from etl.api_fields import ROWS, FieldPaths, Naming, name_columns
+from etl.api_fields import ROWS, FieldPaths
 from etl.errors import SchemaError
+from etl.raw.fields import name_columns
 from etl.settings import dataset_name
+
+if TYPE_CHECKING:
+    from dlt.common.normalizers.naming import NamingConvention
 
 # What joins the words of a key, and the keys of a path.
 _JOINTS = re.compile(r"[\s_.$*'\[\]-]")
 
 
-def refuse_mixed(source: str, found: Iterable[FieldPaths], naming: Naming) -> None:
+def refuse_mixed(source: str, found: Iterable[FieldPaths], naming: NamingConvention) -> None:
     """Hold the fields of each resource against each other; those of one row are refused elsewhere.
 
     Keys that differ in how their words are joined or written are one: `userName` and `user_name`.

@@ -9,15 +9,18 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from etl.api_fields import FieldPaths, Naming
+from etl.api_fields import FieldPaths
 from etl.arrival import Arrival, TableArrival
 from etl.errors import DataQualityError, EtlError
 from etl.records import Discarded
 from etl.settings import Source
 from etl.sources.keys import MergeKeys
 from etl.sources.mixing import refuse_mixed
+
+if TYPE_CHECKING:
+    from dlt.common.normalizers.naming import NamingConvention
 
 
 @dataclass
@@ -59,7 +62,7 @@ class Monitor:
     appended: set[str] = field(default_factory=set)
     limited: set[str] = field(default_factory=set)
     has_marks: bool = False
-    naming: Naming | None = None
+    naming: NamingConvention | None = None
     ignored: Counter[tuple[str, int]] = field(default_factory=Counter)
     repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     doubled: Counter[tuple[str, str]] = field(default_factory=Counter)
