@@ -212,14 +212,13 @@ def _hold_contract(built: DltSource, source: Source, first: bool) -> None:
     The first extraction makes the tables that a contract then holds.
     """
     if source.schema_contract is not None:
-        modes = _modes(source.schema_contract, first)
-        built.schema_contract = modes  # type: ignore[assignment]
+        built.schema_contract = _modes(source.schema_contract, first)
     for resource in built.resources.values() if first else ():
         if isinstance(given := resource.schema_contract, str | dict):
-            resource.apply_hints(schema_contract=_modes(given, first))  # type: ignore[arg-type]
+            resource.apply_hints(schema_contract=_modes(given, first))
 
 
-def _modes(contract: Any, first: bool) -> dict[str, str]:
+def _modes(contract: Any, first: bool) -> Any:
     entities = ("tables", "columns", "data_type")
     modes = dict.fromkeys(entities, contract) if isinstance(contract, str) else dict(contract)
     return modes | {"tables": "evolve"} if first else modes

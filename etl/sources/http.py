@@ -1,9 +1,7 @@
-"""One API's HTTP session: rate limit, bounded retries, counters, and JSON read once."""
+"""One API's HTTP session: rate limit, bounded retries, counters."""
 
 from __future__ import annotations
 
-import codecs
-import json
 import random
 import re
 import threading
@@ -11,16 +9,11 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
-from decimal import Decimal
 from http import HTTPStatus
 from typing import Any
 
-import orjson
 import tenacity
-from dlt.common.json import may_have_pua
 from dlt.sources.helpers.requests.session import Session
-from dlt.sources.helpers.rest_client.detector import find_response_page_data
 from dlt.sources.helpers.rest_client.exceptions import IgnoreResponseException
 from loguru import logger
 from requests import HTTPError, PreparedRequest, Request, Response
@@ -29,6 +22,7 @@ from requests.adapters import HTTPAdapter
 from etl.errors import ExtractError
 from etl.raw.places import NOWHERE, UNREACHABLE, is_busy, place_of
 from etl.secrets import safe_url
+from etl.sources.bodies import JsonOnce, has_rows
 from etl.sources.homes import PUBLIC_HEADERS, has_credentials, is_same_origin, keep_at_home
 from etl.sources.limiter import RateLimiter, seconds_of
 from etl.sources.tokens import Token
@@ -40,19 +34,6 @@ TOLD_WAIT_SECONDS = 10.0
 
 # Statuses of an answer that may well mean that there is nothing.
 NOTHING = {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND, HTTPStatus.GONE}
-
-# Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
-DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
-LONG_NUMBER = b"0" * 20
-
-NO_JSON_HINT = (
-    "ask the URL yourself: did a proxy answer, or a log-in page, or was the answer cut off? what "
-    "is no JSON, such as CSV, is read by a `factory` (docs/apis.md)"
-)
-NOTHING_HINT = (
-    "where 204 means that there is nothing, or nothing more, the endpoint says so: "
-    "`response_actions: [{status_code: 204, action: ignore}]`"
-)
 
 _LINK = re.compile(r'<([^>]*)>((?:\s*;\s*[^=;,\s]+(?:\s*=\s*(?:"[^"]*"|[^";,\s]*))?)*)')
 _LINK_PARAMETER = re.compile(r';\s*([^=;,\s]+)\s*=\s*(?:"([^"]*)"|([^";,\s]*))')
@@ -191,13 +172,13 @@ class ApiSession(Session):
         if "Link" in response.headers:
             response.headers["Link"] = _plain_links(response.headers["Link"])
         # Selector, paginator and guard each ask for the JSON: parse it once.
-        response.json = _JsonOnce(response)  # type: ignore[method-assign]
+        response.json = JsonOnce(response)  # type: ignore[method-assign]
         return response
 
     def _note_ignored(self, request: PreparedRequest) -> None:
         """Count an answer that is ignored, but for those that say that there is nothing."""
         answer = vars(request)["answer"]()
-        if answer is None or answer.status_code in NOTHING or (answer.ok and not _has_rows(answer)):
+        if answer is None or answer.status_code in NOTHING or (answer.ok and not has_rows(answer)):
             return
         with self._counting:
             self.ignored[place_of(request).resource, answer.status_code] += 1
@@ -258,66 +239,8 @@ def _plain_links(header: str) -> str:
     return ", ".join(f'<{url}>; rel="{name}"' for name, url in links.items()) or header
 
 
-def parse_json(content: bytes) -> Any:
-    """The JSON of a body, which may begin with a byte order mark.
-
-    orjson makes floats of integers beyond 64 bits, and two long ids may become one: where a body
-    has that many digits in a row, the standard library reads it, to the last digit. They become
-    decimals: dlt passes no longer integers on.
-
-    Raises:
-        orjson.JSONDecodeError: it is none.
-    """
-    parsed = orjson.loads(content.removeprefix(codecs.BOM_UTF8))
-    if LONG_NUMBER not in content.translate(DIGITS):
-        return parsed
-    return json.loads(content, parse_int=lambda text: _exact(int(text)))
-
-
-def may_hold_marks(content: bytes) -> bool:
-    """Whether a body may hold a text that dlt takes for another type (`etl.raw.coercions`)."""
-    return may_have_pua(content) or b"\\uf02" in content or b"\\uF02" in content
-
-
-def _exact(number: int) -> int | Decimal:
-    return number if number.bit_length() < 64 else Decimal(number)
-
-
-class _JsonOnce:
-    """A response's JSON, parsed at the first call and kept."""
-
-    def __init__(self, response: Response) -> None:
-        self._response = response
-        self._parsed: Any = self
-
-    def __call__(self, **_: Any) -> Any:
-        if self._parsed is self:
-            content = self._response.content
-            try:
-                self._parsed = parse_json(content)
-            except orjson.JSONDecodeError as e:
-                kind = self._response.headers.get("content-type", "no content type")
-                place = place_of(self._response.request)
-                raise ExtractError(
-                    f"{place}{': ' if place.resource else ''}the answer is no JSON ({kind}, "
-                    f"{len(content)} bytes, stops making sense at byte {e.pos}) "
-                    f"({safe_url(self._response.url)})",
-                    hint=NOTHING_HINT
-                    if self._response.status_code == HTTPStatus.NO_CONTENT
-                    else NO_JSON_HINT,
-                ) from None
-        return self._parsed
-
-
 def _keep(response: Response, **_: Any) -> None:
     vars(response.request)["answer"] = weakref.ref(response)
-
-
-def _has_rows(response: Response) -> bool:
-    with suppress(ValueError):
-        found = find_response_page_data(parse_json(response.content))[1]
-        return isinstance(found, list) and bool(found)
-    return False
 
 
 def _answer(state: tenacity.RetryCallState) -> Response | None:

@@ -33,7 +33,7 @@ from etl.sources.answers import (
     next_page,
     page_before,
 )
-from etl.sources.http import may_hold_marks
+from etl.sources.bodies import may_hold_marks
 from etl.sources.monitor import Monitor
 from etl.sources.row_place import RowPlace
 from etl.sources.totals import HINT, UNREADABLE_HINT, Totals

@@ -62,7 +62,7 @@ def use_tokens(config: dict[str, Any]) -> None:
     owners += [resource.get("endpoint") for resource in config["resources"]]
     found = [o for o in owners if isinstance(o, dict) and _is_ours(o.get("auth"))]
     if found:
-        _validate_config(config)  # type: ignore[arg-type]
+        _validate_config(config)  # type: ignore[arg-type]  # it may be none: that is asked
     for owner in found:
         given = {key: value for key, value in owner["auth"].items() if key != "type"}
         owner["auth"] = Token.from_init_value(given)
