@@ -236,6 +236,16 @@ def test_what_cannot_be_read_back_is_not_called_reconciled(file: Place) -> None:
     assert counts(file.publish(B)["b"]) == ("published", 6, 0, 0, 0, False)
 
 
+def test_the_names_of_one_destination_do_not_decide_those_of_another(file: Place) -> None:
+    """A function gets names as they are."""
+    database, options = file.target, {"destination_callable": f"{__name__}.sink"}
+    file.target = Target(kind="dlt", destination="destination", options=options)
+    file.publish(by())
+    file.target = database
+    file.publish(by())
+    assert len(file.read("a_table")) == 10
+
+
 class OperationalError(Exception):
     """As every driver has one (PEP 249)."""
 

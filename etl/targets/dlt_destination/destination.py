@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -20,6 +20,9 @@ from etl.settings import Target
 from etl.targets.batches import READ_LITTLE_AHEAD, read_batches, read_schema
 from etl.targets.publication import Publication
 from etl.targets.relation import Relation
+
+if TYPE_CHECKING:
+    from dlt import Schema
 
 BATCH_ROWS = 50_000
 VALUE_ROWS = 2048  # of any length
@@ -109,17 +112,24 @@ class Destination:
     """dlt's destination of one target."""
 
     def __init__(self, name: str, target: Target) -> None:
-        import dlt
         from dlt.common.destination.reference import DestinationReference
 
         self.name, self.dataset = name, target.schema_name
-        self.schema = dlt.Schema(name)
         options = reveal(dict(target.options))
         factory: Any = DestinationReference.find(str(target.destination))
         with _configuring(name):
             self.destination = factory(**options)
             _check_options(self.destination, name, options)
             self.capabilities = self.destination.capabilities()
+            self.schema = self._make_schema()
+
+    def _make_schema(self) -> Schema:
+        import dlt
+        from dlt.common.configuration.container import Container
+
+        # Else its names would be those of the last destination that this process had.
+        with Container().injectable_context(self.capabilities):
+            return dlt.Schema(self.name)
 
     def name_of(self, table: str) -> str:
         """A table as dlt writes it there."""
@@ -154,9 +164,7 @@ class Destination:
 
         Of each table only these columns are looked for. Files that lack one cannot be read at all.
         """
-        import dlt
-
-        schema = dlt.Schema(self.name)
+        schema = self._make_schema()
         for table, names in columns.items():
             known: Any = {
                 c: {"name": c, "data_type": "text", "nullable": True} for c in (*names, LOAD_ID)
