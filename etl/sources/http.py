@@ -172,7 +172,7 @@ class ApiSession(Session):
         if "Link" in response.headers:
             response.headers["Link"] = _plain_links(response.headers["Link"])
         # Selector, paginator and guard each ask for the JSON: parse it once.
-        response.json = JsonOnce(response)  # type: ignore[method-assign]
+        response.json = JsonOnce(response)  # type: ignore[method-assign]  # what dlt asks
         return response
 
     def _note_ignored(self, request: PreparedRequest) -> None:

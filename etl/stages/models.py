@@ -40,7 +40,7 @@ def transform_models(
     run: Run,
     options: Options,
     approve: str,
-    tell: Callable[[Collection[Change]], object] = len,
+    tell: Callable[[Collection[Change]], None] | None = None,
 ) -> list[EtlError]:
     """Plan, evaluate, count, and note which models may be published; returns what failed.
 
@@ -55,7 +55,8 @@ def transform_models(
     project.listener.forget()  # the stage may be tried again
     _rewind(project, run, before)
     proposal = _propose(project, run, options, approve, before.unfit)
-    tell(proposal.changes)
+    if tell is not None:
+        tell(proposal.changes)
     # When it is refused, the graph is now the environment's: what stands there goes on.
     scope = find_scope(project, options, run.failed_sources, before.unfit)
     _warn_of_kept(project, run, scope.anew)
