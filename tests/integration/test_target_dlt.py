@@ -313,7 +313,7 @@ HEAVY = """
 import sys, duckdb
 with duckdb.connect(sys.argv[1] + "/heavy.duckdb") as warehouse:
     warehouse.execute("SET preserve_insertion_order = false; CREATE SCHEMA marts")
-    query = "SELECT i, repeat(md5(i::VARCHAR), 32) AS v FROM range(500_000) AS r(i)"
+    query = "SELECT i, repeat(md5(i::VARCHAR), 32) AS v FROM range(1_000_000) AS r(i)"
     warehouse.execute(f"CREATE TABLE marts.b AS {query}")
 """
 PEAK = """
@@ -329,7 +329,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit)
 
 
 def test_memory_does_not_grow_with_the_mart(tmp_path: Path) -> None:
-    """Here 500 MB of texts, sent and read back."""
+    """Here a gigabyte of texts, sent and read back."""
     # A process's peak begins with the memory of the one that started it: here a shell's.
     made, published = (
         subprocess.run(
@@ -339,7 +339,7 @@ def test_memory_does_not_grow_with_the_mart(tmp_path: Path) -> None:
         for code in (HEAVY, PEAK)
     )  # fmt: skip
     assert made.returncode == published.returncode == 0, made.stderr + published.stderr
-    assert int(published.stdout.split()[-1]) < 480
+    assert int(published.stdout.split()[-1]) < 530
 
 
 def test_a_database_sends_what_is_read_back_in_parts(
