@@ -248,6 +248,21 @@ def test_column_that_rounds_is_code_12(place: Place, publication: Publication) -
         place.publish(publication)
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_mart_with_other_rows_at_each_look_is_code_12(place: Place, is_new: bool) -> None:
+    """All rows that were sent came; they are not those that were counted."""
+    if not is_new:
+        place.publish(A)
+    place.change("""
+        CREATE SEQUENCE base.looks START 11;
+        CREATE OR REPLACE VIEW marts.a AS
+        SELECT unnest(range(nextval('base.looks'))) AS id, 'new' AS v
+    """)
+    with pytest.raises(ReconciliationError, match="rows after publishing, 11 in the warehouse"):
+        place.publish(A)
+    assert place.exists("a") != is_new
+
+
 def test_value_that_duckdb_cannot_compute_is_the_marts_failure(place: Place) -> None:
     place.change(
         "CREATE OR REPLACE VIEW marts.a AS SELECT id, (v || 'x')::INTEGER AS v FROM base.a"
