@@ -142,6 +142,7 @@ def test_table_that_is_gone_is_told_where_it_had_rows_of_its_own(
     place: Place, publication: Publication, warnings: list[str]
 ) -> None:
     place.publish(publication)
+    assert warnings == []
     place.query("DROP TABLE a")
     assert place.publish(publication)["a"].inserted == 10
     told = [text for text in warnings if "published before and is gone" in text]
