@@ -64,7 +64,7 @@ class Graph:
         if model is None or not model.grains:
             return ()
         first = model.grains[0]
-        expressions = first.expressions if isinstance(first, exp.Tuple) else [first]
+        expressions = first.expressions if isinstance(first, exp.Tuple | exp.Array) else [first]
         return tuple(e.name or e.sql() for e in expressions)
 
     def readers(self, dataset: str) -> set[str]:

@@ -20,6 +20,7 @@ from etl.errors import TransformError
 from etl.project.environment import Project
 from etl.project.graph import Graph
 from etl.project.listener import bare_name
+from etl.project.windows import find_cut_window
 
 # Settings of the one connection by which values, rows or names become others.
 _SETTING = re.compile(
@@ -120,6 +121,11 @@ def _own_faults(model: Model, name: str) -> Iterator[tuple[str, str]]:
         yield (
             f"rows would go when another interval is evaluated: {misplaced}",
             "let its time column be the instant, as _loaded_at is; or make it FULL",
+        )
+    if function := find_cut_window(model):
+        yield (
+            f"the window of {function} sees the rows of one interval alone, not those before it",
+            "read as far back as it needs and filter around it, or PARTITION BY the time as well",
         )
     if column := _misread(model):
         yield (

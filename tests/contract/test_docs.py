@@ -318,7 +318,7 @@ def test_the_readmes_own_api_runs_end_to_end(
     shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = {b.file: b.text for b in blocks() if b.file}
-    assert len(files) == 4  # the README's, and two models of docs/models.md
+    assert len(files) == 5  # the README's, and three models of docs/models.md
     for name, text in files.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -348,6 +348,7 @@ def test_the_readmes_own_api_runs_end_to_end(
             assert staged == [(expected,)]
             newest = c.sql("SELECT product_id, product_name, price_eur FROM marts.products")
             assert sorted(newest.fetchall()) == [tuple(p.values()) for p in PRODUCTS]
+            assert c.sql("FROM marts.price_changes").count("*").fetchall() == [(250,)]
             held = c.sql("SELECT * EXCLUDE (valid_from) FROM marts.price_history").fetchall()
         assert sorted((i, price) for i, price, until in held if until is None) == [
             (p["id"], p["price_eur"]) for p in PRODUCTS

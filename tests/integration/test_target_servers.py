@@ -5,6 +5,7 @@ Each test runs at PostgreSQL, and at the SQL Server that `ETL_TEST_MSSQL_DSN` na
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,13 @@ def test_only_the_difference_is_written(place: Place) -> None:
     after = place.versions("a")
     assert {i for i in after if after[i] == before.get(i)} == set(range(3, 9))
     assert counts(place.publish(A, B)["a"]) == ("unchanged", 0, 0, 0, 11, True)
+
+
+def test_rows_without_a_key_stay_where_nothing_changed(place: Place) -> None:
+    """The run has evaluated the mart, so that a change is likely; by row there is none to find."""
+    evaluated = replace(B, evaluated=True)
+    place.publish(evaluated)
+    assert counts(place.publish(evaluated)["reports.b"]) == ("unchanged", 0, 0, 0, 6, True)
 
 
 def test_two_marts_for_one_table_are_refused(place: Place) -> None:

@@ -14,8 +14,8 @@ from etl.stages.forecast import copied_project
 from tests.integration.projects import Shop
 
 # A model that takes the place of raw's own table, one that never begins, one that doubles rows, one
-# that moves the days of others, and one whose query SQLMesh turns into another: `SELECT o.id FROM
-# marts.newer`.
+# that moves the days of others, one that adds up what was evaluated together, and one whose query
+# SQLMesh turns into another: `SELECT o.id FROM marts.newer`.
 UNFIT = {
     "raw": "MODEL (name shop_raw._dlt_version, kind FULL); SELECT 1 AS id",
     "start": "MODEL (name marts.late, kind FULL, start '2999-01-01'); SELECT 1 AS id",
@@ -32,6 +32,11 @@ UNFIT = {
         "MODEL (name marts.zoned, kind FULL); SET TimeZone = 'Pacific/Auckland'; "
         "SELECT id, _loaded_at::DATE AS loaded_on FROM staging.stg_shop__orders"
     ),
+    "window": (
+        "MODEL (name marts.running, kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at)); "
+        "SELECT _loaded_at, SUM(amount) OVER (ORDER BY _loaded_at) AS total "
+        "FROM staging.stg_shop__orders WHERE _loaded_at BETWEEN @start_tstz AND @end_tstz"
+    ),
     "capitals": (
         "MODEL (name marts.loud, kind FULL, dialect snowflake); "
         "SELECT id FROM staging.stg_shop__orders"
@@ -42,6 +47,7 @@ TOLD = {
     "start": "marts.late: its start 2999-01-01 is to come",
     "append": "marts.appended: it appends its rows again",
     "setting": "marts.zoned: SET TimeZone in it holds for all models after it",
+    "window": "marts.running: the window of SUM(amount) sees the rows of one interval alone",
     "capitals": "MARTS.LOUD: the dialect snowflake writes names in capitals",
     "itself": "marts.newer: SQLMesh takes id, in a subquery of itself, for a column of",
 }
