@@ -119,9 +119,8 @@ def adopt_library_loggers() -> None:
     for adopted in (root, *map(logging.getLogger, LIBRARIES)):
         if not any(isinstance(h, _Intercept) for h in adopted.handlers):
             adopted.addHandler(_Intercept())
-        if adopted is not root:
-            adopted.propagate = False
-            adopted.setLevel(logging.INFO)
+        adopted.setLevel(logging.INFO)
+        adopted.propagate = False
     logging.captureWarnings(True)
 
 
@@ -131,7 +130,10 @@ def _prints(handler: logging.Handler) -> bool:
 
 
 class _Intercept(logging.Handler):
-    """Hands a standard record to loguru; what a library says for information is our DEBUG."""
+    """Hands a standard record to loguru; what a library says for information is our DEBUG.
+
+    No library says it by `logging.info` itself, but a user's function does.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -144,6 +146,8 @@ class _Intercept(logging.Handler):
         least = record.levelno >= logging.WARNING
         level = logging.getLevelName(record.levelno // 10 * 10) if least else "DEBUG"
         level = level if level in {"DEBUG", "WARNING", "ERROR"} else "CRITICAL"
+        if record.name == "root" and record.levelno == logging.INFO:
+            level = "INFO"
         # RuntimeError: a __del__ that warns while loguru holds its lock; the line is lost, not us.
         with suppress(RuntimeError):
             logger.bind(logger=name).opt(exception=record.exc_info).log(level, event)

@@ -279,6 +279,16 @@ def test_a_normal_run_does_not_show_library_information(log: Log) -> None:
     assert log.lines == []
 
 
+def test_what_a_users_function_says_for_information_is_a_line(log: Log) -> None:
+    with log(level="DEBUG"):
+        logging.info("read %d", 3)
+        logging.getLogger("jobs.prices").info("quietly")
+    assert [(x["level"], x["logger"], x["event"]) for x in log.lines] == [
+        ("INFO", "root", "read 3"),
+        ("DEBUG", "jobs", "quietly"),
+    ]
+
+
 def test_python_warnings_are_lines(log: Log) -> None:
     with log(), warnings.catch_warnings():
         warnings.simplefilter("always")
