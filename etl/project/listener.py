@@ -138,7 +138,7 @@ class Listener(NoopConsole):
                     blocking=bool(result.blocking) if blocking is None else blocking,
                     status="failed" if failing else "passed",
                     failing_rows=failing,
-                    sql=sql if failing else "",
+                    sql=sql,
                     sample=self._sample(result.query, adapter, hidden) if failing else (),
                 )
             )

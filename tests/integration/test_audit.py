@@ -50,6 +50,13 @@ def test_standalone_audit_that_does_not_block_warns(warned: tuple[Shop, RunRecor
     assert ("kim", 901) in shop.published("totals")
 
 
+def test_record_says_what_each_audit_asked(warned: tuple[Shop, RunRecord]) -> None:
+    """Also of those that passed: a model may have several of one name."""
+    _, record = warned
+    assert all(a.sql for a in record.audits)
+    assert len({(a.model, a.sql) for a in record.audits}) == len(record.audits)
+
+
 @pytest.fixture(scope="module")
 def agreed_run(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
     """A run that brings the standalone audit, eve 5, and a tag that leaves orders uncounted."""
