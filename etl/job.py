@@ -97,6 +97,7 @@ class _Lifecycle:
         self._at_end = at_end
         self._dry = run.options.dry_run
         self._record: RunRecord | None = None
+        self._told = False
         folder = None if self._dry else run.folder
         self._stop_logs = start_logs(run.settings, folder, run.run_id, run.redact)
 
@@ -146,7 +147,9 @@ class _Lifecycle:
         """A library holds the main thread: write the record without it."""
         if self._record is None:
             self._note_stop(code)
-            self._report(self._finish())
+            self._finish()
+        if self._record is not None and not (self._told or self._dry):
+            _leave_page(self.run.settings, self._report(self._record))
         self._stop_logs()
 
     def _note_stop(self, code: ExitCode) -> None:
@@ -177,7 +180,7 @@ class _Lifecycle:
 
     def _report(self, record: RunRecord) -> RunRecord:
         """Tell others how the run ended; what they could not be told is a warning of the record."""
-        settings = self.run.settings
+        settings, self._told = self.run.settings, True
         if not settings.is_told:
             return record
         from etl.report.outcome import tell_outcome

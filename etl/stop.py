@@ -27,6 +27,7 @@ class Stop:
     def __init__(self) -> None:
         self._event = threading.Event()
         self._disarmed = False
+        self._interrupts: list[Callable[[], None]] = []
         self.code: ExitCode | None = None
 
     def after(self, seconds: float | None) -> None:
@@ -36,6 +37,18 @@ class Stop:
     def disarm(self) -> None:
         """The run is over, only its record is to be written: nothing stops that any more."""
         self._disarmed = True
+
+    @contextmanager
+    def interrupting(self, interrupt: Callable[[], None]) -> Iterator[None]:
+        """Call it when the run is asked to stop meanwhile, before anything else happens.
+
+        For work that goes on behind the exception that ends it.
+        """
+        self._interrupts.append(interrupt)
+        try:
+            yield
+        finally:
+            self._interrupts.remove(interrupt)
 
     @property
     def armed(self) -> bool:
@@ -47,6 +60,8 @@ class Stop:
         if self.code is None:
             self.code = code
         self._event.set()
+        for interrupt in self._interrupts:
+            interrupt()
 
     def check(self) -> None:
         """Raise Stopped when the run was asked to stop."""

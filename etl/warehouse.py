@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,19 @@ def connect(path: Path, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyC
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
     finally:
+        end_query(connection)
         connection.close()
+
+
+def end_query(connection: duckdb.DuckDBPyConnection) -> None:
+    """End what the exception of a signal left under way, before the connection is closed.
+
+    DuckDB 1.5 goes on with such a query until `interrupt`, and holds the database until the next
+    one: who opened it again in this process would wait for ever.
+    """
+    connection.interrupt()
+    with suppress(duckdb.Error):
+        connection.execute("SELECT 1")
 
 
 class KeptOpen:

@@ -22,6 +22,7 @@ from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
 from etl.project.partial import Part, note_built, open_part
 from etl.settings import Settings
+from etl.warehouse import end_query
 
 
 class Project:
@@ -65,8 +66,19 @@ class Project:
         """Models that stay as they stand, because no file that loads has them."""
         return self.context.kept & self.graph.names
 
+    def interrupt(self) -> None:
+        """End the query that is under way, if there is one.
+
+        Said before the exception of a signal: DuckDB would go on with the query, and SQLMesh's
+        ROLLBACK would wait for its end.
+        """
+        for adapter in self.context.engine_adapters.values():
+            adapter.cursor.interrupt()
+
     def close(self) -> None:
         """Free the warehouse and the state."""
+        for adapter in self.context.engine_adapters.values():
+            end_query(adapter.cursor)
         self.context.close()
 
     def select(self, selectors: Collection[str]) -> set[str]:

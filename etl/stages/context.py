@@ -71,7 +71,8 @@ class RunContext:
                 on_model=lambda name: self.progress.advance("models", name),
             )
         try:
-            yield self._project
+            with self.stop.interrupting(self._project.interrupt):
+                yield self._project
         except BaseException:
             self.close()
             raise

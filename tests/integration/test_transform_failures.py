@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Never
 
@@ -20,9 +22,10 @@ from etl.past_runs import last_failed
 from etl.project.engine import read_models
 from etl.records import Options, RunRecord
 from etl.secrets import MASK
+from tests.contract.process import wait_for
 from tests.duckdb_files import opened
 from tests.integration.projects import Shop
-from tests.processes import run_etl
+from tests.processes import Process, run_etl
 
 AUDIT = "forall(criteria := (amount >= 0))"
 # A blocking audit that fails, SQL that fails when it runs, SQL that fails when it is made: how the
@@ -210,6 +213,31 @@ def test_failed_source_leaves_its_models_as_they_were_and_no_others(shop: Shop) 
     assert record.partial
     assert shop.published("totals") == [("ann", 50), ("bob", 200)]
     assert shop.published("answer") == [(42,)]
+
+
+@pytest.mark.parametrize("ends", ["query", "audit"])
+def test_signal_ends_a_query_and_the_run_is_told(shop: Shop, ends: str) -> None:
+    """DuckDB would go on with it, and who opens the warehouse again would wait for ever."""
+    begun = shop.folder / "begun"
+    long = "SELECT SUM(HASH(range) % 1000)::BIGINT AS id FROM RANGE(60000000000)"
+    shop.write(
+        "sqlmesh/models/long.sql",
+        f"MODEL (name marts.long, kind FULL, audits (forall(criteria := (id > ({long}))))); "
+        f"COPY (SELECT 1) TO '{begun}'; {long if ends == 'query' else 'SELECT 1::BIGINT AS id'}",
+    )
+    # No other model is evaluated behind it, which would free what it holds.
+    command = ["run", "--select", "marts.long"]
+    process = Process(command, shop.folder, shop.environment(ETL_METRICS__TEXTFILE="etl.prom"))
+    wait_for(begun.exists)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == ExitCode.TERMINATED, err
+    # Last of all, and only by a run that need not be ended by force.
+    assert (ExitCode.TERMINATED,) in shop.query("SELECT exit_code FROM etl_meta.runs")
+    assert (shop.data / "runs/latest/report.html").exists()
+    told = (shop.data / "etl.prom").read_text(encoding="utf-8")
+    assert 'etl_run_class{class="TERMINATED",etl_job="shop"} 1.0' in told
 
 
 def test_state_that_another_process_holds_ends_with_4(shop: Shop) -> None:

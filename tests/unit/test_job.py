@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,31 @@ def test_warehouse_is_free_while_a_stage_waits_and_when_others_are_told(
     record, _ = play(load=reading("load", flaky))
     assert record.exit_code == 0
     assert read == [("load", False), ("waiting", True), ("load", False), ("told", True)]
+
+
+def test_others_are_told_when_the_end_of_the_run_has_to_be_forced(
+    play: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record is written, and what comes before the telling hangs."""
+    settings.__dict__["metrics"] = Metrics(textfile=Path("etl.prom"))
+    last_words: list[Callable[[ExitCode], None]] = []
+
+    @contextmanager
+    def stopping(stop: Stop, words: Callable[[ExitCode], None]) -> Iterator[None]:
+        last_words.append(words)
+        yield
+
+    def hang(*_: Any) -> None:
+        last_words[0](ExitCode.TERMINATED)
+        raise SystemExit
+
+    monkeypatch.setattr("etl.job.stopping", stopping)
+    monkeypatch.setattr("etl.job._keep_history", hang)
+    with pytest.raises(SystemExit):
+        play(load=fail(DataQualityError("x")))
+    told = (settings.data / "etl.prom").read_text(encoding="utf-8")
+    assert 'etl_run_class{class="DATA_QUALITY",etl_job="etl"} 1.0' in told
+    assert (settings.data / "runs/latest/report.html").exists()
 
 
 def test_nothing_else_is_tried_again(play: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,6 +63,30 @@ def test_link_to_a_file_with_another_name_is_refused(tmp_path: Path) -> None:
     kept = KeptOpen(link)
     kept.open()
     kept.close()
+
+
+def test_warehouse_opens_again_after_a_signal_in_a_query(tmp_path: Path) -> None:
+    """In a process of its own, which can be ended: it would wait for ever."""
+    code = """if True:
+        import signal, sys
+        from pathlib import Path
+        from etl.warehouse import connect
+
+        def stop(*_):
+            raise KeyError
+
+        signal.signal(signal.SIGALRM, stop)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        try:
+            with connect(Path(sys.argv[1])) as c:
+                c.execute("CREATE TABLE a AS SELECT sum(hash(range)) FROM range(60000000000)")
+        except RuntimeError:
+            with connect(Path(sys.argv[1])) as c:
+                c.execute("SELECT 1")
+        else:
+            raise SystemExit("the query ended")
+    """
+    subprocess.run([sys.executable, "-c", code, tmp_path / "w.duckdb"], check=True, timeout=30)
 
 
 @pytest.mark.parametrize("kind", [duckdb.IOException, duckdb.TransactionException])
