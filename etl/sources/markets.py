@@ -67,9 +67,10 @@ def prices(
     """One row for each ticker and trading day since `start`, merged on both into `prices`.
 
     A ticker is read from `look_back_days` before its newest day; of what was read before, only what
-    changed since is loaded again. A split or dividend that is new changes all adjusted prices
-    before it: then the ticker is read and loaded from `start` on. `retries` are those of a request
-    that met a network error. With a `monitor` a ticker that is not there does not stop the others.
+    changed since is loaded again. A split or dividend that is new, be it of a day that still
+    trades, changes all adjusted prices before it: then the ticker is read and loaded from `start`
+    on. `retries` are those of a request that met a network error. With a `monitor` a ticker that is
+    not there does not stop the others.
 
     Raises:
         ConfigError: the extra is not installed, or an argument is wrong.
@@ -123,30 +124,41 @@ def read_ticker(
 ) -> tuple[list[Row], dict[str, Any]]:
     """The rows of a ticker that are new or changed, and its state for the next time.
 
-    The state is `{"first": day, "recent": {day: values of the row}}`, days as ISO 8601 text;
-    `recent` are the rows of the look-back.
+    The state is `{"first": day, "recent": {day: values of the row}, "events": {day: dividend and
+    split ratio}}`, days as ISO 8601 text; `recent` and `events` are those of the look-back.
 
     Raises:
         TickerMissingError: Yahoo has no price of it.
         UnreachableError, AuthError, ExtractError
     """
     known: Mapping[str, list[Any]] = {}
+    known_events: Mapping[str, list[float]] = {}
     since = first
     if state is not None and state["first"] == first.isoformat():
         newest = date.fromisoformat(max(state["recent"]))
         since = max(first, newest - timedelta(days=look_back_days))
-        known = {d: v for d, v in state["recent"].items() if d >= since.isoformat()}
-    rows = yahoo.read(ticker, since)
-    found = _by_day(rows)
-    if since > first and _events(found) != _events(known):
+        known = _since(since, state["recent"])
+        # A state of an earlier version has no events but those of its rows.
+        known_events = _since(since, state.get("events", _events(known)))
+    rows, events = yahoo.read(ticker, since)
+    if since > first and events != known_events:
         logger.info(f"{ticker}: a split or dividend is new; its prices are read from {first} on")
-        rows = yahoo.read(ticker, first)
-        found, known = _by_day(rows), {}
-    kept = (rows[-1]["date"] - timedelta(days=look_back_days)).isoformat()
+        rows, events = yahoo.read(ticker, first)
+        known = {}
+    found = _by_day(rows)
+    kept = rows[-1]["date"] - timedelta(days=look_back_days)
     return (
         [row for row in rows if found[day := row["date"].isoformat()] != known.get(day)],
-        {"first": first.isoformat(), "recent": {d: v for d, v in found.items() if d >= kept}},
+        {
+            "first": first.isoformat(),
+            "recent": _since(kept, found),
+            "events": _since(kept, events),
+        },
     )
+
+
+def _since(first: date, days: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    return {day: values for day, values in days.items() if day >= first.isoformat()}
 
 
 def _by_day(rows: list[Row]) -> dict[str, list[Any]]:
@@ -154,5 +166,5 @@ def _by_day(rows: list[Row]) -> dict[str, list[Any]]:
 
 
 def _events(days: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
-    """The days with a dividend or a split: the last two columns."""
+    """Dividend and split ratio, the last two columns, of the days that have one."""
     return {day: values[-2:] for day, values in days.items() if any(values[-2:])}

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import pandas as pd
@@ -23,6 +23,18 @@ YAHOO: Final = "https://query2.finance.yahoo.com/"
 _CHART: Final = "/v8/finance/chart/"
 _FOREVER: Final = date(2100, 1, 1)
 _PRICES: Final = ("Open", "High", "Low", "Close", "Adj Close")
+_EVENTS: Final = ("Dividends", "Stock Splits")
+
+
+class Answer(NamedTuple):
+    """What Yahoo has of a ticker: its days, in order, and what changed the prices before a day.
+
+    `events` are dividend and split ratio by day, as ISO 8601 text; days that `rows` leaves out,
+    because they still trade or lack a price, are among them.
+    """
+
+    rows: list[Row]
+    events: dict[str, list[float]]
 
 
 def require_yfinance() -> None:
@@ -61,8 +73,8 @@ class Yahoo:
         self._data = YfData(session=self._session)
         self._timeout = timeout
 
-    def read(self, ticker: str, since: date) -> list[Row]:
-        """The trading days of a ticker from `since` on that are over, in order.
+    def read(self, ticker: str, since: date) -> Answer:
+        """The trading days of a ticker from `since` on that are over, and all events since then.
 
         Raises:
             TickerMissingError: there is none.
@@ -79,7 +91,7 @@ class Yahoo:
             rows.pop()
         if not rows:
             raise TickerMissingError(ticker, f"Yahoo Finance returned no price since {since}")
-        return rows
+        return Answer(rows, _events(frame, since))
 
     def _ask(self, history: PriceHistory, ticker: str, start: date) -> pd.DataFrame:
         from curl_cffi.requests.exceptions import RequestException
@@ -154,6 +166,17 @@ def _rows(ticker: str, frame: pd.DataFrame) -> Iterator[Row]:
             "dividend": row["Dividends"],
             "split_ratio": row["Stock Splits"],
         }
+
+
+def _events(frame: pd.DataFrame, since: date) -> dict[str, list[float]]:
+    """The dividends and splits of a frame that has rows."""
+    # yfinance leaves a gap beside the event of a day that has no bar.
+    found = frame[list(_EVENTS)].fillna(0.0)
+    return {
+        at.date().isoformat(): values
+        for at, values in zip(found.index, found.to_numpy().tolist(), strict=True)
+        if any(values) and at.date() >= since
+    }
 
 
 def _open_session(base_url: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from etl.demo import Fault, Replay
-from etl.demo.markets.calendar import trading_days
+from etl.demo.markets.calendar import opening, trading_days
 from etl.demo.markets.prices import TICKERS
 from etl.records import RunRecord
 from etl.runs import extracted_sources
 from etl.settings import Settings
+from etl.sources.yahoo import is_trading
 from tests.integration.extracting import context, extract_once, failures_of, query, settings_of
 from tests.integration.projects import Bluesky
 
@@ -62,6 +63,29 @@ def test_raw_is_the_same_day_after_day_and_in_one_reading(tmp_path: Path, replay
     for row, wanted in zip(found, expected, strict=True):
         assert row[:2] == wanted[:2]
         assert row[2:] == pytest.approx(wanted[2:], rel=1e-9)
+
+
+def test_an_ex_date_that_still_trades_restates_raw_and_comes_once_when_it_is_over(
+    tmp_path: Path, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"start": "2025-06-01", "tickers": ["AAPL"]}
+    daily, whole = (shipped(tmp_path / name, replay, **arguments) for name in ("daily", "whole"))
+    ex_date = date(2025, 9, 4)
+    days = len([d for d in trading_days(ex_date) if d >= date(2025, 6, 1)])
+    replay.date = ex_date
+    assert extract_once(daily).run.sources[0].rows == days
+    replay.date = date(2025, 9, 5)
+    with monkeypatch.context() as session:
+        noon = datetime.fromtimestamp(opening(ex_date) + 9000, UTC)
+        session.setattr(
+            "etl.sources.yahoo.is_trading", lambda meta, day, _: is_trading(meta, day, noon)
+        )
+        assert [extract_once(daily).run.sources[0].rows for _ in range(2)] == [days, 0]
+        extract_once(whole)
+        assert query(daily, RAW) == query(whole, RAW)
+    assert [extract_once(daily).run.sources[0].rows for _ in range(2)] == [1, 0]
+    extract_once(whole)
+    assert query(daily, RAW) == query(whole, RAW)
 
 
 def test_a_reading_that_finds_nothing_new_loads_nothing(tmp_path: Path, replay: Replay) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 import pytest
 
 from etl.demo import Fault, Replay
-from etl.demo.markets.calendar import trading_days
+from etl.demo.markets.api import ChartPage, cut_chart
+from etl.demo.markets.calendar import opening, trading_days
 from etl.demo.markets.prices import TICKERS, chart
 from etl.errors import AuthError, ConfigError, EtlError, ExtractError, UnreachableError
 from etl.raw.places import NotReachedError
 from etl.sources.markets import prices, read_ticker
-from etl.sources.yahoo import Row, TickerMissingError, Yahoo, is_trading
+from etl.sources.yahoo import Answer, Row, TickerMissingError, Yahoo, is_trading
 
 FIRST = date(2020, 1, 1)
 NEW_YEAR = date(2026, 1, 1)
@@ -46,9 +49,11 @@ class Fake:
         self.day = day
         self.asked: list[date] = []
 
-    def read(self, ticker: str, since: date) -> list[Row]:
+    def read(self, ticker: str, since: date) -> Answer:
         self.asked.append(since)
-        return rows_of(ticker, self.day, since)
+        rows = rows_of(ticker, self.day, since)
+        events = {row["date"].isoformat(): [row["dividend"], row["split_ratio"]] for row in rows}
+        return Answer(rows, {day: values for day, values in events.items() if any(values)})
 
 
 def read(fake: Fake, ticker: str, state: Any, first: date = FIRST, look_back: int = 7) -> Any:
@@ -107,7 +112,20 @@ def test_an_earlier_start_lets_the_ticker_be_read_whole() -> None:
     assert state["first"] == "2025-01-01"
 
 
+def test_a_state_from_before_events_were_kept_is_read_on() -> None:
+    """The dividend of 4 September is in its rows, and so it is not new."""
+    _, state = read(Fake(date(2025, 9, 6)), "AAPL", None)
+    assert state.pop("events") == {"2025-09-04": [0.43, 0.0]}
+    fake = Fake(date(2025, 9, 9))
+    rows, state = read(fake, "AAPL", state)
+    assert fake.asked == [date(2025, 8, 29)]
+    assert [row["date"].day for row in rows] == [8]
+    assert list(state["events"]) == ["2025-09-04"]
+
+
 def test_the_state_holds_no_more_than_the_look_back() -> None:
+    _, state = read(Fake(NEW_YEAR), "AAPL", None)
+    assert state["events"] == {}
     _, state = read(Fake(NEW_YEAR), "TSLA", None, look_back=7)
     assert min(state["recent"]) == "2025-12-24"
     _, state = read(Fake(NEW_YEAR), "TSLA", None, look_back=0)
@@ -130,20 +148,25 @@ def yahoo(replay: Replay) -> Iterator[Yahoo]:
     replay.faults = ()
 
 
-@pytest.mark.parametrize("ticker", TICKERS)
-def test_yfinance_reads_what_the_replay_has(ticker: str, yahoo: Yahoo) -> None:
-    found, expected = yahoo.read(ticker, FIRST), rows_of(ticker, NEW_YEAR)
-    assert [row["date"] for row in found] == [row["date"] for row in expected]
+def assert_same(found: list[Row], expected: list[Row]) -> None:
     for row, wanted in zip(found, expected, strict=True):
         values = {k: v for k, v in wanted.items() if k not in {"ticker", "date"}}
         assert {k: row[k] for k in values} == pytest.approx(values, rel=1e-12)
-        assert row["ticker"] == ticker
+        assert row == wanted | {k: row[k] for k in values}
+
+
+@pytest.mark.parametrize("ticker", TICKERS)
+def test_yfinance_reads_what_the_replay_has(ticker: str, yahoo: Yahoo) -> None:
+    found, events = yahoo.read(ticker, FIRST)
+    assert_same(found, rows_of(ticker, NEW_YEAR))
+    assert events == Fake(NEW_YEAR).read(ticker, FIRST).events
+    for row in found:
         assert row["high_price"] >= max(row["open_price"], row["close_price"], row["low_price"])
         assert row["low_price"] <= min(row["open_price"], row["close_price"])
 
 
 def test_a_reading_begins_on_the_day_that_is_asked_for(yahoo: Yahoo, replay: Replay) -> None:
-    rows = yahoo.read("AAPL", date(2025, 12, 24))
+    rows, _ = yahoo.read("AAPL", date(2025, 12, 24))
     assert [row["date"].day for row in rows] == [24, 26, 29, 30, 31]
     asked = next(r for r in reversed(replay.requests) if r.method.endswith("AAPL"))
     assert int(asked.query["period1"]) == datetime(2025, 12, 23, tzinfo=UTC).timestamp()
@@ -174,7 +197,7 @@ def test_every_failure_has_its_class(
     with pytest.raises(EtlError, match=message) as raised:
         yahoo.read("AAPL", FIRST)
     assert type(raised.value) is error
-    assert len(yahoo.read("MSFT", date(2025, 12, 24))) == 5
+    assert len(yahoo.read("MSFT", date(2025, 12, 24)).rows) == 5
 
 
 def test_a_ticker_that_is_not_there_is_named(yahoo: Yahoo) -> None:
@@ -199,6 +222,77 @@ def test_a_day_that_still_trades_is_not_final() -> None:
     assert not is_trading(meta, day, datetime(2025, 12, 31, 21, 0, tzinfo=UTC))
     assert not is_trading(meta, day - timedelta(days=1), datetime(2025, 12, 31, 20, tzinfo=UTC))
     assert not is_trading({}, day, datetime(2025, 12, 31, 20, tzinfo=UTC))
+
+
+# -- an ex-date that is not read yet ---------------------------------------------------------------
+
+
+class Raw:
+    """What stands in raw after each reading of AAPL."""
+
+    def __init__(self, yahoo: Yahoo, replay: Replay) -> None:
+        self.yahoo, self.replay = yahoo, replay
+        self.rows: dict[date, Row] = {}
+        self.state: Any = None
+
+    def read(self, day: date) -> list[date]:
+        """The days that were loaded, at 00:00 UTC of `day`."""
+        self.replay.date = day
+        rows, state = read_ticker(self.yahoo, "AAPL", FIRST, 7, self.state)
+        self.state = json.loads(json.dumps(state))
+        self.rows |= {row["date"]: row for row in rows}
+        return [row["date"] for row in rows]
+
+    def assert_is(self, day: date, *, without: date | None = None) -> None:
+        assert_same(
+            list(self.rows.values()),
+            [row for row in rows_of("AAPL", day) if row["date"] != without],
+        )
+
+
+DAY = timedelta(days=1)
+# AAPL's dividend and split.
+EX_DATES = (date(2025, 9, 4), date(2024, 1, 24))
+
+
+@pytest.mark.parametrize("ex_date", EX_DATES)
+def test_an_ex_date_that_still_trades_changes_all_days_before_it_at_once(
+    ex_date: date, yahoo: Yahoo, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = Raw(yahoo, replay)
+    raw.read(ex_date)
+    with monkeypatch.context() as session:
+        noon = datetime.fromtimestamp(opening(ex_date) + 9000, UTC)
+        session.setattr(
+            "etl.sources.yahoo.is_trading", lambda meta, day, _: is_trading(meta, day, noon)
+        )
+        assert len(raw.read(ex_date + DAY)) == len(trading_days(ex_date))
+        raw.assert_is(ex_date + DAY, without=ex_date)
+        assert raw.read(ex_date + DAY) == []
+    assert raw.read(ex_date + DAY) == [ex_date]
+    raw.assert_is(ex_date + DAY)
+    assert raw.read(ex_date + DAY) == []
+
+
+@pytest.mark.parametrize("ex_date", EX_DATES)
+@pytest.mark.parametrize("bar", ["null", "missing"])
+def test_an_ex_date_without_a_price_changes_all_days_before_it(
+    bar: str, ex_date: date, yahoo: Yahoo, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*args: Any) -> ChartPage:
+        page, at = cut_chart(*args), opening(ex_date)
+        others = tuple(b for b in page.bars if b["timestamp"] != at)
+        return replace(page, bars=others if bar == "missing" else (*others, {"timestamp": at}))
+
+    raw = Raw(yahoo, replay)
+    raw.read(ex_date)
+    with monkeypatch.context() as lacking:
+        lacking.setattr("etl.demo.markets.api.cut_chart", cut)
+        assert len(raw.read(ex_date + DAY)) == len(trading_days(ex_date))
+        raw.assert_is(ex_date + DAY, without=ex_date)
+        assert raw.read(ex_date + DAY) == []
+    assert raw.read(ex_date + DAY) == [ex_date]
+    raw.assert_is(ex_date + DAY)
 
 
 # -- arguments -------------------------------------------------------------------------------------
