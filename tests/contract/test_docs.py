@@ -25,6 +25,7 @@ from etl.errors import SEVERITY, ExitCode
 from etl.exit_codes import as_markdown
 from etl.options import parse
 from etl.records import json_schema as record_schema
+from etl.settings import TARGET_KINDS
 from etl.settings_schema import json_schema, settings_table
 from etl.variables import OPTION_VARIABLES
 from tests.duckdb_files import opened
@@ -137,6 +138,12 @@ def test_the_profile_of_sql_server_publishes_every_mart_of_the_demo() -> None:
 def check_configuration(text: str) -> None:
     tree = json.loads(json.dumps(yaml.safe_load(text), default=str))
     jsonschema.Draft202012Validator(json_schema()).validate(tree)
+
+
+def test_the_table_of_targets_has_every_kind() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = text.partition("| `kind` of a target |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(TARGET_KINDS)
 
 
 def test_every_setting_has_a_meaning() -> None:
