@@ -26,6 +26,8 @@ _HARMLESS_KEY = re.compile(
 )
 # Inside `auth` everything is secret but these.
 _OPEN_IN_AUTH = {"type", "name", "location", "access_token_url", "token_url", "scopes", "audience"}
+# The names of SQLAlchemy's and of ODBC's drivers.
+_OPEN_IN_CREDENTIALS = {"driver", "drivername"}
 _OPEN_HEADERS = {"accept", "accept-language", "content-type", "user-agent", "accept-encoding"}
 _DSN_PASSWORD = re.compile(r"\bpassword\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&']+))")
 # An ODBC connection string's, in which a closing brace is doubled.
@@ -42,12 +44,13 @@ def hide_secrets(value: Any, key: str = "", inside: str = "") -> Any:
     """The same structure with every secret leaf as SecretStr.
 
     Secret is: what stands below `auth` (but its kind and names), every header that is not
-    known to be harmless, every value whose key says so, and all that stands below such a key.
+    known to be harmless, every value whose key says so, and all that stands below such a key
+    (below `credentials` all but the driver's name).
     A number is left alone below `auth` unless its own key says that it is secret.
     """
     if isinstance(value, dict):
         below = inside
-        if key.lower() in {"auth", "headers"}:
+        if key.lower() in {"auth", "headers", "credentials"}:
             below = key.lower()
         elif is_secret_key(key):
             below = "secret"
@@ -56,7 +59,11 @@ def hide_secrets(value: Any, key: str = "", inside: str = "") -> Any:
         return [hide_secrets(v, key, inside) for v in value]
     if isinstance(value, bool) or value is None or isinstance(value, SecretStr):
         return value
-    named = is_secret_key(key) or inside == "secret"
+    named = (
+        is_secret_key(key)
+        or inside == "secret"
+        or (inside == "credentials" and key.lower() not in _OPEN_IN_CREDENTIALS)
+    )
     if isinstance(value, str):
         secret = (
             (inside == "auth" and key.lower() not in _OPEN_IN_AUTH)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.load_postgres import main as load_postgres
+from bench.transform_markets import main as transform_markets
 
 
 @pytest.mark.slow
@@ -19,3 +20,14 @@ def test_loads_into_postgresql_are_measured(capsys: pytest.CaptureFixture[str]) 
     for way in ("limit: CSV, COPY", "etl, full", "etl, 1 % changed"):
         assert f"| {way} | " in said
     assert "the load itself" in said
+
+
+@pytest.mark.slow
+def test_the_markets_models_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """The mart's rows are counted against raw's; one that is missing is an error."""
+    transform_markets(["--tickers", "3", "--years", "0.1", "--rounds", "1"])
+    said = capsys.readouterr().out
+    assert "3 tickers, 0.1 years, 1 rounds" in said
+    for way in ("etl, full", "DuckDB alone", "etl, one new day"):
+        assert f"| {way} | " in said
+    assert "the work itself" in said

@@ -25,6 +25,7 @@ from etl.errors import SEVERITY, ExitCode
 from etl.exit_codes import as_markdown
 from etl.options import parse
 from etl.records import json_schema as record_schema
+from etl.settings import TARGET_KINDS
 from etl.settings_schema import json_schema, settings_table
 from etl.variables import OPTION_VARIABLES
 from tests.duckdb_files import opened
@@ -114,16 +115,35 @@ def test_the_committed_schemas_are_the_codes_own(
     assert json.loads(path.read_text(encoding="utf-8")) == own
 
 
-@pytest.mark.parametrize("name", ["etl.yaml", "demo.yaml", "postgres.yaml"])
+@pytest.mark.parametrize("name", ["etl.yaml", "demo.yaml", "postgres.yaml", "sqlserver.yaml"])
 def test_the_shipped_configuration_fits_the_schema(name: str) -> None:
     text = (ROOT / "config" / name).read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=etl.schema.json\n")
     check_configuration(text)
 
 
+def test_the_profile_of_sql_server_publishes_every_mart_of_the_demo() -> None:
+    """As docs/sqlserver.md says; test_postgres.py looks at the other server's profile."""
+    demo = load_settings(ROOT, "demo", {})
+    dsn = {"ETL_TARGETS__SQLSERVER__DSN": "mssql://etl:x@db/analytics"}
+    both = load_settings(ROOT, "demo,sqlserver", dsn)
+    assert both.sources == demo.sources
+    tables = {x.model: x.table for x in both.loads}
+    assert tables.keys() == {x.model for x in demo.loads}
+    assert {x.target for x in both.loads} == {"sqlserver"}
+    assert tables.pop("marts.stock_metrics") == "dbo.Dim_Stock_Metrics"
+    assert set(tables.values()) == {None}
+
+
 def check_configuration(text: str) -> None:
     tree = json.loads(json.dumps(yaml.safe_load(text), default=str))
     jsonschema.Draft202012Validator(json_schema()).validate(tree)
+
+
+def test_the_table_of_targets_has_every_kind() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = text.partition("| `kind` of a target |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(TARGET_KINDS)
 
 
 def test_every_setting_has_a_meaning() -> None:

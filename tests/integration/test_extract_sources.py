@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import math
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -1021,6 +1023,38 @@ def orders(credentials: str) -> Any:
     from dlt.sources.sql_database import sql_table
 
     return sql_table(credentials, "orders", backend="pyarrow", write_disposition="replace")
+
+
+def timed(arrow: bool, declared: bool) -> Any:
+    """A row with a time that has no zone."""
+    import pyarrow as pa
+
+    at = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001
+    row = pa.table({"at": [at]}) if arrow else {"at": at}
+    columns: Any = {"at": {"data_type": "timestamp", "timezone": False}} if declared else None
+    return dlt.resource([row], name="t", columns=columns)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("arrow", [False, True])
+def test_time_without_a_zone_is_taken_for_utc_unless_it_is_declared(
+    tmp_path: Path, arrow: bool, declared: bool
+) -> None:
+    extract_once(settings := made(tmp_path, "timed", arrow=arrow, declared=declared))
+    stored = query(settings, 'SELECT typeof("at"), CAST("at" AS VARCHAR) FROM py_raw.t')
+    kept, taken = ("TIMESTAMP", ""), ("TIMESTAMP WITH TIME ZONE", "+00")
+    kind, zone = kept if declared else taken
+    assert stored == [(kind, f"2026-01-02 03:04:05{zone}")]
+
+
+def test_sql_table_declares_times_without_a_zone(tmp_path: Path) -> None:
+    database = tmp_path / "erp.db"
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE orders (at DATETIME)")
+        connection.execute("INSERT INTO orders VALUES ('2026-01-02 03:04:05.000000')")
+    extract_once(settings := made(tmp_path, "orders", credentials=f"sqlite:///{database}"))
+    stored = query(settings, 'SELECT typeof("at"), CAST("at" AS VARCHAR) FROM py_raw.orders')
+    assert stored == [("TIMESTAMP", "2026-01-02 03:04:05")]
 
 
 def driven(arguments: list[Any]) -> Any:

@@ -163,6 +163,23 @@ def add_target_before(shop: Shop) -> None:
     (shop.data / "published.duckdb").unlink()
 
 
+def sink(items: Any, table: Any) -> None:
+    """A destination of dlt that is a function: nothing can be read back."""
+
+
+def test_mart_that_cannot_be_compared_at_its_target_is_no_failure(shop: Shop) -> None:
+    add_target_before(shop)
+    function = f"dlt, destination: destination, options: {{destination_callable: {__name__}.sink}}"
+    shop.edit("config/etl.yaml", "parquet, path: other", function)
+    record = shop.run("load")
+    assert record.exit_code == 0
+    assert sorted((x.target, x.status, x.reconciled) for x in record.loads) == [
+        ("marts", "published", True),
+        ("marts", "published", True),
+        ("other", "published", False),
+    ]
+
+
 def break_parquet() -> None:
     """Put a bug into a kind of target."""
 

@@ -475,6 +475,31 @@ def test_what_cannot_be_used_has_its_class(
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("destination", "address", "said"),
+    [
+        ("mssql", "mssql://a:b@127.0.0.1:1/d?driver=ODBC+Driver+18+for+SQL+Server",
+         "Can't open lib 'ODBC Driver 18 for SQL Server'"),
+        ("mssql", "mssql://a:b@127.0.0.1:1/d", "No supported ODBC driver"),
+        ("mssql", "mssql://a:b@127.0.0.1:1/d?driver=FreeTDS", "`FreeTDS` is not supported"),
+        ("sqlalchemy", "mssql+pyodbc://a:b@127.0.0.1:1/d?driver=none",
+         "Can't open lib 'none'"),
+        ("sqlalchemy", "mssql+pyodbc://a:b@nowhere", "no default driver specified"),
+    ],
+)  # fmt: skip
+def test_a_missing_odbc_driver_is_told(
+    file: Place, destination: str, address: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the driver manager's own error, on a machine where no driver is registered."""
+    pytest.importorskip("pyodbc", reason="needs pyodbc and libodbc.so.2", exc_type=ImportError)
+    monkeypatch.setenv("ODBCSYSINI", str(file.folder))
+    file.target = Target(kind="dlt", destination=destination, options={"credentials": address})
+    with pytest.raises(ConfigError, match=said) as caught:
+        file.publish(B)
+    assert "etl-job[mssql]" in caught.value.hint
+    assert "kind: mssql" in caught.value.hint
+
+
 def test_refused_rows_are_a_failed_load(file: Place) -> None:
     file.publish(by())
     with duckdb.connect(str(file.folder / "there.duckdb")) as connection:

@@ -105,6 +105,13 @@ def test_names_of_fields_and_places_stay_readable(tree: Any) -> None:
     assert mask(hide_secrets(tree)) == tree
 
 
+def test_the_driver_that_credentials_name_is_no_secret() -> None:
+    """An error that names the one that is missing would say stars."""
+    hidden = hide_secrets({"credentials": {"driver": "ODBC Driver 18", "host": "db", "port": 1433}})
+    assert mask(hidden)["credentials"] == {"driver": "ODBC Driver 18", "host": MASK, "port": MASK}
+    assert mask(hide_secrets({"tokens": {"driver": "x"}})) == {"tokens": {"driver": MASK}}
+
+
 # --- mask ---------------------------------------------------------------------------------------
 
 

@@ -6,12 +6,18 @@ from dlt.common.destination.exceptions import (
     DestinationTransientException,
     UnknownDestinationModule,
 )
+from dlt.common.exceptions import SystemConfigurationException
 from dlt.destinations.exceptions import DestinationConnectionError
 from dlt.load.exceptions import LoadClientJobException
 
 from etl.causes import causes, classify_os_error, first_line, is_lost, is_refusal
 from etl.errors import AuthError, ConfigError, EtlError, LoadError, UnreachableError
 from etl.raw.failures import config_error
+from etl.targets.mssql.driver import INSTALL
+
+# SQLSTATEs of an ODBC driver manager that finds no driver of a name, or cannot open its library:
+# unixODBC has none for that but a warning's.
+_NO_DRIVER = {"IM002", "IM003", "01000"}
 
 
 def classify_delivery(error: BaseException, target: str) -> EtlError:
@@ -32,6 +38,13 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
                 subject=target,
                 hint="write it as dlt's documentation does, such as filesystem or bigquery",
             )
+    if (lacking := next(filter(_lacks_driver, chain), None)) is not None:
+        return ConfigError(
+            f"{where}: an ODBC driver is missing: {first_line(lacking)}",
+            subject=target,
+            hint="register the driver that `credentials` name with the driver manager; for SQL "
+            f"Server `kind: mssql` needs none but its own: {INSTALL}",
+        )
     failures = (chain[0], *(job.client_exception for job in jobs))
     machine = next(filter(None, map(classify_os_error, failures)), None)
     if (found := config_error(chain, target) or machine) is not None:
@@ -64,6 +77,13 @@ def classify_delivery(error: BaseException, target: str) -> EtlError:
         hint="correct the model, or the table at the target, or drop the table there: the next run "
         "sends the whole mart",
     )
+
+
+def _lacks_driver(error: BaseException) -> bool:
+    """True for what dlt, which has it for nothing else, or pyodbc says of a driver's absence."""
+    state = next(iter(error.args), None)
+    of_manager = type(error).__module__ == "pyodbc" and state in _NO_DRIVER
+    return of_manager or isinstance(error, SystemConfigurationException)
 
 
 def _refuses(error: BaseException) -> bool:
