@@ -166,6 +166,13 @@ class ProjectContext(Context):
             else:
                 return
 
+    def leave_out_tables(self, kept: frozenset[str]) -> None:
+        """Load no external model that no model reads, but these."""
+        read = {parent for model in self._models.values() for parent in model.depends_on}
+        for name, model in list(self._models.items()):
+            if model.kind.is_external and name not in read | kept:
+                del self._models[name]
+
     def leave_out_standalone_audits(self) -> None:
         """Load none of them."""
         self._standalone_audits.clear()

@@ -41,9 +41,13 @@ class Noted(BaseModel, frozen=True):
 
 @dataclass(frozen=True)
 class Part:
-    """Models to load by their fully qualified names, of how many there are."""
+    """Models to load by their fully qualified names, of how many there are.
+
+    `tables`: external models that may differ or are gone, whether one of these reads them or not.
+    """
 
     models: frozenset[str]
+    tables: frozenset[str]
     total: int
 
 
@@ -104,9 +108,10 @@ def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Par
     by_name = {bare_name(s["name"]): s["name"] for s in snapshots}
     if not names <= by_name.keys():
         return None
-    reached = {by_name[n] for n in names | (also & by_name.keys())}
-    reached |= {model for model, path in noted.models.items() if path in changed}
-    return Part(frozenset(_below(reached, snapshots) & noted.models.keys()), len(noted.models))
+    differing = frozenset(by_name[n] for n in names | (also & by_name.keys()))
+    reached = {model for model, path in noted.models.items() if path in changed} | differing
+    models = frozenset(_below(reached, snapshots) & noted.models.keys())
+    return Part(models, differing, len(noted.models))
 
 
 def open_part(settings: Settings, environment: str, part: Part) -> ProjectContext | None:
@@ -121,9 +126,11 @@ def open_part(settings: Settings, environment: str, part: Part) -> ProjectContex
     if not part.models <= loaded or len(loaded) >= part.total:
         context.close()
         return None
+    context.leave_out_tables(part.tables)
     # What reads them may not be there.
     context.leave_out_standalone_audits()
-    _narrow_state(settings.state, environment, context.models.keys() | part.models)
+    known = context.models.keys() | part.models | part.tables
+    _narrow_state(settings.state, environment, known)
     return context
 
 

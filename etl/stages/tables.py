@@ -87,7 +87,7 @@ def read_expected(sqlmesh_dir: Path) -> list[dict[str, Any]]:
         if is_leftover(path):
             continue
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+            found = yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader) or []
             tables += [
                 {"name": _named(t["name"]), "columns": dict(t["columns"])}
                 for t in found

@@ -21,7 +21,19 @@ CANARIES = {
     "header": "canary-header-äöü-0123",
     "parameter": "canary-parameter-0123",
     "file": "canary-file-0123456789",
+    "query": "canary-query-0123456789",
+    "argument": "canary-argument-0123",
 }
+FACTORY = """
+import dlt
+
+def rows(password):
+    @dlt.resource(name="rows", write_disposition="append")
+    def rows():
+        raise ValueError(f"cannot log in with {password}")
+        yield {}
+    return rows
+"""
 
 
 @contextmanager
@@ -44,6 +56,14 @@ def secretive_job(folder: Path) -> Iterator[Job]:
         other["client"]["auth"] = {"type": "http_basic", "username": "user", "password": "x"}
         other["client"]["headers"] = {"X-Other": CANARIES["header"].encode().decode("latin-1")}
         config["sources"]["other"] = other
+        # A third: its key stands in each URL, under a name that tells nothing.
+        keyed = json.loads(json.dumps(bluesky))
+        key = {"type": "api_key", "name": "k", "location": "query", "api_key": CANARIES["query"]}
+        keyed["client"]["base_url"], keyed["client"]["auth"] = job.replay.base_url, key
+        config["sources"]["keyed"] = keyed
+        (folder / "quoting.py").write_text(FACTORY)
+        arguments = {"password": CANARIES["argument"]}
+        config["sources"]["made"] = {"factory": "quoting:rows", "arguments": arguments}
         (folder / "config/etl.yaml").write_text(yaml.safe_dump(config))
         (secrets / "sources__bluesky__client__headers__x-custom").write_text(CANARIES["file"])
         (secrets / "etl_sources__other__client__auth__password").write_text(CANARIES["password"])
@@ -118,6 +138,17 @@ def test_a_password_in_the_url_is_never_shown(job: Job) -> None:
     # The replay wants the token: this source is refused with 401, its URL is in the message.
     done = job.run("--json", "--source", "other", "--stage", "extract")
     assert done.code == 13
+    assert_clean(job, done.out, done.err)
+
+
+@pytest.mark.parametrize("source", ["keyed", "made"])
+def test_what_dlt_keeps_of_a_failure_is_not_left(job: Job, source: str) -> None:
+    left = job.data / "dlt" / "gone" / "trace.pickle"  # of an earlier version, and its source too
+    left.parent.mkdir(parents=True)
+    left.write_text(CANARIES["query"])
+    done = job.run("--json", "--source", source, "--stage", "extract")
+    assert done.code != 0
+    assert (job.data / "dlt" / source / "state.json").is_file(), done.err  # dlt was at work
     assert_clean(job, done.out, done.err)
 
 

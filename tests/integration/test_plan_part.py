@@ -115,6 +115,31 @@ def test_a_part_tells_what_the_whole_would(
             (shop.folder / "sqlmesh" / path).unlink(missing_ok=True)
 
 
+def test_a_table_that_no_model_reads_is_looked_at_when_it_differs(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = shop.copy(tmp_path / "shop")
+    noted, unread = other.data / "cache" / "built_prod.json", "sqlmesh/external_models/more.yaml"
+    other.write(unread, "- {name: shop_raw.more, columns: {id: BIGINT}}\n")
+    monkeypatch.setenv("ETL_TRANSFORM__APPROVE", "auto")
+    assert main(["plan", "--apply", "--project", str(other.folder)]) == 0
+    built = noted.read_bytes()
+
+    change_a_mart(other)
+    part = find_part(other.settings, "prod", frozenset())
+    with copied_project(other.settings, "prod", part) as project:
+        assert not [name for name in project.context.models if "more" in name]
+
+    for text in ("- {name: shop_raw.more, columns: {id: BIGINT, tip: BIGINT}}\n", ""):
+        other.write(unread, text)
+        assert find_part(other.settings, "prod", frozenset()) is not None
+        told = show_plan(other.settings, "prod", 0)
+        assert any("shop_raw.more" in line for line in told)
+        noted.unlink()
+        assert told == show_plan(other.settings, "prod", 0)
+        noted.write_bytes(built)
+
+
 def test_what_somebody_else_built_is_looked_at_whole(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -506,6 +506,9 @@ def test_refused_rows_are_a_failed_load(file: Place) -> None:
         connection.execute("ALTER TABLE reports.a_table ALTER v TYPE BIGINT USING id")
     with pytest.raises(LoadError, match="target there"):
         file.publish(by())
+    # What the destination said may tell the credentials, and the package stays there.
+    assert any((file.folder / "cache/destinations/there").iterdir())
+    assert not list(file.folder.rglob("trace.pickle"))
 
 
 @pytest.mark.parametrize("strategy", ["replace", "merge"])

@@ -188,6 +188,7 @@ class Destination:
             dataset_name=self.dataset,
         )  # fmt: skip
         pipeline.config.restore_from_destination = False
+        pipeline.config.enable_runtime_trace = False  # it quotes exceptions, and so credentials
         formats = self.capabilities.supported_loader_file_formats or []
         chosen: Any = "parquet" if "parquet" in formats else None
         with ExitStack() as cursors:
