@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from sqlmesh.core.audit import ModelAudit, load_audit
 from sqlmesh.core.dialect import parse
 from sqlmesh.core.macros import MacroRegistry, macro
 from sqlmesh.core.model import SqlModel, load_sql_based_model
@@ -16,15 +17,22 @@ SQLMESH = Path(__file__).parents[1] / "sqlmesh"
 
 @cache
 def shipped_model(name: str) -> SqlModel:
-    """The model of the file `<name>.sql`, without its audits: the project's own are not loaded."""
+    """The model of the file `<name>.sql`."""
     text = (SQLMESH / "models" / f"{name}.sql").read_text(encoding="utf-8")
-    head, *rest = parse(text, default_dialect="duckdb")
-    head.set("expressions", [e for e in head.expressions if e.name != "audits"])
     loaded = load_sql_based_model(
-        [head, *rest], dialect="duckdb", module_path=SQLMESH, macros=_macros()
-    )
+        parse(text, default_dialect="duckdb"),
+        dialect="duckdb", module_path=SQLMESH, macros=_macros(), audit_definitions=_audits(),
+    )  # fmt: skip
     assert isinstance(loaded, SqlModel)
     return loaded
+
+
+@cache
+def _audits() -> dict[str, ModelAudit]:
+    """The project's own audits."""
+    texts = (path.read_text(encoding="utf-8") for path in (SQLMESH / "audits").glob("*.sql"))
+    audits = (load_audit(parse(text, default_dialect="duckdb"), dialect="duckdb") for text in texts)
+    return {audit.name: audit for audit in audits if isinstance(audit, ModelAudit)}
 
 
 @cache

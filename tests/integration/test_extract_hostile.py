@@ -608,26 +608,33 @@ NEWER = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after"), NEWER)
 @pytest.mark.parametrize("place", ["endpoint", "params"])
-def test_cursor_that_is_text_is_compared_by_what_it_says(
-    tmp_path: Path, before: str, after: str, place: str
-) -> None:
+def test_cursor_that_is_text_is_compared_by_what_it_says(tmp_path: Path, place: str) -> None:
     """dlt compares texts, by which 10 comes before 9 and is passed over."""
-    rows = [{"id": 1, "at": before}]
     whole = {"incremental": {"cursor_path": "at"}}
     param = {"params": {"since": {"type": "incremental", "cursor_path": "at"}}}
-    endpoint = {"path": "rows"} | (whole if place == "endpoint" else param)
-    with serving(lambda *_: rows) as api:
-        settings = plain(tmp_path, api, {"endpoint": endpoint})
-        extract_once(settings)
-        rows.append({"id": 2, "at": after})
-        extract_once(settings)
-        rows.append({"id": 3, "at": before})
-        extract_once(settings)
-        last = api.asked[-1][1].get("since")
-    assert query(settings, "SELECT id FROM api_raw.rows ORDER BY id") == [(1,), (2,)]
-    assert last == (after if place == "params" else None)
+    endpoint = whole if place == "endpoint" else param
+    resources = [
+        {"name": f"r{n}", "endpoint": {"path": str(n)} | endpoint} for n in range(len(NEWER))
+    ]
+    rounds: list[int] = []
+
+    def answer(path: str, *_: Any) -> Any:
+        before, after = NEWER[int(path[1:])]
+        rows = [{"id": 1, "at": before}, {"id": 2, "at": after}, {"id": 3, "at": before}]
+        return rows[: len(rounds)]
+
+    with serving(answer) as api:
+        source = {"client": {"base_url": api.url}, "resources": resources}
+        settings = settings_of(tmp_path, {"api": source})
+        for number in range(3):
+            rounds.append(number)
+            extract_once(settings)
+        last = {path: asked.get("since") for path, asked, _ in api.asked}
+    for n, (_, after) in enumerate(NEWER):
+        found = query(settings, f"SELECT id FROM api_raw.r{n} ORDER BY id")
+        assert found == [(1,), (2,)], after
+        assert last[f"/{n}"] == (after if place == "params" else None)
 
 
 def test_cursor_of_one_resource_asks_for_no_other(tmp_path: Path) -> None:

@@ -348,33 +348,30 @@ def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
     assert "'ready' for 'marts.items'" in failure.message
 
 
-@pytest.mark.parametrize("is_allowed", [True, False])
-def test_column_that_a_table_may_not_lose_is_told_of_its_model(
-    shop: Shop, is_allowed: bool
-) -> None:
-    kept = "kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at, forward_only TRUE)"
-    shop.write(
-        "sqlmesh/models/kept.sql",
-        f"MODEL (name marts.kept, {kept}); "
-        "SELECT id, amount, _loaded_at FROM staging.stg_shop__orders",
-    )
+def test_column_that_a_table_may_not_lose_is_told_of_its_model(shop: Shop) -> None:
+    kind = "kind INCREMENTAL_BY_TIME_RANGE (time_column _loaded_at, forward_only TRUE)"
+    query = "SELECT id, amount, _loaded_at FROM staging.stg_shop__orders"
+    files = {name: f"sqlmesh/models/{name}.sql" for name in ("allowed", "made_anew")}
+    for name, path in files.items():
+        shop.write(path, f"MODEL (name marts.{name}, {kind}); {query}")
     assert shop.go_on().exit_code == 0
-    shop.edit("sqlmesh/models/kept.sql", "id, amount,", "id,")
-    (failure,) = shop.go_on((3, "eve", 5)).failures
-    assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.kept")
-    assert "on_destructive_change ALLOW" in failure.hint
-    assert shop.published("totals")[-1] == ("eve", 5)  # it holds back nothing else
-    mended = shop.folder / "sqlmesh/models/kept.sql"
-    if is_allowed:
-        shop.edit("sqlmesh/models/kept.sql", "only TRUE", "only TRUE, on_destructive_change ALLOW")
-    else:
-        mended.rename(shop.folder / "kept.sql")
-        assert shop.go_on().exit_code == 0
-        (shop.folder / "kept.sql").rename(mended)
+    for path in files.values():
+        shop.edit(path, "id, amount,", "id,")
+    failures = {f.subject: f for f in shop.go_on((3, "eve", 5)).failures}
+    assert failures.keys() == {f"marts.{name}" for name in files}
+    for failure in failures.values():
+        assert failure.exit_code == ExitCode.TRANSFORM
+        assert "on_destructive_change ALLOW" in failure.hint
+    assert shop.published("totals")[-1] == ("eve", 5)  # they hold back nothing else
+    shop.edit(files["allowed"], "only TRUE", "only TRUE, on_destructive_change ALLOW")
+    removed = shop.folder / files["made_anew"]
+    removed.rename(shop.folder / "removed.sql")
     assert shop.go_on().exit_code == 0
-    assert shop.query("SELECT * EXCLUDE (_loaded_at) FROM marts.kept ORDER BY id") == [
-        (1,), (2,), (3,)
-    ]  # fmt: skip
+    (shop.folder / "removed.sql").rename(removed)
+    assert shop.go_on().exit_code == 0
+    for name in files:
+        ids = shop.query(f"SELECT * EXCLUDE (_loaded_at) FROM marts.{name} ORDER BY id")
+        assert ids == [(1,), (2,), (3,)], name
 
 
 HISTORY = (

@@ -47,28 +47,34 @@ def test_column_that_is_left_out_is_told(shop: Shop) -> None:
     assert shop.published("prices") == [("tea", 1, "green")]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "INCREMENTAL_BY_UNIQUE_KEY (unique_key customer)",
-        "INCREMENTAL_BY_PARTITION, partitioned_by (customer)",
-    ],
-)
-def test_rows_without_a_key_are_not_added_in_each_run(shop: Shop, kind: str) -> None:
-    keyed = "MODEL (name marts.keyed, kind {}); SELECT {} AS customer, amount, id FROM {}"
-    orders = "staging.stg_shop__orders"
-    shop.publish("marts.keyed")
+def test_rows_without_a_key_are_not_added_in_each_run(shop: Shop) -> None:
+    kinds = {
+        "keyed": "INCREMENTAL_BY_UNIQUE_KEY (unique_key customer)",
+        "parted": "INCREMENTAL_BY_PARTITION, partitioned_by (customer)",
+    }
+
+    def write(customer: str) -> None:
+        for name, kind in kinds.items():
+            query = f"SELECT {customer} AS customer, amount, id FROM staging.stg_shop__orders"
+            text = f"MODEL (name marts.{name}, kind {kind}); {query}"
+            shop.write(f"sqlmesh/models/{name}.sql", text)
+
+    for name in kinds:
+        shop.publish(f"marts.{name}")
     shop.edit("sqlmesh/models/totals.sql", "FROM", "FROM (FROM")
     shop.edit("sqlmesh/models/totals.sql", "GROUP BY", "WHERE customer IS NOT NULL) GROUP BY")
-    shop.write("sqlmesh/models/keyed.sql", keyed.format(kind, "customer", orders))
-    (failure,) = shop.go_on((3, None, 5)).failures
-    assert (failure.exit_code, failure.subject) == (ExitCode.DATA_QUALITY, "marts.keyed")
-    assert "its key (customer) is NULL" in failure.message
-    shop.write("sqlmesh/models/keyed.sql", keyed.format(kind, "COALESCE(customer, '')", orders))
+    write("customer")
+    failures = {f.subject: f for f in shop.go_on((3, None, 5)).failures}
+    assert failures.keys() == {f"marts.{name}" for name in kinds}
+    for failure in failures.values():
+        assert failure.exit_code == ExitCode.DATA_QUALITY
+        assert "its key (customer) is NULL" in failure.message
+    write("COALESCE(customer, '')")
     for order in (4, "kim", 5), (5, "lee", 5):
         assert shop.go_on(order).exit_code == 0
-    keys = [row[0] for row in shop.published("keyed")]
-    assert keys == ["", "ann", "bob", "kim", "lee"]
+    for name in kinds:
+        keys = [row[0] for row in shop.published(name)]
+        assert keys == ["", "ann", "bob", "kim", "lee"], name
 
 
 PYTHON = """
@@ -76,7 +82,7 @@ from sqlmesh import model
 
 
 @model(
-    "marts.frames",
+    "marts.{name}",
     kind="FULL",
     columns={{"id": "int", "amount": "{type}"}},
     depends_on=["staging.stg_shop__orders"],
@@ -89,11 +95,13 @@ def execute(context, **kwargs):
 """
 
 
-@pytest.mark.parametrize("end", ["return found", "yield from [found] if len(found) else ()"])
-def test_model_in_python_that_finds_nothing_has_no_rows(shop: Shop, end: str) -> None:
+def test_model_in_python_that_finds_nothing_has_no_rows(shop: Shop) -> None:
     """SQLMesh leaves those of the evaluation before."""
-    shop.publish("marts.frames")
-    shop.write("sqlmesh/models/frames.py", PYTHON.format(type="double", end=end))
+    ends = {"frames": "return found", "yielded": "yield from [found] if len(found) else ()"}
+    for name, end in ends.items():
+        shop.publish(f"marts.{name}")
+        text = PYTHON.format(name=name, type="double", end=end)
+        shop.write(f"sqlmesh/models/{name}.py", text)
     for order, rows in (
         ((3, "eve", 5), [(3, 2.5)]),
         ((4, "eve", 900), []),
@@ -101,14 +109,18 @@ def test_model_in_python_that_finds_nothing_has_no_rows(shop: Shop, end: str) ->
     ):
         record = shop.go_on(order)
         assert record.exit_code == 0, record.failures
-        assert shop.published("frames") == rows
+        assert [shop.published(name) for name in ends] == [rows, rows]
 
 
 def test_fraction_in_a_frame_is_not_rounded_to_a_whole_number(shop: Shop) -> None:
-    shop.write("sqlmesh/models/frames.py", PYTHON.format(type="int", end="return found"))
+    shop.write(
+        "sqlmesh/models/frames.py", PYTHON.format(name="frames", type="int", end="return found")
+    )
     assert shop.go_on((3, "eve", 4)).exit_code == 0
     (failure,) = shop.go_on((4, "eve", 5)).failures
     assert (failure.exit_code, failure.subject) == (ExitCode.TRANSFORM, "marts.frames")
     assert "would be rounded: amount" in failure.message
-    shop.write("sqlmesh/models/frames.py", PYTHON.format(type="double", end="return found"))
+    shop.write(
+        "sqlmesh/models/frames.py", PYTHON.format(name="frames", type="double", end="return found")
+    )
     assert shop.go_on().exit_code == 0, "as the hint says"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from etl.errors import ExitCode
 from tests.integration.projects import Shop
 from tests.integration.test_options import add_second_source, second_source
@@ -95,13 +93,22 @@ def test_view_of_two_sources_waits_for_the_one_that_failed(shop: Shop) -> None:
     assert live(shop) == [1, 2, 7]
 
 
-@pytest.mark.parametrize("is_evaluated", [True, False])
-def test_view_is_audited_whether_it_is_evaluated_or_not(shop: Shop, is_evaluated: bool) -> None:
-    show(shop, STAGING)
-    partials = f"grain id, allow_partials {is_evaluated}"
-    shop.edit("sqlmesh/models/live.sql", "grain id", partials)
+def test_view_is_audited_whether_it_is_evaluated_or_not(shop: Shop) -> None:
+    names = {"live": True, "whole_days": False}
+    for name, is_evaluated in names.items():
+        text = VIEW.format(STAGING).replace("marts.live", f"marts.{name}")
+        text = text.replace("grain id", f"grain id, allow_partials {is_evaluated}")
+        shop.write(f"sqlmesh/models/{name}.sql", text)
+        shop.publish(f"marts.{name}")
+
+    def ids() -> list[list[int]]:
+        return [[i for i, *_ in shop.published(name)] for name in names]
+
     assert shop.go_on().exit_code == 0
     bad = shop.bring((3, "eve", -5))
-    assert (shop.go_on().exit_code, live(shop)) == (ExitCode.DATA_QUALITY, [1, 2])
+    record = shop.go_on()
+    assert record.exit_code == ExitCode.DATA_QUALITY
+    assert {f.subject for f in record.failures} >= {f"marts.{name}" for name in names}
+    assert ids() == [[1, 2], [1, 2]]
     mend(shop, bad)
-    assert (shop.go_on().exit_code, live(shop)) == (ExitCode.OK, [1, 2, 3])
+    assert (shop.go_on().exit_code, ids()) == (ExitCode.OK, [[1, 2, 3], [1, 2, 3]])

@@ -16,6 +16,10 @@ MODEL (
     handle = 'The account''s handle on that day.',
     display_name = 'The name that the account showed on that day; NULL if it set none.',
     _dlt_id = 'Identifier of the raw row, the parent of its labels.'
+  ),
+  audits (
+    not_null(columns := (list, actor, snapshot_date, did, handle, _dlt_id)),
+    unique_combination_of_columns(columns := (list, actor, snapshot_date, did))
   )
 );
 
