@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
+from duckdb import DuckDBPyConnection
 from sqlmesh import Context
 from sqlmesh.core import analytics
 from sqlmesh.core.config import (
@@ -165,6 +166,12 @@ class ProjectContext(Context):
                 _open_state(self)
             else:
                 return
+
+    @property
+    def open_cursors(self) -> list[DuckDBPyConnection]:
+        """The warehouse's that there are; SQLMesh itself would open one for who asks."""
+        pools = [adapter._connection_pool for adapter in self.engine_adapters.values()]
+        return [cursor for pool in pools if (cursor := getattr(pool, "_cursor", None))]
 
     def leave_out_tables(self, kept: frozenset[str]) -> None:
         """Load no external model that no model reads, but these."""

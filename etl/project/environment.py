@@ -72,13 +72,13 @@ class Project:
         Said before the exception of a signal: DuckDB would go on with the query, and SQLMesh's
         ROLLBACK would wait for its end.
         """
-        for adapter in self.context.engine_adapters.values():
-            adapter.cursor.interrupt()
+        for cursor in self.context.open_cursors:
+            cursor.interrupt()
 
     def close(self) -> None:
         """Free the warehouse and the state."""
-        for adapter in self.context.engine_adapters.values():
-            end_query(adapter.cursor)
+        for cursor in self.context.open_cursors:
+            end_query(cursor)
         self.context.close()
 
     def select(self, selectors: Collection[str]) -> set[str]:
