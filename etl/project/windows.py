@@ -29,7 +29,7 @@ def find_cut_window(model: Model) -> str:
     """
     if not isinstance(model, SqlModel) or not model.kind.is_incremental or model.depends_on_self:
         return ""
-    times = {model.time_column.column.name} if model.time_column else set[str]()
+    times = {model.time_column.column.name.lower()} if model.time_column else set[str]()
     cut: set[int] = set()
     with suppress(SqlglotError):  # SQLMesh leaves such a query as it is
         for scope in traverse_scope(model.query):
@@ -43,7 +43,7 @@ def find_cut_window(model: Model) -> str:
                     return str(function.sql("duckdb"))
             # Keys of what changed are no rows of the interval, and others may be found by them.
             shown = [s for s in _selects(scope) if s.is_star or times & _columns([s])]
-            times |= {s.alias_or_name for s in shown}
+            times |= {s.alias_or_name.lower() for s in shown}
             if any(s.is_star or not s.find(exp.AggFunc) for s in shown):
                 cut.add(id(scope))
     return ""
@@ -73,21 +73,14 @@ def _lower_bounds(scope: Scope) -> Iterator[exp.Expr]:
 
 def _windows(scope: Scope) -> Iterator[tuple[exp.Expr, list[exp.Expr]]]:
     """The functions of a query's windows, and what each is partitioned by."""
-    named = {w.name: w for w in scope.expression.args.get("windows") or ()}
+    named = {w.name.lower(): w for w in scope.expression.args.get("windows") or ()}
     for window in scope.find_all(exp.Window):
         function = window.this
         while isinstance(function, exp.IgnoreNulls | exp.RespectNulls | exp.Filter):
             function = function.this
         if isinstance(function, exp.Func):  # else it is the definition of a window with a name
-            partition = [
-                *window.args.get("partition_by", ()),
-                *(
-                    named[window.alias].args.get("partition_by", ())
-                    if window.alias in named
-                    else ()
-                ),
-            ]
-            yield function, partition
+            definition = named.get(window.alias.lower(), window)
+            yield function, definition.args.get("partition_by", [])
 
 
 def _selects(scope: Scope) -> list[exp.Expr]:
@@ -96,4 +89,5 @@ def _selects(scope: Scope) -> list[exp.Expr]:
 
 
 def _columns(expressions: list[exp.Expr]) -> set[str]:
-    return {c.name for e in expressions for c in e.find_all(exp.Column)}
+    """Names as DuckDB compares them, whatever their case."""
+    return {c.name.lower() for e in expressions for c in e.find_all(exp.Column)}

@@ -1029,7 +1029,7 @@ def timed(arrow: bool, declared: bool) -> Any:
     """A row with a time that has no zone."""
     import pyarrow as pa
 
-    at = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001
+    at = datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001  a time without a zone is what is asked
     row = pa.table({"at": [at]}) if arrow else {"at": at}
     columns: Any = {"at": {"data_type": "timestamp", "timezone": False}} if declared else None
     return dlt.resource([row], name="t", columns=columns)

@@ -65,7 +65,7 @@ def test_window_over_the_intervals_rows_is_found(query: str, function: str) -> N
         f"SELECT day, SUM(v) OVER (PARTITION BY k, day) AS a FROM t WHERE {IN_INTERVAL}",
         (
             f"WITH x AS (SELECT day::DATE AS d, v FROM t WHERE {IN_INTERVAL}) "
-            "SELECT d AS day, SUM(v) OVER w AS a FROM x WINDOW w AS (PARTITION BY d)"
+            "SELECT d AS day, SUM(v) OVER W AS a FROM x WINDOW w AS (PARTITION BY D)"
         ),
         # The newest version of a row.
         (
