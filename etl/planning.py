@@ -32,11 +32,12 @@ def plan(settings: Settings, environment: str, wait_lock: float, *, apply: bool)
         StageError: models or audits that failed.
         Stopped: a signal came.
     """
-    stop_logs = start_logs(settings, None, "", redactor(settings))
+    redact = redactor(settings)
+    stop_logs = start_logs(settings, None, "", redact)
     try:
         with stopping(Stop(), lambda code: None):
             act = apply_plan if apply else show_plan
-            return act(settings, environment, wait_lock)
+            return [redact(line) for line in act(settings, environment, wait_lock)]
     finally:
         stop_logs()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from difflib import unified_diff
 from typing import Any
 
 from sqlglot import exp
@@ -157,18 +158,37 @@ def find_refused(changes: Collection[Change], policy: str) -> ApprovalError | No
 
 def describe_plan(plan: Plan) -> list[str]:
     """What a transformation would do, a line for each change and each model with new intervals."""
-    return _lines(plan, {s.name for s in plan.snapshots.values()})
+    changes = [f"transform: {change}" for change in list_changes(plan)]
+    return [*changes, *_missing(plan, {s.name for s in plan.snapshots.values()})]
 
 
 def describe_changes(plan: Plan, total: int) -> list[str]:
-    """What differs from the environment, a line for each change and each model built for it.
+    """What differs from the environment: each change with its difference, each model built for it.
 
     Args:
         total: how many models there are; those that stay as they are, are told by their number.
     """
     rebuilt = find_rebuilt(plan)
     rest = total - sum(s.is_model and not s.is_external for s in rebuilt.values())
-    return [*_lines(plan, rebuilt.keys()), *([unchanged(rest)] if rest else [])]
+    changes = [_told_whole(plan, change) for change in list_changes(plan)]
+    return [*changes, *_missing(plan, rebuilt.keys()), *([unchanged(rest)] if rest else [])]
+
+
+def _told_whole(plan: Plan, change: Change) -> str:
+    """A change, and below it the lines of the model that differ; of external ones all is said."""
+    lines = [f"transform: {change}"]
+    for name, (now, before) in plan.context_diff.modified_snapshots.items():
+        if bare_name(name) == change.model and not now.is_external:
+            # The first two lines name files.
+            lines += list(unified_diff(_text(before), _text(now), lineterm=""))[2:]
+    return "\n    ".join(lines)
+
+
+def _text(snapshot: Snapshot) -> list[str]:
+    """The definition of a model or an audit; SQLMesh's own difference is without descriptions."""
+    node = snapshot.node
+    parts = node.render_definition()
+    return [line for part in parts for line in part.sql(node.dialect, pretty=True).splitlines()]
 
 
 def unchanged(models: int) -> str:
@@ -177,13 +197,11 @@ def unchanged(models: int) -> str:
     return f"transform: {models} model{s} as before: a run evaluates what is new in raw"
 
 
-def _lines(plan: Plan, names: Collection[str]) -> list[str]:
-    """The changes, then what these models lack."""
-    lines = [f"transform: {change}" for change in list_changes(plan)]
+def _missing(plan: Plan, names: Collection[str]) -> Iterator[str]:
+    """What these models lack, a line for each."""
     for missing in plan.missing_intervals:
         if missing.snapshot_id.name in names:
             n = len(missing.intervals)
             s = "s" if n != 1 else ""
             name = bare_name(missing.snapshot_id.name)
-            lines.append(f"transform: evaluate {name} ({n} interval{s})")
-    return lines
+            yield f"transform: evaluate {name} ({n} interval{s})"

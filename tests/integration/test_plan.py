@@ -113,6 +113,22 @@ def test_plan_lists_and_its_approval_lets_the_next_run_end_with_0(
     assert named not in capsys.readouterr().out
 
 
+def test_plan_shows_the_lines_that_differ_without_secrets(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    condition = "'https://reader:hunter2@example.com' <> ''"
+    shop.edit("sqlmesh/models/totals.sql", "SUM(amount)", f"{condition} AS x, SUM(amount)")
+    change(shop, "metadata")
+    (shop.folder / "sqlmesh/models/items.sql").unlink()
+    assert main(["plan", "--project", str(shop.folder), "--json"]) == 0
+    metadata, added, removed, *_ = json.loads(capsys.readouterr().out)["changes"]
+    assert [line for line in added.splitlines() if line[:5] in ("    -", "    +")] == [
+        "    +  'https://**********@example.com' <> '' AS x,"
+    ]
+    assert "\n    +/* Things */" in metadata
+    assert removed == "transform: removed marts.items"
+
+
 def test_apply_without_a_change_says_what_it_evaluated(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
