@@ -41,14 +41,22 @@ def shipped(profile: str = "default", **variables: str) -> Settings:
 
 @pytest.mark.slow
 def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
-    """The command of `make demo`, on a copy of the project."""
+    """The command of `make demo`, on a copy of the project; no proxy is asked for the replay."""
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "ETL_LOG__FORMAT=text $(BIN)/etl run --profile demo\n" in make
+    proxy = "http://127.0.0.1:9"
     with new_job(tmp_path, models=Models.WHOLE) as job:
         done = run_etl(
             ["run", "--profile", "demo", "--project", str(job.folder)],
             tmp_path,
-            without_settings(ETL_LOG__FORMAT="text", ETL_DEMO_DATE="2026-01-01"),
+            without_settings(
+                ETL_LOG__FORMAT="text",
+                ETL_DEMO_DATE="2026-01-01",
+                http_proxy=proxy,
+                https_proxy=proxy,
+                no_proxy="",
+                NO_PROXY="example.com",
+            ),
         )
     assert done.returncode == 0, done.stderr
     lines = iter(done.stderr.splitlines())
