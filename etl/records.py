@@ -166,6 +166,9 @@ class ModelRun(Timed):
 
     name: str
     kind: str
+    version: str | None = Field(
+        default=None, description="SQLMesh's: with another one it has another table"
+    )
     intervals: int = Field(ge=0)
     rows: int | None
     seconds: float = Field(ge=0)
@@ -238,6 +241,7 @@ class RunRecord(Record):
     run_id: str
     job: str
     profile: str
+    labels: dict[str, str] = Field(default_factory=dict, description="as the configuration says")
     environment: str
     options: Options
     attempt: int = Field(ge=1, description="2 and more: `etl retry` resumed this run")

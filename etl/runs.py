@@ -114,6 +114,7 @@ class Run:
             run_id=self.run_id,
             job=self.settings.job,
             profile=self.settings.profile,
+            labels=self.settings.labels,
             environment=self.options.environment,
             options=self.options,
             attempt=self.attempt,

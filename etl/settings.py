@@ -55,10 +55,24 @@ def read_size(text: str) -> int:
     return int(float(match[1]) * unit ** " kmgt".index((match[2] or " ").lower()))
 
 
+# Labels that metrics have, and those that Prometheus gives itself.
+LABELS = {
+    "blocking", "change", "class", "etl_job", "instance", "job", "model", "profile", "resource",
+    "source", "stage", "status", "target", "version",
+}  # fmt: skip
+
+
+def _free_label(name: str) -> str:
+    if name in LABELS:
+        raise ValueError("is a label of the metrics already")
+    return name
+
+
 # Beyond a year the timers of the operating system overflow.
 Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
 # Nobody waits long for a run that is over.
 Notice = Annotated[float, Field(gt=0, le=60)]
+Label = Annotated[str, Field(pattern=NAME), AfterValidator(_free_label)]
 Place = Annotated[Path, AfterValidator(_usable_path)]
 # What is a library's to check; the secrets in it are hidden.
 Given = Annotated[dict[str, Any], AfterValidator(hide_secrets)]
@@ -346,6 +360,10 @@ class Settings(BaseSettings):
 
     job: str = Field(
         default="etl", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="the job's name"
+    )
+    labels: dict[Label, str] = Field(
+        default_factory=dict,
+        description="whose job it is, or which: in run records, metrics, spans and notifications",
     )
     data_dir: Place = Field(
         default=Path("data"), description="relative to the project; a path without ' % = ?"

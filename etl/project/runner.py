@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlmesh.core.plan import Plan
+from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.utils.errors import NodeAuditsErrors, PlanError
 
 from etl.errors import ANY_FAILURE, EtlError, TransformError
@@ -155,11 +156,14 @@ def _describe(
 ) -> Outcome:
     heard, graph = project.listener, project.graph
     failures, failed = _failures(project)
-    rows = _count(project, heard.evaluated.keys() - failed)
+    built = project.built() or {}
+    rows = _count(project, built.values(), heard.evaluated.keys() - failed)
+    versions = {bare_name(name): s.version for name, s in built.items()}
     models = [
         ModelRun(
             name=name,
             kind=m.kind,
+            version=None if name in failed else versions.get(name),
             intervals=m.intervals,
             rows=rows.get(name),
             seconds=round(m.seconds, 3),
@@ -184,12 +188,11 @@ def _describe(
     return Outcome(tuple(models), tuple(heard.audits), tuple(failures), frozenset(failed), waiting)
 
 
-def _count(project: Project, names: Collection[str]) -> dict[str, int]:
+def _count(project: Project, built: Collection[Snapshot], names: Collection[str]) -> dict[str, int]:
     """Rows of models as they stand; views are not read. SQLMesh does not count on DuckDB."""
-    built = project.built() or {}
-    index = project.deployable(built.values())
+    index = project.deployable(built)
     rows: dict[str, int] = {}
-    for snapshot in built.values():
+    for snapshot in built:
         name = bare_name(snapshot.name)
         if not snapshot.is_model or name not in names or not snapshot.is_materialized:
             continue

@@ -222,11 +222,12 @@ class _Collector:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         from prometheus_client.metrics_core import GaugeMetricFamily
 
-        job = self._measured.record.job
+        record = self._measured.record
+        own = {JOB: record.job} | {k: self._redact(v) for k, v in record.labels.items()}
         for metric in METRICS:
-            family = GaugeMetricFamily(metric.name, metric.meaning, labels=(JOB, *metric.labels))
+            family = GaugeMetricFamily(metric.name, metric.meaning, labels=(*own, *metric.labels))
             for labels, value in metric.read(self._measured):
-                family.add_metric((job, *map(self._redact, labels)), value)
+                family.add_metric([*own.values(), *map(self._redact, labels)], value)
             yield family
 
 

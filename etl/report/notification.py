@@ -29,6 +29,7 @@ def about_run(settings: Settings, record: RunRecord, before: RunRecord | None) -
         "run_id": record.run_id,
         "code": 0,
         "class": ExitCode.OK.name,
+        "labels": settings.labels,
     }
 
 
@@ -61,6 +62,7 @@ def _failure(settings: Settings, worst: Failure, record: RunRecord | None) -> di
         "retryable": worst.retryable,
         "partial": bool(record and record.partial),
         "failures": more + 1,
+        "labels": settings.labels,
     }
 
 

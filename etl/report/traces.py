@@ -51,7 +51,7 @@ def as_otlp(record: RunRecord, redact: Redact) -> bytes:
     trace = _digest(record.job, record.run_id, str(record.attempt))[:16]
     spans = [_span(step, trace, redact) for step in read_steps(record)]
     version = record.versions.get("etl-job", "")
-    about = {"service.name": record.job, "service.version": version}
+    about = {**record.labels, "service.name": record.job, "service.version": version}
     scope = ScopeSpans(scope=InstrumentationScope(name="etl", version=version), spans=spans)
     resource = Resource(attributes=_key_values(about, redact))
     whole = ResourceSpans(resource=resource, scope_spans=[scope])

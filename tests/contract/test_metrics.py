@@ -130,7 +130,11 @@ def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
 
     dead = "http://127.0.0.1:9/xrpc/"
     failed = job.run(
-        "--stage", "extract", ETL_LOG__QUIET="true", ETL_SOURCES__BLUESKY__CLIENT__BASE_URL=dead
+        "--stage",
+        "extract",
+        ETL_LOG__QUIET="true",
+        ETL_SOURCES__BLUESKY__CLIENT__BASE_URL=dead,
+        ETL_LABELS__TEAM="data",
     )
     assert failed.code == 4
     # Quiet: cron mails what is printed, so only what is wrong is; the file has all.
@@ -141,11 +145,17 @@ def test_a_good_and_a_failed_run_tell_their_metrics_and_the_failure(
     assert '"level": "INFO"' in log
     text = textfile.read_text(encoding="utf-8")
     assert received.pushed[1:] == [text]
-    assert value(text, 'etl_run_exit_code{etl_job="bluesky"}') == 4
-    assert value(text, 'etl_last_success_timestamp_seconds{etl_job="bluesky"}') == success
-    assert len(received.traces) == 2
+    mine = 'etl_job="bluesky",team="data"'
+    assert value(text, f"etl_run_exit_code{{{mine}}}") == 4
+    assert value(text, f"etl_last_success_timestamp_seconds{{{mine}}}") == success
+    assert set(re.findall(r'team="\w+"', text)) == {'team="data"'}
+    assert text.count('team="data"') == sum(line[0] != "#" for line in text.splitlines())
+    _, second = received.traces
+    about = {a.key: a.value.string_value for a in second.resource_spans[0].resource.attributes}
+    assert (about["team"], about["service.name"]) == ("data", "bluesky")
     (notice,) = received.notices
     record = job.record()
+    assert notice["labels"] == record["labels"] == {"team": "data"}
     assert (notice["status"], notice["run_id"]) == ("failure", record["run_id"])
     assert (notice["code"], notice["class"]) == (4, "CONNECTION")
     assert (notice["message"], notice["hint"]) == tuple(

@@ -83,7 +83,11 @@ def test_what_the_policy_does_not_let_through_is_held_back_and_named(
 def test_auto_applies_every_change(shop: Shop) -> None:
     for kind in ("added", "non-breaking", "breaking"):
         change(shop, kind)
-    assert shop.go_on().exit_code == 0
+    record = shop.go_on()
+    assert record.exit_code == 0
+    (version,) = (m.version for m in record.models if m.name == "marts.totals")
+    tables = shop.query("SELECT table_name FROM duckdb_tables()")
+    assert (f"marts__totals__{version}",) in tables, "the record says which of its versions it was"
     assert shop.published("totals") == [("ann", 100), ("bob", 400)]
     assert shop.query("SELECT DISTINCT extra FROM marts.items") == [(1,)]
     assert len(shop.query("FROM marts.added")) == 2

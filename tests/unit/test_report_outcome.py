@@ -15,12 +15,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceResponse,
 )
+from pydantic import ValidationError
 
 from etl.errors import ConfigError, LockedError
 from etl.records import RunRecord
 from etl.report import outcome
+from etl.report.metrics import JOB, METRICS
 from etl.report.outcome import tell_outcome, tell_refusal
-from etl.settings import Settings
+from etl.settings import LABELS, Settings
 from tests.run_records import record
 
 HOOK = "https://chat.example/services/T0/B0/path-secret"
@@ -62,6 +64,13 @@ def test_a_folder_that_node_exporter_does_not_read_is_not_made(tmp_path: Path) -
     given = settings(tmp_path, metrics={"textfile": str(tmp_path / "typo" / "etl.prom")})
     assert tell(given) == [f"metrics: {tmp_path / 'typo'}: no such folder"]
     assert not (tmp_path / "typo").exists()
+
+
+def test_no_label_of_ones_own_is_one_of_the_metrics() -> None:
+    taken = {JOB, *(label for metric in METRICS for label in metric.labels)}
+    assert taken | {"job", "instance"} == LABELS
+    with pytest.raises(ValidationError, match="is a label of the metrics already"):
+        Settings(labels={"status": "x"})
 
 
 def test_labels_carry_no_secret(tmp_path: Path) -> None:
