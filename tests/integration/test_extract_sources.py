@@ -509,8 +509,15 @@ def several(size):
 def alone(cursor=dlt.sources.incremental("id", initial_value=0)):
     yield [{"id": n} for n in range(1, 6) if n > (cursor.last_value or 0)]
 
+def listed(as_tuple):
+    found = [dlt.resource([{"id": n}], name=n, write_disposition="append") for n in ("a", "b")]
+    return tuple(found) if as_tuple else found
+
 def nothing():
     return 3
+
+def rows():
+    return [{"id": 1}, alone]
 
 def unreachable():
     raise requests.ConnectionError()
@@ -524,6 +531,9 @@ def miscalled():
 def doubled():
     pair = [dlt.resource([1], name="a"), dlt.resource([2], name="a")]
     return dlt.source(lambda: pair, name="pair")()
+
+def paired():
+    return [dlt.resource([1], name="a"), dlt.resource([2], name="a")]
 
 def endless():
     return dlt.resource(lambda: None, name="t")
@@ -601,6 +611,13 @@ def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: st
     for _ in range(3):
         extract_once(settings)
         assert count(settings, "py_raw.alone") == 5
+
+
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_factory_may_return_several_resources(tmp_path: Path, factory: str, as_tuple: bool) -> None:
+    settings = made(tmp_path, f"{factory}:listed", as_tuple=as_tuple)
+    extract_once(settings)
+    assert [count(settings, f"py_raw.{table}") for table in "ab"] == [1, 1]
 
 
 def kinds(by_row: bool) -> Any:
@@ -952,7 +969,11 @@ def test_map_that_returns_nothing_is_told(tmp_path: Path) -> None:
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "no_module": ({"factory": "no_such_module:f"}, "cannot be imported"),
     "no_name": ({"factory": "{}:no_such"}, "cannot be imported"),
-    "no_source": ({"factory": "{}:nothing"}, "returned int, not a dlt source"),
+    "no_source": (
+        {"factory": "{}:nothing"},
+        "returned int, not a dlt source, a resource or a list of resources",
+    ),
+    "no_resources": ({"factory": "{}:rows"}, "returned list of dict, not a dlt source"),
     "no_step": (
         {
             "client": {"base_url": "http://api.test"},
@@ -982,14 +1003,14 @@ def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
 ) -> None:
     names = {
         "away": "unreachable", "wrong": "mistaken", "typed": "miscalled", "twice": "doubled",
-        "none": "endless", "well": "alone",
+        "pair": "paired", "none": "endless", "well": "alone",
     }  # fmt: skip
     sources = {name: {"factory": f"{factory}:{function}"} for name, function in names.items()}
     settings = settings_of(tmp_path, sources)
     found = {f.subject: type(f) for f in failures_of(settings)}
     assert found == {
         "away": NotReachedError, "wrong": EtlError, "typed": EtlError, "twice": ConfigError,
-        "none": ConfigError,
+        "pair": ConfigError, "none": ConfigError,
     }  # fmt: skip
     assert count(settings, "well_raw.alone") == 5
 
