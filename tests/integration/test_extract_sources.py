@@ -616,8 +616,10 @@ def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: st
 @pytest.mark.parametrize("as_tuple", [False, True])
 def test_factory_may_return_several_resources(tmp_path: Path, factory: str, as_tuple: bool) -> None:
     settings = made(tmp_path, f"{factory}:listed", as_tuple=as_tuple)
-    extract_once(settings)
+    ctx = extract_once(settings)
     assert [count(settings, f"py_raw.{table}") for table in "ab"] == [1, 1]
+    # Nobody has seen what it asked for.
+    assert {(s.pages, s.requests, s.retries) for s in ctx.run.sources} == {(None, None, None)}
 
 
 def kinds(by_row: bool) -> Any:
