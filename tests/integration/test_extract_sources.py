@@ -613,6 +613,32 @@ def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: st
         assert count(settings, "py_raw.alone") == 5
 
 
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("step", ["normalize", "load"])
+def test_package_that_waits_is_read_whether_its_files_are_compressed_or_not(
+    tmp_path: Path, factory: str, step: str, is_compressed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the settings of dlt were when it was written."""
+    settings = made(tmp_path, f"{factory}:several", size=7)
+    monkeypatch.setenv("DATA_WRITER__DISABLE_COMPRESSION", str(not is_compressed))
+
+    def fail(_: Any) -> None:
+        raise NotReachedError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(dlt.Pipeline, step, fail)
+        failure_of(settings, NotReachedError)
+    files = [f for f in (tmp_path / "data" / "dlt").rglob("dicts.*") if f.is_file()]
+    kind = {"normalize": ".typed-jsonl", "load": ".parquet"}[step]
+    assert [f.suffix for f in files] == [".gz" if is_compressed and step == "normalize" else kind]
+    monkeypatch.setenv("DATA_WRITER__DISABLE_COMPRESSION", str(is_compressed))
+    ctx = extract_once(settings)
+    expected = {"dicts": 14, "lists": 14, "arrow": 14, "batches": 14}
+    assert {t: count(settings, f"py_raw.{t}") for t in expected} == expected
+    assert len(ctx.run.reconciliations) == 8
+    assert all(r.agrees for r in ctx.run.reconciliations)
+
+
 @pytest.mark.parametrize("as_tuple", [False, True])
 def test_factory_may_return_several_resources(tmp_path: Path, factory: str, as_tuple: bool) -> None:
     settings = made(tmp_path, f"{factory}:listed", as_tuple=as_tuple)
