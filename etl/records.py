@@ -137,9 +137,9 @@ class SourceRun(Timed):
     source: str
     resource: str = Field(description="the raw table that the resource feeds")
     rows: int = Field(ge=0, description="rows that the API returned")
-    pages: int = Field(ge=0)
-    requests: int = Field(ge=0)
-    retries: int = Field(ge=0)
+    pages: int | None = Field(ge=0, description="null: a factory's, which counted none")
+    requests: int | None = Field(ge=0, description="null: a factory's, which nobody sees")
+    retries: int | None = Field(ge=0, description="null: as requests")
     load_ids: tuple[str, ...] = ()
     schema_changes: tuple[SchemaChange, ...] = ()
     discarded: tuple[Discarded, ...] = Field(

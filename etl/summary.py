@@ -38,8 +38,8 @@ def _lines(record: RunRecord, settings: Settings) -> Iterator[str]:
 def _sources(record: RunRecord) -> Iterator[str]:
     for s in record.sources:
         yield (
-            f"  extract    {s.source}.{s.resource}: {_count(s.rows, 'row')}, "
-            + _count(s.pages, "page")
+            f"  extract    {s.source}.{s.resource}: {_count(s.rows, 'row')}"
+            + ("" if s.pages is None else f", {_count(s.pages, 'page')}")
             + (f", retries: {s.retries}" if s.retries else "")
         )
         yield from (f"             schema: {change}" for change in s.schema_changes)

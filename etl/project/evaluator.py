@@ -21,6 +21,7 @@ from etl.project.misfits import (
     find_stale_cast,
     find_strays,
 )
+from etl.project.seeds import find_nulled
 
 _INTERVAL = re.compile(r"(@|{{\s*)(start|end)_")
 _RENDERING = ("start", "end", "execution_time", "snapshots", "deployability_index")
@@ -73,6 +74,8 @@ class Evaluator(SnapshotEvaluator):
         _refuse_strays(name, misfits)
         if misfits.new:
             self._listener.narrow[name] = misfits.new
+        if snapshot.is_seed and (nulled := find_nulled(snapshot.model)):
+            self._listener.nulled[name] = nulled
         return result
 
     def audit(self, snapshot: Snapshot, **kwargs: Any) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +37,8 @@ class Evaluated:
 class Listener(NoopConsole):
     """Installed as SQLMesh's console for one run.
 
-    `narrow` has by model the columns of its query that its table lacks.
+    `narrow` has by model the columns of its query that its table lacks, `nulled` by new seed and
+    column the words that were read as NULL.
     """
 
     on_model: Callable[[str], None] = lambda name: None
@@ -47,6 +49,7 @@ class Listener(NoopConsole):
     skipped: set[str] = field(default_factory=set)
     refused: str = ""
     narrow: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    nulled: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     _stale: set[str] = field(default_factory=set)
 
     @property
@@ -56,8 +59,8 @@ class Listener(NoopConsole):
 
     def forget(self) -> None:
         """Start anew: another stage listens."""
-        told = (self.evaluated, self.heard, self.errors, self.skipped, self.narrow, self._stale)
-        for part in told:
+        told = (self.evaluated, self.heard, self.errors, self.skipped, self.narrow, self.nulled)
+        for part in (*told, self._stale):
             part.clear()
         self.refused = ""
 

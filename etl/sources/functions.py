@@ -41,7 +41,7 @@ def call_factory(monitor: Monitor, project: Path) -> DltSource:
     that read only what is new, and to contain the failure of a part.
 
     Raises:
-        ConfigError: it does not take the arguments, or returns no source.
+        ConfigError: it does not take the arguments, or returns neither a source nor resources.
         EtlError: it fails, with the class of an extraction that fails so.
     """
     name, source = monitor.source, monitor.settings
@@ -50,7 +50,7 @@ def call_factory(monitor: Monitor, project: Path) -> DltSource:
     try:
         if "monitor" in inspect.signature(function).parameters:
             given["monitor"] = monitor
-        built = function(**given)
+        return _make_source(name, source.factory, function(**given))
     except EtlError:
         raise
     except Exception as e:
@@ -61,17 +61,24 @@ def call_factory(monitor: Monitor, project: Path) -> DltSource:
                 subject=name,
             ) from e
         raise classify(e, name, "extract", project) from e
-    if isinstance(built, DltResource):
-        from dlt.common.schema import Schema
 
-        built = DltSource(Schema(name), name, [built])
-    if not isinstance(built, DltSource):
+
+def _make_source(name: str, factory: str | None, returned: Any) -> DltSource:
+    """The source of what a factory returned; dlt refuses two resources of one name."""
+    from dlt.common.schema import Schema
+
+    if isinstance(returned, DltSource):
+        return returned
+    resources = returned if isinstance(returned, list | tuple) else [returned]
+    if others := {type(r).__name__ for r in resources if not isinstance(r, DltResource)}:
+        of = f"{type(returned).__name__} of " if resources is returned else ""
         raise ConfigError(
-            f"sources.{name}.factory: {source.factory} returned {type(built).__name__}, "
-            "not a dlt source or resource",
+            f"sources.{name}.factory: {factory} returned {of}{', '.join(sorted(others))}, "
+            "not a dlt source, a resource or a list of resources",
             subject=name,
+            hint="rows become a resource by `dlt.resource(rows, name=...)`",
         )
-    return built
+    return DltSource(Schema(name), name, list(resources))
 
 
 def _accepts(function: Callable[..., Any], given: Mapping[str, Any]) -> bool:

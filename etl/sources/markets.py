@@ -58,6 +58,7 @@ _COLUMNS: Final[dict[str, TColumnSchema]] = {
 def prices(
     tickers: Sequence[str] = TICKERS,
     start: str = "2020-01-01",
+    end: str | None = None,
     look_back_days: int = 7,
     base_url: str = YAHOO,
     retries: int = 3,
@@ -65,6 +66,8 @@ def prices(
     monitor: Monitor | None = None,
 ) -> DltResource:
     """One row for each ticker and trading day since `start`, merged on both into `prices`.
+
+    `end` is the last day that is read; without it, the newest that is over.
 
     A ticker is read from `look_back_days` before its newest day; of what was read before, only what
     changed since is loaded again. A split or dividend that is new, be it of a day that still
@@ -80,10 +83,9 @@ def prices(
         raise ConfigError(
             "markets: `tickers` must name at least one ticker, `look_back_days` must be at least 0"
         )
-    try:
-        first = date.fromisoformat(str(start))
-    except ValueError as e:
-        raise ConfigError(f"markets: start {start!r} is no date", hint="write 2020-01-01") from e
+    first, last = _day("start", start), date.max if end is None else _day("end", end)
+    if last < first:
+        raise ConfigError(f"markets: end {end} is before start {start}")
     require_yfinance()
 
     @dlt.resource(
@@ -101,7 +103,7 @@ def prices(
                 monitor.check_stop()
             try:
                 rows, states[name] = read_ticker(yahoo, name, first, look_back_days,
-                                                 states.get(name))  # fmt: skip
+                                                 states.get(name), last)  # fmt: skip
             except TickerMissingError as e:
                 lost.append(e)
                 continue
@@ -119,10 +121,24 @@ def prices(
     return read
 
 
+def _day(argument: str, given: Any) -> date:
+    try:
+        return date.fromisoformat(str(given))
+    except ValueError as e:
+        raise ConfigError(
+            f"markets: {argument} {given!r} is no date", hint="write 2020-01-01"
+        ) from e
+
+
 def read_ticker(
-    yahoo: Yahoo, ticker: str, first: date, look_back_days: int, state: Mapping[str, Any] | None
+    yahoo: Yahoo,
+    ticker: str,
+    first: date,
+    look_back_days: int,
+    state: Mapping[str, Any] | None,
+    last: date = date.max,
 ) -> tuple[list[Row], dict[str, Any]]:
-    """The rows of a ticker that are new or changed, and its state for the next time.
+    """The rows of a ticker, up to `last`, that are new or changed, and its state for the next time.
 
     The state is `{"first": day, "recent": {day: values of the row}, "events": {day: dividend and
     split ratio}}`, days as ISO 8601 text; `recent` and `events` are those of the look-back.
@@ -135,15 +151,15 @@ def read_ticker(
     known_events: Mapping[str, list[float]] = {}
     since = first
     if state is not None and state["first"] == first.isoformat():
-        newest = date.fromisoformat(max(state["recent"]))
+        newest = min(last, date.fromisoformat(max(state["recent"])))
         since = max(first, newest - timedelta(days=look_back_days))
         known = _since(since, state["recent"])
         # A state of an earlier version has no events but those of its rows.
         known_events = _since(since, state.get("events", _events(known)))
-    rows, events = yahoo.read(ticker, since)
+    rows, events = yahoo.read(ticker, since, last)
     if since > first and events != known_events:
         logger.info(f"{ticker}: a split or dividend is new; its prices are read from {first} on")
-        rows, events = yahoo.read(ticker, first)
+        rows, events = yahoo.read(ticker, first, last)
         known = {}
     found = _by_day(rows)
     kept = rows[-1]["date"] - timedelta(days=look_back_days)

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,11 @@ class Monitor:
             self._urls[resource] = url
         self.on_page(resource, rows)
         return number
+
+    def pages_of(self, resources: Iterable[str]) -> int | None:
+        """The pages of resources; None where a factory counted none."""
+        pages = sum(self.pages[r] for r in resources)
+        return pages if pages or self.settings.factory is None else None
 
     def count_rows(self, table: str, rows: int) -> None:
         """Note rows on their way into raw."""
@@ -222,9 +227,10 @@ class Monitor:
             and self.tables.keys() <= self.incremental
         )
         if total == 0 and self.settings.required and not idle:
+            pages = self.pages_of(self.pages)
             raise DataQualityError(
-                f"{self.source}: the source is required and returned no row "
-                f"({sum(self.pages.values())} pages)",
+                f"{self.source}: the source is required and returned no row"
+                + ("" if pages is None else f" ({pages} pages)"),
                 subject=self.source,
                 hint="look at the API; `required: false` accepts an empty source",
             )

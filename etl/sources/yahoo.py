@@ -73,8 +73,10 @@ class Yahoo:
         self._data = YfData(session=self._session)
         self._timeout = timeout
 
-    def read(self, ticker: str, since: date) -> Answer:
-        """The trading days of a ticker from `since` on that are over, and all events since then.
+    def read(self, ticker: str, since: date, until: date = date.max) -> Answer:
+        """The trading days of a ticker that are over, from `since` to `until`.
+
+        And all events since then: one after `until` changes the prices before it as well.
 
         Raises:
             TickerMissingError: there is none.
@@ -89,8 +91,10 @@ class Yahoo:
         rows = [row for row in _rows(ticker, frame) if row["date"] >= since]
         if rows and is_trading(history.get_history_metadata(), rows[-1]["date"], datetime.now(UTC)):
             rows.pop()
+        rows = [row for row in rows if row["date"] <= until]
         if not rows:
-            raise TickerMissingError(ticker, f"Yahoo Finance returned no price since {since}")
+            days = f"since {since}" if until == date.max else f"from {since} to {until}"
+            raise TickerMissingError(ticker, f"Yahoo Finance returned no price {days}")
         return Answer(rows, _events(frame, since))
 
     def _ask(self, history: PriceHistory, ticker: str, start: date) -> pd.DataFrame:

@@ -72,6 +72,7 @@ def transform_models(
         end=options.end,
     )
     _warn_of_left_out(project, run, proposal.waiting | outcome.waiting)
+    _warn_of_nulled(project, run)
     judged = judge(project, run, outcome, scope.touched, suspects)
     _warn_of_waiting(project, run, judged.built, before.at)
     states = verdicts(project, scope.touched, judged.failed, doubtful)
@@ -209,6 +210,18 @@ def _warn_of_left_out(project: Project, run: Run, waiting: Collection[tuple[str,
         run.warn(
             f"{model} is without what is new in its query: {', '.join(new)}; name the columns in "
             "the model: what is changed has a new table",
+            model=model,
+        )
+
+
+def _warn_of_nulled(project: Project, run: Run) -> None:
+    """New seeds in which words were read as NULL that may have been meant as texts."""
+    for model, columns in sorted(project.listener.nulled.items()):
+        told = (f"{c} {word} ({n})" for c, words in columns.items() for word, n in words.items())
+        run.warn(
+            f"{model}: words in its CSV were read as NULL: {', '.join(told)}; `csv_settings "
+            "(keep_default_na = FALSE, na_values = (''))` in its kind keeps all but empty cells, "
+            "`keep_default_na = TRUE` says that they are meant so",
             model=model,
         )
 

@@ -178,9 +178,9 @@ def _report(
                 source=raw.source,
                 resource=table,
                 rows=monitor.rows[table],
-                pages=sum(monitor.pages[r] for r in resources),
-                requests=sum(session.requests[r] for r in resources) if session else 0,
-                retries=sum(session.retries[r] for r in resources) if session else 0,
+                pages=monitor.pages_of(resources),
+                requests=sum(session.requests[r] for r in resources) if session else None,
+                retries=sum(session.retries[r] for r in resources) if session else None,
                 load_ids=committed.load_ids,
                 schema_changes=tuple(c for c in changes if owner(c.table) == table),
                 discarded=tuple(d for d in committed.discarded if owner(d.table) == table),
@@ -192,7 +192,7 @@ def _report(
         ctx.run.warn(f"{raw.source}: {discard}", **discard.model_dump())
     logger.bind(
         rows=sum(monitor.rows.values()),
-        pages=sum(monitor.pages.values()),
+        pages=monitor.pages_of(monitor.pages),
         load_ids=list(committed.load_ids),
         schema_changes=len(changes),
         discarded_rows=sum(d.rows for d in committed.discarded),

@@ -26,9 +26,19 @@ RETYPED = Fault("extra_field", field="indexedAt", value="whenever", page=2)
 
 
 @pytest.mark.parametrize(
-    "contract", ["freeze", {"columns": "freeze"}, {"tables": "freeze", "columns": "freeze"}]
+    ("contract", "ending"),
+    [
+        ("freeze", ".typed-jsonl"),
+        ("freeze", ".gz"),
+        ({"columns": "freeze"}, ".typed-jsonl"),
+        ({"tables": "freeze", "columns": "freeze"}, ".typed-jsonl"),
+    ],
 )
-def test_new_column_breaks_a_frozen_contract(replay: Replay, tmp_path: Path, contract: Any) -> None:
+def test_new_column_breaks_a_frozen_contract(
+    replay: Replay, tmp_path: Path, contract: Any, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where somebody lets dlt compress its files."""
+    monkeypatch.setenv("DATA_WRITER__DISABLE_COMPRESSION", str(ending != ".gz"))
     source = bluesky(replay.base_url, ACTOR, schema_contract=contract)
     settings = settings_of(tmp_path, {"bluesky": source})
     extract_once(settings)
@@ -36,7 +46,7 @@ def test_new_column_breaks_a_frozen_contract(replay: Replay, tmp_path: Path, con
     failure = failure_of(settings, SchemaError)
     assert "bluesky: followers.elo: the contract on columns (freeze)" in failure.message
     [kept] = (settings.data / "quarantine" / "bluesky").iterdir()
-    assert list(kept.rglob("followers.*"))
+    assert {f.suffix for f in kept.rglob("followers.*")} == {ending}
     assert count(settings, "bluesky_raw.followers") == 200
     assert pending(settings, "bluesky") == []
 

@@ -509,8 +509,15 @@ def several(size):
 def alone(cursor=dlt.sources.incremental("id", initial_value=0)):
     yield [{"id": n} for n in range(1, 6) if n > (cursor.last_value or 0)]
 
+def listed(as_tuple):
+    found = [dlt.resource([{"id": n}], name=n, write_disposition="append") for n in ("a", "b")]
+    return tuple(found) if as_tuple else found
+
 def nothing():
     return 3
+
+def rows():
+    return [{"id": 1}, alone]
 
 def unreachable():
     raise requests.ConnectionError()
@@ -524,6 +531,9 @@ def miscalled():
 def doubled():
     pair = [dlt.resource([1], name="a"), dlt.resource([2], name="a")]
     return dlt.source(lambda: pair, name="pair")()
+
+def paired():
+    return [dlt.resource([1], name="a"), dlt.resource([2], name="a")]
 
 def endless():
     return dlt.resource(lambda: None, name="t")
@@ -601,6 +611,41 @@ def test_factory_may_return_one_incremental_resource(tmp_path: Path, factory: st
     for _ in range(3):
         extract_once(settings)
         assert count(settings, "py_raw.alone") == 5
+
+
+@pytest.mark.parametrize("is_compressed", [False, True])
+@pytest.mark.parametrize("step", ["normalize", "load"])
+def test_package_that_waits_is_read_whether_its_files_are_compressed_or_not(
+    tmp_path: Path, factory: str, step: str, is_compressed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the settings of dlt were when it was written."""
+    settings = made(tmp_path, f"{factory}:several", size=7)
+    monkeypatch.setenv("DATA_WRITER__DISABLE_COMPRESSION", str(not is_compressed))
+
+    def fail(_: Any) -> None:
+        raise NotReachedError("away")
+
+    with monkeypatch.context() as away:
+        away.setattr(dlt.Pipeline, step, fail)
+        failure_of(settings, NotReachedError)
+    files = [f for f in (tmp_path / "data" / "dlt").rglob("dicts.*") if f.is_file()]
+    kind = {"normalize": ".typed-jsonl", "load": ".parquet"}[step]
+    assert [f.suffix for f in files] == [".gz" if is_compressed and step == "normalize" else kind]
+    monkeypatch.setenv("DATA_WRITER__DISABLE_COMPRESSION", str(is_compressed))
+    ctx = extract_once(settings)
+    expected = {"dicts": 14, "lists": 14, "arrow": 14, "batches": 14}
+    assert {t: count(settings, f"py_raw.{t}") for t in expected} == expected
+    assert len(ctx.run.reconciliations) == 8
+    assert all(r.agrees for r in ctx.run.reconciliations)
+
+
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_factory_may_return_several_resources(tmp_path: Path, factory: str, as_tuple: bool) -> None:
+    settings = made(tmp_path, f"{factory}:listed", as_tuple=as_tuple)
+    ctx = extract_once(settings)
+    assert [count(settings, f"py_raw.{table}") for table in "ab"] == [1, 1]
+    # Nobody has seen what it asked for.
+    assert {(s.pages, s.requests, s.retries) for s in ctx.run.sources} == {(None, None, None)}
 
 
 def kinds(by_row: bool) -> Any:
@@ -952,7 +997,11 @@ def test_map_that_returns_nothing_is_told(tmp_path: Path) -> None:
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "no_module": ({"factory": "no_such_module:f"}, "cannot be imported"),
     "no_name": ({"factory": "{}:no_such"}, "cannot be imported"),
-    "no_source": ({"factory": "{}:nothing"}, "returned int, not a dlt source"),
+    "no_source": (
+        {"factory": "{}:nothing"},
+        "returned int, not a dlt source, a resource or a list of resources",
+    ),
+    "no_resources": ({"factory": "{}:rows"}, "returned list of dict, not a dlt source"),
     "no_step": (
         {
             "client": {"base_url": "http://api.test"},
@@ -982,14 +1031,14 @@ def test_factory_that_fails_when_it_is_called_holds_back_its_source_alone(
 ) -> None:
     names = {
         "away": "unreachable", "wrong": "mistaken", "typed": "miscalled", "twice": "doubled",
-        "none": "endless", "well": "alone",
+        "pair": "paired", "none": "endless", "well": "alone",
     }  # fmt: skip
     sources = {name: {"factory": f"{factory}:{function}"} for name, function in names.items()}
     settings = settings_of(tmp_path, sources)
     found = {f.subject: type(f) for f in failures_of(settings)}
     assert found == {
         "away": NotReachedError, "wrong": EtlError, "typed": EtlError, "twice": ConfigError,
-        "none": ConfigError,
+        "pair": ConfigError, "none": ConfigError,
     }  # fmt: skip
     assert count(settings, "well_raw.alone") == 5
 

@@ -93,7 +93,7 @@ def test_a_reading_that_finds_nothing_new_loads_nothing(tmp_path: Path, replay: 
     first = extract_once(settings).run.sources[0]
     assert (first.rows, first.pages) == (7 * len(trading_days(replay.date)), 7)
     again = extract_once(settings).run.sources[0]
-    assert (again.rows, again.pages) == (0, 7)
+    assert (again.rows, again.pages, again.requests) == (0, 7, None)
 
 
 def test_a_full_refresh_reads_every_ticker_from_its_start(tmp_path: Path, replay: Replay) -> None:

@@ -269,6 +269,31 @@ def test_seed_is_read_by_the_types_that_it_declares(shop: Shop) -> None:
     assert shop.query("FROM marts.x ORDER BY n") == rows
 
 
+def test_words_of_a_seed_that_are_read_as_null_are_told_once(shop: Shop) -> None:
+    texts = "kind SEED (path 'x.csv'), columns (code TEXT, name TEXT, n INT)"
+    shop.write("sqlmesh/models/x.sql", f"MODEL (name marts.x, {texts});")
+    shop.write("sqlmesh/models/y.sql", "MODEL (name marts.y, kind SEED (path 'y.csv'));")
+    shop.write("sqlmesh/models/x.csv", "Code,name,n\nNA,Namibia,\nNA,null,NA\n,NaNa,2\n")
+    shop.write("sqlmesh/models/y.csv", "code,n\nNA,NA\nDE,2\n")
+    record = shop.go_on()
+    assert record.exit_code == ExitCode.OK
+    told = "words in its CSV were read as NULL: code NA ({}){}; `csv_settings (keep_default_na"
+    warnings = sorted(record.warnings)
+    assert told.format(2, ", name null (1)") in warnings[0]
+    assert told.format(1, "") in warnings[1]
+    assert [w.partition(":")[0] for w in warnings] == ["marts.x", "marts.y"]
+    assert shop.go_on((3, "eve", 5)).warnings == ()
+    shop.edit("sqlmesh/models/x.sql", "'x.csv'", "'x.csv', csv_settings (keep_default_na = TRUE)")
+    keep = "csv_settings (keep_default_na = FALSE, na_values = (''))"
+    assert keep in warnings[1]
+    shop.write("sqlmesh/models/y.csv", "code,n\nNA,\nDE,2\n,3\n")
+    shop.edit("sqlmesh/models/y.sql", "'y.csv'", f"'y.csv', {keep}")
+    record = shop.go_on((4, "eve", 5))
+    assert (record.exit_code, record.warnings) == (ExitCode.OK, ())
+    assert shop.query("SELECT code FROM marts.x") == [(None,)] * 3
+    assert shop.query("FROM marts.y ORDER BY n") == [("DE", 2), (None, 3), ("NA", None)]
+
+
 def test_rows_that_came_meanwhile_are_brought_when_staging_is_mended(shop: Shop) -> None:
     staging = "sqlmesh/models/orders.sql"
     text = shop.text(staging)

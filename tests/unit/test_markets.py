@@ -49,15 +49,25 @@ class Fake:
         self.day = day
         self.asked: list[date] = []
 
-    def read(self, ticker: str, since: date) -> Answer:
+    def read(self, ticker: str, since: date, until: date = date.max) -> Answer:
         self.asked.append(since)
         rows = rows_of(ticker, self.day, since)
         events = {row["date"].isoformat(): [row["dividend"], row["split_ratio"]] for row in rows}
-        return Answer(rows, {day: values for day, values in events.items() if any(values)})
+        return Answer(
+            [row for row in rows if row["date"] <= until],
+            {day: values for day, values in events.items() if any(values)},
+        )
 
 
-def read(fake: Fake, ticker: str, state: Any, first: date = FIRST, look_back: int = 7) -> Any:
-    return read_ticker(cast("Yahoo", fake), ticker, first, look_back, state)
+def read(
+    fake: Fake,
+    ticker: str,
+    state: Any,
+    first: date = FIRST,
+    look_back: int = 7,
+    last: date = date.max,
+) -> Any:
+    return read_ticker(cast("Yahoo", fake), ticker, first, look_back, state, last)
 
 
 # -- what is read again ----------------------------------------------------------------------------
@@ -110,6 +120,23 @@ def test_an_earlier_start_lets_the_ticker_be_read_whole() -> None:
     rows, state = read(Fake(NEW_YEAR), "TSLA", state, first=date(2025, 1, 1))
     assert rows[0]["date"] == date(2025, 1, 2)
     assert state["first"] == "2025-01-01"
+
+
+@pytest.mark.parametrize("ends", [[1, 1, 30], [30, 1, 90], [1, None, 60]])
+def test_an_end_is_the_last_day_and_dividends_after_it_count(ends: list[int | None]) -> None:
+    """AAPL pays on 4 September: days after the start at which one reading, and the next, end."""
+    start = date(2025, 8, 1)
+    raw: dict[date, Row] = {}
+    state = None
+    for number, days in enumerate(ends):
+        day = date(2025, 9, 3) + timedelta(days=number)
+        last = date.max if days is None else start + timedelta(days=days)
+        rows, state = read(Fake(day), "AAPL", state, first=start, last=last)
+        assert all(row["date"] <= last for row in rows)
+        raw |= {row["date"]: row for row in rows}
+        expected = [row for row in rows_of("AAPL", day, start) if row["date"] <= last]
+        assert [raw[row["date"]] for row in expected] == expected
+        assert read(Fake(day), "AAPL", state, first=start, last=last)[0] == []
 
 
 def test_a_state_from_before_events_were_kept_is_read_on() -> None:
@@ -171,6 +198,14 @@ def test_a_reading_begins_on_the_day_that_is_asked_for(yahoo: Yahoo, replay: Rep
     asked = next(r for r in reversed(replay.requests) if r.method.endswith("AAPL"))
     assert int(asked.query["period1"]) == datetime(2025, 12, 23, tzinfo=UTC).timestamp()
     assert asked.query["interval"] == "1d"
+
+
+def test_a_reading_ends_with_the_day_that_is_asked_for(yahoo: Yahoo) -> None:
+    rows, events = yahoo.read("AAPL", date(2025, 9, 2), date(2025, 9, 3))
+    assert [row["date"].day for row in rows] == [2, 3]
+    assert next(iter(events)) == "2025-09-04"
+    with pytest.raises(TickerMissingError, match="no price from 2025-08-30 to 2025-09-01"):
+        yahoo.read("AAPL", date(2025, 8, 30), date(2025, 9, 1))  # a weekend and Labor Day
 
 
 @pytest.mark.parametrize(
@@ -304,6 +339,8 @@ def test_an_ex_date_without_a_price_changes_all_days_before_it(
         ({"tickers": []}, "at least one ticker"),
         ({"look_back_days": -1}, "look_back_days"),
         ({"start": "long ago"}, "start 'long ago' is no date"),
+        ({"end": "now"}, "end 'now' is no date"),
+        ({"start": "2025-01-02", "end": "2025-01-01"}, "end 2025-01-01 is before start 2025-01-02"),
     ],
 )
 def test_wrong_arguments_are_a_configuration_error(arguments: dict[str, Any], message: str) -> None:

@@ -37,6 +37,18 @@ def test_first_empty_extraction_of_an_incremental_source_is_refused() -> None:
         found.check_source()
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({}, r"no row \(0 pages\)$"),
+        ({"factory": "a:b", "client": None, "resources": ()}, "no row$"),
+    ],
+)
+def test_pages_that_nobody_counted_are_not_told(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(DataQualityError, match=told):
+        monitor(settings=settings).check_source()
+
+
 def test_nothing_new_from_an_incremental_source_is_good() -> None:
     found = monitor(earlier_rows=0)
     found.incremental = {"t"}

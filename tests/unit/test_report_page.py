@@ -73,6 +73,18 @@ def test_all_that_the_record_tells_is_on_the_page(settings: Settings) -> None:
         assert told in words
 
 
+@pytest.mark.parametrize(("seen", "told"), [(1, "1,234 rows in 3 pages"), (0, "1,234 rows counts")])
+def test_pages_that_nobody_counted_are_not_told(settings: Settings, seen: int, told: str) -> None:
+    (source,) = full().sources
+    unseen = source.model_copy(
+        update={"rows": 0, "pages": None, "requests": None, "retries": None, "resource": "made"}
+    )
+    sources = (source, unseen) if seen else (unseen.model_copy(update={"rows": 1234}),)
+    words = Page(make_page(settings, full().model_copy(update={"sources": sources}))).words
+    assert told in words
+    assert "None pages" not in words
+
+
 def test_what_the_world_sent_cannot_act(settings: Settings) -> None:
     """Names, messages, samples and queries are of APIs, libraries and databases."""
     error = DataQualityError(EVIL, subject=EVIL, hint=EVIL)

@@ -92,6 +92,16 @@ def test_a_load_that_failed_is_told_without_numbers_that_nobody_counted(tmp_path
     assert "marts.b → out: failed\n" in summarize(run.save(NOW), settings)
 
 
+def test_pages_that_nobody_counted_are_not_told(tmp_path: Path) -> None:
+    settings = settings_in(tmp_path)
+    run = open_run(settings, Options(), str, NOW)
+    unseen = {"pages": None, "requests": None, "retries": None}
+    run.sources = [brought(5), brought(5).model_copy(update=unseen | {"resource": "made"})]
+    shown = summarize(run.save(NOW), settings)
+    assert "api.b: 5 rows, 1 page\n" in shown
+    assert "api.made: 5 rows\n" in shown
+
+
 def test_a_run_that_never_ended_was_killed(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     open_run(settings, Options(), str, NOW).save()
