@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from duckdb import DuckDBPyConnection
 from loguru import logger
 
 from etl.backlog import half_loaded
@@ -40,28 +41,15 @@ def load(ctx: RunContext) -> None:
     failures: list[EtlError] = []
     with connect(settings.warehouse, read_only=dry) as connection:
         states = read_states(connection, "prod")
-        evaluated = {m.name for m in ctx.run.models if m.intervals}
-        held = publishable(states, [x.model for x in chosen])
-        half = {dataset_name(s) for s in settings.active_sources if half_loaded(settings, s)}
-        moved = find_moved(connection, "prod", half) & {x.model for x in chosen} - held.keys()
-        held |= dict.fromkeys(moved, "a view of raw, which has changed since its audits")
+        held = _held(ctx, connection, states, {x.model for x in chosen})
         for name in settings.targets:
             loads = [x for x in chosen if x.target == name]
             if not loads:
                 continue
-            ready = [x for x in loads if x.model not in held]
-            # What was not chosen keeps its version at the target, as what may not be published.
-            kept = [x for x in settings.loads if x.target == name and x not in ready]
             started_at = utc_now()
             try:
-                results = publish(
-                    settings,
-                    connection,
-                    name,
-                    [_publication(x, states, evaluated) for x in ready],
-                    [_publication(x, states, evaluated) for x in kept],
-                    dry_run=dry,
-                )
+                ready = [x for x in loads if x.model not in held]
+                results = _publish(ctx, connection, name, ready, states)
             except Exception as e:  # noqa: BLE001 - a bug at one target is none of the others'
                 failures.append(contained(ctx, e, name))
                 results = [
@@ -79,6 +67,37 @@ def load(ctx: RunContext) -> None:
     failures += _unexplained(ctx, held, states)
     if failures:
         raise StageError(failures)
+
+
+def _held(
+    ctx: RunContext, connection: DuckDBPyConnection, states: dict[str, ModelState], models: set[str]
+) -> dict[str, str]:
+    """Which of the models may not be published, and why."""
+    settings = ctx.settings
+    held = publishable(states, models)
+    half = {dataset_name(s) for s in settings.active_sources if half_loaded(settings, s)}
+    moved = find_moved(connection, "prod", half) & models - held.keys()
+    return held | dict.fromkeys(moved, "a view of raw, which has changed since its audits")
+
+
+def _publish(
+    ctx: RunContext,
+    connection: DuckDBPyConnection,
+    target: str,
+    ready: list[Load],
+    states: dict[str, ModelState],
+) -> list[LoadRun]:
+    """Publish what is ready; all else of the target, chosen or not, keeps its version there."""
+    settings, evaluated = ctx.settings, {m.name for m in ctx.run.models if m.intervals}
+    kept = [x for x in settings.loads if x.target == target and x not in ready]
+    return publish(
+        settings,
+        connection,
+        target,
+        [_publication(x, states, evaluated) for x in ready],
+        [_publication(x, states, evaluated) for x in kept],
+        dry_run=ctx.options.dry_run,
+    )
 
 
 def _tell_again(before: list[LoadRun], results: list[LoadRun]) -> list[LoadRun]:
