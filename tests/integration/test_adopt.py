@@ -1,0 +1,75 @@
+"""Raw tables and settings that come from a plain dlt script or a plain SQLMesh project."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dlt
+import pytest
+
+from etl.errors import ConfigError
+from tests.integration.extracting import (
+    context,
+    count,
+    extract_once,
+    failure_of,
+    query,
+    settings_of,
+)
+
+ROWS = [{"id": n, "at": f"2026-01-0{n}"} for n in (1, 2, 3)]
+
+
+def reading_as(name: str) -> dlt.sources.DltSource:
+    """A factory: events by a cursor, in a dlt source of this name."""
+
+    @dlt.resource(primary_key="id", write_disposition="append")
+    def events(at: object = dlt.sources.incremental("at")) -> object:
+        yield ROWS
+
+    return dlt.source(lambda: events, name=name)()
+
+
+def keyed(token: str = dlt.secrets.value) -> dlt.sources.DltSource:
+    """Used by its name below: a factory whose credentials dlt looks for itself."""
+    return reading_as(token)
+
+
+keyed_source = dlt.source(keyed, name="keyed")
+
+
+@pytest.mark.parametrize("full_refresh", [False, True])
+def test_dlt_source_of_another_name_is_refused_where_rows_stand(
+    tmp_path: Path, full_refresh: bool
+) -> None:
+    """Its cursors are kept under its name: all would be read and appended again."""
+    source = {"factory": f"{__name__}:reading_as", "arguments": {"name": "crm"}}
+    settings = settings_of(tmp_path, {"py": source})
+    for _ in range(2):
+        extract_once(settings)
+    source["arguments"] = {"name": "sales"}
+    settings = settings_of(tmp_path, {"py": source})
+    failure = failure_of(settings, ConfigError, context(settings, full_refresh=full_refresh))
+    assert failure.message.startswith("py: raw's tables were loaded as dlt's source crm, and this")
+    assert '@dlt.source(name="crm")' in failure.hint
+    assert count(settings, "py_raw.events") == 3
+
+
+def test_raw_of_a_pipeline_of_another_name_is_told_with_what_helps(tmp_path: Path) -> None:
+    source = {"factory": f"{__name__}:reading_as", "arguments": {"name": "crm"}}
+    extract_once(settings_of(tmp_path, {"old": source}))
+    settings = settings_of(tmp_path, {"py": source})
+    query(settings, "CREATE SCHEMA py_raw")
+    for table in ("_dlt_loads", "_dlt_version", "_dlt_pipeline_state", "events"):
+        query(settings, f"CREATE TABLE py_raw.{table} AS FROM old_raw.{table}")
+    query(settings, "UPDATE py_raw._dlt_pipeline_state SET pipeline_name = 'py'")
+    failure = failure_of(settings, ConfigError)
+    assert failure.message.startswith("py: py_raw holds the state of another pipeline: ")
+    assert "docs/adopt.md" in failure.hint
+
+
+def test_what_dlt_does_not_find_is_told_with_where_it_may_stand(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, {"py": {"factory": f"{__name__}:keyed_source"}})
+    failure = failure_of(settings, ConfigError)
+    assert "`token`" in failure.message
+    assert "sources.py.arguments" in failure.hint
