@@ -106,7 +106,7 @@ def refuse_moved_cursors(
             )
 
 
-def refuse_other_name(name: str, source: DltSource, schema_names: Collection[str]) -> None:
+def refuse_other_name(name: str, source: DltSource, recorded: Schema | None) -> None:
     """Refuse a dlt source that is not called as the one that loaded raw's tables.
 
     dlt keeps schema and cursors under that name: all would be read anew beside what stands.
@@ -114,8 +114,7 @@ def refuse_other_name(name: str, source: DltSource, schema_names: Collection[str
     Raises:
         ConfigError: names both.
     """
-    if schema_names and source.schema.name not in schema_names:
-        before = ", ".join(sorted(schema_names))
+    if recorded is not None and source.schema.name != (before := recorded.name):
         raise ConfigError(
             f"{name}: raw's tables were loaded as dlt's source {before}, and this one is called "
             f"{source.schema.name}: its cursors would begin anew beside the rows that stand",

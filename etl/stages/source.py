@@ -96,7 +96,7 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
         wait=ctx.stop.wait,
         first=raw.is_new,
     )
-    refuse_other_name(name, built, () if raw.is_new else raw.pipeline.schema_names)
+    refuse_other_name(name, built, None if raw.is_new else raw.recorded)
     check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
     with ctx.warehouse_turn:
         cursors = monitor.incremental if session is not None else ()

@@ -8,6 +8,7 @@ import dlt
 import pytest
 
 from etl.errors import ConfigError
+from tests.duckdb_files import opened
 from tests.integration.extracting import (
     context,
     count,
@@ -16,6 +17,7 @@ from tests.integration.extracting import (
     query,
     settings_of,
 )
+from tests.integration.projects import Shop
 
 ROWS = [{"id": n, "at": f"2026-01-0{n}"} for n in (1, 2, 3)]
 
@@ -73,3 +75,48 @@ def test_what_dlt_does_not_find_is_told_with_where_it_may_stand(tmp_path: Path) 
     failure = failure_of(settings, ConfigError)
     assert "`token`" in failure.message
     assert "sources.py.arguments" in failure.hint
+
+
+JINJA = """MODEL (name marts.jinja, kind FULL);
+JINJA_QUERY_BEGIN;
+SELECT {{ var('rate') }} AS rate
+JINJA_END;
+"""
+PYTHON = """from sqlmesh import model
+import pandas as pd
+
+
+@model("marts.in_python", columns={"rate": "int"}, kind="FULL")
+def execute(context, **kwargs):
+    return pd.DataFrame({"rate": [context.var("rate", 1)]})
+"""
+MACRO = """from sqlmesh import macro
+
+
+@macro()
+def of_macro(evaluator):
+    return str(evaluator.var("rate", 1))
+"""
+VARIABLE_MODELS = {
+    "models/in_sql.sql": "MODEL (name marts.in_sql, kind FULL);\nSELECT @rate AS rate",
+    "models/named.sql": "MODEL (name marts.named, kind FULL);\nSELECT @VAR('rate', 1) AS rate",
+    "models/by_macro.sql": "MODEL (name marts.by_macro, kind FULL);\nSELECT @of_macro() AS rate",
+    "models/jinja.sql": JINJA,
+    "models/in_python.py": PYTHON,
+    "macros/rates.py": MACRO,
+}
+
+
+def test_variables_reach_models_of_every_language(shop: Shop) -> None:
+    """And a variable that changes builds anew the models that use it."""
+    for file, text in VARIABLE_MODELS.items():
+        shop.write(f"sqlmesh/{file}", text)
+    shop.write("sqlmesh/macros/__init__.py", "")
+    shop.edit("config/etl.yaml", "transform:", "transform:\n  variables: {rate: 7}")
+    for rate in (7, 8):
+        shop.edit("config/etl.yaml", "variables: {rate: 7}", f"variables: {{rate: {rate}}}")
+        record = shop.go_on()
+        assert record.exit_code == 0, record.failures
+        for name in ("in_sql", "named", "by_macro", "jinja", "in_python"):
+            with opened(shop.warehouse) as c:
+                assert c.execute(f"SELECT rate FROM marts.{name}").fetchall() == [(rate,)], name
