@@ -8,6 +8,7 @@ import dlt
 import pytest
 
 from etl.errors import ConfigError
+from etl.secrets import MASK
 from tests.duckdb_files import opened
 from tests.integration.extracting import (
     context,
@@ -18,6 +19,7 @@ from tests.integration.extracting import (
     settings_of,
 )
 from tests.integration.projects import Shop
+from tests.processes import run_etl, without_settings
 
 ROWS = [{"id": n, "at": f"2026-01-0{n}"} for n in (1, 2, 3)]
 
@@ -120,3 +122,29 @@ def test_variables_reach_models_of_every_language(shop: Shop) -> None:
         for name in ("in_sql", "named", "by_macro", "jinja", "in_python"):
             with opened(shop.warehouse) as c:
                 assert c.execute(f"SELECT rate FROM marts.{name}").fetchall() == [(rate,)], name
+
+
+LEAKY = """import dlt
+
+
+@dlt.source(name="crm")
+def crm(password: str = dlt.secrets.value, token: str = dlt.secrets.value):
+    raise ValueError(f"cannot log in with {password} and {token}")
+"""
+
+
+def test_what_dlt_finds_itself_is_as_secret_as_the_settings(tmp_path: Path) -> None:
+    for file, text in {
+        "config/etl.yaml": "sources: {crm: {factory: 'leaky:crm'}}\n",
+        "leaky.py": LEAKY,
+        ".dlt/secrets.toml": '[sources.crm]\npassword = "p4ss-in-a-file"\n',
+    }.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text, encoding="utf-8")
+    variables = without_settings(SOURCES__CRM__TOKEN="t0ken-of-a-variable")
+    done = run_etl(["run", "--stage", "extract"], tmp_path, variables)
+    assert f"cannot log in with {MASK} and {MASK}" in done.stderr
+    for place in (tmp_path / "data").rglob("*"):
+        held = place.read_bytes() if place.is_file() else b""
+        assert b"p4ss-in-a" not in held, place
+        assert b"t0ken-of" not in held, place
