@@ -188,15 +188,16 @@ def _report(arguments: argparse.Namespace) -> None:
 def _doctor(arguments: argparse.Namespace) -> int:
     from etl.doctor import examine
     from etl.doctor.findings import as_json, as_table, verdict
-    from etl.secrets import redactor
+    from etl.secrets import redactor, secrets_of_dlt
 
     settings = _settings(arguments)
     with redirect_stdout(sys.stderr):
         findings = examine(settings)
+    redact_found = redactor(settings, secrets_of_dlt())
     if arguments.json:
-        _print_json(as_json(findings), redactor(settings))
+        _print_json(as_json(findings), redact_found)
     else:
-        put_out(redactor(settings)(as_table(findings)))
+        put_out(redact_found(as_table(findings)))
     return int(verdict(findings))
 
 

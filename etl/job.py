@@ -15,7 +15,7 @@ from etl.past_runs import drop_old_runs
 from etl.progress import Progress
 from etl.records import Options, RunRecord
 from etl.runs import Run, extracted_sources, open_run, reopen_run, utc_now
-from etl.secrets import redactor
+from etl.secrets import redactor, secrets_of_dlt
 from etl.settings import Settings
 from etl.sources.replayed import served
 from etl.stages.context import RunContext
@@ -41,7 +41,7 @@ def run_job(
     Raises:
         ConfigError, LockedError, ResourcesError, Stopped: there is no run, and so no record.
     """
-    redact = redactor(settings)
+    redact = redactor(settings, secrets_of_dlt())
     started: list[_Lifecycle] = []
 
     def last_words(code: ExitCode) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
@@ -78,6 +82,25 @@ def hide_secrets(value: Any, key: str = "", inside: str = "") -> Any:
 def _is_placeholder(text: str) -> bool:
     """dlt fills `{resources.…}` and `{incremental.…}` in itself: these are names, no secrets."""
     return text.startswith("{") and text.endswith("}")
+
+
+def secrets_of_dlt() -> dict[str, Any]:
+    """What dlt finds without our settings, in variables and its secrets files, by each own key."""
+    variables = {k: v for k, v in os.environ.items() if "__" in k and not k.startswith("ETL_")}
+    found = {k: hide_secrets(v, k.rpartition("__")[2]) for k, v in variables.items()}
+    for place in (".dlt/secrets.toml", "~/.dlt/secrets.toml"):
+        # It is absent, dlt tells what is wrong with it, or the user has no home.
+        with suppress(OSError, ValueError, RuntimeError):
+            text = Path(place).expanduser().read_text(encoding="utf-8")
+            found[place] = _by_own_key(tomllib.loads(text))
+    return found
+
+
+def _by_own_key(value: Any, key: str = "") -> Any:
+    """A database's host and name below `credentials` are in many a text that must be read."""
+    if isinstance(value, dict):
+        return {k: _by_own_key(v, k) for k, v in value.items()}
+    return hide_secrets(value, key)
 
 
 def reveal(value: Any) -> Any:

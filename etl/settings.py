@@ -12,6 +12,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    JsonValue,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -176,6 +177,9 @@ class Transform(Part):
     )
     start: date = Field(default=date(2020, 1, 1), description="first interval of every model")
     dialect: str = Field(default="duckdb", description="SQL dialect of models that name none")
+    variables: dict[str, JsonValue] = Field(
+        default_factory=dict, description="SQLMesh's variables: `@name`, `var()` and the like"
+    )
     pii: tuple[str, ...] = Field(
         default=(), description="columns masked in samples: column or schema.model.column"
     )

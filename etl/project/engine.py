@@ -83,6 +83,7 @@ def _configure(settings: Settings, gateway: GatewayConfig, cache: Path) -> Confi
             # raw and in no mart.
             allow_partials=True,
         ),
+        variables=settings.transform.variables,
         plan=PlanConfig(
             # Whatever it cannot prove harmless counts as breaking, so that every plan can be made
             # without a question.
@@ -212,8 +213,10 @@ def open_context(
 
     Raises:
         TransformError: a model, audit or macro does not parse, or the state is of another version.
+        ConfigError: SQLMesh is configured by a file that the job does not read.
         UnreachableError, ResourcesError: warehouse or state cannot be opened.
     """
+    _refuse_other_config(settings)
     listener = Listener(on_model, settings.transform.pii)
     set_console(listener)
     try:
@@ -229,6 +232,18 @@ def open_context(
     except ANY_FAILURE as e:
         raise closed_state(settings) or classify(e, settings, "the project does not load") from e
     return context
+
+
+def _refuse_other_config(settings: Settings) -> None:
+    """Refuse what SQLMesh would read: models would go on with defaults for what stands there."""
+    for name in ("config.yaml", "config.yml", "config.py"):
+        file = settings.sqlmesh_dir / name
+        if file.is_file() and "project_config" not in file.read_text(encoding="utf-8"):
+            raise ConfigError(
+                f"{file} is not read: the job's settings say how SQLMesh works",
+                hint="bring its variables to `transform.variables`, its model_defaults to "
+                "`transform`, and remove it: docs/adopt.md has the rest",
+            )
 
 
 def _leave_home_alone(folder: Path) -> None:

@@ -106,6 +106,25 @@ def refuse_moved_cursors(
             )
 
 
+def refuse_other_name(name: str, source: DltSource, recorded: Schema | None) -> None:
+    """Refuse a dlt source that is not called as the one that loaded raw's tables.
+
+    dlt keeps schema and cursors under that name: all would be read anew beside what stands.
+
+    Raises:
+        ConfigError: names both.
+    """
+    if recorded is not None and source.schema.name != (before := recorded.name):
+        raise ConfigError(
+            f"{name}: raw's tables were loaded as dlt's source {before}, and this one is called "
+            f"{source.schema.name}: its cursors would begin anew beside the rows that stand",
+            subject=name,
+            hint=f'`@dlt.source(name="{before}")` goes on from there (a source that settings '
+            "describe is called as there); another name in `sources` begins anew, in a schema of "
+            "its own",
+        )
+
+
 def how_to_refresh(
     source: DltSource, recorded: Schema | None, retyped: Sequence[Retyped]
 ) -> Literal["drop_resources", "drop_data"]:

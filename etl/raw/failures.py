@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from traceback import walk_tb
 
-from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigurationException,
+)
 from dlt.common.exceptions import DictValidationException, MissingDependencyException
 from dlt.common.json import _orjson
 from dlt.common.schema.exceptions import (
@@ -69,7 +72,13 @@ def classify(
             return describe_breach(cause, subject, step, pii)
     found = (
         requested(chain, subject)
-        or config_error(chain, subject)
+        or config_error(
+            chain,
+            subject,
+            f"`sources.{source}.arguments` gives it to a factory, as a setting, a variable or a "
+            "secrets file; dlt itself looks into its own variables, and into .dlt/ in the folder "
+            "where the run starts",
+        )
         or classify_machine(error, folder)
         or _depth(chain, subject, step)
         or (_of_function(chain, subject) if step == "extract" else None)
@@ -189,8 +198,11 @@ def _is_of_orjson(error: BaseException) -> bool:
     return isinstance(error, TypeError) and where == _orjson.__name__
 
 
-def config_error(chain: list[BaseException], subject: str) -> EtlError | None:
-    """What dlt says of settings, or of a package that they need; None when it says nothing."""
+def config_error(chain: list[BaseException], subject: str, lacking: str = "") -> EtlError | None:
+    """What dlt says of settings, or of a package that they need; None when it says nothing.
+
+    `lacking` is the hint where dlt finds no value.
+    """
     for cause in chain:
         if isinstance(
             cause,
@@ -204,6 +216,8 @@ def config_error(chain: list[BaseException], subject: str) -> EtlError | None:
             hint = ""
             if isinstance(cause, MissingDependencyException):
                 hint = install(cause)
+            elif isinstance(cause, ConfigFieldMissingException):
+                hint = lacking
             return ConfigError(f"{subject}: {first_line(cause)}", subject=subject, hint=hint)
     return None
 

@@ -14,7 +14,10 @@ import duckdb
 from dlt.common.configuration import known_sections, resolve_configuration
 from dlt.common.schema.exceptions import SchemaEngineNoUpgradePathException
 from dlt.pipeline.configuration import PipelineConfiguration
-from dlt.pipeline.exceptions import PipelineStateEngineNoUpgradePathException
+from dlt.pipeline.exceptions import (
+    CannotRestorePipelineException,
+    PipelineStateEngineNoUpgradePathException,
+)
 from loguru import logger
 
 from etl.causes import causes, first_line
@@ -34,8 +37,8 @@ class SourcePipeline:
     """One source's dlt pipeline, its load packages, and its connections to the warehouse.
 
     Raises:
-        ConfigError: dlt's own configuration says something of the pipeline, or a file in its folder
-            is damaged or of a newer dlt.
+        ConfigError: dlt's own configuration says something of the pipeline, the warehouse has
+            another one's state, or a file in its folder is damaged or of a newer dlt.
     """
 
     def __init__(self, settings: Settings, source: str) -> None:
@@ -131,7 +134,7 @@ class SourcePipeline:
 
 @contextmanager
 def _folder_told(source: str, folder: Path) -> Iterator[None]:
-    """Tell of files in a source's folder that dlt cannot read."""
+    """Tell of a state that is not the source's, and of files in its folder that dlt cannot read."""
     try:
         yield
     except Exception as e:
@@ -142,6 +145,14 @@ def _folder_told(source: str, folder: Path) -> Iterator[None]:
                     subject=source,
                     hint="start the version that wrote it, or put back the copy of before the "
                     "upgrade: docs/deploy.md, Upgrade and rollback",
+                ) from e
+            if isinstance(cause, CannotRestorePipelineException):
+                raise ConfigError(
+                    f"{source}: {dataset_name(source)} holds the state of another pipeline: "
+                    f"{first_line(cause)}",
+                    subject=source,
+                    hint="give the state the source's name, as docs/adopt.md does, or begin anew: "
+                    f"drop the schema {dataset_name(source)}",
                 ) from e
             if isinstance(cause, JSONDecodeError | UnicodeDecodeError):
                 raise ConfigError(

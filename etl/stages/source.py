@@ -13,7 +13,11 @@ from etl.errors import EtlError
 from etl.logs import stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
-from etl.raw.dispositions import refuse_moved_cursors, settle_dispositions
+from etl.raw.dispositions import (
+    refuse_moved_cursors,
+    refuse_other_name,
+    settle_dispositions,
+)
 from etl.raw.early import tell_early_cursors, tell_early_stamps
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
@@ -92,6 +96,7 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
         wait=ctx.stop.wait,
         first=raw.is_new,
     )
+    refuse_other_name(name, built, None if raw.is_new else raw.recorded)
     check_tables(name, monitor.tables.values(), built.schema.naming, earlier)
     with ctx.warehouse_turn:
         cursors = monitor.incremental if session is not None else ()

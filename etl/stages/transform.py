@@ -40,9 +40,6 @@ def transform(ctx: RunContext) -> None:
     counted = [r for r in run.reconciliations if r.between != "raw-staging"]
     run.reconciliations = list(counted)
     hold_back_unfinished(settings, run)
-    for name in ("config.yaml", "config.yml"):
-        if (settings.sqlmesh_dir / name).exists():
-            run.warn(f"{settings.sqlmesh_dir / name} is not read: the job's settings say it all")
     ungenerated = generate_models(ctx)
     ensure_raw_tables(settings)
     with connect(settings.warehouse) as connection:

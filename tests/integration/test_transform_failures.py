@@ -324,10 +324,23 @@ def test_user_needs_no_home_directory(shop: Shop, monkeypatch: pytest.MonkeyPatc
         assert models
 
 
-def test_configuration_of_sqlmesh_that_is_not_read_is_told(shop: Shop) -> None:
-    shop.write("sqlmesh/config.yaml", "variables: {rate: 2}\n")
-    (warning,) = shop.go_on((3, "eve", 5)).warnings
-    assert "sqlmesh/config.yaml is not read" in warning
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("config.yaml", "variables: {rate: 2}\n"),
+        ("config.py", "from sqlmesh.core.config import Config\nconfig = Config()\n"),
+    ],
+)
+def test_configuration_of_sqlmesh_that_is_not_read_is_refused(
+    shop: Shop, name: str, text: str
+) -> None:
+    """Models would go on with the defaults of what it says, and nobody would see."""
+    shop.write(f"sqlmesh/{name}", text)
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert f"sqlmesh/{name} is not read" in failure.message
+    assert failure.exit_code == ExitCode.CONFIG
+    assert "`transform.variables`" in failure.hint
+    assert shop.etl("plan").returncode == ExitCode.CONFIG
 
 
 def test_failure_of_a_plan_names_its_model(shop: Shop) -> None:
