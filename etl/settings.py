@@ -16,6 +16,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     SecretStr,
+    TypeAdapter,
     field_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -75,6 +76,9 @@ Seconds = Annotated[float, Field(gt=0, le=YEAR_SECONDS)]
 Notice = Annotated[float, Field(gt=0, le=60)]
 Label = Annotated[str, Field(pattern=NAME), AfterValidator(_free_label)]
 Place = Annotated[Path, AfterValidator(_usable_path)]
+Variables = Annotated[
+    dict[str, Any], AfterValidator(TypeAdapter(dict[str, JsonValue]).validate_python)
+]
 # What is a library's to check; the secrets in it are hidden.
 Given = Annotated[dict[str, Any], AfterValidator(hide_secrets)]
 
@@ -177,7 +181,7 @@ class Transform(Part):
     )
     start: date = Field(default=date(2020, 1, 1), description="first interval of every model")
     dialect: str = Field(default="duckdb", description="SQL dialect of models that name none")
-    variables: dict[str, JsonValue] = Field(
+    variables: Variables = Field(
         default_factory=dict, description="SQLMesh's variables: `@name`, `var()` and the like"
     )
     pii: tuple[str, ...] = Field(

@@ -67,7 +67,7 @@ def _group(schema: dict[str, Any], part: Any) -> dict[str, Any] | None:
     for option in (part, *part.get("anyOf", ())):
         if "$ref" in option:
             found: dict[str, Any] = schema["$defs"][option["$ref"].rpartition("/")[2]]
-            return found if "properties" in found else None  # any JSON has none
+            return found
     return None
 
 

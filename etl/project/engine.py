@@ -238,7 +238,7 @@ def _refuse_other_config(settings: Settings) -> None:
     """Refuse what SQLMesh would read: models would go on with defaults for what stands there."""
     for name in ("config.yaml", "config.yml", "config.py"):
         file = settings.sqlmesh_dir / name
-        if file.is_file() and "project_config" not in file.read_text(encoding="utf-8"):
+        if file.is_file() and "project_config" not in file.read_text("utf-8", "replace"):
             raise ConfigError(
                 f"{file} is not read: the job's settings say how SQLMesh works",
                 hint="bring its variables to `transform.variables`, its model_defaults to "

@@ -510,6 +510,15 @@ def test_a_list_made_of_variables_alone_keeps_the_order_of_its_numbers(project: 
     assert [x.model for x in loads] == [f"marts.m{n}" for n in range(12)]
 
 
+def test_a_variable_of_sqlmeshs_keeps_the_type_that_it_has_in_the_file(project: Project) -> None:
+    text = WIDE + "transform: {variables: {rate: 7, region: eu, days: [1]}}\n"
+    given = {"RATE": "8", "REGION": "9", "DAYS": "[2]"}
+    settings = load(
+        project(text), **{f"ETL_TRANSFORM__VARIABLES__{k}": v for k, v in given.items()}
+    )
+    assert settings.transform.variables == {"rate": 8, "region": "9", "days": [2]}
+
+
 def test_text_that_looks_like_yaml_stays_text_where_text_stands(project: Project) -> None:
     settings = load(
         project(WIDE),
