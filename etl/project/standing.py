@@ -42,6 +42,27 @@ def refuse_lost_tables(
         raise _refusal(project, "the tables are gone, or the warehouse is older", lost)
 
 
+def refuse_unknown_histories(project: Project, connection: duckdb.DuckDBPyConnection) -> None:
+    """Refuse to begin anew, over what stands, what cannot be had again.
+
+    SQLMesh empties the table of a history that its state does not know.
+
+    Raises:
+        TransformError: models whose views stand, and no state says what they show.
+    """
+    if project.environment != "prod":
+        return
+    new = project.graph.unrepeatable(project.graph.names) - project.built_names()
+    standing = sorted(m for m in new if exists(connection, *m.split(".", 1)))
+    if standing:
+        raise _refusal(
+            project,
+            "it does not know these histories, and would begin them anew",
+            standing,
+            "without a backup: copy the tables, drop the views, and they begin anew",
+        )
+
+
 def refuse_strange_views(
     project: Project, connection: duckdb.DuckDBPyConnection, models: Collection[str]
 ) -> None:
@@ -87,11 +108,18 @@ def _place(table: exp.Table) -> tuple[str, str]:
     return table.db, table.name
 
 
-def _refusal(project: Project, what: str, models: Collection[str]) -> TransformError:
+def _refusal(
+    project: Project,
+    what: str,
+    models: Collection[str],
+    otherwise: str = "",
+) -> TransformError:
     state = project.settings.state.name
+    otherwise = otherwise or (
+        f"or move {state} away: the next run then builds every model anew from raw"
+    )
     return TransformError(
         f"the warehouse does not fit {state}, SQLMesh's state: {what}: {', '.join(sorted(models))}",
         subject=min(models),
-        hint=f"restore the warehouse and {state} from one backup, or move {state} away: the next "
-        "run then builds every model anew from raw",
+        hint=f"restore the warehouse and {state} from one backup; {otherwise}",
     )

@@ -151,11 +151,12 @@ def _rewind(project: Project, run: Run, before: _Before) -> None:
 
 def _refuse_lost(project: Project, options: Options, restate: set[str]) -> None:
     """Refuse to go on from tables that somebody dropped; what is built anew needs none."""
-    from etl.project.standing import refuse_lost_tables
+    from etl.project.standing import refuse_lost_tables, refuse_unknown_histories
 
     whole = not options.start and not options.end
     with connect(project.settings.warehouse) as connection:
         refuse_lost_tables(project, connection, restate if whole else ())
+        refuse_unknown_histories(project, connection)
 
 
 def _mark_unfinished(

@@ -125,6 +125,27 @@ def test_lost_state_is_made_again(sales: Shop) -> None:
     assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
 
 
+def test_history_that_a_lost_state_does_not_know_is_not_begun_anew(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/models/history.sql",
+        "MODEL (name marts.history, kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [amount]));\n"
+        "SELECT id::BIGINT AS id, MAX(amount)::BIGINT AS amount FROM staging.stg_shop__orders "
+        "GROUP BY id",
+    )
+    for orders in ((), ((1, "ann", 70),)):
+        assert shop.go_on(*orders).exit_code == 0
+    versions = "SELECT id, amount FROM marts.history ORDER BY ALL"
+    assert shop.query(versions) == [(1, 50), (1, 70), (2, 200)]
+    for _ in range(2):
+        record = without_state(shop).go_on()
+        assert (record.exit_code, record.failures[0].subject) == (6, "marts.history")
+        assert shop.query(versions) == [(1, 50), (1, 70), (2, 200)]
+    shop.query("CREATE TABLE marts.kept AS FROM marts.history")
+    shop.query("DROP VIEW marts.history")
+    assert shop.go_on().exit_code == 0, "as the hint says"
+    assert shop.query(versions) == [(1, 70), (2, 200)]
+
+
 def test_mart_that_says_nothing_of_partial_days_has_todays_rows(shop: Shop) -> None:
     shop.edit("sqlmesh/models/items.sql", "allow_partials TRUE, ", "")
     for i, n in ((3, 3), (4, 4)):
