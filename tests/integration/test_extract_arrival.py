@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from etl.arrival import FILE, uncounted
+from etl.backlog import half_loaded
 from etl.errors import EtlError, ReconciliationError
 from etl.raw.packages import Packages
 from etl.raw.pipeline import Raw
@@ -156,8 +157,9 @@ def test_package_of_a_killed_run_is_counted(
     source: Source, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
     source.kill(monkeypatch, owner, name)
-    # Models wait for what is in raw and was not counted; what is not there yet they need not know.
+    # Models wait for what is in raw and was not counted, not for what has yet to come there.
     assert len(uncounted(source.settings(), "api")) == (name == "drop_old")
+    assert half_loaded(source.settings(), "api") == []
     ctx = extract_once(source.settings())
     assert source.ids() == [1, 2, 3]
     assert [(r.expected, r.found) for r in ctx.run.reconciliations] == [(2, 2)]

@@ -564,6 +564,17 @@ def test_as_many_rows_as_the_api_says_pass(
     assert count(settings, "api_raw.rows") == limited - paginator.get("offset", 0)
 
 
+def test_pages_that_may_lack_rows_are_held_against_no_total(tmp_path: Path) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = numbered(9, asked)
+        return page | {"items": page["items"][1:]}
+
+    with serving(answer) as api:
+        client = {"paginator": OFFSET | {"stop_after_empty_page": False}}
+        extract_once(settings := plain(tmp_path, api, SELECTED, client=client))
+    assert count(settings, "api_raw.rows") == 6
+
+
 @pytest.mark.parametrize(
     ("paginator", "more"),
     [
