@@ -94,6 +94,11 @@ def test_lost_table_is_not_made_again_without_its_history(sales: Shop) -> None:
     record = sales.go_on(full_refresh=True, select=["marts.sales"])
     assert record.exit_code == 0, "built anew it is whole"
     assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
+    sales.query(f"DROP TABLE {sales.physical('marts.sales')}")
+    sales.edit("sqlmesh/models/sales.sql", "id, amount,", "id, 2 * amount AS amount,")
+    record = sales.go_on()
+    assert record.exit_code == 0, "what has changed gets a table of its own"
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
 
 
 def test_lost_warehouse_is_told_and_built_anew_without_its_state(shop: Shop) -> None:
