@@ -727,6 +727,10 @@ def again(**said: Any) -> dict[str, Any]:
         (CURSOR_AT | strategy("cdc") | {"primary_key": "id"}, "rows says `cdc`"),
         (CURSOR_AT | MERGE | {"merge_key": "day"}, "rows says `merge_key` day"),
         (CURSOR_AT | {"write_disposition": "merge", "merge_key": ["at", "day"]}, "at, day"),
+        (
+            again(primary_key="id") | {"write_disposition": "merge", "merge_key": "at"},
+            "rows says `merge_key` at",
+        ),
         ({"write_disposition": "merge"}, "has no key"),
         ({"write_disposition": "skip"}, "dlt loads no row"),
         (strategy("upsert"), "has no key"),
@@ -743,6 +747,15 @@ def test_rows_that_would_go_or_double_by_what_a_run_reads_are_refused(
         failure = failure_of(plain(tmp_path, api, resource), ConfigError)
         assert api.asked == []
     assert said in failure.message
+
+
+def test_rows_that_a_factorys_own_cursor_reads_again_are_its_affair(tmp_path: Path) -> None:
+    with serving(lambda *_: [{"id": 1, "at": 1}]) as api:
+        resource = {"name": "rows"} | again(lag=1)
+        arguments = {"config": {"client": {"base_url": api.url}, "resources": [resource]}}
+        factory = {"factory": "dlt.sources.rest_api:rest_api_source", "arguments": arguments}
+        extract_once(settings := settings_of(tmp_path, {"api": factory}))
+    assert count(settings, "api_raw.rows") == 1
 
 
 @pytest.mark.parametrize("way", [SCD2, strategy("cdc") | {"primary_key": "id"}])
