@@ -1407,17 +1407,18 @@ def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
 
 
 @pytest.mark.parametrize(
-    "around",
+    ("around", "client"),
     [
-        {"next": None, "has_more": False, "links": {"next": ""}},
-        {"next_update": "2026-01-03", "filters": {"next": "x"}, "meta": {"next_run": 5}},
+        ({"next": None, "has_more": False, "links": {"next": ""}}, CURSOR),
+        ({"next_update": "2026-01-03", "filters": {"next": "x"}, "meta": {"next_run": 5}}, CURSOR),
+        ({"total": 1, "meta": {"page_count": "1", "count": 1}, "is_last": True}, {}),
     ],
 )
 def test_what_tells_of_no_next_page_is_no_sign_of_one(
-    tmp_path: Path, around: dict[str, Any]
+    tmp_path: Path, around: dict[str, Any], client: dict[str, Any]
 ) -> None:
     with serving(lambda *_: {"items": [{"id": 1, "next": "a"}]} | around) as api:
-        extract_once(plain(tmp_path, api, SELECTED, client=CURSOR))
+        extract_once(plain(tmp_path, api, SELECTED, client=client))
 
 
 GRAPHQL = {
