@@ -1411,7 +1411,8 @@ def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
     [
         ({"next": None, "has_more": False, "links": {"next": ""}}, CURSOR),
         ({"next_update": "2026-01-03", "filters": {"next": "x"}, "meta": {"next_run": 5}}, CURSOR),
-        ({"total": 1, "meta": {"page_count": "1", "count": 1}, "is_last": True}, {}),
+        ({"total": 1, "meta": {"page_count": "1"}, "is_last": True}, {}),
+        ({"total": None, "count": "many", "meta": {"total": []}}, {}),
     ],
 )
 def test_what_tells_of_no_next_page_is_no_sign_of_one(
