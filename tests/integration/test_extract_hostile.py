@@ -1306,9 +1306,11 @@ def test_failure_that_an_api_tells_with_200_empties_no_table(
     assert count(settings, "api_raw.rows") == 1
 
 
-def test_rows_that_tell_of_errors_are_rows(tmp_path: Path) -> None:
-    tracked = {"path": "rows", "data_selector": "errors"}
-    with serving(lambda *_: {"errors": [{"id": 1, "error": "no", "ok": False}]}) as api:
+@pytest.mark.parametrize("selector", ["errors", "$"])
+def test_rows_that_tell_of_errors_are_rows(tmp_path: Path, selector: str) -> None:
+    row = {"id": 1, "error": "no", "ok": False}
+    with serving(lambda *_: row if selector == "$" else {"errors": [row]}) as api:
+        tracked = {"path": "rows", "data_selector": selector}
         extract_once(settings := plain(tmp_path, api, {"endpoint": tracked}))
     assert query(settings, "SELECT id, error, ok FROM api_raw.rows") == [(1, "no", False)]
 
