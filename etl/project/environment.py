@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
+from sqlmesh.core.audit import Audit, ModelAudit
 from sqlmesh.core.environment import Environment
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import DeployabilityIndex, Snapshot, SnapshotChangeCategory
@@ -158,13 +160,26 @@ class Project:
 
     def foreign(self, datasets: set[str]) -> set[str]:
         """What models and audits read that is no model and no raw table of ours."""
-        audits = self.context.standalone_audits.values()
-        names = {bare_name(d) for a in audits for d in a.depends_on}
-        for model in self.context.models.values():
-            for audit in model.audit_definitions.values():
-                names |= {f"{t.db}.{t.name}" for t in audit.query.find_all(exp.Table) if t.db}
+        alone = self.context.standalone_audits.values()
+        names = {bare_name(d) for a in alone for d in a.depends_on}
+        for audit in self._audits_of_models():
+            # Without a schema it is a CTE, or a file.
+            read = [t for t in audit.query.find_all(exp.Table) if t.db or "." in t.name]
+            names |= {f"{t.db}.{t.name}" for t in read}
         outside = {n for n in names - self.graph.names if n.partition(".")[0] not in datasets}
         return outside | self.graph.foreign(datasets)
+
+    def reads_elsewhere(self, functions: re.Pattern[str]) -> bool:
+        """True when an audit has what the pattern names, or a model reads elsewhere."""
+        alone = self.context.standalone_audits.values()
+        audits: list[Audit] = [*alone, *self._audits_of_models()]
+        return self.graph.reads_elsewhere(functions) or any(
+            functions.search(a.query.sql("duckdb")) for a in audits
+        )
+
+    def _audits_of_models(self) -> Iterator[ModelAudit]:
+        for model in self.context.models.values():
+            yield from model.audit_definitions.values()
 
     def note_built(self) -> None:
         """Note that the environment was built from the files that were read."""

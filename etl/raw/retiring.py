@@ -5,7 +5,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.extract.extract import Extract
 from dlt.extract.extractors import Extractor
 from dlt.extract.incremental import IncrementalResourceWrapper
@@ -28,7 +27,8 @@ class _Extract(Extract):
         filled = {table for e in extractors.values() for table in e.tables_with_items}
         known = {t["name"]: t for t in source.schema.data_tables(seen_data_only=True)}
         for resource in source.resources.selected.values():
-            # With a cursor, or a key of what a merge is about, only a part of the rows is read.
+            # With a cursor only a part of the rows is read. With a `merge_key` too, but there dlt
+            # retires rows that share the key of one that came, and none came.
             cursor: Any = resource.incremental
             if isinstance(cursor, IncrementalResourceWrapper):  # which may hold none
                 cursor = cursor.incremental
@@ -36,10 +36,5 @@ class _Extract(Extract):
                 continue
             name = source.schema.naming.normalize_tables_path(resource.table_name)
             table = known.get(name)
-            if (
-                table is not None
-                and table.get("x-merge-strategy") == "scd2"
-                and not get_columns_names_with_prop(table, "merge_key")
-                and name not in filled
-            ):
+            if table is not None and table.get("x-merge-strategy") == "scd2" and name not in filled:
                 extractors["object"].write_empty_items_file(name)

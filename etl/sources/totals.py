@@ -30,7 +30,7 @@ class Totals:
         self._last = 0
         self._more = False
         self._is_odd = False
-        # Whether an empty page followed one that had fewer rows than those before it.
+        # Whether the page before the last one had fewer rows than those before it.
         self._is_cut = False
 
     def add(self, inner: BasePaginator | None, answer: Any, rows: int) -> None:
@@ -39,7 +39,7 @@ class Totals:
         if rows and self._last:
             self._sizes.add(self._last)
             self._followed += 1
-        self._is_cut = rows == 0 and 0 < self._last < max(self._sizes, default=0)
+        self._is_cut = 0 < self._last < max(self._sizes, default=0)
         self._rows, self._last = self._rows + rows, rows
         told = _told(inner, "total_path", answer)
         self._is_odd = isinstance(told, bool)

@@ -27,10 +27,11 @@ from etl.warehouse import quoted
 if TYPE_CHECKING:
     from etl.project.environment import Project
 
-# What a query may read beside tables; nobody tells when it changes.
+# What a query may read beside tables that it names; nobody tells when it changes. A file that
+# stands where a table does is a table to SQLGlot, and none of ours.
 FILES = re.compile(
-    r"\b(?:read_\w+|parquet_scan|\w+_scan|glob|iceberg_\w+|sniff_csv|getenv)\s*\("
-    r"|\bFROM\s+'|\bJOIN\s+'",
+    r"\b(?:read_\w+|st_read|\w+_scan|\w*query(?:_table)?|glob|(?:iceberg|parquet)_\w+|sniff_csv|"
+    r"getenv)\s*\(",
     re.IGNORECASE,
 )
 
@@ -94,11 +95,10 @@ def note_transformation(
 
 def _sees_all(connection: duckdb.DuckDBPyConnection, project: Project) -> bool:
     """True when models and audits read nothing but raw tables of dlt, seeds and each other."""
-    graph = project.graph
     return not (
         project.foreign(set(raw_datasets(connection)))
-        or graph.reads_elsewhere(FILES)
-        or graph.has_seeds_outside(project.settings.sqlmesh_dir)
+        or project.reads_elsewhere(FILES)
+        or project.graph.has_seeds_outside(project.settings.sqlmesh_dir)
     )
 
 

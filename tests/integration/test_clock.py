@@ -44,6 +44,11 @@ def succeed(record: RunRecord) -> RunRecord:
 
 def test_what_comes_after_a_clock_that_was_ahead_is_transformed(shop: Shop) -> None:
     be_ahead(shop)
+    # The clock of a pipeline that is not ours, in the same file, is its own affair.
+    shop.query(
+        "CREATE SCHEMA other; CREATE TABLE other._dlt_loads AS "
+        f"SELECT * REPLACE (now() + {AHEAD} AS inserted_at) FROM shop_raw._dlt_loads"
+    )
     record = succeed(shop.go_on((3, "eve", 5)))
     assert "the clock was ahead in an earlier run" in record.warnings[0]
     assert shop.published("totals") == [("ann", 50), ("bob", 200), ("eve", 5)]

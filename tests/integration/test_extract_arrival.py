@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from etl.arrival import FILE, uncounted
+from etl.backlog import half_loaded
 from etl.errors import EtlError, ReconciliationError
 from etl.raw.packages import Packages
 from etl.raw.pipeline import Raw
@@ -37,6 +38,7 @@ NEWS = {
 }
 LOSE = "DELETE FROM api_raw.rows WHERE id = 2"
 LOST = "2 rows came from the API, 1 stand in raw"
+STRICT = {"schema_contract": {"columns": "discard_row"}}
 
 
 class Source:
@@ -155,20 +157,29 @@ def test_package_of_a_killed_run_is_counted(
     source: Source, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
     source.kill(monkeypatch, owner, name)
+    # Models wait for what is in raw and was not counted, not for what has yet to come there.
+    assert len(uncounted(source.settings(), "api")) == (name == "drop_old")
+    assert half_loaded(source.settings(), "api") == []
     ctx = extract_once(source.settings())
     assert source.ids() == [1, 2, 3]
     assert [(r.expected, r.found) for r in ctx.run.reconciliations] == [(2, 2)]
 
 
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({}, LOST),
+        (STRICT, "1 rows came from the API besides 1 that the schema contract discards, 0 stand"),
+    ],
+    ids=["", "discarded"],
+)
 def test_row_that_a_killed_run_lost_is_missed(
-    source: Source, monkeypatch: pytest.MonkeyPatch
+    source: Source, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any], says: str
 ) -> None:
-    source.kill(monkeypatch, Packages, "drop_old")
+    source.items[2]["new"] = True
+    source.kill(monkeypatch, Packages, "drop_old", **more)
     source.change(LOSE)
-    assert LOST in source.difference().message
-
-
-STRICT = {"schema_contract": {"columns": "discard_row"}}
+    assert says in source.difference().message
 
 
 def test_rows_that_a_killed_run_discarded_are_known(

@@ -564,6 +564,17 @@ def test_as_many_rows_as_the_api_says_pass(
     assert count(settings, "api_raw.rows") == limited - paginator.get("offset", 0)
 
 
+def test_pages_that_may_lack_rows_are_held_against_no_total(tmp_path: Path) -> None:
+    def answer(path: str, asked: dict[str, str], headers: dict[str, str]) -> Any:
+        page = numbered(9, asked)
+        return page | {"items": page["items"][1:]}
+
+    with serving(answer) as api:
+        client = {"paginator": OFFSET | {"stop_after_empty_page": False}}
+        extract_once(settings := plain(tmp_path, api, SELECTED, client=client))
+    assert count(settings, "api_raw.rows") == 6
+
+
 @pytest.mark.parametrize(
     ("paginator", "more"),
     [
@@ -716,6 +727,10 @@ def again(**said: Any) -> dict[str, Any]:
         (CURSOR_AT | strategy("cdc") | {"primary_key": "id"}, "rows says `cdc`"),
         (CURSOR_AT | MERGE | {"merge_key": "day"}, "rows says `merge_key` day"),
         (CURSOR_AT | {"write_disposition": "merge", "merge_key": ["at", "day"]}, "at, day"),
+        (
+            again(primary_key="id") | {"write_disposition": "merge", "merge_key": "at"},
+            "rows says `merge_key` at",
+        ),
         ({"write_disposition": "merge"}, "has no key"),
         ({"write_disposition": "skip"}, "dlt loads no row"),
         (strategy("upsert"), "has no key"),
@@ -732,6 +747,15 @@ def test_rows_that_would_go_or_double_by_what_a_run_reads_are_refused(
         failure = failure_of(plain(tmp_path, api, resource), ConfigError)
         assert api.asked == []
     assert said in failure.message
+
+
+def test_rows_that_a_factorys_own_cursor_reads_again_are_its_affair(tmp_path: Path) -> None:
+    with serving(lambda *_: [{"id": 1, "at": 1}]) as api:
+        resource = {"name": "rows"} | again(lag=1)
+        arguments = {"config": {"client": {"base_url": api.url}, "resources": [resource]}}
+        factory = {"factory": "dlt.sources.rest_api:rest_api_source", "arguments": arguments}
+        extract_once(settings := settings_of(tmp_path, {"api": factory}))
+    assert count(settings, "api_raw.rows") == 1
 
 
 @pytest.mark.parametrize("way", [SCD2, strategy("cdc") | {"primary_key": "id"}])
@@ -1282,9 +1306,11 @@ def test_failure_that_an_api_tells_with_200_empties_no_table(
     assert count(settings, "api_raw.rows") == 1
 
 
-def test_rows_that_tell_of_errors_are_rows(tmp_path: Path) -> None:
-    tracked = {"path": "rows", "data_selector": "errors"}
-    with serving(lambda *_: {"errors": [{"id": 1, "error": "no", "ok": False}]}) as api:
+@pytest.mark.parametrize("selector", ["errors", "$"])
+def test_rows_that_tell_of_errors_are_rows(tmp_path: Path, selector: str) -> None:
+    row = {"id": 1, "error": "no", "ok": False}
+    with serving(lambda *_: row if selector == "$" else {"errors": [row]}) as api:
+        tracked = {"path": "rows", "data_selector": selector}
         extract_once(settings := plain(tmp_path, api, {"endpoint": tracked}))
     assert query(settings, "SELECT id, error, ok FROM api_raw.rows") == [(1, "no", False)]
 
@@ -1383,17 +1409,19 @@ def test_page_numbers_that_dlt_guesses_are_taken_where_the_api_counts_from_zero(
 
 
 @pytest.mark.parametrize(
-    "around",
+    ("around", "client"),
     [
-        {"next": None, "has_more": False, "links": {"next": ""}},
-        {"next_update": "2026-01-03", "filters": {"next": "x"}, "meta": {"next_run": 5}},
+        ({"next": None, "has_more": False, "links": {"next": ""}}, CURSOR),
+        ({"next_update": "2026-01-03", "filters": {"next": "x"}, "meta": {"next_run": 5}}, CURSOR),
+        ({"total": 1, "meta": {"page_count": "1"}, "is_last": True}, {}),
+        ({"total": None, "count": "many", "meta": {"total": []}}, {}),
     ],
 )
 def test_what_tells_of_no_next_page_is_no_sign_of_one(
-    tmp_path: Path, around: dict[str, Any]
+    tmp_path: Path, around: dict[str, Any], client: dict[str, Any]
 ) -> None:
     with serving(lambda *_: {"items": [{"id": 1, "next": "a"}]} | around) as api:
-        extract_once(plain(tmp_path, api, SELECTED, client=CURSOR))
+        extract_once(plain(tmp_path, api, SELECTED, client=client))
 
 
 GRAPHQL = {

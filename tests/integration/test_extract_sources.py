@@ -365,6 +365,7 @@ def test_rows_that_were_stamped_with_a_day_to_come_are_told(tmp_path: Path) -> N
         stamp = {"day": "snapshot_date"}
         settings = reading(tmp_path, api.url, things(path="since"), stamp=stamp)
         assert not extract_once(settings).run.warnings
+        query(settings, "CREATE TABLE api_raw.nothing AS FROM api_raw.things LIMIT 0")
         query(settings, "UPDATE api_raw.things SET day = '2026-01-03' WHERE id = 5")
         [told] = extract_once(settings).run.warnings
     assert told.startswith("api.things: rows of an earlier run are stamped day 2026-01-03")

@@ -15,7 +15,9 @@ import pytest
 
 from etl.history import PARTS, SCHEMA, write_history
 from etl.model_states import (
+    ModelState,
     Transformation,
+    Verdict,
     publishable,
     read_states,
     read_transformation,
@@ -133,14 +135,15 @@ def test_failed_writing_leaves_the_history_as_it_was(
     assert len(rows(connection, "models")) == 2
 
 
-def test_verdicts_by_environment(connection: duckdb.DuckDBPyConnection) -> None:
-    write_states(connection, "prod", "r", {"marts.a": "passed", "marts.b": "failed"}, {})
+def test_verdicts_and_grains_by_environment(connection: duckdb.DuckDBPyConnection) -> None:
+    verdicts: dict[str, Verdict] = {"marts.a": "passed", "marts.b": "failed"}
+    write_states(connection, "prod", "r", verdicts, {"marts.b": ("id",)})
     write_states(connection, "dev", "r", {"marts.a": "unfinished"}, {})
-    write_states(connection, "prod", "r2", {"marts.b": "unaudited"}, {})
+    write_states(connection, "prod", "r2", {"marts.b": "unaudited"}, {"marts.b": ("id", "day")})
     states = read_states(connection, "prod")
-    assert {m: s.verdict for m, s in states.items()} == {
-        "marts.a": "passed",
-        "marts.b": "unaudited",
+    assert states == {
+        "marts.a": ModelState("passed", ()),
+        "marts.b": ModelState("unaudited", ("id", "day")),
     }
     held = publishable(states, ["marts.a", "marts.b", "marts.c"])
     assert set(held) == {"marts.b", "marts.c"}

@@ -120,11 +120,16 @@ def test_a_table_that_no_model_reads_is_looked_at_when_it_differs(
 ) -> None:
     other = shop.copy(tmp_path / "shop")
     noted, unread = other.data / "cache" / "built_prod.json", "sqlmesh/external_models/more.yaml"
-    other.write(unread, "- {name: shop_raw.more, columns: {id: BIGINT}}\n")
+    more = "- {name: shop_raw.more, columns: {id: BIGINT}}\n"
+    other.write(unread, more)
     monkeypatch.setenv("ETL_TRANSFORM__APPROVE", "auto")
     assert main(["plan", "--apply", "--project", str(other.folder)]) == 0
     built = noted.read_bytes()
 
+    other.write(unread, more + more.replace("more", "new"))
+    assert find_part(other.settings, "prod", frozenset()) is None, "nothing is known of it"
+
+    other.write(unread, more)
     change_a_mart(other)
     part = find_part(other.settings, "prod", frozenset())
     with copied_project(other.settings, "prod", part) as project:
@@ -145,13 +150,14 @@ def test_what_somebody_else_built_is_looked_at_whole(
 ) -> None:
     other = shop.copy(tmp_path / "shop")
     assert find_part(other.settings, "prod", frozenset()) is not None
+    noted = other.data / "cache" / "built_prod.json"
+    noted.write_text(noted.read_text().replace('"made_by":"', '"made_by":"another '))
+    assert find_part(other.settings, "prod", frozenset()) is None
     change_a_mart(other)
     with monkeypatch.context() as patch:
         patch.setenv("ETL_TRANSFORM__APPROVE", "auto")
         assert main(["plan", "--apply", "--project", str(other.folder)]) == 0
-    (other.data / "cache" / "built_prod.json").write_bytes(
-        (shop.data / "cache" / "built_prod.json").read_bytes()
-    )
+    noted.write_bytes((shop.data / "cache" / "built_prod.json").read_bytes())
     assert find_part(other.settings, "prod", frozenset()) is None
     assert find_part(other.settings, "dev_ann", frozenset()) is None
 

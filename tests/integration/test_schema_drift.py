@@ -218,6 +218,20 @@ def test_a_table_that_rows_name_themselves_is_told_when_they_name_another(
     assert changes("click", "seen") == ["table view looks renamed to seen"]
 
 
+def test_a_table_without_rows_is_told_where_they_were_all_there_are(
+    shop: Shop, tmp_path: Path
+) -> None:
+    more = [
+        {"name": way, "write_disposition": way, "endpoint": {"path": way}}
+        for way in ("append", "replace")
+    ]
+    settings = shop.settings(tmp_path, *more)
+    shop.answers |= {"append": [{"id": 1}], "replace": [{"id": 1}]}
+    told(settings)
+    shop.answers |= {"append": [], "replace": []}
+    assert told(settings) == ["table replace has no row any more"]
+
+
 def test_a_project_that_does_not_parse_leaves_open_what_is_touched(
     shop: Shop, tmp_path: Path
 ) -> None:

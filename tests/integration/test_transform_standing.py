@@ -94,6 +94,11 @@ def test_lost_table_is_not_made_again_without_its_history(sales: Shop) -> None:
     record = sales.go_on(full_refresh=True, select=["marts.sales"])
     assert record.exit_code == 0, "built anew it is whole"
     assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
+    sales.query(f"DROP TABLE {sales.physical('marts.sales')}")
+    sales.edit("sqlmesh/models/sales.sql", "id, amount,", "id, 2 * amount AS amount,")
+    record = sales.go_on()
+    assert record.exit_code == 0, "what has changed gets a table of its own"
+    assert [i for i, *_ in sales.published("sales")] == [1, 2, 3]
 
 
 def test_lost_warehouse_is_told_and_built_anew_without_its_state(shop: Shop) -> None:
@@ -382,19 +387,30 @@ def test_seed_outside_of_the_project_is_looked_into(shop: Shop) -> None:
     assert shop.published("seeded") == [("tea", 2)]
 
 
-@pytest.mark.parametrize("alone", [True, False], ids=["standalone", "of a model"])
-def test_audit_that_reads_another_table_runs_in_every_run(shop: Shop, alone: bool) -> None:
+@pytest.mark.parametrize(
+    ("alone", "read"),
+    [
+        (True, "ref.budget"),
+        (False, "ref.budget"),
+        (True, "READ_CSV('{}/budget.csv')"),
+        (False, "READ_CSV('{}/budget.csv')"),
+        (False, "'{}/budget.csv'"),
+    ],
+)
+def test_audit_that_reads_elsewhere_runs_in_every_run(shop: Shop, alone: bool, read: str) -> None:
     shop.query("CREATE SCHEMA ref; CREATE TABLE ref.budget AS SELECT 1000 AS budget")
+    shop.write("budget.csv", "budget\n1000\n")
     name, table = (
         ("budget, standalone TRUE", "marts.totals") if alone else ("budget", "@this_model")
     )
     shop.write(
         "sqlmesh/audits/budget.sql",
-        f"AUDIT (name {name}); SELECT t.* FROM {table} AS t CROSS JOIN ref.budget AS b "
-        "WHERE t.amount > b.budget",
+        f"AUDIT (name {name}); SELECT t.* FROM {table} AS t "
+        f"CROSS JOIN {read.format(shop.folder)} AS b WHERE t.amount > b.budget",
     )
     if not alone:
         shop.edit("sqlmesh/models/totals.sql", "audits (", "audits (budget,")
     assert shop.go_on().exit_code == 0
     shop.query("UPDATE ref.budget SET budget = 10")
+    shop.write("budget.csv", "budget\n10\n")
     assert shop.go_on().exit_code == ExitCode.DATA_QUALITY

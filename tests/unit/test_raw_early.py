@@ -34,7 +34,7 @@ def test_times_to_come_are_told(value: Any) -> None:
     "value",
     [
         "2026-01-02T12:00:00Z", "2026-01-03", "2026-01-03T01:00:00", date(2026, 1, 3), None, "",
-        "zebra", 4_000_000_000, datetime(2026, 1, 2, 12, tzinfo=UTC),
+        "zebra", 4_000_000_000, datetime(2026, 1, 2, 12, tzinfo=UTC), "2026-01-03T03:00:00+05:45",
     ],
 )  # fmt: skip
 def test_times_that_it_may_be_somewhere_and_what_is_no_time_are_not(value: Any) -> None:

@@ -112,6 +112,7 @@ def test_waiting_and_quarantined_packages_are_counted(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     (settings.dlt_dir / "api" / "load" / "normalized" / "1.5").mkdir(parents=True)
     (settings.dlt_dir / "api" / "normalize" / "extracted" / "2.5").mkdir(parents=True)
+    (settings.dlt_dir / "api" / "normalize" / "extracted" / ".DS_Store").touch()
     (settings.data / "quarantine" / "api" / "0.5").mkdir(parents=True)
     (settings.dlt_dir / "api" / "load" / "loaded" / "1.4").mkdir(parents=True)
     Arrival(load_ids=("1.4",), tables={}).write(settings.dlt_dir / "api")
@@ -149,6 +150,7 @@ def test_a_source_that_had_nothing_new_was_read_and_stays_as_old_as_its_rows(
         "1.5": EARLIER, "1.4": EARLIER - timedelta(days=1), "9.9": ahead,
     }.items():  # fmt: skip
         touch(working / "load" / "loaded" / load_id, at, is_folder=True)
+    (working / "load" / "loaded" / "0.1").symlink_to("gone")  # as one that goes meanwhile
     touch(working / "last.json", NOW)
     run = open_run(settings, Options(), str, NOW)
     run.sources.append(brought(0))
