@@ -172,6 +172,7 @@ def remove(world: World) -> str:
 def lose(world: World) -> str:
     name = world.rng.choice(["warehouse.duckdb", "state.duckdb"])
     _remove(world.data / name)
+    world.over.clear()
     return f"{name}: {world.follow_hints()}"
 
 
@@ -188,6 +189,7 @@ def restore(world: World) -> str:
         all_of_it, databases, ["dlt"], ["dlt/shop"], ["warehouse.duckdb"], ["state.duckdb"],
         ["marts.duckdb", "lake"],
     ])  # fmt: skip
+    world.over.clear()
     for name in names:
         _remove(world.data / name)
         if (backup / name).is_dir() and not (backup / name).is_symlink():

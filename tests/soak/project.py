@@ -141,6 +141,14 @@ QUALIFY ROW_NUMBER() OVER
 MODEL (name marts.states, kind VIEW, grain status);
 SELECT status::TEXT AS status, COUNT(*)::BIGINT AS n FROM staging.stg_api__orders GROUP BY 1
 """,
+    "order_history": """
+MODEL (
+  name marts.order_history,
+  kind SCD_TYPE_2_BY_COLUMN (unique_key id, columns [status], invalidate_hard_deletes TRUE),
+  grain (id, valid_from)
+);
+SELECT id::BIGINT AS id, status::TEXT AS status FROM staging.stg_api__orders
+""",
     "item_lots": """
 MODEL (name marts.item_lots, kind FULL, allow_partials TRUE, grain (id, line, lot));
 SELECT
@@ -187,6 +195,7 @@ MARTS = {
         "snapshot_date = (SELECT max(snapshot_date) FROM prices)",
     ),
     "states": Mart(("status",), ("status", "n"), ("orders",)),
+    "order_history": Mart(("id", "valid_from"), ("id", "status"), ("orders",), "valid_to IS NULL"),
     "item_lots": Mart(("id", "line", "lot"), ("id", "line", "lot", "v"), ("items",)),
     "stock_lots": Mart(("id",), ("id", "v"), ("stock",)),
     "rates": Mart(("code",), ("code", "country", "store"), ("countries", "stores")),

@@ -69,6 +69,28 @@ def check(
                 _check_fields(connection, source, api.alive(resource))
 
 
+def check_history(data: Path, before: set[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    """The versions of orders that are over; what was over before has to be among them.
+
+    Raises BrokenError.
+    """
+    with duckdb.connect(str(data / "warehouse.duckdb"), read_only=True) as connection:
+        over = connection.execute(
+            "SELECT id, status, valid_from, valid_to FROM marts.order_history "
+            "WHERE valid_to IS NOT NULL"
+        ).fetchall()
+        (overlaps,) = connection.execute(
+            "SELECT count(*) FROM marts.order_history AS a JOIN marts.order_history AS b "
+            "ON a.id = b.id AND a.valid_from < b.valid_from "
+            "AND coalesce(a.valid_to, 'infinity') > b.valid_from"
+        ).fetchall()
+    if overlaps[0] or len(set(over)) < len(over) or not before <= set(over):
+        raise BrokenError(
+            f"order_history: {overlaps[0]} overlaps, lost: {sorted(before - set(over))[:5]}"
+        )
+    return set(over)
+
+
 def _expected(api: Api) -> dict[str, list[Sequence[Any]]]:
     rows = {resource: api.alive(resource) for resource in ORDER}
     rates = [{k: r["rate"] for k, r in rows[name].items()} for name in ("countries", "stores")]
@@ -87,6 +109,7 @@ def _expected(api: Api) -> dict[str, list[Sequence[Any]]]:
         "events_by_load": column("events", "kind"),
         "prices": column("prices", "price"),
         "states": list(Counter(r["status"] for r in rows["orders"].values()).items()),
+        "order_history": column("orders", "status"),
         "item_lots": [
             (k, n, i, lot["v"])
             for k, n, line in lines("items")
