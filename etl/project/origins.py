@@ -105,6 +105,8 @@ class _Query:
         if any(select.args.get("windows") for select in query.find_all(exp.Select)):
             query = query.copy()
             _spell_out_windows(query)
+        if query.find(exp.Lambda, exp.Dot) is not None:
+            query = _name_columns(query)
         # SQLMesh has qualified it, unless the columns of some table are not known.
         if any(not column.table for column in query.find_all(exp.Column)) or any(
             not isinstance(star.parent, exp.Count) for star in query.find_all(exp.Star)
@@ -171,6 +173,8 @@ class _Query:
                 found |= self._follow(column.name, source)[0]
             elif not column.table and column.name in _names(scope.expression):
                 found |= self._follow(column.name, scope)[0]
+            elif not column.table:
+                found |= {(table, UNKNOWN) for table, _ in self._tables(scope)}
         for query in find_all_in_scope(part, *exp.UNWRAPPED_QUERIES):
             if (inner := self._scopes.get(id(query))) is not None:
                 for name in query.named_selects:
@@ -307,6 +311,39 @@ def _not_followed(part: exp.Expr) -> str:
     if isinstance(part, exp.Table) and not part.name and part.find(exp.Select):
         return "a query in a table function"
     return ""
+
+
+def _name_columns(query: exp.Expr) -> exp.Expr:
+    """Write as columns what sqlglot takes for something else, in a copy.
+
+    In `f(data -> 'a')` that is the parameter of a lambda, in `name.upper()` a bare name.
+    """
+    query = query.copy()
+    for arrow in [part for part in query.find_all(exp.Lambda) if not _is_lambda(part)]:
+        columns = [exp.column(name.copy()) for name in arrow.expressions]
+        arrow.replace(exp.Tuple(expressions=[*columns, arrow.this]))
+    for chain in [part for part in query.find_all(exp.Dot) if _is_chain(part)]:
+        if isinstance(chain.expression, exp.Identifier):  # table.column.function()
+            chain.replace(exp.column(chain.expression, table=chain.this))
+        else:
+            chain.set("this", exp.column(chain.this))
+    return query
+
+
+def _is_lambda(part: exp.Lambda) -> bool:
+    """False for the arrow of JSON: what stands before it is not used after it."""
+    names = {name.name for name in part.expressions}
+    return bool(part.args.get("colon")) or any(
+        found.name in names for found in part.this.find_all(exp.Identifier)
+    )
+
+
+def _is_chain(part: exp.Dot) -> bool:
+    """True where a chain of names begins, but for one that begins with a lambda's parameter."""
+    around = part.find_ancestor(exp.Lambda)
+    while around is not None and part.this.name not in {n.name for n in around.expressions}:
+        around = around.find_ancestor(exp.Lambda)
+    return isinstance(part.this, exp.Identifier) and around is None
 
 
 def _spell_out_windows(query: exp.Expr) -> None:

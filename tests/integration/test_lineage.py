@@ -181,6 +181,8 @@ EXTERNAL = """
   columns: {id: BIGINT, a: BIGINT, b: BIGINT, d: BIGINT, l: 'BIGINT[]'}
 - name: shop_raw.u
   columns: {a: BIGINT, b: BIGINT}
+- name: shop_raw.j
+  columns: {k: JSON, n: TEXT, q: BIGINT}
 - name: shop_raw.u2
   columns: {id: BIGINT, a: BIGINT, b: BIGINT}
 - name: shop_raw.v
@@ -259,6 +261,18 @@ HARD = {
     "lambda": (
         "SELECT LIST_TRANSFORM(l, x -> x + a)::INT[] AS l FROM shop_raw.t",
         {"l": "t.a t.l"},
+    ),
+    "arrow": (
+        "SELECT LEN(k -> 'x')::INT AS n, LIST_FILTER([1], y -> y > q)::INT[] AS l FROM shop_raw.j",
+        {"n": "j.k", "l": "j.q", "*": "j.*"},
+    ),
+    "chain": (
+        (
+            "SELECT n.upper().concat(q)::TEXT AS u, j.n.lower()::TEXT AS v, "
+            "LIST_TRANSFORM(['a'], y -> y.upper())::TEXT[] AS l FROM shop_raw.j AS j "
+            "WHERE k.len() > 1"
+        ),
+        {"u": "j.n j.q", "v": "j.n", "l": "", "*": "j.* j.k"},
     ),
     "join_using": (
         "SELECT id::INT AS id, a::INT AS a FROM shop_raw.t JOIN shop_raw.v USING (id)",
