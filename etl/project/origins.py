@@ -79,7 +79,9 @@ def tables_read(model: Model, names: Iterable[str] = ()) -> set[str]:
         tables = [table for part in unseen for table in part.find_all(exp.Table) if table.db]
         found |= {_table_name(table).lower() for table in tables}
         text = "\n".join(f.sql("duckdb") for f in model.query.find_all(exp.Anonymous) if _asks(f))
-    return found | {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", text)}
+    if text:
+        found |= {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", text)}
+    return found
 
 
 def _untold(tables: Iterable[str], columns: list[str], reason: str) -> dict[str, Origin]:
