@@ -8,7 +8,7 @@ from sqlglot import exp
 from sqlmesh.core.model import Model
 
 from etl.project.listener import bare_name
-from etl.project.origins import ROWS, UNKNOWN, Column, Origin, read_origins
+from etl.project.origins import ROWS, UNKNOWN, Column, Origin, read_origins, tables_read
 
 
 class ColumnLineage:
@@ -24,8 +24,8 @@ class ColumnLineage:
         self._models: dict[str, Model] = {bare_name(m.fqn): m for m in models}
         self._readers: dict[str, set[str]] = {}
         for name, model in self._models.items():
-            for table in model.depends_on:
-                self._readers.setdefault(bare_name(table), set()).add(name)
+            for table in tables_read(model, self._models):
+                self._readers.setdefault(table, set()).add(name)
         self._origins: dict[str, dict[str, Origin]] = {}
         self._fed: dict[str, dict[Column, set[Column]]] = {}
 
@@ -106,5 +106,5 @@ class ColumnLineage:
     def _look_into(self, table: str) -> dict[str, Origin]:
         if table not in self._origins:
             model = self._models.get(table)
-            self._origins[table] = read_origins(model) if model is not None else {}
+            self._origins[table] = read_origins(model, self._models) if model is not None else {}
         return self._origins[table]

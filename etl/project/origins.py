@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlglot.lineage import Node as Step
 from sqlglot.lineage import to_node
 from sqlglot.optimizer import Scope, build_scope, find_all_in_scope
 from sqlglot.optimizer.qualify import qualify
-from sqlmesh.core.dialect import normalize_mapping_schema
+from sqlmesh.core.dialect import Jinja, MacroFunc, normalize_mapping_schema
 from sqlmesh.core.model import Model, PythonModel, SqlModel
 from sqlmesh.utils.errors import SQLMeshError
 
@@ -22,6 +23,10 @@ from etl.project.listener import bare_name
 # of it, and it cannot be told which".
 ROWS = "*"
 UNKNOWN = "?"
+
+_OPAQUE = (exp.Pivot, exp.Columns, exp.Summarize, exp.Describe)
+
+_OF_A_RUN = re.compile(r"\b(start|end|execution)_\w+|\bruntime_stage\b", re.IGNORECASE)
 
 Column = tuple[str, str]  # (table, column), the table as `schema.name`
 
@@ -34,25 +39,53 @@ class Origin:
     note: str = ""
 
 
-def read_origins(model: Model) -> dict[str, Origin]:
+def read_origins(model: Model, names: Iterable[str] = ()) -> dict[str, Origin]:
     """The origin of each column of the model and of its rows (`*`).
 
     Of a model whose SQL cannot be followed every column comes from `?` of every table that the
     model reads, with the reason as its note.
+
+    Args:
+        names: see `tables_read`.
     """
     columns = list(model.columns_to_types or {})
+    tables = tables_read(model, names)
     if isinstance(model, PythonModel):
-        return _untold(model, columns, "the model is Python")
+        return _untold(tables, columns, "the model is Python")
     if not isinstance(model, SqlModel):
         return dict.fromkeys(columns, Origin(note="seed file")) if model.kind.is_seed else {}
     try:
         return _Query(model).origins(columns)
     except (SQLMeshError, SqlglotError, ValueError, RecursionError) as e:
-        return _untold(model, columns, (str(e).strip() or type(e).__name__).splitlines()[0][:200])
+        reason = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
+        return _untold(tables, columns, reason)
 
 
-def _untold(model: Model, columns: list[str], reason: str) -> dict[str, Origin]:
-    tables = sorted(bare_name(table) for table in model.depends_on)
+def tables_read(model: Model, names: Iterable[str] = ()) -> set[str]:
+    """Every table that the model reads, as `schema.name`.
+
+    SQLMesh looks at queries alone, and finds nothing in the statements PIVOT and SUMMARIZE.
+    What statements before and after a query read is among them.
+
+    Args:
+        names: tables that Python code, and the text of QUERY and QUERY_TABLE, may mention.
+    """
+    found = {bare_name(table) for table in model.depends_on}
+    text = ""
+    if isinstance(model, PythonModel):
+        text = "\n".join(e.payload for e in model.python_env.values())
+    elif isinstance(model, SqlModel):
+        unseen = [*model.query.find_all(*_OPAQUE), *model.pre_statements, *model.post_statements]
+        tables = [table for part in unseen for table in part.find_all(exp.Table) if table.db]
+        found |= {_table_name(table).lower() for table in tables}
+        text = "\n".join(f.sql("duckdb") for f in model.query.find_all(exp.Anonymous) if _asks(f))
+    if text:
+        found |= {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", text)}
+    return found
+
+
+def _untold(tables: Iterable[str], columns: list[str], reason: str) -> dict[str, Origin]:
+    tables = sorted(tables)
     origin = Origin(tuple((t, UNKNOWN) for t in tables), f"cannot be told: {reason}")
     rows = Origin(tuple((t, c) for t in tables for c in (ROWS, UNKNOWN)), origin.note)
     return dict.fromkeys(columns or [UNKNOWN], origin) | {ROWS: rows}
@@ -63,12 +96,19 @@ class _Query:
 
     def __init__(self, model: SqlModel) -> None:
         self._dialect = model.dialect
+        if any(statement.find(exp.Table) for statement in model.pre_statements):
+            raise SqlglotError("statements before the query read or make tables")
+        if _depends_on_the_run(model.query):
+            raise SqlglotError("which SQL it is depends on the time or the stage of a run")
         query: exp.Expr = model.render_query_or_raise()
-        if (found := query.find(exp.Pivot, exp.Columns)) is not None:
-            raise SqlglotError(f"{found.key.upper()} is not followed")
+        for part in query.walk():
+            if reason := _not_followed(part):
+                raise SqlglotError(f"{reason} is not followed")
         if any(select.args.get("windows") for select in query.find_all(exp.Select)):
             query = query.copy()
             _spell_out_windows(query)
+        if query.find(exp.Lambda, exp.Dot) is not None:
+            query = _name_columns(query)
         # SQLMesh has qualified it, unless the columns of some table are not known.
         if any(not column.table for column in query.find_all(exp.Column)) or any(
             not isinstance(star.parent, exp.Count) for star in query.find_all(exp.Star)
@@ -80,27 +120,34 @@ class _Query:
                 validate_qualify_columns=False,
                 infer_schema=True,
             )
+        if any(part.args.get("by_name") for part in query.find_all(exp.SetOperation)):
+            query = query.copy()
+            _place_by_name(query)
         scope = build_scope(query)
         if scope is None:
             raise SqlglotError("the query is no SELECT")
         self._scope = scope
         self._scopes = {id(s.expression): s for s in scope.traverse()}
         self._managed = set(model.managed_columns)
+        self._keys = set(_keys(model))
+        self._after = set(_read_after(model))
         self._steps: dict[tuple[Any, ...], Step] = {}
         self._selects: dict[int, tuple[bool, dict[str, exp.Expr]]] = {}
 
     def origins(self, columns: list[str]) -> dict[str, Origin]:
         """The origin of each output column and of the rows."""
         query = self._scope.expression
-        selected = query.named_selects if isinstance(query, exp.Query) else []
+        selected = _names(query)
         found = {}
         # A star that no schema spells out: what it brings beside the known columns is not known.
         for name in dict.fromkeys([*selected, *columns]):
-            if name not in selected and name in self._managed:
-                found[name] = Origin(note="written by SQLMesh")
-            else:
+            if name in selected or name not in self._managed:
                 found[UNKNOWN if name == "*" else name] = self._origin(name)
-        return found | {ROWS: self._rows()}
+        wanted = found if ROWS in self._keys else self._keys & {*found}
+        keys = {column for name in wanted for column in found[name].columns}
+        written = Origin(tuple(sorted(keys)), "written by SQLMesh")
+        found |= dict.fromkeys(sorted(self._managed - {*found}), written)
+        return found | {ROWS: Origin(tuple(sorted(self._rows() | keys | self._after)))}
 
     def _origin(self, column: str) -> Origin:
         sources, constants = self._follow(column, self._scope)
@@ -109,14 +156,14 @@ class _Query:
             note = "cannot be told: the columns of a table or a function are not known"
         return Origin(tuple(sorted(sources)), note)
 
-    def _rows(self) -> Origin:
+    def _rows(self) -> set[Column]:
         """Rows come from the rows of the tables and from the columns that decide about them."""
         found: set[Column] = set(self._tables(self._scope))
         for scope in self._scopes.values():
             for part in _deciding(scope):
                 found |= self._columns_in(part, scope)
             found |= self._tables(scope)
-        return Origin(tuple(sorted(found)))
+        return found
 
     def _columns_in(self, part: exp.Expr, scope: Scope) -> set[Column]:
         found: set[Column] = set()
@@ -126,6 +173,10 @@ class _Query:
                 found.add((_table_name(source), column.name))
             elif isinstance(source, Scope):
                 found |= self._follow(column.name, source)[0]
+            elif not column.table and column.name in _names(scope.expression):
+                found |= self._follow(column.name, scope)[0]
+            elif not column.table:
+                found |= {(table, UNKNOWN) for table, _ in self._tables(scope)}
         for query in find_all_in_scope(part, *exp.UNWRAPPED_QUERIES):
             if (inner := self._scopes.get(id(query))) is not None:
                 for name in query.named_selects:
@@ -141,7 +192,7 @@ class _Query:
             _cache=self._steps, _scope_meta=self._selects,
         )  # fmt: skip
         for step in first.walk():
-            counted = self._counted(step)
+            counted = self._counted(step) | self._asked(step)
             sources |= counted
             if not step.downstream:
                 found = self._leaf(step)
@@ -175,6 +226,18 @@ class _Query:
         scope = self._scopes.get(id(step.source))
         return self._tables(scope) if scope is not None else set()
 
+    def _asked(self, step: Step) -> set[Column]:
+        """What decides about the rows of a subquery decides about the value that it gives."""
+        found: set[Column] = set()
+        for query in find_all_in_scope(step.expression, *exp.UNWRAPPED_QUERIES):
+            scope = self._scopes.get(id(query))
+            for inner in scope.traverse() if scope is not None else ():
+                for part in _deciding(inner):
+                    found |= self._columns_in(part, inner)
+            if scope is not None and isinstance(query.parent, exp.Exists):
+                found |= self._tables(scope)
+        return found
+
     def _tables(self, scope: Scope) -> set[Column]:
         """The rows of the tables below a scope."""
         found: set[Column] = set()
@@ -191,6 +254,98 @@ class _Query:
                 elif not _is_made_up(source):
                     found.add((_table_name(source), ROWS))
         return found
+
+
+def _keys(model: SqlModel) -> Iterator[str]:
+    """The columns by which SQLMesh itself merges rows, leaves them out or dates them; or `*`."""
+    kind = model.kind
+    parts: list[Any] = [*model.unique_key, model.time_column.column if model.time_column else None]
+    parts += [getattr(kind, n, None) for n in ("updated_at_name", "when_matched", "merge_filter")]
+    compared = getattr(kind, "columns", None) or ()
+    parts += compared if isinstance(compared, list) else [compared]
+    if kind.is_incremental_by_partition:
+        parts += model.partitioned_by
+    for part in parts:
+        for found in part.find_all(exp.Column, exp.Star) if isinstance(part, exp.Expr) else ():
+            yield found.name or ROWS
+
+
+def _read_after(model: SqlModel) -> Iterator[Column]:
+    """What the statements after the query read: they may delete rows.
+
+    They are not qualified, so a column may be any of their tables'.
+    """
+    for statement in model.post_statements:
+        names = {UNKNOWN if c.is_star else c.name for c in statement.find_all(exp.Column, exp.Star)}
+        for table in statement.find_all(exp.Table):
+            if table.db:
+                yield from ((_table_name(table).lower(), name) for name in {ROWS, *names})
+
+
+def _depends_on_the_run(query: exp.Expr) -> bool:
+    """True when an @IF or an if of Jinja looks at what only a run can tell."""
+    conditions = [f.sql("duckdb") for f in query.find_all(MacroFunc) if f.name.upper() == "IF"]
+    for jinja in query.find_all(Jinja):
+        text = " ".join(str(part) for part in (jinja.name, *jinja.expressions))
+        conditions += re.findall(r"{[{%][^{}]*\bif\b[^{}]*[%}]}", text)
+    return any(_OF_A_RUN.search(condition) for condition in conditions)
+
+
+def _asks(part: exp.Expr) -> bool:
+    """True for QUERY and QUERY_TABLE, which name tables in a text."""
+    return isinstance(part, exp.Anonymous) and part.name.upper() in ("QUERY", "QUERY_TABLE")
+
+
+def _not_followed(part: exp.Expr) -> str:
+    """What is no use to follow, in words; empty for what can be."""
+    if isinstance(part, _OPAQUE):
+        return part.key.upper()
+    if isinstance(part, exp.Star) and not isinstance(
+        part.parent, exp.Select | exp.Column | exp.Count
+    ):
+        return "a star in an expression"
+    if isinstance(part, exp.Join) and part.method.upper() == "NATURAL":
+        return "NATURAL JOIN"
+    if _asks(part):
+        return part.name.upper()
+    if isinstance(part, exp.Table) and part.name and part.alias_column_names:
+        return "a table whose columns are named anew"
+    if isinstance(part, exp.Table) and not part.name and part.find(exp.Select):
+        return "a query in a table function"
+    return ""
+
+
+def _name_columns(query: exp.Expr) -> exp.Expr:
+    """Write as columns what sqlglot takes for something else, in a copy.
+
+    In `f(data -> 'a')` that is the parameter of a lambda, in `name.upper()` a bare name.
+    """
+    query = query.copy()
+    for arrow in [part for part in query.find_all(exp.Lambda) if not _is_lambda(part)]:
+        columns = [exp.column(name.copy()) for name in arrow.expressions]
+        arrow.replace(exp.Tuple(expressions=[*columns, arrow.this]))
+    for chain in [part for part in query.find_all(exp.Dot) if _is_chain(part)]:
+        if isinstance(chain.expression, exp.Identifier):  # table.column.function()
+            chain.replace(exp.column(chain.expression, table=chain.this))
+        else:
+            chain.set("this", exp.column(chain.this))
+    return query
+
+
+def _is_lambda(part: exp.Lambda) -> bool:
+    """False for the arrow of JSON: what stands before it is not used after it."""
+    names = {name.name for name in part.expressions}
+    return bool(part.args.get("colon")) or any(
+        found.name in names for found in part.this.find_all(exp.Identifier)
+    )
+
+
+def _is_chain(part: exp.Dot) -> bool:
+    """True where a chain of names begins, but for one that begins with a lambda's parameter."""
+    around = part.find_ancestor(exp.Lambda)
+    while around is not None and part.this.name not in {n.name for n in around.expressions}:
+        around = around.find_ancestor(exp.Lambda)
+    return isinstance(part.this, exp.Identifier) and around is None
 
 
 def _spell_out_windows(query: exp.Expr) -> None:
@@ -213,18 +368,78 @@ def _spell_out_windows(query: exp.Expr) -> None:
 def _deciding(scope: Scope) -> Iterator[exp.Expr]:
     """The parts of a scope that decide which rows it has."""
     query = scope.expression
-    if not isinstance(query, exp.Select):
+    if not isinstance(query, exp.Query):
         return
-    if query.args.get("distinct") is not None or _is_compared(query):
-        yield from query.expressions
+    distinct, group = query.args.get("distinct"), query.args.get("group")
+    # An ORDER BY that cuts nothing off may matter to what reads it: LIST, FIRST, ROW_NUMBER.
+    is_ordered = query.parent is not None or query.args.get("limit") or query.args.get("offset")
+    if isinstance(query, exp.Select):
+        if distinct is not None and distinct.args.get("on"):
+            yield distinct
+            is_ordered = True
+        elif distinct is not None or _is_compared(query):
+            yield from query.expressions
+        else:
+            yield from (e for e in query.expressions if e.find(exp.Explode, exp.Unnest))
+        if group is not None and group.args.get("all"):
+            yield from (e for e in query.expressions if not any(find_all_in_scope(e, exp.AggFunc)))
+        for name in ("where", "group", "having", "qualify", "joins", "laterals"):
+            part = query.args.get(name)
+            yield from part if isinstance(part, list) else [part] if part is not None else []
+    yield from (query.args[name] for name in ("limit", "offset") if query.args.get(name))
+    if is_ordered and query.args.get("order") is not None:
+        yield from _sort_keys(query)
+
+
+def _names(query: exp.Expr) -> list[str]:
+    return query.named_selects if isinstance(query, exp.Query) else []
+
+
+def _sort_keys(query: exp.Query) -> Iterator[exp.Expr]:
+    """What ORDER BY sorts by; a place in the select list, or ALL of it, by the columns' names."""
+    names = _names(query)
+    for ordered in query.args["order"].expressions:
+        key = ordered.this
+        if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.name) <= len(names):
+            yield exp.column(names[int(key.name) - 1])
+        elif key.name.upper() == "ALL" and not key.args.get("table"):
+            yield from (exp.column(name) for name in names)
+        else:
+            yield ordered
+
+
+def _place_by_name(query: exp.Expr) -> None:
+    """Write UNION BY NAME as a union by place, which is all that sqlglot follows.
+
+    Raises:
+        SqlglotError: a branch is a star or a union by place.
+    """
+    for union in list(query.find_all(exp.SetOperation)):
+        if union.args.get("by_name") and not _branch_of(union):
+            branches = list(_branches(union))
+            names = dict.fromkeys(name for b in branches for name in b.named_selects)
+            for branch in branches:
+                own = {e.alias_or_name: e for e in branch.expressions}
+                branch.set("expressions", [own.get(n) or exp.alias_(exp.null(), n) for n in names])
+
+
+def _branch_of(query: exp.Expr) -> bool:
+    parent = query.parent
+    while isinstance(parent, exp.Subquery):
+        parent = parent.parent
+    return isinstance(parent, exp.SetOperation) and bool(parent.args.get("by_name"))
+
+
+def _branches(query: exp.Expr) -> Iterator[exp.Select]:
+    if isinstance(query, exp.SetOperation) and query.args.get("by_name"):
+        yield from _branches(query.this)
+        yield from _branches(query.expression)
+    elif isinstance(query, exp.Subquery):
+        yield from _branches(query.this)
+    elif isinstance(query, exp.Select) and not query.is_star:
+        yield query
     else:
-        yield from (e for e in query.expressions if e.find(exp.Explode, exp.Unnest))
-    names = ["where", "group", "having", "qualify", "joins", "laterals"]
-    if query.args.get("limit") is not None:
-        names += ["order", "limit"]
-    for name in names:
-        part = query.args.get(name)
-        yield from part if isinstance(part, list) else [part] if part is not None else []
+        raise SqlglotError("BY NAME is not followed here")
 
 
 def _is_compared(query: exp.Select) -> bool:
