@@ -12,21 +12,17 @@ from sqlglot.errors import SqlglotError
 from sqlglot.lineage import Node as Step
 from sqlglot.lineage import to_node
 from sqlglot.optimizer import Scope, build_scope, find_all_in_scope
-from sqlglot.optimizer.qualify import qualify
-from sqlmesh.core.dialect import Jinja, MacroFunc, normalize_mapping_schema
 from sqlmesh.core.model import Model, PythonModel, SqlModel
 from sqlmesh.utils.errors import SQLMeshError
 
+from etl.project.deciding import deciding_parts, names_of
+from etl.project.following import OPAQUE, asks_by_text, followable_query
 from etl.project.listener import bare_name
 
 # In place of a column's name: the rows of the table (which there are, how many), and "some columns
 # of it, and it cannot be told which".
 ROWS = "*"
 UNKNOWN = "?"
-
-_OPAQUE = (exp.Pivot, exp.Columns, exp.Summarize, exp.Describe)
-
-_OF_A_RUN = re.compile(r"\b(start|end|execution)_\w+|\bruntime_stage\b", re.IGNORECASE)
 
 Column = tuple[str, str]  # (table, column), the table as `schema.name`
 
@@ -75,10 +71,12 @@ def tables_read(model: Model, names: Iterable[str] = ()) -> set[str]:
     if isinstance(model, PythonModel):
         text = "\n".join(e.payload for e in model.python_env.values())
     elif isinstance(model, SqlModel):
-        unseen = [*model.query.find_all(*_OPAQUE), *model.pre_statements, *model.post_statements]
+        unseen = [*model.query.find_all(*OPAQUE), *model.pre_statements, *model.post_statements]
         tables = [table for part in unseen for table in part.find_all(exp.Table) if table.db]
         found |= {_table_name(table).lower() for table in tables}
-        text = "\n".join(f.sql("duckdb") for f in model.query.find_all(exp.Anonymous) if _asks(f))
+        text = "\n".join(
+            f.sql("duckdb") for f in model.query.find_all(exp.Anonymous) if asks_by_text(f)
+        )
     if text:
         found |= {n for n in names if re.search(rf"(?<![\w.]){re.escape(n)}(?![\w.])", text)}
     return found
@@ -96,33 +94,7 @@ class _Query:
 
     def __init__(self, model: SqlModel) -> None:
         self._dialect = model.dialect
-        if any(statement.find(exp.Table) for statement in model.pre_statements):
-            raise SqlglotError("statements before the query read or make tables")
-        if _depends_on_the_run(model.query):
-            raise SqlglotError("which SQL it is depends on the time or the stage of a run")
-        query: exp.Expr = model.render_query_or_raise()
-        for part in query.walk():
-            if reason := _not_followed(part):
-                raise SqlglotError(f"{reason} is not followed")
-        if any(select.args.get("windows") for select in query.find_all(exp.Select)):
-            query = query.copy()
-            _spell_out_windows(query)
-        if query.find(exp.Lambda, exp.Dot) is not None:
-            query = _name_columns(query)
-        # SQLMesh has qualified it, unless the columns of some table are not known.
-        if any(not column.table for column in query.find_all(exp.Column)) or any(
-            not isinstance(star.parent, exp.Count) for star in query.find_all(exp.Star)
-        ):
-            query = qualify(
-                query.copy(),
-                dialect=model.dialect,
-                schema=normalize_mapping_schema(model.mapping_schema, dialect=model.dialect),
-                validate_qualify_columns=False,
-                infer_schema=True,
-            )
-        if any(part.args.get("by_name") for part in query.find_all(exp.SetOperation)):
-            query = query.copy()
-            _place_by_name(query)
+        query = followable_query(model)
         scope = build_scope(query)
         if scope is None:
             raise SqlglotError("the query is no SELECT")
@@ -137,7 +109,7 @@ class _Query:
     def origins(self, columns: list[str]) -> dict[str, Origin]:
         """The origin of each output column and of the rows."""
         query = self._scope.expression
-        selected = _names(query)
+        selected = names_of(query)
         found = {}
         # A star that no schema spells out: what it brings beside the known columns is not known.
         for name in dict.fromkeys([*selected, *columns]):
@@ -160,7 +132,7 @@ class _Query:
         """Rows come from the rows of the tables and from the columns that decide about them."""
         found: set[Column] = set(self._tables(self._scope))
         for scope in self._scopes.values():
-            for part in _deciding(scope):
+            for part in deciding_parts(scope):
                 found |= self._columns_in(part, scope)
             found |= self._tables(scope)
         return found
@@ -173,7 +145,7 @@ class _Query:
                 found.add((_table_name(source), column.name))
             elif isinstance(source, Scope):
                 found |= self._follow(column.name, source)[0]
-            elif not column.table and column.name in _names(scope.expression):
+            elif not column.table and column.name in names_of(scope.expression):
                 found |= self._follow(column.name, scope)[0]
             elif not column.table:
                 found |= {(table, UNKNOWN) for table, _ in self._tables(scope)}
@@ -232,7 +204,7 @@ class _Query:
         for query in find_all_in_scope(step.expression, *exp.UNWRAPPED_QUERIES):
             scope = self._scopes.get(id(query))
             for inner in scope.traverse() if scope is not None else ():
-                for part in _deciding(inner):
+                for part in deciding_parts(inner):
                     found |= self._columns_in(part, inner)
             if scope is not None and isinstance(query.parent, exp.Exists):
                 found |= self._tables(scope)
@@ -254,6 +226,26 @@ class _Query:
                 elif not _is_made_up(source):
                     found.add((_table_name(source), ROWS))
         return found
+
+
+def _source_of(column: exp.Column, scope: Scope | None) -> Scope | exp.Expr | None:
+    """Where a column comes from: in this scope, or around it for a correlated subquery."""
+    while scope is not None:
+        if column.table in scope.sources:
+            return scope.sources[column.table]
+        scope = scope.parent
+    return None
+
+
+def _is_made_up(table: exp.Expr) -> bool:
+    """True for rows that the SQL counts up by itself, a calendar's days: they are no table's."""
+    made = table.this
+    return isinstance(made, exp.GenerateSeries) and made.find(exp.Column, exp.Select) is None
+
+
+def _shorten(expression: exp.Expr, dialect: str) -> str:
+    text = " ".join(expression.unalias().sql(dialect=dialect, comments=False).split())
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _keys(model: SqlModel) -> Iterator[str]:
@@ -282,199 +274,7 @@ def _read_after(model: SqlModel) -> Iterator[Column]:
                 yield from ((_table_name(table).lower(), name) for name in {ROWS, *names})
 
 
-def _depends_on_the_run(query: exp.Expr) -> bool:
-    """True when an @IF or an if of Jinja looks at what only a run can tell."""
-    conditions = [f.sql("duckdb") for f in query.find_all(MacroFunc) if f.name.upper() == "IF"]
-    for jinja in query.find_all(Jinja):
-        text = " ".join(str(part) for part in (jinja.name, *jinja.expressions))
-        conditions += re.findall(r"{[{%][^{}]*\bif\b[^{}]*[%}]}", text)
-    return any(_OF_A_RUN.search(condition) for condition in conditions)
-
-
-def _asks(part: exp.Expr) -> bool:
-    """True for QUERY and QUERY_TABLE, which name tables in a text."""
-    return isinstance(part, exp.Anonymous) and part.name.upper() in ("QUERY", "QUERY_TABLE")
-
-
-def _not_followed(part: exp.Expr) -> str:
-    """What is no use to follow, in words; empty for what can be."""
-    if isinstance(part, _OPAQUE):
-        return part.key.upper()
-    if isinstance(part, exp.Star) and not isinstance(
-        part.parent, exp.Select | exp.Column | exp.Count
-    ):
-        return "a star in an expression"
-    if isinstance(part, exp.Join) and part.method.upper() == "NATURAL":
-        return "NATURAL JOIN"
-    if _asks(part):
-        return part.name.upper()
-    if isinstance(part, exp.Table) and part.name and part.alias_column_names:
-        return "a table whose columns are named anew"
-    if isinstance(part, exp.Table) and not part.name and part.find(exp.Select):
-        return "a query in a table function"
-    return ""
-
-
-def _name_columns(query: exp.Expr) -> exp.Expr:
-    """Write as columns what sqlglot takes for something else, in a copy.
-
-    In `f(data -> 'a')` that is the parameter of a lambda, in `name.upper()` a bare name.
-    """
-    query = query.copy()
-    for arrow in [part for part in query.find_all(exp.Lambda) if not _is_lambda(part)]:
-        columns = [exp.column(name.copy()) for name in arrow.expressions]
-        arrow.replace(exp.Tuple(expressions=[*columns, arrow.this]))
-    for chain in [part for part in query.find_all(exp.Dot) if _is_chain(part)]:
-        if isinstance(chain.expression, exp.Identifier):  # table.column.function()
-            chain.replace(exp.column(chain.expression, table=chain.this))
-        else:
-            chain.set("this", exp.column(chain.this))
-    return query
-
-
-def _is_lambda(part: exp.Lambda) -> bool:
-    """False for the arrow of JSON: what stands before it is not used after it."""
-    names = {name.name for name in part.expressions}
-    return bool(part.args.get("colon")) or any(
-        found.name in names for found in part.this.find_all(exp.Identifier)
-    )
-
-
-def _is_chain(part: exp.Dot) -> bool:
-    """True where a chain of names begins, but for one that begins with a lambda's parameter."""
-    around = part.find_ancestor(exp.Lambda)
-    while around is not None and part.this.name not in {n.name for n in around.expressions}:
-        around = around.find_ancestor(exp.Lambda)
-    return isinstance(part.this, exp.Identifier) and around is None
-
-
-def _spell_out_windows(query: exp.Expr) -> None:
-    """Write named windows (WINDOW w AS …) where they are used: their columns count there."""
-    for select in query.find_all(exp.Select):
-        named = {w.name.lower(): w for w in select.args.get("windows") or ()}
-        for window in select.find_all(exp.Window) if named else ():
-            meant = named.get(window.alias.lower()) if window.args.get("alias") else None
-            if meant is not None and meant is not window:
-                for part in ("partition_by", "order", "spec"):
-                    if not window.args.get(part) and meant.args.get(part):
-                        value = meant.args[part]
-                        window.set(
-                            part,
-                            [v.copy() for v in value] if isinstance(value, list) else value.copy(),
-                        )
-                window.set("alias", None)
-
-
-def _deciding(scope: Scope) -> Iterator[exp.Expr]:
-    """The parts of a scope that decide which rows it has."""
-    query = scope.expression
-    if not isinstance(query, exp.Query):
-        return
-    distinct, group = query.args.get("distinct"), query.args.get("group")
-    # An ORDER BY that cuts nothing off may matter to what reads it: LIST, FIRST, ROW_NUMBER.
-    is_ordered = query.parent is not None or query.args.get("limit") or query.args.get("offset")
-    if isinstance(query, exp.Select):
-        if distinct is not None and distinct.args.get("on"):
-            yield distinct
-            is_ordered = True
-        elif distinct is not None or _is_compared(query):
-            yield from query.expressions
-        else:
-            yield from (e for e in query.expressions if e.find(exp.Explode, exp.Unnest))
-        if group is not None and group.args.get("all"):
-            yield from (e for e in query.expressions if not any(find_all_in_scope(e, exp.AggFunc)))
-        for name in ("where", "group", "having", "qualify", "joins", "laterals"):
-            part = query.args.get(name)
-            yield from part if isinstance(part, list) else [part] if part is not None else []
-    yield from (query.args[name] for name in ("limit", "offset") if query.args.get(name))
-    if is_ordered and query.args.get("order") is not None:
-        yield from _sort_keys(query)
-
-
-def _names(query: exp.Expr) -> list[str]:
-    return query.named_selects if isinstance(query, exp.Query) else []
-
-
-def _sort_keys(query: exp.Query) -> Iterator[exp.Expr]:
-    """What ORDER BY sorts by; a place in the select list, or ALL of it, by the columns' names."""
-    names = _names(query)
-    for ordered in query.args["order"].expressions:
-        key = ordered.this
-        if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.name) <= len(names):
-            yield exp.column(names[int(key.name) - 1])
-        elif key.name.upper() == "ALL" and not key.args.get("table"):
-            yield from (exp.column(name) for name in names)
-        else:
-            yield ordered
-
-
-def _place_by_name(query: exp.Expr) -> None:
-    """Write UNION BY NAME as a union by place, which is all that sqlglot follows.
-
-    Raises:
-        SqlglotError: a branch is a star or a union by place.
-    """
-    for union in list(query.find_all(exp.SetOperation)):
-        if union.args.get("by_name") and not _branch_of(union):
-            branches = list(_branches(union))
-            names = dict.fromkeys(name for b in branches for name in b.named_selects)
-            for branch in branches:
-                own = {e.alias_or_name: e for e in branch.expressions}
-                branch.set("expressions", [own.get(n) or exp.alias_(exp.null(), n) for n in names])
-
-
-def _branch_of(query: exp.Expr) -> bool:
-    parent = query.parent
-    while isinstance(parent, exp.Subquery):
-        parent = parent.parent
-    return isinstance(parent, exp.SetOperation) and bool(parent.args.get("by_name"))
-
-
-def _branches(query: exp.Expr) -> Iterator[exp.Select]:
-    if isinstance(query, exp.SetOperation) and query.args.get("by_name"):
-        yield from _branches(query.this)
-        yield from _branches(query.expression)
-    elif isinstance(query, exp.Subquery):
-        yield from _branches(query.this)
-    elif isinstance(query, exp.Select) and not query.is_star:
-        yield query
-    else:
-        raise SqlglotError("BY NAME is not followed here")
-
-
-def _is_compared(query: exp.Select) -> bool:
-    """True for a branch of UNION, EXCEPT or INTERSECT: rows that are equal fall together."""
-    parent = query.parent
-    while isinstance(parent, exp.Subquery | exp.SetOperation):
-        if isinstance(parent, exp.SetOperation) and (
-            not isinstance(parent, exp.Union) or parent.args.get("distinct")
-        ):
-            return True
-        parent = parent.parent
-    return False
-
-
-def _source_of(column: exp.Column, scope: Scope | None) -> Scope | exp.Expr | None:
-    """Where a column comes from: in this scope, or around it for a correlated subquery."""
-    while scope is not None:
-        if column.table in scope.sources:
-            return scope.sources[column.table]
-        scope = scope.parent
-    return None
-
-
-def _is_made_up(table: exp.Expr) -> bool:
-    """True for rows that the SQL counts up by itself, a calendar's days: they are no table's."""
-    made = table.this
-    return isinstance(made, exp.GenerateSeries) and made.find(exp.Column, exp.Select) is None
-
-
 def _table_name(table: exp.Table) -> str:
     if table.name:
         return f"{table.db}.{table.name}" if table.db else table.name
     return str(table.this.sql(dialect="duckdb"))[:80]
-
-
-def _shorten(expression: exp.Expr, dialect: str) -> str:
-    text = " ".join(expression.unalias().sql(dialect=dialect, comments=False).split())
-    return text if len(text) <= 60 else text[:59] + "…"
