@@ -23,7 +23,7 @@ from etl.records import (
     SourceRun,
     Stage,
 )
-from etl.warehouse import ensure_tables, quoted
+from etl.warehouse import ensure_tables, exists, quoted
 
 SCHEMA = "etl_meta"
 PARTS: dict[str, type[Record]] = {
@@ -90,6 +90,18 @@ def write_history(connection: duckdb.DuckDBPyConnection, record: RunRecord) -> N
         with suppress(duckdb.Error):  # ended by what failed
             connection.rollback()
         raise
+
+
+def evaluated_models(connection: duckdb.DuckDBPyConnection, environment: str) -> set[str]:
+    """Models that a run which ended, well or not, evaluated without a failure."""
+    if not exists(connection, SCHEMA, "models"):
+        return set()
+    rows = connection.execute(
+        "SELECT DISTINCT name FROM etl_meta.models JOIN etl_meta.runs USING (run_id, attempt) "
+        "WHERE environment = ? AND status = 'ok'",
+        [environment],
+    ).fetchall()
+    return {str(name) for (name,) in rows}
 
 
 def _insert(

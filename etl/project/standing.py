@@ -42,10 +42,15 @@ def refuse_lost_tables(
         raise _refusal(project, "the tables are gone, or the warehouse is older", lost)
 
 
-def refuse_unknown_histories(project: Project, connection: duckdb.DuckDBPyConnection) -> None:
+def refuse_unknown_histories(
+    project: Project, connection: duckdb.DuckDBPyConnection, begun: Collection[str]
+) -> None:
     """Refuse to begin anew, over what stands, what cannot be had again.
 
     SQLMesh empties the table of a history that its state does not know.
+
+    Args:
+        begun: models of which there is only what a run left that was killed in their first build.
 
     Raises:
         TransformError: models whose views stand, and no state says what they show.
@@ -53,7 +58,7 @@ def refuse_unknown_histories(project: Project, connection: duckdb.DuckDBPyConnec
     if project.environment != "prod":
         return
     new = project.graph.unrepeatable(project.graph.names) - project.built_names()
-    standing = sorted(m for m in new if exists(connection, *m.split(".", 1)))
+    standing = sorted(m for m in new - {*begun} if exists(connection, *m.split(".", 1)))
     if standing:
         raise _refusal(
             project,

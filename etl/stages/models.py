@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from etl.errors import EtlError, TransformError
+from etl.history import evaluated_models
 from etl.model_states import Verdict, read_states
 from etl.packages import Package, active_packages, fingerprint_packages, note_processed
 from etl.records import Options
@@ -60,7 +61,7 @@ def transform_models(
     # When it is refused, the graph is now the environment's: what stands there goes on.
     scope = find_scope(project, options, run.failed_sources, before.unfit)
     _warn_of_kept(project, run, scope.anew)
-    _refuse_lost(project, options, scope.anew)
+    _refuse_lost(project, options, scope.anew, before.verdicts)
     suspects, doubtful = _mark_unfinished(project, run, scope.touched, before.verdicts, proposal)
     outcome = evaluate(
         project,
@@ -149,14 +150,18 @@ def _rewind(project: Project, run: Run, before: _Before) -> None:
     rewind(project, early, since, before.at)
 
 
-def _refuse_lost(project: Project, options: Options, restate: set[str]) -> None:
+def _refuse_lost(
+    project: Project, options: Options, restate: set[str], verdicts: Mapping[str, Verdict]
+) -> None:
     """Refuse to go on from tables that somebody dropped; what is built anew needs none."""
     from etl.project.standing import refuse_lost_tables, refuse_unknown_histories
 
     whole = not options.start and not options.end
     with connect(project.settings.warehouse) as connection:
         refuse_lost_tables(project, connection, restate if whole else ())
-        refuse_unknown_histories(project, connection)
+        begun = {m for m, verdict in verdicts.items() if verdict == "unfinished"}
+        begun -= evaluated_models(connection, project.environment)
+        refuse_unknown_histories(project, connection, begun)
 
 
 def _mark_unfinished(
