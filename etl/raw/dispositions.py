@@ -11,7 +11,7 @@ A column keeps the type that it was made with: DuckDB rounds, cuts or refuses wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
@@ -75,53 +75,6 @@ def settle_dispositions(
             subject=name,
             hint=f"`etl run --full-refresh --source {name}` makes the source's tables anew and "
             "reads everything again; or put back what was there",
-        )
-
-
-def refuse_moved_cursors(
-    name: str, source: DltSource, state: Mapping[str, Any], cursors: Mapping[str, str]
-) -> None:
-    """Refuse to append by another cursor than before: dlt begins anew with it.
-
-    `state` is the pipeline's, `cursors` the cursor of each resource that has one.
-
-    Raises:
-        ConfigError: names the resource, its cursor and the one before.
-    """
-    kept: dict[str, Any] = {}
-    for one in state.get("sources", {}).values():
-        kept |= one.get("resources", {})
-    for resource, cursor in cursors.items():
-        before = kept.get(resource, {}).get("incremental", {})
-        asked = source.selected_resources.get(resource)
-        if asked is None or not before or cursor in before:
-            continue
-        if asked.write_disposition == "append":
-            raise ConfigError(
-                f"{name}: the cursor of {resource} is {cursor}, and its rows were read by "
-                f"{', '.join(sorted(before))}: all would be read and appended again",
-                subject=f"{name}.{resource}",
-                hint=f"`etl run --full-refresh --source {name}` reads everything anew; or put back "
-                "the cursor, or merge by a `primary_key`",
-            )
-
-
-def refuse_other_name(name: str, source: DltSource, recorded: Schema | None) -> None:
-    """Refuse a dlt source that is not called as the one that loaded raw's tables.
-
-    dlt keeps schema and cursors under that name: all would be read anew beside what stands.
-
-    Raises:
-        ConfigError: names both.
-    """
-    if recorded is not None and source.schema.name != (before := recorded.name):
-        raise ConfigError(
-            f"{name}: raw's tables were loaded as dlt's source {before}, and this one is called "
-            f"{source.schema.name}: its cursors would begin anew beside the rows that stand",
-            subject=name,
-            hint=f'`@dlt.source(name="{before}")` goes on from there (a source that settings '
-            "describe is called as there); another name in `sources` begins anew, in a schema of "
-            "its own",
         )
 
 

@@ -14,9 +14,10 @@ FILE = "last.json"
 
 
 def last_extraction(raw: Raw) -> dict[str, Any]:
-    """`{"rows": int, "pages": {resource: int}, "bases": {resource: str}}`, or empty.
+    """`{"rows": int, "pages": {resource: int}, "bases": …, "tables": {resource: str}}`, or empty.
 
-    `pages` is the length of the resource's longest chain, `bases` where its rows are in an answer.
+    `pages` is the length of the resource's longest chain, `bases` where its rows are in an answer,
+    `tables` where they go to.
     """
     try:
         found = json.loads((raw.folder / FILE).read_text(encoding="utf-8"))
@@ -25,11 +26,13 @@ def last_extraction(raw: Raw) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def remember_extraction(raw: Raw, rows: int, pages: dict[str, int], bases: dict[str, str]) -> None:
+def remember_extraction(
+    raw: Raw, rows: int, pages: dict[str, int], bases: dict[str, str], tables: dict[str, str]
+) -> None:
     """Keep what the guards of the next run ask for.
 
     Raises:
         ResourcesError: the disk is full or the folder is not writable.
     """
-    found = {"rows": rows, "pages": pages, "bases": bases}
+    found = {"rows": rows, "pages": pages, "bases": bases, "tables": tables}
     write_atomically(raw.folder / FILE, json.dumps(found))

@@ -19,6 +19,7 @@ from etl.raw.destination import let_row_ids_rise
 from etl.raw.discards import count_discards
 from etl.raw.dispositions import how_to_refresh
 from etl.raw.failures import classify
+from etl.raw.moved import hand_over_tables
 from etl.raw.opening import SourcePipeline
 from etl.raw.retiring import retire_last_rows
 from etl.raw.shapes import count_values, drop_placeholders, read_shape
@@ -76,6 +77,8 @@ class Raw(SourcePipeline):
             Load ids of the new package, and what a schema contract left out of it.
         """
         retire_last_rows()
+        if refresh and source.schema.name in self.pipeline.schemas:
+            hand_over_tables(source, self.pipeline.schemas[source.schema.name])
         with self._translated("extract"), count_discards() as discards:
             info = self.pipeline.extract(
                 source,

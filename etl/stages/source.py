@@ -13,14 +13,11 @@ from etl.errors import EtlError
 from etl.logs import stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
-from etl.raw.dispositions import (
-    refuse_moved_cursors,
-    refuse_other_name,
-    settle_dispositions,
-)
+from etl.raw.dispositions import settle_dispositions
 from etl.raw.early import tell_early_cursors, tell_early_stamps
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
+from etl.raw.moved import refuse_moved_cursors, refuse_moved_tables, refuse_other_name
 from etl.raw.pipeline import Committed, Raw
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
@@ -110,7 +107,10 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
             refresh=refresh,
         )
         if not refresh:
-            refuse_moved_cursors(name, built, raw.pipeline.state, monitor.cursors)
+            state = raw.pipeline.state
+            refuse_moved_cursors(name, built, state, monitor.cursors)
+            tables = last_extraction(raw).get("tables", {})
+            refuse_moved_tables(name, built, state, tables, monitor.tables)
         created = raw.ensure_tables(built)
     if created:
         logger.bind(tables=created).info("declared raw tables were created empty")
@@ -137,7 +137,8 @@ def _drift(raw: Raw, monitor: Monitor, earlier: Shape, committed: Committed) -> 
 def _remember(raw: Raw, monitor: Monitor) -> None:
     remember_fields(raw, monitor.field_paths())
     bases = {**monitor.earlier_bases, **monitor.bases}
-    remember_extraction(raw, sum(monitor.rows.values()), dict(monitor.longest), bases)
+    tables = {**last_extraction(raw).get("tables", {}), **monitor.tables}
+    remember_extraction(raw, sum(monitor.rows.values()), dict(monitor.longest), bases, tables)
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:
