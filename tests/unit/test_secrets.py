@@ -266,8 +266,8 @@ def test_the_host_of_a_redacted_url_stays() -> None:
 # Texts of the run record that are ours, or names that people gave to their own things.
 OURS = {
     "run_id", "job", "profile", "labels", "version", "environment", "snapshot_date", "versions",
-    "exit_name", "stage", "source", "sources", "resource", "load_id", "load_ids", "model", "target", "name", "kind",
-    "strategy", "type_before", "type_after", "start", "end",
+    "exit_name", "stage", "source", "sources", "resource", "load_id", "load_ids", "model", "target",
+    "name", "kind", "strategy", "type_before", "type_after", "start", "end",
 }  # fmt: skip
 
 
