@@ -1,11 +1,16 @@
-"""Warns of cursors and stamps that lie in the future: rows from before them are passed over."""
+"""Warns of cursors, starts of cursors and stamps by which rows are passed over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
+from dlt.extract import DltResource
+from dlt.extract.incremental import IncrementalResourceWrapper
+
+from etl.raw.moved import cursors_kept
 from etl.warehouse import quoted, read_types
 
 if TYPE_CHECKING:
@@ -31,6 +36,33 @@ def tell_early_cursors(source: str, state: Mapping[str, Any], now: datetime) -> 
                         "come: rows that come with an earlier one are left out; have that row "
                         f"mended, then `etl run --full-refresh --source {source}`"
                     )
+
+
+def tell_lowered_starts(
+    source: str, resources: Iterable[DltResource], state: Mapping[str, Any]
+) -> Iterator[str]:
+    """A line for each resource that is to begin earlier than its rows were read from.
+
+    dlt goes on from where the cursor stands, whatever `initial_value` says by now.
+    """
+    kept = cursors_kept(state)
+    for resource in resources:
+        cursor: Any = resource.incremental
+        if isinstance(cursor, IncrementalResourceWrapper):  # which may hold none
+            cursor = cursor.incremental
+        if cursor is None or cursor.end_value is not None:
+            continue
+        position = kept.get(resource.name, {}).get(cursor.cursor_path, {})
+        before, now = position.get("initial_value"), cursor.initial_value
+        with suppress(TypeError, ValueError):  # of another type, nobody knows which is earlier
+            if before not in {None, now} and (
+                now is None or cursor.last_value_func((before, now)) == before
+            ):
+                yield (
+                    f"{source}.{resource.name}: its rows were read from {before} on, and what lies "
+                    f"between that and initial_value ({now}) is not read: `etl run --full-refresh "
+                    f"--source {source}` reads everything anew"
+                )
 
 
 def tell_early_stamps(raw: Raw, columns: Iterable[str], day: date) -> Iterator[str]:

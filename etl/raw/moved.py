@@ -41,7 +41,7 @@ def refuse_moved_cursors(
     Raises:
         ConfigError: names the resource, its cursor and the one before.
     """
-    kept = _cursors_kept(state)
+    kept = cursors_kept(state)
     for resource, cursor in cursors.items():
         before = kept.get(resource, {})
         asked = source.selected_resources.get(resource)
@@ -76,7 +76,7 @@ def refuse_moved_tables(
     Raises:
         ConfigError: names resource and table, and those before.
     """
-    kept = _cursors_kept(state)
+    kept = cursors_kept(state)
     for resource, table in now.items():
         earlier = [r for r, t in before.items() if t == table and kept.get(r)]
         if kept.get(resource) and before.get(resource, table) != table:
@@ -117,7 +117,7 @@ def hand_over_tables(source: DltSource, schema: Schema) -> None:
             table["resource"] = resource.name
 
 
-def _cursors_kept(state: Mapping[str, Any]) -> dict[str, Any]:
+def cursors_kept(state: Mapping[str, Any]) -> dict[str, Any]:
     """The cursors that the pipeline's state has of each resource."""
     found: dict[str, Any] = {}
     for one in state.get("sources", {}).values():

@@ -14,7 +14,7 @@ from etl.logs import stage_context
 from etl.raw.collisions import check_tables
 from etl.raw.counts import root_tables
 from etl.raw.dispositions import settle_dispositions
-from etl.raw.early import tell_early_cursors, tell_early_stamps
+from etl.raw.early import tell_early_cursors, tell_early_stamps, tell_lowered_starts
 from etl.raw.fields import remember_fields
 from etl.raw.last import last_extraction, remember_extraction
 from etl.raw.moved import refuse_moved_cursors, refuse_moved_tables, refuse_other_name
@@ -118,6 +118,8 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
         logger.warning("full refresh: what raw holds of this source is replaced by this package")
     chains = max(1, len(built.selected_resources))
     load_ids, refused = raw.extract(built, workers=min(32, chains), refresh=refresh)
+    for line in tell_lowered_starts(name, built.selected_resources.values(), raw.pipeline.state):
+        ctx.run.warn(line)
     try:
         monitor.check_source()
     except EtlError:

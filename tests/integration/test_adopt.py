@@ -5,34 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import dlt
-import pytest
 
 from etl.errors import ConfigError
 from etl.secrets import MASK
-from etl.settings import Settings
 from tests.duckdb_files import opened
 from tests.integration.extracting import (
-    context,
-    count,
     extract_once,
     failure_of,
     query,
     settings_of,
 )
 from tests.integration.projects import Shop
+from tests.integration.test_extract_names import FACTORY, reading_as
 from tests.processes import run_etl, without_settings
-
-ROWS = [{"id": n, "at": f"2026-01-0{n}"} for n in (1, 2, 3)]
-
-
-def reading_as(name: str, resource: str = "events", table: str = "events") -> dlt.sources.DltSource:
-    """A factory: events by a cursor, in a dlt source of this name."""
-
-    @dlt.resource(name=resource, table_name=table, primary_key="id", write_disposition="append")
-    def events(at: object = dlt.sources.incremental("at")) -> object:
-        yield ROWS
-
-    return dlt.source(lambda: events, name=name)()
 
 
 def keyed(token: str = dlt.secrets.value) -> dlt.sources.DltSource:
@@ -43,48 +28,8 @@ def keyed(token: str = dlt.secrets.value) -> dlt.sources.DltSource:
 keyed_source = dlt.source(keyed, name="keyed")
 
 
-@pytest.mark.parametrize("full_refresh", [False, True])
-def test_dlt_source_of_another_name_is_refused_where_rows_stand(
-    tmp_path: Path, full_refresh: bool
-) -> None:
-    """Its cursors are kept under its name: all would be read and appended again."""
-    source = {"factory": f"{__name__}:reading_as", "arguments": {"name": "crm"}}
-    settings = settings_of(tmp_path, {"py": source})
-    for _ in range(2):
-        extract_once(settings)
-    source["arguments"] = {"name": "sales"}
-    settings = settings_of(tmp_path, {"py": source})
-    failure = failure_of(settings, ConfigError, context(settings, full_refresh=full_refresh))
-    assert failure.message.startswith("py: raw's tables were loaded as dlt's source crm, and this")
-    assert '@dlt.source(name="crm")' in failure.hint
-    assert count(settings, "py_raw.events") == 3
-
-
-@pytest.mark.parametrize(
-    ("named", "said"),
-    [
-        ({"table": "log"}, "the rows of events went to events and would go to log, which"),
-        ({"resource": "log"}, "the rows of events were read as events: as log all would"),
-    ],
-)
-def test_cursor_and_table_that_come_apart_are_refused(
-    tmp_path: Path, named: dict[str, str], said: str
-) -> None:
-    def reads(**names: str) -> Settings:
-        source = {"factory": f"{__name__}:reading_as", "arguments": {"name": "crm"} | names}
-        return settings_of(tmp_path, {"py": source})
-
-    for _ in range(2):
-        extract_once(reads())
-    failure = failure_of(reads(**named), ConfigError)
-    assert failure.message.startswith(f"py: {said}")
-    extract_once(reads(**named), context(reads(**named), full_refresh=True))
-    extract_once(reads(**named))
-    assert count(reads(), f"py_raw.{named.get('table', 'events')}") == 3
-
-
 def test_raw_of_a_pipeline_of_another_name_is_told_with_what_helps(tmp_path: Path) -> None:
-    source = {"factory": f"{__name__}:reading_as", "arguments": {"name": "crm"}}
+    source = {"factory": FACTORY, "arguments": {"name": "crm"}}
     extract_once(settings_of(tmp_path, {"old": source}))
     settings = settings_of(tmp_path, {"py": source})
     query(settings, "CREATE SCHEMA py_raw")
