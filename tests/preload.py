@@ -23,6 +23,7 @@ for module in (
     "etl.project.runner",
     "etl.raw.fields",
     "etl.raw.pipeline",
+    "etl.report.page",
     "etl.sources.build",
     "etl.stages.audit",
     "etl.stages.extract",

@@ -16,6 +16,13 @@ from etl.settings import Settings
 
 # Enough to see what is usual, and quick to read.
 EARLIER = 14
+_TEMPLATE = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+).get_template("page.html")
 
 
 @dataclass(frozen=True)
@@ -52,14 +59,7 @@ def make_page(settings: Settings, record: RunRecord) -> str:
         if r.started_at < record.started_at and r.environment == record.environment
     )
     earlier = list(islice(before, EARLIER))
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
+    return _TEMPLATE.render(
         run=record,
         bars=make_bars(record),
         before=find_before(record.sources, earlier),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import weakref
 from contextlib import suppress
 from decimal import Decimal
 from http import HTTPStatus
@@ -21,6 +22,7 @@ from etl.secrets import safe_url
 # Every digit as 0, all else as a blank: to look for a long number in a page costs next to nothing.
 DIGITS = bytes(ord("0") if chr(b) in "0123456789" else ord(" ") for b in range(256))
 LONG_NUMBER = b"0" * 20
+_NOT_YET = object()
 
 NO_JSON_HINT = (
     "ask the URL yourself: did a proxy answer, or a log-in page, or was the answer cut off? what "
@@ -61,11 +63,12 @@ class JsonOnce:
     """A response's JSON, parsed at the first call and kept."""
 
     def __init__(self, response: Response) -> None:
-        self._response = response
-        self._parsed: Any = self
+        # Weak, for the response holds this: a circle would keep pages and connections in memory.
+        self._response = weakref.proxy(response)
+        self._parsed: Any = _NOT_YET
 
     def __call__(self, **_: Any) -> Any:
-        if self._parsed is self:
+        if self._parsed is _NOT_YET:
             content = self._response.content
             try:
                 self._parsed = parse_json(content)

@@ -117,7 +117,11 @@ def _read(ctx: RunContext, raw: Raw, monitor: Monitor, earlier: Shape) -> ApiSes
     if refresh:
         logger.warning("full refresh: what raw holds of this source is replaced by this package")
     chains = max(1, len(built.selected_resources))
-    load_ids, refused = raw.extract(built, workers=min(32, chains), refresh=refresh)
+    try:
+        load_ids, refused = raw.extract(built, workers=min(32, chains), refresh=refresh)
+    finally:
+        if session is not None:
+            session.close()  # the API is not held by idle connections while the models run
     for line in tell_lowered_starts(name, built.selected_resources.values(), raw.pipeline.state):
         ctx.run.warn(line)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -141,10 +142,18 @@ class Api:
     def __init__(self, answer: Callable[[str, dict[str, str], dict[str, str]], Any]) -> None:
         self.answer = answer
         self.asked: list[Asked] = []
+        self.connections = 0
         api = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+
+            def handle(self) -> None:
+                api.connections += 1
+                try:
+                    super().handle()
+                finally:
+                    api.connections -= 1
 
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
@@ -175,6 +184,13 @@ class Api:
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+
+    def is_let_go(self, seconds: float = 5) -> bool:
+        """Whether nobody keeps a connection open; one that is closed may be noticed late."""
+        deadline = time.monotonic() + seconds
+        while self.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return self.connections == 0
 
 
 @contextmanager

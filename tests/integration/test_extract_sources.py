@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import math
 import shutil
 import sqlite3
@@ -20,6 +21,7 @@ from urllib.parse import quote
 import dlt
 import pytest
 from dlt.sources.rest_api import rest_api_source
+from requests import Response
 
 from etl.errors import (
     AuthError,
@@ -282,6 +284,33 @@ def test_dependent_resource_runs_twice_although_each_parent_has_one_page(tmp_pat
         for _ in range(2):
             extract_once(settings)
     assert count(settings, "api_raw.parts") == 100
+
+
+def test_no_connection_is_left_open_behind_the_extraction(tmp_path: Path) -> None:
+    with serving(lambda *_: [{"id": 1}]) as api:
+        extract_once(reading(tmp_path, api.url, "rows"))
+        assert api.asked
+        assert api.is_let_go()
+
+
+def test_pages_that_are_read_do_not_stay_in_memory(tmp_path: Path) -> None:
+    held: list[int] = []
+
+    def answer(_: str, query: dict[str, str], __: dict[str, str]) -> Any:
+        held.append(sum(isinstance(o, Response) for o in gc.get_objects()))
+        page = int(query.get("page", 1))
+        return {"items": [{"id": page}], "next": page + 1 if page < 10 else None}
+
+    pages = {"type": "cursor", "cursor_path": "next", "cursor_param": "page"}
+    with serving(answer) as api:
+        gc.collect()
+        gc.disable()  # what a circle holds would be let go when it is looked for, by chance
+        try:
+            extract_once(reading(tmp_path, api.url, "rows", client={"paginator": pages}))
+        finally:
+            gc.enable()
+    assert len(held) == 10
+    assert max(held) <= 2
 
 
 def test_incremental_reads_only_what_is_new(tmp_path: Path) -> None:

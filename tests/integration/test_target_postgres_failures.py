@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import socketserver
 import struct
 import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +55,15 @@ def test_rejected_password_is_told_by_its_state(pg: Postgres) -> None:
     assert isinstance(error, AuthError)
     assert "28P01" in str(error)
     assert "wrong-one" not in str(error)
+
+
+def test_rejected_password_is_told_in_a_process_with_many_open_files(pg: Postgres) -> None:
+    with ExitStack() as files:
+        for _ in range(1024):
+            files.enter_context(Path(os.devnull).open("rb"))
+        error = publish_to(pg, pg.server.dsn(pg.database, password="wrong-one"))
+    assert isinstance(error, AuthError)
+    assert "28P01" in str(error)
 
 
 def test_user_that_the_server_turns_away_is_no_unreachable_server(pg: Postgres) -> None:

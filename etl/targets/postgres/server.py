@@ -211,9 +211,11 @@ def _traced_state(conninfo: str) -> str | None:
                 polled = connection.connect_poll()
                 if polled in {PollingStatus.OK, PollingStatus.FAILED}:
                     break
-                reads = [connection.socket] if polled == PollingStatus.READING else []
-                writes = [] if reads else [connection.socket]
-                select.select(reads, writes, [], max(0.0, deadline - time.monotonic()))
+                # Not `select`, which fails from the 1,024th open file on.
+                ready = select.poll()
+                reads = polled == PollingStatus.READING
+                ready.register(connection.socket, select.POLLIN if reads else select.POLLOUT)
+                ready.poll(max(0.0, deadline - time.monotonic()) * 1000)
             connection.untrace()
         except (NotSupportedError, OSError):
             return None
