@@ -22,6 +22,7 @@ from loguru import logger
 
 from etl.causes import causes, first_line
 from etl.errors import ConfigError
+from etl.raw.buffers import end_buffers_by_bytes
 from etl.raw.destination import Warehouse
 from etl.raw.packages import Packages
 from etl.raw.repair import is_committed
@@ -53,6 +54,7 @@ class SourcePipeline:
     def _open(self) -> None:
         fresh = not self.folder.exists()
         _refuse_own_settings(self.source)
+        end_buffers_by_bytes()
         warehouse = self.settings.warehouse
         self.pipeline = dlt.pipeline(
             pipeline_name=self.source,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Old packages are of no use once committed; a few are kept to look at.
 KEPT_PACKAGES = 10
+# Rows that DuckDB handles at once: its STANDARD_VECTOR_SIZE.
+_VECTOR = 2048
 
 
 class Packages:
@@ -78,15 +80,21 @@ class Packages:
                 found.setdefault(table, []).append(file)
         return found
 
-    def largest_group(self) -> int:
-        """Bytes, uncompressed, of the largest group of rows in these files: it is read whole."""
+    def largest_vector(self) -> int:
+        """Bytes, uncompressed, of the longest 2,048 rows in these files.
+
+        DuckDB takes that many at once from a table to its log, and holds them in memory.
+        """
         from pyarrow.parquet import read_metadata
 
-        described = [read_metadata(f) for _, _, f in self._files() if f.suffix == ".parquet"]
-        return max(
-            (d.row_group(i).total_byte_size for d in described for i in range(d.num_row_groups)),
-            default=0,
-        )
+        longest = 0
+        for _, _, file in self._files():
+            if file.suffix == ".parquet":
+                data = read_metadata(file)
+                groups = [data.row_group(i) for i in range(data.num_row_groups)]
+                of_a_row = max((g.total_byte_size // max(1, g.num_rows) for g in groups), default=0)
+                longest = max(longest, of_a_row * min(data.num_rows, _VECTOR))
+        return longest
 
     def accept(self, arrival: Arrival) -> None:
         """Note that the guards passed, and what raw is to hold: now a crash loses nothing."""

@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
+from dlt.destinations.exceptions import DatabaseTransientException
 
 from etl.causes import causes
 from etl.drift import Count, Shape
-from etl.errors import EtlError, ResourcesError, Stopped
+from etl.errors import EtlError, Stopped
 from etl.memory import in_little_memory, limited_memory
 from etl.raw.column_types import LOADS, Retyped, declared_types, find_retyped, refuse_casts
 from etl.raw.destination import let_row_ids_rise
@@ -140,15 +141,17 @@ class Raw(SourcePipeline):
 
         Without a limit DuckDB keeps what it has written in memory: the more rows, the more of it.
         dlt tries five times with too little, each time with an error in the log: so long values
-        get more of it at once.
+        get more of it at once. A commit that lacks memory fails as any that cannot be made.
         """
-        megabytes = LEAN_MEGABYTES_PER_THREAD + (2 * self.packages.largest_group() >> 20)
+        megabytes = LEAN_MEGABYTES_PER_THREAD + (2 * self.packages.largest_vector() >> 20)
         with self.connection() as connection:
             connection.execute("SET preserve_insertion_order = false")
             try:
                 with limited_memory(connection, megabytes), self._translated("load"):
                     return self.pipeline.load()
-            except ResourcesError:
+            except EtlError as e:
+                if not any(isinstance(c, DatabaseTransientException) for c in causes(e)):
+                    raise
                 self._take_back()
                 with self._translated("load"):
                     return self.pipeline.load()

@@ -10,9 +10,13 @@ from typing import Any
 
 import duckdb
 import pytest
+from dlt.destinations.exceptions import DatabaseTransientException
+from dlt.pipeline.pipeline import Pipeline
+from pyarrow import parquet
 
 import etl.raw.pipeline
 from etl.raw import shapes
+from etl.raw.packages import Packages
 from etl.raw.pipeline import Raw
 from tests.integration.extracting import count, extract_once, settings_of
 
@@ -86,6 +90,43 @@ def test_load_of_long_values_gets_more_memory_at_once(
     """dlt would try five times with too little, and log as many errors."""
     monkeypatch.setattr(etl.raw.pipeline, "LEAN_MEGABYTES_PER_THREAD", 20)
     assert load_counting(tmp_path, monkeypatch, "long_rows", LONG, 4_000) == 1
+
+
+def test_long_rows_wait_by_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2,000 of them would be one group of rows, which DuckDB reads whole."""
+    groups: list[int] = []
+    real = Packages.largest_vector
+
+    def largest_vector(self: Packages) -> int:
+        for file in self.files_of_standing_tables().get("rows", ()):
+            data = parquet.read_metadata(file)
+            groups.extend(data.row_group(i).total_byte_size for i in range(data.num_row_groups))
+        return real(self)
+
+    monkeypatch.setattr(Packages, "largest_vector", largest_vector)
+    load_counting(tmp_path, monkeypatch, "long_rows", LONG, 4_000)
+    assert sum(groups) > 40e6
+    assert max(groups) < 20e6
+
+
+def test_commit_that_lacks_memory_is_made_with_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB says then that the transaction failed, and dlt that it may help to try again."""
+    limited: list[bool] = []
+    load = Pipeline.load
+
+    def failing(self: Pipeline, *given: Any, **named: Any) -> Any:
+        with duckdb.connect(str(tmp_path / "data" / "warehouse.duckdb")) as connection:
+            [(limit,)] = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+        limited.append(limit.endswith("MiB"))
+        if limited == [True]:
+            raise DatabaseTransientException(duckdb.TransactionException("failed to commit"))
+        return load(self, *given, **named)
+
+    monkeypatch.setattr(Pipeline, "load", failing)
+    load_counting(tmp_path, monkeypatch, "many_rows", FACTORY, 10_000)
+    assert limited == [True, False]
 
 
 def load_counting(
