@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from etl.runs import write_atomically
@@ -14,10 +15,10 @@ FILE = "last.json"
 
 
 def last_extraction(raw: Raw) -> dict[str, Any]:
-    """`{"rows": int, "pages": {resource: int}, "bases": …, "tables": {resource: str}}`, or empty.
+    """What was kept by these names: `rows`, and by resource `pages`, `bases`, `tables`, `asked`.
 
     `pages` is the length of the resource's longest chain, `bases` where its rows are in an answer,
-    `tables` where they go to.
+    `tables` where they go to, `asked` digests of its request. Empty when nothing was kept.
     """
     try:
         found = json.loads((raw.folder / FILE).read_text(encoding="utf-8"))
@@ -27,12 +28,17 @@ def last_extraction(raw: Raw) -> dict[str, Any]:
 
 
 def remember_extraction(
-    raw: Raw, rows: int, pages: dict[str, int], bases: dict[str, str], tables: dict[str, str]
+    raw: Raw,
+    rows: int,
+    pages: Mapping[str, int],
+    bases: Mapping[str, str],
+    tables: Mapping[str, str],
+    asked: Mapping[str, Mapping[str, str]],
 ) -> None:
     """Keep what the guards of the next run ask for.
 
     Raises:
         ResourcesError: the disk is full or the folder is not writable.
     """
-    found = {"rows": rows, "pages": pages, "bases": bases, "tables": tables}
+    found = {"rows": rows, "pages": pages, "bases": bases, "tables": tables, "asked": asked}
     write_atomically(raw.folder / FILE, json.dumps(found))

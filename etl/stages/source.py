@@ -22,6 +22,7 @@ from etl.raw.pipeline import Committed, Raw
 from etl.records import SchemaChange, SourceRun
 from etl.runs import utc_now
 from etl.settings import Source
+from etl.sources.asked import asked_by, tell_changed
 from etl.sources.build import build_source
 from etl.sources.http import ApiSession
 from etl.sources.monitor import Monitor
@@ -44,8 +45,10 @@ def extract_source(ctx: RunContext, name: str, source: Source) -> None:
             committed = pending + raw.commit()
             count_arrival(ctx.run, raw)
             drift = _drift(raw, monitor, earlier, committed)
+        asked = last_extraction(raw).get("asked", {}) if not ctx.refresh else {}
         _remember(raw, monitor)
         for told in (
+            *tell_changed(name, asked, asked_by(source), monitor.incremental),
             *tell_early_cursors(name, raw.pipeline.state, utc_now()),
             *tell_early_stamps(raw, source.stamp, ctx.run.snapshot_date),
             *monitor.tell(),
@@ -143,8 +146,10 @@ def _drift(raw: Raw, monitor: Monitor, earlier: Shape, committed: Committed) -> 
 def _remember(raw: Raw, monitor: Monitor) -> None:
     remember_fields(raw, monitor.field_paths())
     bases = {**monitor.earlier_bases, **monitor.bases}
-    tables = {**last_extraction(raw).get("tables", {}), **monitor.tables}
-    remember_extraction(raw, sum(monitor.rows.values()), dict(monitor.longest), bases, tables)
+    last = last_extraction(raw)
+    tables = {**last.get("tables", {}), **monitor.tables}
+    asked = {**last.get("asked", {}), **asked_by(monitor.settings)}
+    remember_extraction(raw, sum(monitor.rows.values()), monitor.longest, bases, tables, asked)
 
 
 def _show_page(ctx: RunContext, source: str, rows: int) -> None:

@@ -12,10 +12,6 @@ TOTAL_PAGES = {
 }  # fmt: skip
 PAGE = {"page", "current_page", "page_number", "page_no", "page_num", "page_index", "number", "p"}
 OFFSET = {"offset", "skip", "start", "start_at", "start_index", "from"}
-LIMIT = {
-    "limit", "per_page", "page_size", "pagesize", "size", "max_results", "top", "take", "first",
-    "page_limit", "count", "rows",
-}  # fmt: skip
 TOTAL = {
     "total", "total_count", "total_results", "total_items", "total_records", "total_elements",
     "total_hits", "record_count", "count", "num_found", "total_rows",

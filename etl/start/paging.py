@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
+from etl.sources.asked import PAGE_SIZES
 from etl.start.answer import (
     CURSOR,
-    LIMIT,
     MORE,
     OFFSET,
     PAGE,
@@ -231,8 +231,8 @@ class _Page:
 
     def _limit(self) -> tuple[str | None, int | None, str]:
         """The parameter that says how many rows a page has, how many, and how that is known."""
-        told = self._find(LIMIT - {"count", "rows"})
-        name = next((self.params[n] for n in self.params if n in LIMIT), None)
+        told = self._find(PAGE_SIZES - {"count", "rows"})
+        name = next((self.params[n] for n in self.params if n in PAGE_SIZES), None)
         # An API may give fewer than it was asked for.
         if told is not None and (value := number(told.value)):
             return name or told.keys[-1], value, f"{told.path} says so"

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import dlt
 import pytest
 
 from etl.errors import ConfigError
 from etl.settings import Settings
-from tests.integration.extracting import context, count, extract_once, failure_of, settings_of
+from tests.integration.extracting import (
+    context,
+    count,
+    extract_once,
+    failure_of,
+    reading,
+    serving,
+    settings_of,
+)
 
 FACTORY = f"{__name__}:reading_as"
 ROWS = [{"id": n, "at": f"2026-01-0{n}"} for n in (1, 2, 3)]
@@ -86,3 +95,45 @@ def test_start_that_is_lowered_is_told(tmp_path: Path, start: str | None, is_tol
     ctx = context(reads(start), full_refresh=True)
     extract_once(reads(start), ctx)
     assert ctx.run.warnings == []
+
+
+def is_odd(row: dict[str, Any]) -> bool:
+    return bool(row["id"] % 2)
+
+
+SINCE = {"type": "incremental", "cursor_path": "id", "initial_value": 0}
+ASKED = {"status": "open", "since": SINCE, "api_key": "abc"}
+OPEN = {"path": "rows", "params": ASKED}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "more", "changed"),
+    [
+        (OPEN, {}, None),
+        (OPEN | {"params": ASKED | {"per_page": 5, "api_key": "renewed"}}, {}, None),
+        (OPEN | {"params": ASKED | {"since": SINCE | {"initial_value": 1}}}, {}, None),
+        (OPEN | {"params": ASKED | {"status": "all"}}, {}, "params.status"),
+        ({"path": "all", "params": {"since": SINCE}}, {}, "params.api_key, params.status, path"),
+        (OPEN, {"processing_steps": [{"filter": f"{__name__}:is_odd"}]}, "processing_steps"),
+    ],
+    ids=["as it was", "page size and key", "start", "parameter", "path", "filter"],
+)
+def test_request_that_changes_behind_a_cursor_is_told_once(
+    tmp_path: Path, endpoint: dict[str, Any], more: dict[str, Any], changed: str | None
+) -> None:
+    def told(settings: Settings, **options: Any) -> list[str]:
+        ctx = context(settings, **options)
+        extract_once(settings, ctx)
+        return [w for w in ctx.run.warnings if "asks otherwise" in w]
+
+    with serving(lambda *_: [{"id": 7}]) as api:
+
+        def reads(endpoint: dict[str, Any], **more: Any) -> Settings:
+            rows = {"name": "rows", "write_disposition": "append", "endpoint": endpoint}
+            return reading(tmp_path, api.url, rows | more)
+
+        assert told(reads(OPEN)) == []
+        found = told(reads(endpoint, **more))
+        assert [f"({changed})" in line for line in found] == [True] * (changed is not None)
+        assert told(reads(endpoint, **more)) == []
+        assert told(reads(OPEN), full_refresh=True) == []
