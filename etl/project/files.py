@@ -6,6 +6,7 @@ as it stands (docs/adr/0022).
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Generator, Iterable, Mapping
 from graphlib import CycleError, TopologicalSorter
 from io import StringIO
@@ -102,6 +103,12 @@ class FileLoader(SqlMeshLoader):
             if found.suffix == ".sql" and path.name == MODELS and not found.stat().st_size:
                 # SQLMesh would take its models for removed.
                 raise ConfigError(f"{found} is empty", found)
+            if found.suffix == ".sql" and _begins_with_mark(found):
+                raise ConfigError(
+                    f"{found} begins with a byte order mark, which SQLMesh takes for a word: save "
+                    "it as UTF-8 without one",
+                    found,
+                )
             yield found
         self._at = None
 
@@ -218,3 +225,8 @@ def _declare_types(model: SeedModel) -> None:
     # The model is frozen; what it has read so far is forgotten.
     model.__dict__["seed"] = _TypedSeed(content=model.seed.content, kinds=kinds)
     model.__dict__.pop("_reader", None)
+
+
+def _begins_with_mark(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8

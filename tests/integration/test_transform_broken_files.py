@@ -122,6 +122,7 @@ def test_new_files_that_do_not_load_hold_back_nothing(shop: Shop) -> None:
     told = {f.subject: f.message for f in record.failures}
     assert set(told) == {f"models/{name}" for name in (*STRANGE, "link.sql")}
     assert all(str(shop.folder / "sqlmesh" / file) in told[file] for file in told)
+    assert "byte order mark" in told["models/mark.sql"]
     assert {m.name: m.status for m in record.models} == dict.fromkeys(ALL, "ok")
     assert shop.published("totals")[-1] == ("eve", 5)
     assert set(refuse(lambda: show_plan(shop.settings, "prod", 0))) == set(told.values())
