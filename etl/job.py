@@ -209,9 +209,9 @@ def _keep_history(settings: Settings, record: RunRecord) -> None:
 
 def _leave_page(settings: Settings, record: RunRecord) -> None:
     """Leave the report beside the record; a page that cannot be written is told, not fatal."""
-    from etl.report.page import write_page
-
     try:
+        from etl.report.page import write_page  # which reads the template
+
         write_page(settings, record)
     except Exception as e:  # noqa: BLE001  the run is over: nothing here may change its code
         logger.warning(f"the report was not written: {type(e).__name__}: {e}")

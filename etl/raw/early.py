@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 from dlt.extract import DltResource
-from dlt.extract.incremental import IncrementalResourceWrapper
 
+from etl.raw.hints import incremental_of
 from etl.raw.moved import cursors_kept
 from etl.warehouse import quoted, read_types
 
@@ -47,9 +47,7 @@ def tell_lowered_starts(
     """
     kept = cursors_kept(state)
     for resource in resources:
-        cursor: Any = resource.incremental
-        if isinstance(cursor, IncrementalResourceWrapper):  # which may hold none
-            cursor = cursor.incremental
+        cursor = incremental_of(resource)
         if cursor is None or cursor.end_value is not None:
             continue
         position = kept.get(resource.name, {}).get(cursor.cursor_path, {})

@@ -1,16 +1,23 @@
-"""The tables that a resource declares by its hints, before any row has come."""
+"""The tables and the cursor that a resource declares by its hints, before any row has come."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from dlt.extract.exceptions import DataItemRequiredForDynamicTableHints
+from dlt.extract.incremental import IncrementalResourceWrapper
 
 from etl.errors import ConfigError
 
 if TYPE_CHECKING:
     from dlt.common.normalizers.naming import NamingConvention
     from dlt.extract import DltResource
+
+
+def incremental_of(resource: DltResource) -> Any:
+    """The incremental cursor of a resource, whoever declares it; dlt may wrap it, or none."""
+    cursor = resource.incremental
+    return cursor.incremental if isinstance(cursor, IncrementalResourceWrapper) else cursor
 
 
 def root_hints(source: str, resource: DltResource) -> dict[str, Any] | None:

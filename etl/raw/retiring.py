@@ -7,8 +7,9 @@ from typing import Any
 
 from dlt.extract.extract import Extract
 from dlt.extract.extractors import Extractor
-from dlt.extract.incremental import IncrementalResourceWrapper
 from dlt.extract.source import DltSource
+
+from etl.raw.hints import incremental_of
 
 
 def retire_last_rows() -> None:
@@ -29,10 +30,7 @@ class _Extract(Extract):
         for resource in source.resources.selected.values():
             # With a cursor only a part of the rows is read. With a `merge_key` too, but there dlt
             # retires rows that share the key of one that came, and none came.
-            cursor: Any = resource.incremental
-            if isinstance(cursor, IncrementalResourceWrapper):  # which may hold none
-                cursor = cursor.incremental
-            if callable(resource.table_name) or cursor is not None:
+            if callable(resource.table_name) or incremental_of(resource) is not None:
                 continue
             name = source.schema.naming.normalize_tables_path(resource.table_name)
             table = known.get(name)

@@ -16,7 +16,7 @@ PAGE_SIZES = {
     "page_limit", "count", "rows",
 }  # fmt: skip
 # Parts of an endpoint that say which rows come.
-_PARTS = ("path", "method", "json", "data", "data_selector")
+_PARTS = ("path", "json", "data", "data_selector")
 
 
 def asked_by(source: Source) -> dict[str, dict[str, str]]:
@@ -32,6 +32,7 @@ def asked_by(source: Source) -> dict[str, dict[str, str]]:
         endpoint = shared | _endpoint(resource, name)
         params = (shared.get("params") or {}) | (endpoint.get("params") or {})
         found = {part: endpoint.get(part) for part in _PARTS}
+        found["method"] = str(endpoint.get("method") or "GET").upper()
         steps = source.resource_defaults.get("processing_steps")
         found["processing_steps"] = resource.get("processing_steps", steps)
         found |= {

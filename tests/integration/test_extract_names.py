@@ -109,7 +109,7 @@ OPEN = {"path": "rows", "params": ASKED}
 @pytest.mark.parametrize(
     ("endpoint", "more", "changed"),
     [
-        (OPEN, {}, None),
+        (OPEN | {"method": "GET"}, {}, None),
         (OPEN | {"params": ASKED | {"per_page": 5, "api_key": "renewed"}}, {}, None),
         (OPEN | {"params": ASKED | {"since": SINCE | {"initial_value": 1}}}, {}, None),
         (OPEN | {"params": ASKED | {"status": "all"}}, {}, "params.status"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,13 +54,17 @@ def test_report_of_no_run_is_code_2(fresh: Shop) -> None:
     assert "there is no run yet\n     → etl run" in done.stderr
 
 
+@pytest.mark.parametrize("broken", ["page", "template"])
 def test_report_that_cannot_be_written_changes_no_code(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("etl.report.page.make_page", fail)
+    if broken == "page":
+        monkeypatch.setattr("etl.report.page.make_page", fail)
+    else:  # it is read when the module is imported
+        monkeypatch.setitem(sys.modules, "etl.report.page", None)
     assert shop.run().exit_code == 0
     log = (shop.data / "runs" / "latest" / "log.jsonl").read_text(encoding="utf-8")
     assert "the report was not written" in log
