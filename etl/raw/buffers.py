@@ -37,13 +37,18 @@ class _Writer(BufferedDataWriter[Any]):
         return super().write_data_item(item, columns)
 
 
-def estimate_bytes(value: Any) -> int:
-    """About how many bytes the texts of rows, or Arrow tables, take; of long lists by a sample."""
+def estimate_bytes(value: Any, levels: int = 20) -> int:
+    """About how many bytes the texts of rows, or Arrow tables, take; of long lists by a sample.
+
+    What lies deeper than so many levels is not looked at.
+    """
     if isinstance(value, str | bytes):
         return len(value)
-    if isinstance(value, dict):
-        return sum(map(estimate_bytes, value.values()))
-    if isinstance(value, list | tuple) and value:
-        seen = value[:: -(-len(value) // SAMPLE)]
-        return sum(map(estimate_bytes, seen)) * len(value) // len(seen)
-    return int(getattr(value, "nbytes", 0))
+    if isinstance(value, dict | list | tuple):
+        inner = list(value.values() if isinstance(value, dict) else value)
+        seen = inner[:: max(1, -(-len(inner) // SAMPLE))] if isinstance(value, list) else inner
+        if not seen or not levels:
+            return 0
+        return sum(estimate_bytes(v, levels - 1) for v in seen) * len(inner) // len(seen)
+    size = getattr(value, "nbytes", 0)
+    return size if isinstance(size, int) else 0  # anybody's attribute may be called so
