@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import tempfile
 from pathlib import Path
@@ -12,8 +13,11 @@ import duckdb
 from etl.causes import causes, classify_os_error
 from etl.errors import EtlError, ResourcesError, UnreachableError
 
-# Less free space than this, and a failed write means that the disk is full.
+# Less room than this, and a failed write means that the disk is full.
 FULL_DISK_BYTES = 16 * 1024 * 1024
+# The same of a failed commit: it writes all rows of up to a group (122,880 for each thread) into
+# the log at once, and takes back what it wrote.
+FULL_AT_COMMIT_BYTES = 1024 * 1024 * 1024
 
 
 def classify_machine(error: BaseException, folder: Path) -> EtlError | None:
@@ -50,6 +54,13 @@ def classify_duckdb(error: duckdb.Error, folder: Path, path: Path | None = None)
                 f"{folder}: the disk is full, or files may not be written or grow there",
                 hint="free disk space or make the folder writable, then run again",
             )
+        room = _room(folder)
+        if isinstance(error, duckdb.TransactionException) and room < FULL_AT_COMMIT_BYTES:
+            return ResourcesError(
+                f"{folder}: what was to be committed did not fit into {room / 1024**2:,.0f} MiB, "
+                "which are free there or which its files may still grow",
+                hint="free disk space (or raise `ulimit -f`), then run again",
+            )
         if isinstance(error, duckdb.IOException):
             if path is not None and _is_something_else(path):
                 return UnreachableError(
@@ -81,15 +92,27 @@ def _is_something_else(path: Path) -> bool:
 
 def can_write(folder: Path) -> bool:
     """True when a megabyte can be written there now."""
+    if _room(folder) < FULL_DISK_BYTES:
+        return False
     try:
-        if shutil.disk_usage(folder).free < FULL_DISK_BYTES:
-            return False
         with tempfile.TemporaryFile(dir=folder) as f:
             f.write(bytes(1024 * 1024))
             f.flush()
     except OSError:
         return False
     return True
+
+
+def _room(folder: Path) -> int:
+    """How many bytes the disk has left, or the largest file there may still grow (`ulimit -f`)."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        free = shutil.disk_usage(folder).free
+        if limit == resource.RLIM_INFINITY:
+            return free
+        return min(free, limit - max((f.stat().st_size for f in folder.iterdir()), default=0))
+    except OSError:
+        return 0
 
 
 def refuse_foreign(path: Path, mode: int) -> EtlError | None:

@@ -119,7 +119,7 @@ def judge(
     failed |= {e.subject for e in found}
     # A view that was not evaluated shows what is new all the same.
     views = (project.graph.live().keys() & built) - project.listener.evaluated.keys()
-    found = _audit_suspects(project, run, (suspects | views) - failed)
+    found = _audit_suspects(project, run, (suspects | views) & built - failed)
     failures += found
     failed |= {e.subject for e in found}
     return Judged(failures, failed, built, pairs)

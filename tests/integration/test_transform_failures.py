@@ -204,6 +204,18 @@ def test_failure_of_the_machine_between_models_is_no_bug(
     assert shop.published("totals")[-1] == ("eve", 5)
 
 
+def test_first_run_in_which_all_models_fail_is_told_the_same_again(fresh: Shop) -> None:
+    """Nothing was ever built that could be audited again."""
+    fresh.sell((1, "ann", 50), items=("tea",))
+    for name in "orders", "order_items":
+        fresh.edit(f"sqlmesh/models/{name}.sql", "SELECT ", "SELECT error('no') AS wrong, ")
+    staging = ["staging.stg_shop__orders", "staging.stg_shop__orders__items"]
+    for _ in range(2):
+        record = fresh.run()
+        assert record.exit_code == ExitCode.TRANSFORM
+        assert [f.subject for f in record.failures] == staging
+
+
 def test_failed_source_leaves_its_models_as_they_were_and_no_others(shop: Shop) -> None:
     shop.edit("config/etl.yaml", "required: false", "required: true")
     shop.write("sqlmesh/models/answer.sql", "MODEL (name marts.answer, kind FULL); SELECT 42 AS n")

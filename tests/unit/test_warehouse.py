@@ -95,6 +95,33 @@ def test_what_fails_on_a_full_disk_is_no_fault_of_the_query(
 ) -> None:
     """At a commit DuckDB says TransactionException, else IOException."""
     monkeypatch.setattr("etl.duckdb_failures.can_write", lambda folder: False)
-    assert isinstance(classify_duckdb(kind("written"), tmp_path / "warehouse"), ResourcesError)
+    assert isinstance(classify_duckdb(kind("written"), tmp_path), ResourcesError)
     monkeypatch.setattr("etl.duckdb_failures.can_write", lambda folder: True)
-    assert not isinstance(classify_duckdb(kind("written"), tmp_path / "warehouse"), ResourcesError)
+    assert not isinstance(classify_duckdb(kind("written"), tmp_path), ResourcesError)
+
+
+AT_COMMIT = """
+import resource, signal, sys
+from pathlib import Path
+import duckdb
+from etl.duckdb_failures import can_write, classify_duckdb
+
+folder = Path(sys.argv[1])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, resource.RLIM_INFINITY))
+with duckdb.connect(folder / "warehouse.duckdb") as connection:
+    try:
+        connection.sql("SELECT repeat(md5(i::TEXT), 30) FROM range(50000) r(i)").create("t")
+    except duckdb.TransactionException as error:
+        print(can_write(folder), repr(classify_duckdb(error, folder)))
+"""
+
+
+def test_commit_that_does_not_fit_is_no_fault_of_the_query_though_its_room_is_free_again(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AT_COMMIT, tmp_path], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("True ResourcesError"), done.stdout
+    assert "MiB" in done.stdout
