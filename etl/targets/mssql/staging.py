@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from etl.targets.batches import read_batches
-from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
+from etl.targets.mssql.columns import LONGEST, Column, found_share, select_refused, share
 from etl.targets.mssql.server import Connection, fetch_one
 from etl.targets.server.refusals import refusal
 from etl.targets.server.session import ROW, Delivery, Staged, Sum
@@ -49,7 +49,7 @@ def stage(connection: Connection, delivery: Delivery[Column]) -> Staged[Column]:
 def _refuse(delivery: Delivery[Column]) -> None:
     """Raise LoadError for a value that SQL Server does not have, before anything is sent."""
     key = delivery.key
-    sql = first_refused(delivery.columns, delivery.rows, key)
+    sql = select_refused(delivery.columns, delivery.rows, key)
     row = delivery.cursor.execute(sql).fetchone() if sql else None
     if row is not None:
         column = delivery.columns[int(row[0])]
