@@ -13,7 +13,7 @@ from loguru import logger
 
 from etl.errors import ConfigError
 from etl.records import LoadRun
-from etl.targets.catalog import Published, attached, open_published, read_comments, read_version
+from etl.targets.catalog import PresentFile, attached, open_published, read_comments, read_version
 from etl.targets.choosing import choose
 from etl.targets.claims import claim, claimed, warn_of_loss
 from etl.targets.comparison import check_count, check_key, check_version, reading, record
@@ -93,7 +93,7 @@ def _publish(
 
 
 def _refuse_foreign(
-    cursor: duckdb.DuckDBPyConnection, path: Path, old: Published, target: str
+    cursor: duckdb.DuckDBPyConnection, path: Path, old: PresentFile, target: str
 ) -> None:
     """Raise ConfigError when the file has anything that this job has not made."""
     made = claimed(cursor, target) if old.unnamed else set()
@@ -109,7 +109,7 @@ def _refuse_foreign(
 def _compare(
     cursor: duckdb.DuckDBPyConnection,
     publication: Publication,
-    old: Published,
+    old: PresentFile,
     target: str,
     *,
     dry_run: bool,
