@@ -9,9 +9,19 @@ import duckdb
 
 from etl.records import LoadRun
 from etl.settings import Settings, Target
-from etl.targets import dlt_destination, duckdb_file, mssql, parquet_files, postgres
-from etl.targets.publication import Publication, Publish, take_order
+from etl.targets import duckdb_file, mssql, parquet_files, postgres
+from etl.targets.publication import Order, Publication, Publish, take_order
 from etl.targets.server import PublishTo
+
+
+def _publish_by_dlt(
+    connection: duckdb.DuckDBPyConnection, order: Order, target: Target, /, *, dry_run: bool = False
+) -> list[LoadRun]:
+    """Imported where it is used: dlt takes long to import."""
+    from etl.targets import dlt_destination
+
+    return dlt_destination.publish(connection, order, target, dry_run=dry_run)
+
 
 FILE_TARGETS: dict[str, Publish[Path]] = {
     "duckdb": duckdb_file.publish,
@@ -20,7 +30,7 @@ FILE_TARGETS: dict[str, Publish[Path]] = {
 SERVER_TARGETS: dict[str, Publish[Target]] = {
     "postgres": postgres.publish,
     "mssql": mssql.publish,
-    "dlt": dlt_destination.publish,
+    "dlt": _publish_by_dlt,
 }
 
 

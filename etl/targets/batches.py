@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import duckdb
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+import pyarrow as pa
 
 BYTES = 8 << 20
 # DuckDB works on 2,048 rows at once; half of them cost no more time, and half the memory.
@@ -30,8 +27,6 @@ def read_batches(
         duckdb.Error: as DuckDB says.
         OSError: it says nothing.
     """
-    import pyarrow as pa
-
     _take_long_texts(cursor)
     for setting, value in READ_LITTLE_AHEAD.items():
         cursor.execute(f"SET {setting} = '{value}'")

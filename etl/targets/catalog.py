@@ -29,7 +29,7 @@ _KINDS = {
 
 
 @dataclass(frozen=True)
-class Published:
+class PresentFile:
     """The target's file as it stands.
 
     `tables` holds those that some load names and `unnamed` the others, `others` what is no table:
@@ -95,14 +95,14 @@ def read_comments(cursor: duckdb.DuckDBPyConnection, catalog: str, name: str) ->
 @contextmanager
 def open_published(
     cursor: duckdb.DuckDBPyConnection, path: Path, order: Order
-) -> Iterator[Published]:
+) -> Iterator[PresentFile]:
     """The present file; an empty one when it is missing, or damaged and nobody needs it.
 
     Raises UnreachableError when a writer has it open, LoadError when it is damaged but a table
     has to be kept.
     """
     if not path.exists():
-        yield Published()
+        yield PresentFile()
         return
     with ExitStack() as stack:
         try:
@@ -112,11 +112,11 @@ def open_published(
             raise
         except duckdb.Error as error:
             _accept_damage(path, order, error)
-            published = Published()
+            published = PresentFile()
         yield published
 
 
-def _read_published(cursor: duckdb.DuckDBPyConnection, catalog: str, order: Order) -> Published:
+def _read_published(cursor: duckdb.DuckDBPyConnection, catalog: str, order: Order) -> PresentFile:
     names: dict[str, list[str]] = {}
     for kind, listed in _KINDS.items():
         found = cursor.execute(
@@ -126,7 +126,7 @@ def _read_published(cursor: duckdb.DuckDBPyConnection, catalog: str, order: Orde
         ).fetchall()
         names[kind] = [f"{schema}.{name}" for schema, name in found]
     tables = names.pop("table")
-    return Published(
+    return PresentFile(
         readable=True,
         tables={
             fold(name): read_version(cursor, catalog, name)

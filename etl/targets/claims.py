@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 import duckdb
 from loguru import logger
 
-from etl.errors import ConfigError
-from etl.targets.publication import Publication, fold
+from etl.targets.publication import Publication
 from etl.warehouse import exists
 
 SCHEMA = "etl_published"
@@ -45,30 +43,4 @@ def warn_of_loss(publication: Publication, target: str) -> None:
         logger.bind(target=target, table=publication.table).warning(
             "the table was published before and is gone, with what the mart has no more: if it was "
             "not dropped on purpose, put back a copy, then run again"
-        )
-
-
-def refuse_foreign(
-    cursor: duckdb.DuckDBPyConnection,
-    target: str,
-    path: Path,
-    unnamed: Collection[str],
-    others: Iterable[str],
-) -> None:
-    """Refuse to replace a file that has anything of others.
-
-    Args:
-        unnamed: the tables of the file that no load names.
-        others: what the file has beside tables.
-
-    Raises:
-        ConfigError: this job has not made all of it.
-    """
-    made = claimed(cursor, target) if unnamed else set()
-    if foreign := [*others, *(f"table {t}" for t in unnamed if fold(t) not in made)]:
-        raise ConfigError(
-            f"{path} of target {target} is replaced as a whole, and has what this job did not "
-            f"make: {', '.join(foreign)}",
-            subject=target,
-            hint="give the target a path of its own; or drop it, if nobody needs it",
         )

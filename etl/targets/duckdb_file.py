@@ -11,10 +11,11 @@ from pathlib import Path
 import duckdb
 from loguru import logger
 
+from etl.errors import ConfigError
 from etl.records import LoadRun
-from etl.targets.catalog import Published, attached, open_published, read_comments, read_version
+from etl.targets.catalog import PresentFile, attached, open_published, read_comments, read_version
 from etl.targets.choosing import choose
-from etl.targets.claims import claim, claimed, refuse_foreign, warn_of_loss
+from etl.targets.claims import claim, claimed, warn_of_loss
 from etl.targets.comparison import check_count, check_key, check_version, reading, record
 from etl.targets.files import refuse_other_kind, refuse_writer, sync, translating
 from etl.targets.publication import Order, Publication, fold, qualify, split_name
@@ -58,7 +59,7 @@ def _publish(
     marts: dict[str, Version] = {}
     runs: list[LoadRun] = []
     with open_published(cursor, path, order) as old:
-        refuse_foreign(cursor, order.target, path, old.unnamed, old.others)
+        _refuse_foreign(cursor, path, old, order.target)
         for publication in order.publish:
             run, mart = _compare(cursor, publication, old, order.target, dry_run=dry_run)
             runs.append(run)
@@ -91,10 +92,24 @@ def _publish(
     ] + held
 
 
+def _refuse_foreign(
+    cursor: duckdb.DuckDBPyConnection, path: Path, old: PresentFile, target: str
+) -> None:
+    """Raise ConfigError when the file has anything that this job has not made."""
+    made = claimed(cursor, target) if old.unnamed else set()
+    if foreign := [*old.others, *(f"table {t}" for t in old.unnamed if fold(t) not in made)]:
+        raise ConfigError(
+            f"{path} of target {target} is replaced as a whole, and has what this job did not "
+            f"make: {', '.join(foreign)}",
+            subject=target,
+            hint="give the target a path of its own; or drop it, if nobody needs it",
+        )
+
+
 def _compare(
     cursor: duckdb.DuckDBPyConnection,
     publication: Publication,
-    old: Published,
+    old: PresentFile,
     target: str,
     *,
     dry_run: bool,

@@ -20,7 +20,7 @@ from etl.errors import (
 )
 from etl.secrets import redactor
 from etl.targets.mssql.address import read_address, write_address
-from etl.targets.mssql.columns import Column, first_refused, map_columns, share
+from etl.targets.mssql.columns import Column, map_columns, select_refused, share
 from etl.targets.mssql.driver import bundled_driver, find_library, load_driver
 from etl.targets.mssql.failures import classify, words_of
 from etl.targets.mssql.staging import ARRAY_BYTES, read_arrays
@@ -144,7 +144,7 @@ def test_value_that_it_has_is_sent(sql: str) -> None:
 def test_length_of_a_key_is_counted_in_utf16(text: str, fits: bool) -> None:
     publication = Publication("m.a", "a", ("k",))
     columns = columns_of(f"'{text}' AS k", publication)
-    sql = first_refused(columns, f"(SELECT '{text}' AS k)", ("k",))
+    sql = select_refused(columns, f"(SELECT '{text}' AS k)", ("k",))
     assert sql is not None
     assert (duckdb.sql(sql).fetchone() is None) == fits
 
@@ -152,7 +152,7 @@ def test_length_of_a_key_is_counted_in_utf16(text: str, fits: bool) -> None:
 def find_refused(sql: str) -> tuple[int, str] | None:
     columns = columns_of(f"1 AS id, {sql} AS c")
     rows = f"(SELECT i AS id, CASE WHEN i = 7 THEN {sql} END AS c FROM range(10) AS r(i))"
-    found = first_refused(columns, rows, ("id",))
+    found = select_refused(columns, rows, ("id",))
     row = duckdb.sql(found).fetchone() if found else None
     return (int(row[0]), str(row[2])) if row else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -34,6 +36,11 @@ def test_each_kind_of_target_is_described_and_can_be_published_to() -> None:
     files = {name for name, kind in TARGET_KINDS.items() if kind.needs == "path"}
     assert files == FILE_TARGETS.keys()
     assert SERVER_TARGETS.keys() == TARGET_KINDS.keys() - files
+
+
+def test_targets_are_there_without_dlt_and_what_the_extras_bring() -> None:
+    missing = "import sys; sys.modules.update(dict.fromkeys(('dlt', 'numpy', 'psycopg', 'pyodbc')))"
+    subprocess.run([sys.executable, "-c", f"{missing}; import etl.stages.load"], check=True)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from etl.settings import Target
 from etl.targets.choosing import choose
 from etl.targets.comparison import Changes, check_key, reading, record
 from etl.targets.dlt_destination.destination import LOAD_ID, Destination, Mart, Tables
+from etl.targets.dlt_destination.failures import classify_delivery
 from etl.targets.dlt_destination.values import add_up, agrees
 from etl.targets.files import translating, warehouse_folder
 from etl.targets.parquet_types import export
@@ -228,8 +229,6 @@ def _reconcile(tables: Tables, mart: Mart, run: LoadRun, load_id: str) -> LoadRu
 
 @contextmanager
 def _translated(target: str) -> Iterator[None]:
-    from etl.targets.dlt_destination.failures import classify_delivery
-
     try:
         yield
     except (duckdb.Error, EtlError):

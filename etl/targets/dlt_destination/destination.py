@@ -10,19 +10,29 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import dlt
 import duckdb
+import pyarrow as pa
+from dlt.common.configuration.container import Container
+from dlt.common.destination.exceptions import (
+    DatasetNotAvailable,
+    DestinationUndefinedEntity,
+    SqlClientNotAvailable,
+)
+from dlt.common.destination.reference import DestinationReference
+from dlt.destinations.exceptions import DatabaseTerminalException
+from dlt.destinations.impl.duckdb.configuration import DuckDbBaseCredentials
+from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
 
 from etl.errors import ConfigError
 from etl.secrets import reveal
 from etl.settings import Target
 from etl.targets.batches import READ_LITTLE_AHEAD, read_batches, read_schema
+from etl.targets.dlt_destination.failures import classify_delivery
 from etl.targets.publication import Publication
 from etl.targets.relation import Relation
-
-if TYPE_CHECKING:
-    from dlt import Schema
 
 BATCH_ROWS = 50_000
 VALUE_ROWS = 2048  # of any length
@@ -48,9 +58,6 @@ class Tables:
     """The tables of one target as dlt reads them back; where it cannot, they count as empty."""
 
     def __init__(self, destination: Any, dataset: str, schema: Any) -> None:
-        import dlt
-        from dlt.common.destination.exceptions import DatasetNotAvailable, SqlClientNotAvailable
-
         self.readable = True
         self._dataset = dlt.dataset(destination, dataset, schema=schema)
         try:
@@ -69,8 +76,6 @@ class Tables:
 
     def keys(self, table: str, key: tuple[str, ...]) -> Iterator[Any] | None:
         """The keys that stand in a table, as Arrow tables; None when it has no such columns."""
-        from dlt.destinations.exceptions import DatabaseTerminalException
-
         batches = self._read(self._dataset.table(table).select(*key))
         try:
             first = list(islice(batches, 1))
@@ -84,8 +89,6 @@ class Tables:
         return self._read(found, VALUE_ROWS)
 
     def _read(self, relation: Any, rows: int = BATCH_ROWS) -> Iterator[Any]:
-        from dlt.common.destination.exceptions import DestinationUndefinedEntity
-
         if not self.readable:
             return
         try:
@@ -96,8 +99,6 @@ class Tables:
 
 def _read_little_ahead(credentials: Any) -> None:
     """Let a driver that would hold a whole column bring it in parts."""
-    from dlt.destinations.impl.duckdb.configuration import DuckDbBaseCredentials
-
     if isinstance(credentials, DuckDbBaseCredentials):  # of files, too
         credentials.local_config = {**READ_LITTLE_AHEAD, **(credentials.local_config or {})}
     elif hasattr(credentials, "engine_kwargs") and not credentials.engine_args:  # SQLAlchemy's
@@ -112,8 +113,6 @@ class Destination:
     """dlt's destination of one target."""
 
     def __init__(self, name: str, target: Target) -> None:
-        from dlt.common.destination.reference import DestinationReference
-
         self.name, self.dataset = name, target.schema_name
         options = reveal(dict(target.options))
         factory: Any = DestinationReference.find(str(target.destination))
@@ -123,10 +122,7 @@ class Destination:
             self.capabilities = self.destination.capabilities()
             self.schema = self._make_schema()
 
-    def _make_schema(self) -> Schema:
-        import dlt
-        from dlt.common.configuration.container import Container
-
+    def _make_schema(self) -> dlt.Schema:
         # Else its names would be those of the last destination that this process had.
         with Container().injectable_context(self.capabilities):
             return dlt.Schema(self.name)
@@ -179,8 +175,6 @@ class Destination:
         self, cursor: duckdb.DuckDBPyConnection, marts: list[Mart], work: Path
     ) -> tuple[str, Tables]:
         """Bring all marts there in one load package; its id, and the tables that it made."""
-        import dlt
-
         # What a killed run left is never gone on with.
         shutil.rmtree(work, ignore_errors=True)
         pipeline = dlt.pipeline(
@@ -214,8 +208,6 @@ class Destination:
 @contextmanager
 def _configuring(target: str) -> Iterator[None]:
     """Nothing is asked of the place yet: what fails, fails by the settings."""
-    from etl.targets.dlt_destination.failures import classify_delivery
-
     try:
         yield
     except Exception as error:
@@ -251,8 +243,6 @@ def _prepare_tables(pipeline: Any, merged: list[str]) -> None:
     It takes the tables of a schema that it has noted before for present, so what somebody dropped
     would never be made again; and its staging tables keep the column types of their first load.
     """
-    from dlt.destinations.job_client_impl import SqlJobClientWithStagingDataset
-
     with pipeline.destination_client() as client:
         if not client.is_storage_initialized():
             return
@@ -264,9 +254,6 @@ def _prepare_tables(pipeline: Any, merged: list[str]) -> None:
 
 
 def _resource(cursor: duckdb.DuckDBPyConnection, mart: Mart) -> Any:
-    import dlt
-    import pyarrow as pa
-
     def batches() -> Iterator[Any]:
         query = f"SELECT * FROM {mart.relation.sql}"  # noqa: S608  quoted names
         # First an empty one: a mart without rows has a table, too.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from etl.targets.batches import BYTES
 from etl.targets.relation import Column, Relation, query, row_hash
@@ -25,8 +26,6 @@ def agrees(
     cursor: duckdb.DuckDBPyConnection, column: Column, total: int, there: Iterable[Any]
 ) -> bool:
     """Whether a column that stands `there`, as Arrow tables of it alone, has the mart's `total`."""
-    from pyarrow import ArrowException
-
     found: list[int] = []
     try:
         for part in _gather(there):
@@ -35,15 +34,13 @@ def agrees(
                 found.extend(query(cursor, _sums_of_part(column.type)))
             finally:
                 cursor.unregister("etl_part")
-    except ArrowException:
+    except pa.ArrowException:
         return False  # what stands there is no value of the column's type
     return total in (sum(found[::2]), sum(found[1::2]))
 
 
 def _readable(part: Any) -> Any:
     """The part with its column under a name of ours, in a type that DuckDB reads."""
-    import pyarrow as pa
-
     renamed = part.rename_columns(["v"])
     if pa.types.is_decimal256(part.schema.types[0]):
         return renamed.cast(pa.schema([("v", pa.string())]))
@@ -71,8 +68,6 @@ def _sum(column: Column) -> str:
 
 def _gather(tables: Iterable[Any]) -> Iterator[Any]:
     """The tables in parts of at least 8 MB, but for the last."""
-    import pyarrow as pa
-
     gathered: list[Any] = []
     size = 0
     for table in tables:

@@ -198,7 +198,7 @@ def _map(name: str, kind: DuckDBPyType, *, is_short: bool, is_key: bool) -> Colu
     return Column(name, mapped, is_nested=nested, is_key=is_key)
 
 
-def first_refused(columns: Iterable[Column], rows_sql: str, key: tuple[str, ...]) -> str | None:
+def select_refused(columns: Iterable[Column], rows_sql: str, key: tuple[str, ...]) -> str | None:
     """SQL in DuckDB: one row that has a value which the target has not, by column and key.
 
     Its columns are the number of such a column, the value, and the key; None when none can be.

@@ -5,18 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.targets.batches import read_batches
-from etl.targets.mssql.columns import LONGEST, Column, first_refused, found_share, share
+from etl.targets.mssql.columns import LONGEST, Column, found_share, select_refused, share
 from etl.targets.mssql.server import Connection, fetch_one
 from etl.targets.server.refusals import refusal
 from etl.targets.server.session import ROW, Delivery, Staged, Sum
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BATCH_ROWS = 8192
 # pyodbc makes room for the longest value of each column in every row of an array.
@@ -50,7 +49,7 @@ def stage(connection: Connection, delivery: Delivery[Column]) -> Staged[Column]:
 def _refuse(delivery: Delivery[Column]) -> None:
     """Raise LoadError for a value that SQL Server does not have, before anything is sent."""
     key = delivery.key
-    sql = first_refused(delivery.columns, delivery.rows, key)
+    sql = select_refused(delivery.columns, delivery.rows, key)
     row = delivery.cursor.execute(sql).fetchone() if sql else None
     if row is not None:
         column = delivery.columns[int(row[0])]
@@ -98,8 +97,6 @@ def read_arrays(
 
 
 def _sizes(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> list[int]:
-    import pyarrow.compute as pc
-
     # A character's bytes in UTF-8 are never fewer than its units in UTF-16.
     return [
         0 if c.is_float else max(1, pc.max(pc.binary_length(values)).as_py() or 0)

@@ -10,14 +10,13 @@ import hashlib
 from dataclasses import dataclass
 
 from etl.errors import ConfigError
-from etl.targets.mssql.columns import Column
+from etl.targets.mssql.columns import MAX_NAME_LENGTH, Column
 from etl.targets.mssql.server import Connection, fetch_one
 from etl.targets.publication import Publication
 from etl.targets.server.session import Table, Versions
 from etl.warehouse import literal, quoted
 
 VERSION = "etl_version"
-_MAX_NAME = 128
 # Of an extended property, in characters.
 _MAX_COMMENT = 3500
 _IN_CHARACTERS = {"nchar", "nvarchar"}
@@ -162,20 +161,20 @@ def add_indexes(
                 )
         keys = ", ".join(quoted(k) for k in publication.key)
         connection.execute(f"ALTER TABLE {table.sql} ADD PRIMARY KEY ({keys})")
-    wanted = [i for i in publication.indexes if i not in read_indexes(connection, table)]
-    for names in wanted:
-        listed = ", ".join(quoted(n) for n in names)
-        name = quoted(index_name(table, names))
-        connection.execute(f"CREATE INDEX {name} ON {table.sql} ({listed})")
+    for names in publication.indexes:
+        if names not in _read_indexes(connection, table):
+            listed = ", ".join(quoted(n) for n in names)
+            name = quoted(index_name(table, names))
+            connection.execute(f"CREATE INDEX {name} ON {table.sql} ({listed})")
 
 
 def index_name(table: Table, columns: tuple[str, ...]) -> str:
     """A name that says what is indexed; with a digest where that is too long to be told whole."""
     name = "_".join(("ix", table.name, *columns))
-    if len(name) <= _MAX_NAME:
+    if len(name) <= MAX_NAME_LENGTH:
         return name
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]
-    return f"{name[: _MAX_NAME - 9]}_{digest}"
+    return f"{name[: MAX_NAME_LENGTH - 9]}_{digest}"
 
 
 def _has_primary_key(connection: Connection, table: Table) -> bool:
@@ -186,7 +185,7 @@ def _has_primary_key(connection: Connection, table: Table) -> bool:
     return bool(found and found[0])
 
 
-def read_indexes(connection: Connection, table: Table) -> set[tuple[str, ...]]:
+def _read_indexes(connection: Connection, table: Table) -> set[tuple[str, ...]]:
     """The columns of every index that can be used for all rows."""
     found: dict[int, list[str]] = {}
     for index, column in connection.execute(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
-from etl.targets.postgres.columns import map_columns
-from etl.targets.postgres.server import connected
-from etl.targets.postgres.session import PostgresSession
+from etl.targets.postgres.columns import Column, map_columns
+from etl.targets.postgres.server import Connection, connected
 from etl.targets.server import PublishTo
-from etl.targets.server.session import Server
+from etl.targets.server.session import Server, Session
 
-publish = PublishTo(Server(connected, PostgresSession, map_columns))
+
+def _open_session(connection: Connection, target: str) -> Session[Column]:
+    """Imported once there is a connection: its modules need the driver, an extra, and numpy."""
+    from etl.targets.postgres.session import PostgresSession
+
+    return PostgresSession(connection, target)
+
+
+publish = PublishTo(Server(connected, _open_session, map_columns))

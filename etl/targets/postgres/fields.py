@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.targets.postgres.columns import Column
 
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    import pyarrow as pa
-
-    Numbers = npt.NDArray[Any]
+Numbers: TypeAlias = npt.NDArray[Any]
 
 # From 1970, where DuckDB counts from, to 2000, where PostgreSQL does.
 _EPOCH_DAYS = 10_957
@@ -59,25 +60,17 @@ def read_type_number(column: Column) -> int:
 
 def from_bytes(data: Numbers, offsets: Numbers) -> pa.LargeBinaryArray:
     """Binary values that stand one after the other in memory; nothing is copied."""
-    import numpy as np
-    import pyarrow as pa
-
     buffers = [None, pa.py_buffer(offsets.astype(np.int64)), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
 
 
 def _write_bytes(values: pa.Array) -> Variable:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     found = values.cast(pa.large_binary())
     return Variable(found, _numbers(pc.fill_null(pc.binary_length(found), -1)))
 
 
 def _with_nulls(fixed: Numbers, values: pa.Array) -> Variable:
     """A field that some rows have no bytes for."""
-    import numpy as np
-
     present = _numbers(values.is_valid())
     lengths = np.where(present, fixed.itemsize, 0)
     data = np.ascontiguousarray(fixed[present])
@@ -90,8 +83,6 @@ def _numbers(values: pa.Array) -> Numbers:
 
 
 def _offsets(lengths: Numbers) -> Numbers:
-    import numpy as np
-
     return np.concatenate(([0], np.cumsum(lengths)))
 
 
@@ -105,8 +96,6 @@ def _plain(stored: str, written: str) -> Callable[[pa.Array], Numbers]:
 
 
 def _stored(values: pa.Array, stored: str) -> Numbers:
-    import pyarrow as pa
-
     found = values.view(stored) if pa.types.is_temporal(values.type) else values.cast(stored)
     # Filled first: with a NULL among them numbers would become floats.
     return _numbers(found.fill_null(0) if found.null_count else found)
@@ -114,8 +103,6 @@ def _stored(values: pa.Array, stored: str) -> Numbers:
 
 def _float(stored: str, written: str) -> Callable[[pa.Array], Numbers]:
     def write(values: pa.Array) -> Numbers:
-        import numpy as np
-
         found = _stored(values, stored)
         # Of the many NaN, PostgreSQL writes one.
         return np.where(np.isnan(found), np.nan, found).astype(written)
@@ -127,8 +114,6 @@ def _since_2000(stored: str, written: str, epoch: int) -> Callable[[pa.Array], N
     """Dates and times; DuckDB's `-infinity` is one above the least number, PostgreSQL's is it."""
 
     def write(values: pa.Array) -> Numbers:
-        import numpy as np
-
         found = _stored(values, stored)
         least, most = np.iinfo(stored).min, np.iinfo(stored).max
         # What PostgreSQL cannot hold stays out of its range: it shall refuse it, not wrap round.
@@ -160,8 +145,6 @@ _NUMBERS = {
 
 def _write_numeric(column: Column, values: pa.Array) -> Variable:
     """Numbers of a fixed scale: digits of base 10,000 without zeros before or after them."""
-    import numpy as np
-
     precision, scale = map(int, column.type.partition("(")[2].rstrip(")").split(","))
     parts, is_negative = _magnitudes(column, values, precision)
     before, after = -(-(precision - scale) // _DIGIT_PLACES), -(-scale // _DIGIT_PLACES)
@@ -199,9 +182,6 @@ def _write_numeric(column: Column, values: pa.Array) -> Variable:
 
 def _magnitudes(column: Column, values: pa.Array, precision: int) -> tuple[list[Numbers], Numbers]:
     """Numbers without their sign, in parts with the most significant first; and which are < 0."""
-    import numpy as np
-    import pyarrow as pa
-
     if not pa.types.is_decimal(values.type):
         found = _stored(values, "uint64")
         return [found], np.zeros(len(found), bool)
@@ -227,8 +207,6 @@ _LONGEST_IN_64_BITS = 18
 
 def _divide(parts: list[Numbers], by: int) -> tuple[list[Numbers], Numbers]:
     """Long division by a small number: quotients and remainders."""
-    import numpy as np
-
     quotients: list[Numbers] = []
     rest: Numbers = np.zeros_like(parts[0])
     for part in parts:

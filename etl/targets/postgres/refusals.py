@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import psycopg
+import pyarrow as pa
 
 from etl.errors import EtlError, LoadError
 from etl.targets.postgres.columns import Column
@@ -20,10 +23,6 @@ from etl.targets.server.refusals import (
 )
 from etl.targets.server.session import ROW, Change, Delivery
 from etl.warehouse import quoted
-
-if TYPE_CHECKING:
-    import psycopg
-    import pyarrow as pa
 
 T = TypeVar("T")
 # Classes of SQLSTATE that one row's values cause: data exceptions and integrity constraints.
@@ -185,8 +184,6 @@ def _without_what_leaves(
 
     None when they may not go.
     """
-    import psycopg
-
     with connection.transaction(force_rollback=True):
         if sql.removes:
             try:
@@ -200,8 +197,6 @@ def _without_what_leaves(
 
 def _try(connection: Connection, *statements: str) -> psycopg.Error | None:
     """Run statements and take them back; what they failed with."""
-    import psycopg
-
     try:
         with connection.transaction(force_rollback=True):
             for statement in statements:
@@ -214,8 +209,6 @@ def _try(connection: Connection, *statements: str) -> psycopg.Error | None:
 
 
 def _try_copy(connection: Connection, statement: str, rows: bytes) -> psycopg.Error | None:
-    import psycopg
-
     try:
         with (
             connection.transaction(force_rollback=True),

@@ -10,20 +10,21 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from etl.targets.postgres.columns import Column
 from etl.targets.postgres.fields import (
     Fixed,
+    Numbers,
     Variable,
     from_bytes,
     read_type_number,
     write_fields,
 )
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
-    import pyarrow as pa
 
 # Signature, no flags, no extension; and what ends the rows.
 HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
@@ -35,7 +36,7 @@ class Rows:
     """Rows one after the other, where each begins (and the last ends), and their checksum."""
 
     data: memoryview
-    offsets: npt.NDArray[Any]
+    offsets: Numbers
     total: int
 
     def __len__(self) -> int:
@@ -65,9 +66,7 @@ def found_sum(columns: Iterable[Column]) -> str:
     return f"coalesce(sum(('x' || substr(md5({record}), 1, 16))::bit(64)::bigint), 0)"
 
 
-def _digest(records: memoryview, offsets: npt.NDArray[Any]) -> int:
-    import numpy as np
-
+def _digest(records: memoryview, offsets: Numbers) -> int:
     digests = b"".join(
         [
             hashlib.md5(records[low:high], usedforsecurity=False).digest()
@@ -80,12 +79,8 @@ def _digest(records: memoryview, offsets: npt.NDArray[Any]) -> int:
 
 def _join(
     fields: Sequence[Fixed | Variable], types: Sequence[int] | None
-) -> tuple[memoryview, npt.NDArray[Any]]:
+) -> tuple[memoryview, Numbers]:
     """The fields of each row in one piece, as COPY takes it or (with types) as a record is sent."""
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     pieces: list[pa.LargeBinaryArray] = []
     pending: list[tuple[str, Any]] = [(">i2" if types is None else ">i4", len(fields))]
     for i, field in enumerate(fields):
@@ -110,8 +105,6 @@ def _join(
 
 def _in_step(parts: list[tuple[str, Any]], count: int) -> pa.LargeBinaryArray:
     """What has one size in every row, put together."""
-    import numpy as np
-
     kind = np.dtype([(f"p{i}", dtype) for i, (dtype, _) in enumerate(parts)])
     table = np.empty(count, kind)
     for i, (_, values) in enumerate(parts):

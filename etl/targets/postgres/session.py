@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg
+
 from etl.errors import ReconciliationError
 from etl.targets.comparison import Changes
 from etl.targets.postgres import tables, versions
@@ -74,8 +76,6 @@ class PostgresSession(Session[Column]):
         self, delivery: Delivery[Column], publication: Publication, about: dict[str, str]
     ) -> Versions | None:
         """COPY into a new table, unless a column has another type while it is staged."""
-        import psycopg
-
         table = delivery.table
         if any(c.staged_type != c.type for c in delivery.columns):
             return None
@@ -91,8 +91,6 @@ class PostgresSession(Session[Column]):
         return stage(self._connection, delivery)
 
     def prepare(self, table: Table, columns: tuple[Column, ...], about: dict[str, str]) -> None:
-        import psycopg
-
         try:
             # Not looked for again: what somebody else has made meanwhile is not to be filled.
             tables.prepare(self._connection, table, columns, about, self._columns[table])
@@ -100,8 +98,6 @@ class PostgresSession(Session[Column]):
             raise classify(error, self._target, f"publishing {table.plain}") from error
 
     def apply(self, change: Change[Column], *, is_new: bool) -> Changes:
-        import psycopg
-
         if not (change.publication.key or is_new):
             refuse_reference(
                 change, tables.find_reference(self._connection, change.table), self._target

@@ -6,7 +6,9 @@ import uuid
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from typing import TYPE_CHECKING
+
+import psycopg
+import pyarrow as pa
 
 from etl.targets.batches import read_batches
 from etl.targets.postgres.columns import Column
@@ -16,9 +18,6 @@ from etl.targets.postgres.server import Connection, execute, fetch_one
 from etl.targets.postgres.versions import sum_versions
 from etl.targets.server.session import ROW, Delivery, Staged, Sum, Versions
 from etl.warehouse import quoted
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 BATCH_ROWS = 8192
 _MODULUS = 1 << 64
@@ -76,8 +75,6 @@ def _sum(
 
 
 def _copy(connection: Connection, delivery: Delivery[Column], into: str) -> Sum:
-    import psycopg
-
     columns, rows, total = delivery.columns, 0, 0
     try:
         with (

@@ -14,7 +14,7 @@ from etl.settings import Strategy
 from etl.targets.comparison import Changes
 from etl.targets.server.session import ROW, C, Change, Table
 
-Rows = Callable[[str], int]
+Write = Callable[[str], int]
 FetchOne = Callable[[str], tuple[Any, ...]]
 
 
@@ -176,7 +176,7 @@ def _count(condition: str = "1 = 1") -> str:
     return f"coalesce(sum(CASE WHEN {condition} THEN CAST(1 AS bigint) ELSE 0 END), 0)"
 
 
-def apply(statements: Statements[C], write: Rows, fetch_one: FetchOne, *, is_new: bool) -> Changes:
+def apply(statements: Statements[C], write: Write, fetch_one: FetchOne, *, is_new: bool) -> Changes:
     """Delete, update, insert, in this order; how many of each. Raises what the driver raises."""
     change, key = statements.change, statements.key
     strategy, difference = change.publication.strategy, change.difference

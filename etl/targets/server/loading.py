@@ -73,10 +73,9 @@ def read_mart(
         publication, relation = choose(cursor, whole, publication, name)
         (rows,) = query(cursor, f"SELECT count(*) FROM {relation.sql}")
     columns = server.map_columns(cursor, relation, publication, name)
-    return Mart(
-        publication, table, relation, columns, rows, Published(name, table.plain),
-        time.perf_counter() - started,
-    )  # fmt: skip
+    memory = Published(cursor, name, table.plain, relation, publication.key)
+    seconds = time.perf_counter() - started
+    return Mart(publication, table, relation, columns, rows, memory, seconds)
 
 
 def _shape(mart: Mart[C], found: Found) -> str:
@@ -174,10 +173,7 @@ class Loading(Generic[C]):
         shape = _shape(mart, self.session.find(table, mart.columns) if found.is_narrow else found)
         publication_id = uuid.uuid4().hex
         self.session.write_mark(self.marks, table, publication.model, Mark(publication_id, after))
-        return run, partial(
-            mart.memory.write, self.cursor, mart.relation, publication.key, shape, publication_id,
-            whole=not in_part,
-        )  # fmt: skip
+        return run, partial(mart.memory.write, shape, publication_id, whole=not in_part)
 
     def _stage(self, mart: Mart[C]) -> Prepared[C]:
         publication, target = mart.publication, mart.memory.target
@@ -193,7 +189,7 @@ class Loading(Generic[C]):
             with reading(publication, target):
                 check_key(self.cursor, mart.relation, publication, target)
         if found.is_new:
-            if mart.memory.exists(self.cursor):
+            if mart.memory.exists():
                 warn_of_loss(publication, target)
             # As long as its rows are the only ones, there is nothing to be compared with.
             filled = self.session.fill(self._deliver(mart, mart.columns, sent), publication, about)
@@ -226,14 +222,12 @@ class Loading(Generic[C]):
         """
         publication, table, memory = mart.publication, mart.table, mart.memory
         mark = None if found.is_narrow else self.session.read_mark(self.marks, table)
-        last, difference = memory.read(self.cursor, _shape(mart, found)), None
+        last, difference = memory.read(_shape(mart, found)), None
         with self.session.counting(table) as counted:
             if mark is not None and last is not None and mark.publication_id == last.publication_id:
                 with reading(publication, memory.target):
-                    difference = memory.compare(
-                        self.cursor, mart.relation, publication.key, mart.rows, last.content,
-                        likely=publication.evaluated,
-                    )  # fmt: skip
+                    likely = publication.evaluated
+                    difference = memory.compare(mart.rows, last.content, likely=likely)
             present = counted()
         is_known = mark is not None and mark.versions == present
         if mark is not None and last is not None:

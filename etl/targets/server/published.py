@@ -32,13 +32,16 @@ class State:
 
 @dataclass(frozen=True)
 class Published:
-    """One table of one target, as the job remembers it.
+    """One table of one target as the job remembers it, to be compared with its mart by key.
 
     `shape` says of what the hashes were made: when it differs, they cannot be compared.
     """
 
+    cursor: duckdb.DuckDBPyConnection
     target: str
     table: str
+    mart: Relation
+    key: tuple[str, ...]
 
     @property
     def rows(self) -> str:
@@ -50,84 +53,66 @@ class Published:
         """SQL: the table of keys that differ, one for each table until the commit."""
         return f"temp.main.{quoted(f'etl difference: {self.target}: {self.table}')}"
 
-    def exists(self, cursor: duckdb.DuckDBPyConnection) -> bool:
+    def exists(self) -> bool:
         """True when the table was published, whatever its shape was."""
-        return self._read(cursor) is not None
+        return self._read() is not None
 
-    def read(self, cursor: duckdb.DuckDBPyConnection, shape: str) -> State | None:
+    def read(self, shape: str) -> State | None:
         """The last publication, None when there is none or it had another shape."""
-        row = self._read(cursor)
+        row = self._read()
         if row is None or row[0] != shape:
             return None
         return State(str(row[1]), Fingerprint(*map(int, row[2:])))
 
-    def write(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        mart: Relation,
-        key: tuple[str, ...],
-        shape: str,
-        publication_id: str,
-        *,
-        whole: bool,
-    ) -> None:
+    def write(self, shape: str, publication_id: str, *, whole: bool) -> None:
         """Remember the mart's rows, or what changed of them; in the caller's transaction."""
-        keys = ", ".join(quoted(k) for k in key)
+        cursor = self.cursor
         cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
         cursor.execute(
             f"CREATE TABLE IF NOT EXISTS {STATES} (target VARCHAR, table_name VARCHAR, "
             "shape VARCHAR, publication_id VARCHAR, rows BIGINT, total HUGEINT, parity UBIGINT, "
             "PRIMARY KEY (target, table_name))"
         )
-        if not key:
+        if not self.key:
             cursor.execute(f"DROP TABLE IF EXISTS {self.rows}")
         elif whole:
-            cursor.execute(f"CREATE OR REPLACE TABLE {self.rows} AS {_state(mart, key)}")
+            cursor.execute(f"CREATE OR REPLACE TABLE {self.rows} AS {self._state}")
         else:
-            same = " AND ".join(f"p.{quoted(k)} = d.{quoted(k)}" for k in key)
+            same = " AND ".join(f"p.{quoted(k)} = d.{quoted(k)}" for k in self.key)
             cursor.execute(
                 f"DELETE FROM {self.rows} AS p USING {self.difference} AS d WHERE {same}"
             )
             cursor.execute(
-                f"INSERT INTO {self.rows} SELECT {keys}, {HASH} FROM {self.difference} "
+                f"INSERT INTO {self.rows} SELECT {self._keys}, {HASH} FROM {self.difference} "
                 f"WHERE {HASH} IS NOT NULL"
             )
-        held = sum_hashes(cursor, HASH, self.rows) if key else fingerprint(cursor, mart)
+        held = sum_hashes(cursor, HASH, self.rows) if self.key else fingerprint(cursor, self.mart)
         cursor.execute(
             f"INSERT OR REPLACE INTO {STATES} (target, table_name, shape, publication_id, rows, "
             "total, parity) VALUES ($1, $2, $3, $4, $5, $6, $7)",
             [self.target, self.table, shape, publication_id, held.rows, held.total, held.parity],
         )
 
-    def compare(
-        self,
-        cursor: duckdb.DuckDBPyConnection,
-        mart: Relation,
-        key: tuple[str, ...],
-        rows: int,
-        last: Fingerprint,
-        *,
-        likely: bool,
-    ) -> Changes | None:
+    def compare(self, rows: int, last: Fingerprint, *, likely: bool) -> Changes | None:
         """How many of the mart's `rows` came or changed, and how many went, since the `last` time.
 
         Their keys are in `difference`. None when it cannot be told row by row: what changed has no
         key, or not one that tells every row from every other. Where a change is `likely`, it is not
         asked first whether there is one at all.
         """
-        if not (likely and key) and rows == last.rows and fingerprint(cursor, mart) == last:
+        asked_first = not (likely and self.key)
+        if asked_first and rows == last.rows and fingerprint(self.cursor, self.mart) == last:
             return Changes()
-        if not key:
+        if not self.key:
             return None
-        self._find_difference(cursor, mart, key)
-        keys = ", ".join(map(quoted, key))
-        some_null = " OR ".join(f"{quoted(k)} IS NULL" for k in key)
+        self._find_difference()
+        some_null = " OR ".join(f"{quoted(k)} IS NULL" for k in self.key)
         came, changed, gone, keyless, distinct = query(
-            cursor,
+            self.cursor,
             f"SELECT count(*) FILTER ({HASH} IS NOT NULL AND NOT {KNOWN}), "
             f"count(*) FILTER ({HASH} IS NOT NULL AND {KNOWN}), "
             f"count(*) FILTER ({HASH} IS NULL), count(*) FILTER ({some_null}), "
-            f"count(DISTINCT ({keys})) FROM {self.difference}",
+            f"count(DISTINCT ({self._keys})) FROM {self.difference}",
         )
         # Remembered keys are all different. So a key is in the mart twice only if it is twice in
         # the difference, or more rows of the mart were found again than are remembered and stayed.
@@ -136,33 +121,36 @@ class Published:
             return None
         return Changes(came, changed, gone)
 
-    def _read(self, cursor: duckdb.DuckDBPyConnection) -> tuple[Any, ...] | None:
-        if not exists(cursor, SCHEMA, "states"):
+    @property
+    def _keys(self) -> str:
+        """SQL: the columns of the key."""
+        return ", ".join(map(quoted, self.key))
+
+    @property
+    def _state(self) -> str:
+        """SQL: keys and hashes of the mart's rows."""
+        return f"SELECT {self._keys}, {row_hash(self.mart)} AS {HASH} FROM {self.mart.sql}"
+
+    def _read(self) -> tuple[Any, ...] | None:
+        if not exists(self.cursor, SCHEMA, "states"):
             return None
-        return cursor.execute(
+        return self.cursor.execute(
             f"SELECT shape, publication_id, rows, total, parity FROM {STATES} "
             "WHERE target = $1 AND table_name = $2",
             [self.target, self.table],
         ).fetchone()
 
-    def _find_difference(
-        self, cursor: duckdb.DuckDBPyConnection, mart: Relation, key: tuple[str, ...]
-    ) -> None:
+    def _find_difference(self) -> None:
         """Write to `difference` the keys of all rows that came, changed or went.
 
         A row that went has no hash, one that came is not known.
         """
-        keys = [quoted(k) for k in key]
-        cursor.execute(
+        keys = [quoted(k) for k in self.key]
+        self.cursor.execute(
             f"CREATE OR REPLACE TEMP TABLE {self.difference} AS "
             f"SELECT {', '.join(f'coalesce(n.{k}, o.{k}) AS {k}' for k in keys)}, n.{HASH}, "
             f"o.{HASH} IS NOT NULL AS {KNOWN} "
-            f"FROM ({_state(mart, key)}) AS n FULL JOIN {self.rows} AS o "
+            f"FROM ({self._state}) AS n FULL JOIN {self.rows} AS o "
             f"ON {' AND '.join(f'n.{k} = o.{k}' for k in keys)} "
             f"WHERE n.{HASH} IS DISTINCT FROM o.{HASH}"
         )
-
-
-def _state(mart: Relation, key: tuple[str, ...]) -> str:
-    """SQL: keys and hashes of a mart's rows."""
-    return f"SELECT {', '.join(map(quoted, key))}, {row_hash(mart)} AS {HASH} FROM {mart.sql}"
