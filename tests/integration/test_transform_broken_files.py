@@ -13,6 +13,7 @@ from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
 from etl.project.environment import Project
 from etl.records import Failure, Options, RunRecord
+from tests.duckdb_files import opened
 from tests.integration.projects import ALL, Shop
 
 TABLES = "sqlmesh/external_models/shop.yaml"
@@ -364,13 +365,36 @@ def test_model_that_is_removed_and_still_read_is_told_of_its_reader(shop: Shop) 
 def test_first_run_builds_what_loads(extracted: Shop) -> None:
     text = extracted.text(TOTALS)
     extracted.write(TOTALS, text.replace("SELECT", "SELEC"))
+    below = NAMED.format(name="below", more="", query="* FROM marts.customers")
+    extracted.write("sqlmesh/models/below.sql", below)
     record = extracted.go_on()
     assert record.exit_code == ExitCode.TRANSFORM
-    assert {f.subject for f in record.failures} == {"models/totals.sql", "marts.customers"}
+    # What reads a model that no file has is no failure of its own: the broken one may have it.
+    assert [f.subject for f in record.failures] == ["models/totals.sql"]
+    held = {m.name for m in record.models if m.status == "held_back"}
+    assert held == {"marts.customers", "marts.below"}
+    told = "marts.customers is held back: it reads marts.totals, which is in no file that loads"
+    assert told in record.warnings
     assert extracted.published("items") == [("cup", 2), ("tea", 2)]
     extracted.write(TOTALS, text)
     assert extracted.go_on().exit_code == ExitCode.OK
     assert extracted.published("customers") == [("ann", False), ("bob", True)]
+
+
+def test_what_no_file_of_models_makes_holds_back_nothing_beside_a_broken_one(shop: Shop) -> None:
+    """A table that somebody made, and one of a database beside the warehouse."""
+    other = shop.folder / "other.duckdb"
+    shop.query("CREATE SCHEMA hand; CREATE TABLE hand.made AS SELECT 1 AS n")
+    with opened(other) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 2 AS n")
+    shop.write(
+        "sqlmesh/models/foreign.sql",
+        f"MODEL (name marts.foreign, kind FULL); ATTACH IF NOT EXISTS '{other}'; "
+        "SELECT n FROM hand.made UNION ALL SELECT n FROM other.main.t",
+    )
+    shop.write(NEW, "")
+    assert [f.subject for f in shop.go_on().failures] == ["models/new.sql"]
+    assert shop.query("SELECT n FROM marts.foreign ORDER BY n") == [(1,), (2,)]
 
 
 def test_another_environment_does_not_read_what_prod_has_of_a_broken_file(shop: Shop) -> None:
