@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from etl.errors import ConfigError, ExitCode, StageError
+from etl.errors import ConfigError, ExitCode, StageError, TransformError
 from etl.job import run_job
 from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
@@ -162,6 +162,22 @@ def test_file_of_external_models_that_is_none_is_told_before_anything_is_planned
     assert str(shop.folder / TABLES) in failure.message
     assert [f.message for f in shop.go_on(dry_run=True).failures] == [failure.message]
     with pytest.raises(ConfigError, match=re.escape(failure.message)):
+        show_plan(shop.settings, "prod", 0)
+
+
+@pytest.mark.parametrize("path", ["external_models.yaml", "external_models/a.yaml"])
+def test_raw_table_that_two_files_declare_is_told_with_both(shop: Shop, path: str) -> None:
+    """As `etl generate` does of a table that `sqlmesh create_external_models` has declared."""
+    shop.write(f"sqlmesh/{path}", "- {name: shop_raw.orders, columns: {id: BIGINT}}\n")
+    files = ", ".join(
+        str(f) for f in sorted([shop.folder / "sqlmesh" / path, shop.folder / TABLES])
+    )
+    for _ in range(2):  # then both are parsed already
+        (failure,) = shop.go_on((3, "eve", 5)).failures
+        assert failure.exit_code == ExitCode.TRANSFORM
+        assert failure.message == f"shop_raw.orders is declared in two files: {files}"
+        assert failure.hint.startswith("take it out of one of them")
+    with pytest.raises(TransformError, match=re.escape(files)):
         show_plan(shop.settings, "prod", 0)
 
 
