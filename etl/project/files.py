@@ -93,6 +93,9 @@ class FileLoader(SqlMeshLoader):
             raise FilesError(f"{path}: {error}")
         if isinstance(error, ConfigError) and str(path) in str(error):
             return str(error)
+        if isinstance(error, UnicodeDecodeError):
+            seed = "" if error.object == path.read_bytes() else "the CSV of its seed: "
+            return f"{path}: {seed}{error}: save it as UTF-8"
         return super()._failed_to_load_model_error(path, error)
 
     def _glob_paths(self, path: Path, *given: Any, **named: Any) -> Generator[Path, None, None]:

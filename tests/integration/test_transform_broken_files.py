@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +125,7 @@ def test_new_files_that_do_not_load_hold_back_nothing(shop: Shop) -> None:
     assert set(told) == {f"models/{name}" for name in (*STRANGE, "link.sql")}
     assert all(str(shop.folder / "sqlmesh" / file) in told[file] for file in told)
     assert "byte order mark" in told["models/mark.sql"]
+    assert "latin.sql: 'utf-8' codec can't decode" in told["models/latin.sql"]
     assert {m.name: m.status for m in record.models} == dict.fromkeys(ALL, "ok")
     assert shop.published("totals")[-1] == ("eve", 5)
     assert set(refuse(lambda: show_plan(shop.settings, "prod", 0))) == set(told.values())
@@ -246,7 +248,7 @@ def test_seed_that_has_the_name_of_another_model_stops_the_transformation(shop: 
 
 
 def test_seed_whose_csv_cannot_be_read_stays_as_it_was(shop: Shop) -> None:
-    texts = {"gone": None, "empty": "", "ragged": "a\n1,2\n1,2,3,4\n"}
+    texts = {"gone": None, "empty": "", "ragged": "a\n1,2\n1,2,3,4\n", "latin": "a\n\xfc\n"}
     models = shop.folder / "sqlmesh/models"
     for name in texts:
         shop.write(f"sqlmesh/models/{name}.csv", "a\n1\n")
@@ -256,19 +258,20 @@ def test_seed_whose_csv_cannot_be_read_stays_as_it_was(shop: Shop) -> None:
     assert shop.go_on().exit_code == ExitCode.OK
     for name, text in texts.items():
         csv = models / f"{name}.csv"
-        csv.unlink() if text is None else csv.write_text(text, encoding="utf-8")
+        csv.unlink() if text is None else csv.write_text(text, encoding="latin-1")
     record = shop.go_on((3, "eve", 5))
     told = {f.subject: f.message for f in record.failures}
     assert told.keys() == {f"models/{name}.sql" for name in texts}
-    assert all(str(models / f"{name}.csv") in told[f"models/{name}.sql"] for name in texts)
+    assert "the CSV of its seed: 'utf-8' codec can't decode" in told.pop("models/latin.sql")
+    assert all(str(models / f"{Path(f).stem}.csv") in told[f] for f in told)
     held = {m.name for m in record.models if m.status == "held_back"}
     assert held == {f"marts.{of}{name}" for name in texts for of in ("", "of_")}
-    assert [shop.query(f"SELECT a FROM marts.{name}") for name in texts] == [[(1,)]] * 3
+    assert [shop.query(f"SELECT a FROM marts.{name}") for name in texts] == [[(1,)]] * 4
     assert shop.published("totals")[-1] == ("eve", 5)
     for name in texts:
         shop.write(f"sqlmesh/models/{name}.csv", "a\n2\n")
     assert shop.go_on().exit_code == ExitCode.OK
-    assert [shop.query(f"SELECT a FROM marts.of_{name}") for name in texts] == [[(2,)]] * 3
+    assert [shop.query(f"SELECT a FROM marts.of_{name}") for name in texts] == [[(2,)]] * 4
 
 
 def test_seed_is_read_by_the_types_that_it_declares(shop: Shop) -> None:
