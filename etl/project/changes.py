@@ -8,7 +8,7 @@ from difflib import unified_diff
 from typing import Any
 
 from sqlglot import exp
-from sqlmesh.core.model import Model, SqlModel
+from sqlmesh.core.model import Model, SeedModel, SqlModel
 from sqlmesh.core.plan import Plan
 from sqlmesh.core.snapshot import Snapshot, SnapshotChangeCategory
 
@@ -78,6 +78,7 @@ def _detail(plan: Plan, current: Any, previous: Any) -> str:
         now = set(current.model.columns_to_types or {})
         before = set(previous.model.columns_to_types or {})
         parts += [f"+{c}" for c in sorted(now - before)] + [f"-{c}" for c in sorted(before - now)]
+        parts += _seed_detail(current.model, previous.model)
     below = sorted(
         bare_name(i.name)
         for i in plan.indirectly_modified.get(current.snapshot_id, set())
@@ -86,6 +87,18 @@ def _detail(plan: Plan, current: Any, previous: Any) -> str:
     if below:
         parts.append(f"rebuilds {', '.join(below)}")
     return " ".join(parts)
+
+
+def _seed_detail(now: Model, before: Model) -> Iterator[str]:
+    """In which columns a seed's CSV differs; SQLMesh's state has no more of the earlier one."""
+    if not isinstance(now, SeedModel) or not isinstance(before, SeedModel):
+        return
+    old = before.column_hashes
+    if differing := [c for c, new in now.column_hashes.items() if old.get(c, new) != new]:
+        read = now.seed.reader(dialect=now.dialect, settings=now.kind.csv_settings).read()
+        rows = sum(map(len, read))
+        s = "s" if rows != 1 else ""
+        yield f"CSV differs in {', '.join(differing)} ({rows} row{s} now)"
 
 
 def find_rebuilt(plan: Plan) -> dict[str, Snapshot]:

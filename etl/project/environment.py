@@ -24,7 +24,7 @@ from etl.project.graph import Graph
 from etl.project.listener import Listener, bare_name
 from etl.project.partial import Part, note_built, open_part
 from etl.settings import Settings
-from etl.warehouse import end_query
+from etl.warehouse import connect, end_query, exists
 
 
 class Project:
@@ -67,6 +67,25 @@ class Project:
     def kept(self) -> set[str]:
         """Models that stay as they stand, because no file that loads has them."""
         return self.context.kept & self.graph.names
+
+    @property
+    def orphans(self) -> dict[str, list[str]]:
+        """Models that read what is nowhere, each with that: a file that does not load may have it.
+
+        None when all files load.
+        """
+        if not self.broken:
+            return {}
+        with connect(self.settings.warehouse) as connection:
+            lacking = {
+                name: [
+                    t
+                    for t in sorted(self.graph.unmade(name))
+                    if not exists(connection, *t.split(".", 1))
+                ]
+                for name in self.graph.names
+            }
+        return {name: tables for name, tables in lacking.items() if tables}
 
     def interrupt(self) -> None:
         """End the query that is under way, if there is one.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pandas
 from sqlglot import exp
 from sqlmesh.core.dialect import JinjaQuery
 from sqlmesh.core.model import PythonModel
@@ -13,6 +14,7 @@ from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
 
 from etl.errors import DataQualityError, TransformError
+from etl.project.failures import BrokenAuditError
 from etl.project.listener import Listener, bare_name
 from etl.project.misfits import (
     Misfits,
@@ -95,7 +97,10 @@ class Evaluator(SnapshotEvaluator):
         if snapshot.is_model and snapshot.model.time_column and _compares_rows(query):
             # SQLMesh would show it the interval alone, and a key of last week may be there again.
             named |= {"start": None, "end": named["execution_time"]}
-        return super()._audit(*given, **named)
+        try:
+            return super()._audit(*given, **named)
+        except Exception as e:
+            raise BrokenAuditError(named["audit"].name) from e
 
     def _render_snapshot_for_evaluation(self, snapshot: Snapshot, *given: Any) -> Iterator[Any]:
         rendered: Iterator[Any] = super()._render_snapshot_for_evaluation(snapshot, *given)
@@ -109,12 +114,13 @@ def _frames(model: PythonModel, yielded: Iterator[Any]) -> Iterator[Any]:
     SQLMesh would leave the rows of the evaluation before, and refuses an empty frame.
 
     Raises:
-        TransformError: numbers that their column would round.
+        TransformError: no frame, columns that it lacks, numbers that their column would round.
     """
     types, name, is_empty = model.columns_to_types_or_raise, bare_name(model.fqn), True
     for frame in yielded:
         if getattr(frame, "empty", False):
             continue
+        _refuse_no_frame(name, frame, types)
         if fractions := find_fractions(frame, types):
             raise TransformError(
                 f"{name}: columns that are declared whole have fractions, which would be rounded: "
@@ -126,6 +132,22 @@ def _frames(model: PythonModel, yielded: Iterator[Any]) -> Iterator[Any]:
     if is_empty:
         nothing = (exp.cast(exp.null(), t).as_(c, quoted=True) for c, t in types.items())
         yield exp.select(*nothing).where(exp.false())
+
+
+def _refuse_no_frame(name: str, frame: Any, types: Mapping[str, Any]) -> None:
+    """DuckDB's words for it name variables of SQLMesh's, or speak of aliases."""
+    if type(frame).__module__ == "builtins":
+        raise TransformError(
+            f"{name}: it returns {type(frame).__name__}, which is no data frame",
+            hint="return a pandas.DataFrame, or yield some; where nothing is found, an empty one",
+        )
+    if isinstance(frame, pandas.DataFrame):
+        here = {str(column).lower() for column in frame.columns}
+        if lacking := [column for column in types if column.lower() not in here]:
+            raise TransformError(
+                f"{name}: its data frame has no {', '.join(lacking)}, which its `columns` names",
+                hint=f"it has: {', '.join(map(str, frame.columns))}",
+            )
 
 
 def _compares_rows(query: exp.Expr) -> bool:

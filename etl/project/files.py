@@ -26,7 +26,7 @@ from sqlmesh.utils import UniqueKeyDict
 from sqlmesh.utils.errors import ConfigError, SQLMeshError
 
 from etl.causes import causes
-from etl.errors import ANY_FAILURE
+from etl.errors import ANY_FAILURE, TransformError
 from etl.fingerprint import is_leftover
 from etl.project.listener import bare_name
 
@@ -93,6 +93,9 @@ class FileLoader(SqlMeshLoader):
             raise FilesError(f"{path}: {error}")
         if isinstance(error, ConfigError) and str(path) in str(error):
             return str(error)
+        if isinstance(error, UnicodeDecodeError):
+            seed = "" if error.object == path.read_bytes() else "the CSV of its seed: "
+            return f"{path}: {seed}{error}: save it as UTF-8"
         return super()._failed_to_load_model_error(path, error)
 
     def _glob_paths(self, path: Path, *given: Any, **named: Any) -> Generator[Path, None, None]:
@@ -118,14 +121,15 @@ class FileLoader(SqlMeshLoader):
         Raises:
             ConfigError: another file has one of them, too; it is not called as SQLMesh asks; its
                 seed is no CSV.
+            TransformError: another file declares the same raw table.
         """
         for model in models:
             file = path or model._path
-            if not model.enabled or file is None:
+            if not model.enabled or file is None or (model.kind.is_external and model.gateway):
                 continue
             other = self._places.setdefault(model.fqn, file)
             if other != file:
-                raise FilesError(f"{model.name} is in two files", file, other)
+                raise self._twice(model.name, file, other)
             catalog = f'"{self.context.default_catalog}"."'.lower()
             named = model.fqn.lower().startswith(catalog) and model.fqn.count('"."') == 2
             if not named and not model.kind.is_external:
@@ -138,6 +142,15 @@ class FileLoader(SqlMeshLoader):
                     _ = model.column_hashes
                 except Exception as e:
                     raise ConfigError(f"{model.seed_path}: {type(e).__name__}: {e}", file) from e
+
+    def _twice(self, name: str, *files: Path) -> ConfigError | TransformError:
+        if any(f.is_relative_to(self.config_path / MODELS) for f in files):
+            return FilesError(f"{name} is in two files", *files)
+        return TransformError(
+            f"{name} is declared in two files: {', '.join(map(str, sorted(files)))}",
+            hint="take it out of one of them: `etl generate` declares every raw table, in "
+            "`external_models/<source>/`",
+        )
 
     def _refuse_circles(self, models: Mapping[str, Model]) -> None:
         try:

@@ -124,9 +124,12 @@ class Graph:
         return {node for node in outside if node.partition(".")[0] not in datasets}
 
     def unmade(self, name: str) -> set[str]:
-        """What the model reads that no model makes and no file describes."""
+        """What the model reads of the warehouse that no model makes and no file describes."""
         model = self.models.get(name)
-        read = model.depends_on if model is not None else set[str]()
+        if model is None:
+            return set()
+        warehouse = model.fqn.partition(".")[0] + "."
+        read = (fqn for fqn in model.depends_on if fqn.startswith(warehouse))
         return {bare_name(fqn) for fqn in read if fqn not in self._by_fqn}
 
     def has_seeds_outside(self, folder: Path) -> bool:

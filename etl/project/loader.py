@@ -75,6 +75,12 @@ class _Parsed(SqlMeshLoader._Cache):
         digest.update(repr((config.fingerprint, context.default_catalog, gateway)).encode())
         self._place, self._shared = loader.place, digest
 
+    def get_or_load_models(self, target_path: Path, loader: Any) -> list[Model]:
+        """The external models of a file."""
+        found = super().get_or_load_models(target_path, loader)
+        self._place(found, target_path)
+        return found
+
     def get(self, path: Path) -> list[Model]:
         """What the file has; it is asked for each of them."""
         found = super().get(path)

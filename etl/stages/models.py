@@ -240,9 +240,14 @@ def _warn_of_waiting(project: Project, run: Run, built: set[str], now: datetime)
 
 
 def _warn_of_kept(project: Project, run: Run, anew: set[str]) -> None:
-    """Models that stay as they are: no file of theirs loads, or they keep a history."""
+    """Models that stay as they are: no file of theirs, or above, loads, or they keep a history."""
     for model in sorted(project.kept):
         run.warn(f"{model} stays as it was: it is in no file that loads", model=model)
+    for model, tables in sorted(project.orphans.items()):
+        read = ", ".join(tables)
+        run.warn(
+            f"{model} is held back: it reads {read}, which is in no file that loads", model=model
+        )
     kept = project.graph.unrepeatable(anew | project.graph.below(anew))
     if kept and (kept := kept & project.built_names()):
         run.warn(

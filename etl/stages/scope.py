@@ -89,10 +89,10 @@ def find_scope(
 ) -> Scope:
     """What the options name, without unfit models, and what is below them and failed sources.
 
-    Nor is a model brought up to date whose file does not load.
+    Nor is a model brought up to date whose file does not load, or that may read one of such a file.
     """
     select = wanted_models(project, options)
-    unfit = project.graph.names.intersection(unfit) | project.kept
+    unfit = project.graph.names.intersection(unfit) | project.kept | project.orphans.keys()
     held = project.graph.below_sources(failed_sources) | unfit | project.graph.below(unfit)
     wanted = (select if select is not None else project.graph.names) - held
     anew = set[str]()

@@ -63,6 +63,22 @@ def test_additive_lets_additions_through(shop: Shop) -> None:
     assert shop.query("SELECT DISTINCT extra FROM marts.items") == [(1,)]
 
 
+def test_change_of_a_seed_says_in_which_columns_and_how_many_rows(shop: Shop) -> None:
+    shop.write("sqlmesh/models/codes.csv", "code,label\na,Alpha\nb,Beta\n")
+    shop.write(
+        "sqlmesh/models/codes.sql",
+        "MODEL (name marts.codes, kind SEED (path 'codes.csv'), columns (code TEXT, label TEXT))",
+    )
+    assert shop.go_on().exit_code == 0
+    shop.write("sqlmesh/models/codes.csv", "code,label\na,Alpha\nb,Betta\n")
+    told = "breaking marts.codes: CSV differs in label (2 rows now)"
+    assert f"transform: {told}" in show_plan(shop.settings, "prod", 0)
+    shop.edit("sqlmesh/models/codes.csv", "b,Betta\n", "")
+    policy(shop, "manual")
+    (failure,) = shop.go_on().failures
+    assert "CSV differs in code, label (1 row now)" in failure.message
+
+
 @pytest.mark.parametrize(
     ("approve", "kinds"),
     [("additive", ("breaking", "removed")), ("manual", ("added", "breaking", "metadata"))],

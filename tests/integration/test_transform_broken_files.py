@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from etl.errors import ConfigError, ExitCode, StageError
+from etl.errors import ConfigError, ExitCode, StageError, TransformError
 from etl.job import run_job
 from etl.past_runs import last_failed
 from etl.planning import apply_plan, show_plan
 from etl.project.environment import Project
 from etl.records import Failure, Options, RunRecord
+from tests.duckdb_files import opened
 from tests.integration.projects import ALL, Shop
 
 TABLES = "sqlmesh/external_models/shop.yaml"
@@ -123,6 +125,7 @@ def test_new_files_that_do_not_load_hold_back_nothing(shop: Shop) -> None:
     assert set(told) == {f"models/{name}" for name in (*STRANGE, "link.sql")}
     assert all(str(shop.folder / "sqlmesh" / file) in told[file] for file in told)
     assert "byte order mark" in told["models/mark.sql"]
+    assert "latin.sql: 'utf-8' codec can't decode" in told["models/latin.sql"]
     assert {m.name: m.status for m in record.models} == dict.fromkeys(ALL, "ok")
     assert shop.published("totals")[-1] == ("eve", 5)
     assert set(refuse(lambda: show_plan(shop.settings, "prod", 0))) == set(told.values())
@@ -161,6 +164,22 @@ def test_file_of_external_models_that_is_none_is_told_before_anything_is_planned
     assert str(shop.folder / TABLES) in failure.message
     assert [f.message for f in shop.go_on(dry_run=True).failures] == [failure.message]
     with pytest.raises(ConfigError, match=re.escape(failure.message)):
+        show_plan(shop.settings, "prod", 0)
+
+
+@pytest.mark.parametrize("path", ["external_models.yaml", "external_models/a.yaml"])
+def test_raw_table_that_two_files_declare_is_told_with_both(shop: Shop, path: str) -> None:
+    """As `etl generate` does of a table that `sqlmesh create_external_models` has declared."""
+    shop.write(f"sqlmesh/{path}", "- {name: shop_raw.orders, columns: {id: BIGINT}}\n")
+    files = ", ".join(
+        str(f) for f in sorted([shop.folder / "sqlmesh" / path, shop.folder / TABLES])
+    )
+    for _ in range(2):  # then both are parsed already
+        (failure,) = shop.go_on((3, "eve", 5)).failures
+        assert failure.exit_code == ExitCode.TRANSFORM
+        assert failure.message == f"shop_raw.orders is declared in two files: {files}"
+        assert failure.hint.startswith("take it out of one of them")
+    with pytest.raises(TransformError, match=re.escape(files)):
         show_plan(shop.settings, "prod", 0)
 
 
@@ -229,7 +248,7 @@ def test_seed_that_has_the_name_of_another_model_stops_the_transformation(shop: 
 
 
 def test_seed_whose_csv_cannot_be_read_stays_as_it_was(shop: Shop) -> None:
-    texts = {"gone": None, "empty": "", "ragged": "a\n1,2\n1,2,3,4\n"}
+    texts = {"gone": None, "empty": "", "ragged": "a\n1,2\n1,2,3,4\n", "latin": "a\n\xfc\n"}
     models = shop.folder / "sqlmesh/models"
     for name in texts:
         shop.write(f"sqlmesh/models/{name}.csv", "a\n1\n")
@@ -239,19 +258,20 @@ def test_seed_whose_csv_cannot_be_read_stays_as_it_was(shop: Shop) -> None:
     assert shop.go_on().exit_code == ExitCode.OK
     for name, text in texts.items():
         csv = models / f"{name}.csv"
-        csv.unlink() if text is None else csv.write_text(text, encoding="utf-8")
+        csv.unlink() if text is None else csv.write_text(text, encoding="latin-1")
     record = shop.go_on((3, "eve", 5))
     told = {f.subject: f.message for f in record.failures}
     assert told.keys() == {f"models/{name}.sql" for name in texts}
-    assert all(str(models / f"{name}.csv") in told[f"models/{name}.sql"] for name in texts)
+    assert "the CSV of its seed: 'utf-8' codec can't decode" in told.pop("models/latin.sql")
+    assert all(str(models / f"{Path(f).stem}.csv") in told[f] for f in told)
     held = {m.name for m in record.models if m.status == "held_back"}
     assert held == {f"marts.{of}{name}" for name in texts for of in ("", "of_")}
-    assert [shop.query(f"SELECT a FROM marts.{name}") for name in texts] == [[(1,)]] * 3
+    assert [shop.query(f"SELECT a FROM marts.{name}") for name in texts] == [[(1,)]] * 4
     assert shop.published("totals")[-1] == ("eve", 5)
     for name in texts:
         shop.write(f"sqlmesh/models/{name}.csv", "a\n2\n")
     assert shop.go_on().exit_code == ExitCode.OK
-    assert [shop.query(f"SELECT a FROM marts.of_{name}") for name in texts] == [[(2,)]] * 3
+    assert [shop.query(f"SELECT a FROM marts.of_{name}") for name in texts] == [[(2,)]] * 4
 
 
 def test_seed_is_read_by_the_types_that_it_declares(shop: Shop) -> None:
@@ -364,13 +384,36 @@ def test_model_that_is_removed_and_still_read_is_told_of_its_reader(shop: Shop) 
 def test_first_run_builds_what_loads(extracted: Shop) -> None:
     text = extracted.text(TOTALS)
     extracted.write(TOTALS, text.replace("SELECT", "SELEC"))
+    below = NAMED.format(name="below", more="", query="* FROM marts.customers")
+    extracted.write("sqlmesh/models/below.sql", below)
     record = extracted.go_on()
     assert record.exit_code == ExitCode.TRANSFORM
-    assert {f.subject for f in record.failures} == {"models/totals.sql", "marts.customers"}
+    # What reads a model that no file has is no failure of its own: the broken one may have it.
+    assert [f.subject for f in record.failures] == ["models/totals.sql"]
+    held = {m.name for m in record.models if m.status == "held_back"}
+    assert held == {"marts.customers", "marts.below"}
+    told = "marts.customers is held back: it reads marts.totals, which is in no file that loads"
+    assert told in record.warnings
     assert extracted.published("items") == [("cup", 2), ("tea", 2)]
     extracted.write(TOTALS, text)
     assert extracted.go_on().exit_code == ExitCode.OK
     assert extracted.published("customers") == [("ann", False), ("bob", True)]
+
+
+def test_what_no_file_of_models_makes_holds_back_nothing_beside_a_broken_one(shop: Shop) -> None:
+    """A table that somebody made, and one of a database beside the warehouse."""
+    other = shop.folder / "other.duckdb"
+    shop.query("CREATE SCHEMA hand; CREATE TABLE hand.made AS SELECT 1 AS n")
+    with opened(other) as connection:
+        connection.execute("CREATE TABLE t AS SELECT 2 AS n")
+    shop.write(
+        "sqlmesh/models/foreign.sql",
+        f"MODEL (name marts.foreign, kind FULL); ATTACH IF NOT EXISTS '{other}'; "
+        "SELECT n FROM hand.made UNION ALL SELECT n FROM other.main.t",
+    )
+    shop.write(NEW, "")
+    assert [f.subject for f in shop.go_on().failures] == ["models/new.sql"]
+    assert shop.query("SELECT n FROM marts.foreign ORDER BY n") == [(1,), (2,)]
 
 
 def test_another_environment_does_not_read_what_prod_has_of_a_broken_file(shop: Shop) -> None:

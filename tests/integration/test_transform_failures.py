@@ -118,6 +118,18 @@ def test_failing_model_holds_back_only_what_reads_it(
     assert [c for c, _ in shop.published("customers")] == ["ann", "bob"] + ["eve"] * (not first)
 
 
+@pytest.mark.parametrize(
+    "audit", ["not_null(column := customer)", "not_null(columns := (custommer))"]
+)
+def test_audit_that_cannot_be_run_is_named(shop: Shop, audit: str) -> None:
+    shop.edit("sqlmesh/models/totals.sql", "not_null(columns := (customer))", audit)
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert failure.exit_code == ExitCode.TRANSFORM
+    assert failure.message.startswith("marts.totals: its audit not_null cannot be run: ")
+    assert shop.published("totals") == [("ann", 50), ("bob", 200)]
+    assert shop.go_on().failures[0].message == failure.message
+
+
 @pytest.fixture(scope="module")
 def failed(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
     """A run in which seven rows fail the audit of marts.totals, and no model has changed."""

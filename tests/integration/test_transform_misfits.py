@@ -124,3 +124,20 @@ def test_fraction_in_a_frame_is_not_rounded_to_a_whole_number(shop: Shop) -> Non
         "sqlmesh/models/frames.py", PYTHON.format(name="frames", type="double", end="return found")
     )
     assert shop.go_on().exit_code == 0, "as the hint says"
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        ("return None", "it returns NoneType, which is no data frame"),
+        ("return [{'id': 1}]", "it returns list, which is no data frame"),
+        ("return found[['id']]", "its data frame has no amount, which its `columns` names"),
+    ],
+)
+def test_model_in_python_without_what_it_declares_says_what_it_lacks(
+    shop: Shop, end: str, told: str
+) -> None:
+    text = PYTHON.format(name="frames", type="double", end=end)
+    shop.write("sqlmesh/models/frames.py", text)
+    (failure,) = shop.go_on((3, "eve", 5)).failures
+    assert (failure.exit_code, failure.message) == (ExitCode.TRANSFORM, f"marts.frames: {told}")
