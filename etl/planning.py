@@ -46,29 +46,29 @@ def plan(settings: Settings, environment: str, wait_lock: float, *, apply: bool)
 
 
 def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
-    """Lines that say what would change; nothing is changed."""
-    if not settings.data.is_dir():
-        return _plan_lines(settings, environment, [])
-    with hold_lock(settings, wait_lock):
-        return _plan_lines(settings, environment, read_drift(settings))
-
-
-def _plan_lines(
-    settings: Settings, environment: str, drift: list[tuple[str, SchemaChange]]
-) -> list[str]:
-    """What a run would change in the models, then how raw drifted since, with what that touches.
+    """Lines that say what would change; nothing is changed.
 
     Raises:
         ConfigError: a file of external models is no list of tables.
         ResourcesError: the clock is behind what raw holds.
         StageError, TransformError: models that a run refuses, or all of them.
     """
+    if not settings.data.is_dir():
+        return _plan_lines(settings, environment, [])
+    # Open to the end: DuckDB opens a file once per process, which takes 30 ms and more.
+    with hold_lock(settings, wait_lock), look_into(settings.warehouse) as connection:
+        refuse_slow_clock(connection, utc_now())
+        return _plan_lines(settings, environment, read_drift(settings))
+
+
+def _plan_lines(
+    settings: Settings, environment: str, drift: list[tuple[str, SchemaChange]]
+) -> list[str]:
+    """What a run would change in the models, then how raw drifted since, with what that touches."""
     from etl.project.changes import describe_changes, list_changes, unchanged
     from etl.project.partial import find_part
     from etl.project.proposal import find_refusal
 
-    with look_into(settings.warehouse) as connection:
-        refuse_slow_clock(connection, utc_now())
     read_expected(settings.sqlmesh_dir)
     drifted = frozenset(f"{dataset_name(source)}.{change.table}" for source, change in drift)
     part = find_part(settings, environment, drifted)

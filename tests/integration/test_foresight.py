@@ -93,7 +93,7 @@ def said(message: str) -> str:
         (damage_state, ExitCode.CONNECTION),
         (set_clock_back, ExitCode.RESOURCES),
     ],
-    ids=lambda case: getattr(case, "__name__", ""),
+    ids=lambda case: getattr(case, "__name__", None),
 )
 def test_refusal_of_a_run_is_foreseen(
     shop: Shop, break_it: Callable[[Shop], None], code: ExitCode
