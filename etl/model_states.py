@@ -61,6 +61,11 @@ def read_states(connection: duckdb.DuckDBPyConnection, environment: str) -> dict
     return {m: ModelState(v, tuple(g or ())) for m, v, g in rows}
 
 
+def read_verdicts(connection: duckdb.DuckDBPyConnection, environment: str) -> dict[str, Verdict]:
+    """The verdict on every model of an environment."""
+    return {m: s.verdict for m, s in read_states(connection, environment).items()}
+
+
 def write_states(
     connection: duckdb.DuckDBPyConnection,
     environment: str,

@@ -14,12 +14,13 @@ from etl.runs import Run, utc_now
 from etl.secrets import redactor
 from etl.settings import Settings, dataset_name
 from etl.stages.drift import Downstream, downstream_of, read_drift, with_touched
-from etl.stages.forecast import copied_project, refuse_unfit
+from etl.stages.forecast import copied_project, refuse_unfit, refuse_unstanding
 from etl.stages.models import transform_models
+from etl.stages.scope import check_options, find_scope
 from etl.stages.tables import ensure_raw_tables, read_expected
 from etl.stages.unfinished import hold_back_unfinished
 from etl.stop import Stop, stopping
-from etl.warehouse import connect
+from etl.warehouse import connect, look_into
 
 if TYPE_CHECKING:
     from etl.project.changes import Change
@@ -29,9 +30,11 @@ def plan(settings: Settings, environment: str, wait_lock: float, *, apply: bool)
     """Show the plan or apply it, with the log and the answer to signals that a run has.
 
     Raises:
+        ConfigError: there is no folder of models.
         StageError: models or audits that failed.
         Stopped: a signal came.
     """
+    check_options(settings, Options(environment=environment), utc_now())
     redact = redactor(settings)
     stop_logs = start_logs(settings, None, "", redact)
     try:
@@ -43,24 +46,28 @@ def plan(settings: Settings, environment: str, wait_lock: float, *, apply: bool)
 
 
 def show_plan(settings: Settings, environment: str, wait_lock: float) -> list[str]:
-    """Lines that say what would change; nothing is changed."""
+    """Lines that say what would change; nothing is changed.
+
+    Raises:
+        ConfigError: a file of external models is no list of tables.
+        ResourcesError: the clock is behind what raw holds.
+        StageError, TransformError: models that a run refuses, or all of them.
+    """
     if not settings.data.is_dir():
         return _plan_lines(settings, environment, [])
-    with hold_lock(settings, wait_lock):
+    # Open to the end: DuckDB opens a file once per process, which takes 30 ms and more.
+    with hold_lock(settings, wait_lock), look_into(settings.warehouse) as connection:
+        refuse_slow_clock(connection, utc_now())
         return _plan_lines(settings, environment, read_drift(settings))
 
 
 def _plan_lines(
     settings: Settings, environment: str, drift: list[tuple[str, SchemaChange]]
 ) -> list[str]:
-    """What a run would change in the models, then how raw drifted since, with what that touches.
-
-    Raises:
-        ConfigError: a file of external models is no list of tables.
-        StageError: models that a run refuses.
-    """
-    from etl.project.changes import describe_changes, unchanged
+    """What a run would change in the models, then how raw drifted since, with what that touches."""
+    from etl.project.changes import describe_changes, list_changes, unchanged
     from etl.project.partial import find_part
+    from etl.project.proposal import find_refusal
 
     read_expected(settings.sqlmesh_dir)
     drifted = frozenset(f"{dataset_name(source)}.{change.table}" for source, change in drift)
@@ -70,7 +77,13 @@ def _plan_lines(
     with copied_project(settings, environment, part) as project:
         refuse_unfit(project, settings, project.graph.names)
         total = part.total if part is not None else len(project.graph.names)
-        lines = describe_changes(project.plan(), total)
+        plan = project.plan()
+        options = Options(environment=environment)
+        refuse_unstanding(project, settings, options, find_scope(project, options))
+        lines = describe_changes(plan, total)
+        refusal = find_refusal(project, list_changes(plan), settings.transform.approve)
+        if refusal is not None:
+            lines.append(f"transform: {refusal}")
         return [*lines, *(_drift_lines(drift, downstream_of(project)) if drift else ())]
 
 

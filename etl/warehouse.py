@@ -54,6 +54,17 @@ def end_query(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute("SELECT 1")
 
 
+@contextmanager
+def look_into(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The warehouse to be read; an empty one where there is none yet.
+
+    Raises: as `connect`.
+    """
+    here = path.exists()
+    with connect(path if here else Path(":memory:"), read_only=here) as connection:
+        yield connection
+
+
 class KeptOpen:
     """Keeps the warehouse open, so that the connections made meanwhile cost next to nothing.
 

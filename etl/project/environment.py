@@ -177,6 +177,19 @@ class Project:
         here = {name: s.fingerprint for name, s in self.context.snapshots.items()}
         return built != here
 
+    def standing_names(self) -> set[str]:
+        """Models that the project has as the environment has them: a plan shows none of them anew.
+
+        It shows all of them anew where the last one did not end.
+        """
+        environment = self._environment()
+        here = self.context.snapshots
+        return {
+            bare_name(s.name)
+            for s in (environment.snapshots if environment and environment.finalized_ts else [])
+            if s.name in here and s.fingerprint == here[s.name].fingerprint
+        }
+
     def foreign(self, datasets: set[str]) -> set[str]:
         """What models and audits read that is no model and no raw table of ours."""
         alone = self.context.standalone_audits.values()

@@ -16,11 +16,13 @@ from typing import Any
 import duckdb
 import yaml
 from pydantic import BaseModel, ValidationError
+from sqlmesh.core.snapshot import SnapshotTableInfo
 
 from etl.fingerprint import digest_files, made_by
 from etl.project.engine import ProjectContext, open_context
 from etl.project.listener import bare_name
 from etl.settings import Settings
+from etl.warehouse import look_into
 
 MODELS, TABLES = "models", "external_models"
 
@@ -79,8 +81,9 @@ def note_built(
 def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Part | None:
     """What may differ from the environment, and what depends on these names; None for all.
 
-    All is loaded when nothing was noted, when models came or went, and when a file differs that
-    any model may be made of (macros, audits, seeds, SQLMesh's configuration).
+    All is loaded when nothing was noted, when models came or went, when a file differs that any
+    model may be made of (macros, audits, seeds, SQLMesh's configuration), and when the warehouse
+    lacks something of what was built.
     """
     try:
         noted = Noted.model_validate_json(_path(settings, environment).read_bytes())
@@ -88,13 +91,19 @@ def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Par
         return None
     if noted.made_by != made_by(settings):
         return None
-    with duckdb.connect(str(settings.state), read_only=True) as state:
-        found = state.execute(
-            "SELECT snapshots FROM sqlmesh._environments WHERE name = ? AND plan_id = ? "
-            "AND finalized_ts IS NOT NULL AND expiration_ts IS NULL",
-            [environment, noted.plan_id],
-        ).fetchone()
+    try:
+        with duckdb.connect(str(settings.state), read_only=True) as state:
+            found = state.execute(
+                "SELECT snapshots FROM sqlmesh._environments WHERE name = ? AND plan_id = ? "
+                "AND finalized_ts IS NOT NULL AND expiration_ts IS NULL",
+                [environment, noted.plan_id],
+            ).fetchone()
+    except duckdb.Error:
+        return None  # who loads all says what is wrong with the state
     if found is None:
+        return None
+    snapshots = json.loads(found[0])
+    if environment == "prod" and not _stand(settings.warehouse, snapshots):
         return None
     files = digest_files(settings)
     if files.keys() != noted.files.keys():
@@ -104,7 +113,6 @@ def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Par
         return None
     tables = _digest_tables(settings.sqlmesh_dir, files)
     names = {t for t in tables.keys() | noted.tables.keys() if tables.get(t) != noted.tables.get(t)}
-    snapshots = json.loads(found[0])
     by_name = {bare_name(s["name"]): s["name"] for s in snapshots}
     if not names <= by_name.keys():
         return None
@@ -112,6 +120,28 @@ def find_part(settings: Settings, environment: str, also: frozenset[str]) -> Par
     reached = {model for model, path in noted.models.items() if path in changed} | differing
     models = frozenset(_below(reached, snapshots) & noted.models.keys())
     return Part(models, differing, len(noted.models))
+
+
+def _stand(warehouse: Path, snapshots: list[dict[str, Any]]) -> bool:
+    """True when each model's view shows a table of its version, by their names alone.
+
+    It may take one for lost that stands, by a name that DuckDB quotes, but not the other way round.
+    """
+    with look_into(warehouse) as connection:
+        views = dict(
+            connection.execute(
+                "SELECT schema_name || '.' || view_name, sql FROM duckdb_views() WHERE NOT internal"
+            ).fetchall()
+        )
+        tables = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables()")
+        standing = views.keys() | {name for (name,) in tables.fetchall()}
+    for snapshot in map(SnapshotTableInfo.model_validate, snapshots):
+        if snapshot.is_model and not snapshot.is_symbolic:
+            _, _, shown = views.get(bare_name(snapshot.name), "").rpartition(" FROM ")
+            _, _, table = shown.rstrip(";\n ").partition(".")
+            if table not in standing or not table.endswith(f"__{snapshot.version}"):
+                return False
+    return True
 
 
 def open_part(settings: Settings, environment: str, part: Part) -> ProjectContext | None:

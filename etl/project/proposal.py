@@ -27,6 +27,13 @@ class Proposal:
     waiting: frozenset[tuple[str, str]] = frozenset()
 
 
+def find_refusal(
+    project: Project, changes: Collection[Change], approve: str
+) -> ApprovalError | None:
+    """The refusal of changes that wait for a person; those of `prod` alone do."""
+    return find_refused(changes, approve) if project.environment == "prod" else None
+
+
 def propose(
     project: Project,
     approve: str,
@@ -51,7 +58,7 @@ def propose(
     if part.plan is None:
         return Proposal(waiting=part.waiting)
     changes = tuple(list_changes(part.plan))
-    refusal = find_refused(changes, approve) if project.environment == "prod" else None
+    refusal = find_refusal(project, changes, approve)
     if refusal is None:
         project.also = part.also
         return Proposal(part.plan, changes, waiting=part.waiting)

@@ -36,22 +36,15 @@ _INSTANT = re.compile(r"@start_(ts|tstz|dt|dtntz|epoch|millis|hour)\b")
 
 
 def find_unfit(
-    project: Project, connection: duckdb.DuckDBPyConnection | None, now: datetime
+    project: Project, connection: duckdb.DuckDBPyConnection, now: datetime
 ) -> dict[str, TransformError]:
-    """By name the models that must not be planned, each with what it would do.
-
-    Without a connection there is no warehouse yet.
-    """
-    tables = (
-        {
-            f"{schema}.{table}".lower()
-            for schema, table in connection.execute(
-                "SELECT schema_name, table_name FROM duckdb_tables()"
-            ).fetchall()
-        }
-        if connection is not None
-        else set()
-    )
+    """By name the models that must not be planned, each with what it would do."""
+    tables = {
+        f"{schema}.{table}".lower()
+        for schema, table in connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_tables()"
+        ).fetchall()
+    }
     gone = project.gone_names()
     return {
         name: TransformError(f"{name}: {what}", subject=name, hint=hint)

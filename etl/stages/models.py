@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from duckdb import DuckDBPyConnection
+
 from etl.errors import EtlError, TransformError
 from etl.history import evaluated_models
-from etl.model_states import Verdict, read_states
+from etl.model_states import Verdict, read_verdicts
 from etl.packages import Package, active_packages, fingerprint_packages, note_processed
 from etl.records import Options
 from etl.runs import Run
@@ -61,7 +63,8 @@ def transform_models(
     # When it is refused, the graph is now the environment's: what stands there goes on.
     scope = find_scope(project, options, run.failed_sources, before.unfit)
     _warn_of_kept(project, run, scope.anew)
-    _refuse_lost(project, options, scope.anew, before.verdicts)
+    with connect(project.settings.warehouse) as connection:
+        refuse_lost(project, connection, options, scope.anew, before.verdicts)
     suspects, doubtful = _mark_unfinished(project, run, scope.touched, before.verdicts, proposal)
     outcome = evaluate(
         project,
@@ -99,13 +102,12 @@ def _look(project: Project) -> _Before:
 
     now = datetime.now(UTC)
     with connect(project.settings.warehouse) as connection:
-        states = read_states(connection, project.environment)
         return _Before(
             now,
             find_unfit(project, connection, now),
             fingerprint_packages(connection),
             active_packages(connection, project.environment),
-            {m: s.verdict for m, s in states.items()},
+            read_verdicts(connection, project.environment),
         )
 
 
@@ -150,18 +152,25 @@ def _rewind(project: Project, run: Run, before: _Before) -> None:
     rewind(project, early, since, before.at)
 
 
-def _refuse_lost(
-    project: Project, options: Options, restate: set[str], verdicts: Mapping[str, Verdict]
+def refuse_lost(
+    project: Project,
+    connection: DuckDBPyConnection,
+    options: Options,
+    restate: set[str],
+    verdicts: Mapping[str, Verdict],
 ) -> None:
-    """Refuse to go on from tables that somebody dropped; what is built anew needs none."""
+    """Refuse to go on from tables that somebody dropped; what is built anew needs none.
+
+    Raises:
+        TransformError: warehouse and SQLMesh's state do not fit each other.
+    """
     from etl.project.standing import refuse_lost_tables, refuse_unknown_histories
 
     whole = not options.start and not options.end
-    with connect(project.settings.warehouse) as connection:
-        refuse_lost_tables(project, connection, restate if whole else ())
-        begun = {m for m, verdict in verdicts.items() if verdict == "unfinished"}
-        begun -= evaluated_models(connection, project.environment)
-        refuse_unknown_histories(project, connection, begun)
+    refuse_lost_tables(project, connection, restate if whole else ())
+    begun = {m for m, verdict in verdicts.items() if verdict == "unfinished"}
+    begun -= evaluated_models(connection, project.environment)
+    refuse_unknown_histories(project, connection, begun)
 
 
 def _mark_unfinished(

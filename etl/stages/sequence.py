@@ -18,7 +18,7 @@ from etl.records import Failure, Stage, StageStatus
 from etl.runs import utc_now
 from etl.stages.containment import contained
 from etl.stages.context import RunContext
-from etl.warehouse import connect
+from etl.warehouse import connect, look_into
 
 StageFunction = Callable[[RunContext], None]
 
@@ -78,6 +78,8 @@ def _run_stage(ctx: RunContext, name: StageName) -> bool:
         ctx.stop.check()
         function = load_stage(name)
         if ctx.options.dry_run:
+            with look_into(ctx.settings.warehouse) as connection:
+                refuse_slow_clock(connection, utc_now())
             function(ctx)
             return
         ctx.warehouse.open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -258,6 +259,14 @@ class Shop:
     def physical(self, model: str, environment: str = "prod") -> str:
         """The physical table behind a model's view."""
         return _physical(self.warehouse, model, environment)
+
+    def contents(self) -> dict[str, str]:
+        """Every file by its path, with a digest of it."""
+        return {
+            str(p.relative_to(self.folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(self.folder.rglob("*"))
+            if p.is_file() and "__pycache__" not in p.parts
+        }
 
     def age(self, days: int = 1) -> None:
         """Let all that was loaded and transformed so far be some days old.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -346,14 +345,6 @@ def test_interval_is_built_anew_and_nothing_outside_of_it(shop: Shop) -> None:
 # -- dry run ---------------------------------------------------------------------------------
 
 
-def contents(shop: Shop) -> dict[str, str]:
-    return {
-        str(p.relative_to(shop.folder)): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(shop.folder.rglob("*"))
-        if p.is_file() and "__pycache__" not in p.parts
-    }
-
-
 def tables(shop: Shop) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("warehouse", "state", "published"):
@@ -383,9 +374,9 @@ def test_dry_run_says_what_each_stage_would_do_and_changes_nothing(
 ) -> None:
     shop.edit("sqlmesh/models/items.sql", "COUNT(*)", "2 * COUNT(*)")
     shop.sell((3, "eve", 5))
-    before = contents(shop), tables(shop)
+    before = shop.contents(), tables(shop)
     record = shop.run(dry_run=True, **options)
-    assert (contents(shop), tables(shop)) == before
+    assert (shop.contents(), tables(shop)) == before
     assert record.exit_code == 0, record.failures
     assert {s.status for s in record.stages} == {"dry_run"}
     stages = {line.split(" ")[0].rstrip(":") for line in record.plan}
@@ -404,10 +395,10 @@ def test_dry_run_says_what_each_stage_would_do_and_changes_nothing(
 
 
 def test_dry_run_without_data_creates_nothing(fresh: Shop) -> None:
-    before = contents(fresh)
+    before = fresh.contents()
     record = fresh.run(dry_run=True)
     assert record.exit_code == 0, record.failures
-    assert contents(fresh) == before
+    assert fresh.contents() == before
     assert not fresh.data.exists()
     assert {line.split(" ")[0].rstrip(":") for line in record.plan} == {
         "extract",

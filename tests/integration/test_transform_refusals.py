@@ -11,6 +11,7 @@ from etl.errors import ExitCode, StageError
 from etl.planning import show_plan
 from etl.project.refusals import find_unfit
 from etl.stages.forecast import copied_project
+from etl.warehouse import look_into
 from tests.integration.projects import Shop
 
 # A model that takes the place of raw's own table, one that never begins, one that doubles rows, one
@@ -174,8 +175,8 @@ def test_time_column_whose_values_are_not_those_of_the_interval_is_refused(
 
 def refusals(shop: Shop) -> list[str]:
     """What a run would say of its models."""
-    with copied_project(shop.settings, "prod") as project:
-        return [str(e) for e in find_unfit(project, None, datetime.now(UTC)).values()]
+    with copied_project(shop.settings, "prod") as project, look_into(shop.warehouse) as connection:
+        return [str(e) for e in find_unfit(project, connection, datetime.now(UTC)).values()]
 
 
 def test_dialect_of_capitals_is_used_in_small_letters(shop: Shop) -> None:
