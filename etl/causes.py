@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from concurrent.futures import BrokenExecutor
+from traceback import walk_tb
 
 from etl.errors import EtlError, ResourcesError
 
@@ -47,7 +48,8 @@ def classify_os_error(error: BaseException) -> EtlError | None:
             return ResourcesError(
                 "a process of the job was killed", hint="give the job more memory, then run again"
             )
-        if isinstance(cause, RuntimeError) and _is_of_threading(cause):
+        # Of a thread that the system refused: a mere RuntimeError, so its place tells it.
+        if isinstance(cause, RuntimeError) and raised_in(cause) == "threading":
             return ResourcesError(
                 "no thread could be started",
                 hint="give the job more memory, or let its user or container have more processes",
@@ -61,12 +63,10 @@ def classify_os_error(error: BaseException) -> EtlError | None:
     return None
 
 
-def _is_of_threading(error: RuntimeError) -> bool:
-    """True for a thread that the system refused: a mere RuntimeError, so its place tells it."""
-    place = error.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    return place is not None and place.tb_frame.f_globals.get("__name__") == "threading"
+def raised_in(error: BaseException) -> str:
+    """The name of the module that raised the error; empty for one that nobody raised."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")) if frames else ""
 
 
 def is_refusal(error: BaseException) -> bool:

@@ -114,7 +114,7 @@ def _files(project: Path, profile: str, problems: list[Problem]) -> list[Layer]:
             unread.append(Problem(f"{name}:{e.line}" if e.line else name, str(e)))
             continue
         cleaned, findings = clean(tree)
-        layers.append(Layer(name, tree if findings and not findings[0].path else cleaned))
+        layers.append(Layer(name, cleaned))
         found = [_problem(f, layers[-1:]) for f in findings]
         # A file that cannot be taken as a whole would make everything else look wrong.
         (unread if findings and not findings[0].path else problems).extend(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -16,13 +15,11 @@ from etl.runs import utc_now
 from etl.settings import Settings
 
 
-def past_runs(settings: Settings, limit: int | None = None) -> list[RunRecord]:
-    """Records of earlier runs, newest first; unreadable ones are left out."""
-    return list(islice(read_runs(settings), limit))
+def past_runs(settings: Settings) -> Iterator[RunRecord]:
+    """Records of earlier runs, newest first, each read when it is asked for.
 
-
-def read_runs(settings: Settings) -> Iterator[RunRecord]:
-    """The same, each read when it is asked for."""
+    Unreadable ones are left out.
+    """
     for folder in reversed(_folders(settings)):
         record = _read(folder)
         if record is not None:
@@ -83,7 +80,7 @@ def last_failed(settings: Settings) -> RunRecord:
             f"the record of the last run, {folder.resolve() / 'run.json'}, cannot be read",
             hint="etl run",
         )
-    newest = latest or next(read_runs(settings), None)
+    newest = latest or next(past_runs(settings), None)
     if newest is None:
         raise ConfigError("there is no run to retry", hint="etl run")
     if newest.exit_code == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from etl.settings import Settings
 def read_status(settings: Settings, runs: int = 10) -> dict[str, Any]:
     """Everything that can be known without opening the warehouse: a run may hold it now."""
     locked = is_locked(settings)
-    records = past_runs(settings, runs)
+    records = list(islice(past_runs(settings), runs))
     return {
         "job": settings.job,
         "profile": settings.profile,

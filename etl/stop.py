@@ -65,7 +65,7 @@ class Stop:
 
     def check(self) -> None:
         """Raise Stopped when the run was asked to stop."""
-        if self._event.is_set() and self.code is not None:
+        if self.code is not None:
             raise Stopped(self.code)
 
     def wait(self, seconds: float) -> None:

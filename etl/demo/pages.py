@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b32decode, b32encode
 from binascii import Error as Base32Error
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import lru_cache
 from zlib import crc32
+
+import orjson
 
 from etl.demo.bulk import Bulk, bulk
 from etl.demo.graph import ACTORS, Kind, members
@@ -98,7 +99,7 @@ def listing(actor: str, kind: Kind, day: date) -> Bulk | _Day | None:
     """The list of `actor` (a handle) on `day`, None when there is no such actor."""
     if actor not in ACTORS:
         return bulk(actor, kind)
-    return _Day(_encode(subject(actor)), members(actor, kind, day), day)
+    return _Day(orjson.dumps(subject(actor)), members(actor, kind, day), day)
 
 
 def cut(source: Bulk | _Day, actor: str, kind: Kind, offset: int, limit: int) -> Page:
@@ -129,11 +130,7 @@ def decode_cursor(actor: str, kind: Kind, cursor: str) -> Position:
 
 @lru_cache(maxsize=16_384)
 def _row(person: int, day: date) -> bytes:
-    return _encode(profile(person, day))
-
-
-def _encode(row: object) -> bytes:
-    return json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
+    return orjson.dumps(profile(person, day))
 
 
 def _seal(actor: str, kind: Kind, payload: bytes) -> bytes:

@@ -23,6 +23,8 @@ from etl.generate.sql import (
 from etl.generate.staging import describe_bookkeeping, grain, is_current
 from etl.raw.schemas import RawSchema, RawTable
 
+COMMITTED_AT = "When the load package that brought the row was committed."
+
 
 def dimension(schema: RawSchema, table: RawTable) -> Draft:
     """The dimension of a root table: a row for each key as it stands now.
@@ -31,7 +33,7 @@ def dimension(schema: RawSchema, table: RawTable) -> Draft:
     """
     columns = {c.name: identifier(c.name) for c in table.data} | {LOADED_AT: LOADED_AT}
     descriptions = {c.name: describe_column(table, c) for c in table.data}
-    descriptions[LOADED_AT] = "When the load package that brought the row was committed."
+    descriptions[LOADED_AT] = COMMITTED_AT
     key = table.key or ("_dlt_id",)
     if not table.key:
         columns["_dlt_id"] = "_dlt_id"
@@ -93,12 +95,8 @@ def fact(schema: RawSchema, table: RawTable) -> Draft:
             described[name] = text
     own = [LOADED_AT, *(c for c in grain(table) if c not in columns)]
     columns |= {c: f"base.{c}" for c in own}
-    described |= {
-        c: "When the load package that brought the row was committed."
-        if c == LOADED_AT
-        else "Kept by dlt; part of what identifies the row."
-        for c in own
-    }
+    described |= dict.fromkeys(own, "Kept by dlt; part of what identifies the row.")
+    described[LOADED_AT] = COMMITTED_AT
     joins = " ".join(_join(hop, staged) for hop in hops)
     base = staging_name(schema.source, table.name)
     block = model_block(

@@ -60,7 +60,7 @@ def check_references(schema: RawSchema) -> None:
 
 def reach(schema: RawSchema, base: RawTable) -> list[Hop]:
     """All joins of the fact table on `base`: parents up to the root, references at any distance."""
-    found = list(_walk(schema, base, "base", ()))
+    found = list(_walk(schema, base, ()))
     counts: dict[str, int] = {}
     for _, _, table, _, _ in found:
         counts[table.name] = counts.get(table.name, 0) + 1
@@ -77,19 +77,19 @@ def reach(schema: RawSchema, base: RawTable) -> list[Hop]:
 _Step = tuple[tuple[str, ...], tuple[str, ...], RawTable, tuple[str, ...], tuple[str, ...]]
 
 
-def _walk(schema: RawSchema, table: RawTable, root: str, path: tuple[str, ...]) -> Iterator[_Step]:
+def _walk(schema: RawSchema, table: RawTable, path: tuple[str, ...]) -> Iterator[_Step]:
     parent = parent_of(table)
     if parent is not None and (above := schema.table(parent)) is not None:
         further = (*path, "_dlt_parent_id")
         yield path, further, above, ("_dlt_parent_id",), ("_dlt_id",)
-        yield from _walk(schema, above, root, further)
+        yield from _walk(schema, above, further)
     for reference in table.references:
         other = schema.table(reference.table)
         if other is None or other.name == table.name:
             continue
         further = (*path, "_".join(reference.columns))
         yield path, further, other, reference.columns, reference.referenced
-        yield from _walk(schema, other, root, further)
+        yield from _walk(schema, other, further)
 
 
 def _wrong(schema: RawSchema, table: RawTable, reference: Reference) -> tuple[str, str] | None:

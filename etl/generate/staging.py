@@ -20,6 +20,7 @@ from etl.generate.sql import (
     describe,
     describe_column,
     identifier,
+    listing,
     literal,
     model_block,
     model_sql,
@@ -109,8 +110,7 @@ def _kind(table: RawTable) -> str:
     if table.disposition == "append":
         return f"INCREMENTAL_BY_TIME_RANGE (time_column {LOADED_AT})"
     if table.disposition == "merge":
-        names = ", ".join(identifier(c) for c in grain(table))
-        return f"INCREMENTAL_BY_UNIQUE_KEY (unique_key ({names}))"
+        return f"INCREMENTAL_BY_UNIQUE_KEY (unique_key {listing(grain(table))})"
     return "FULL"
 
 
@@ -120,7 +120,7 @@ def _block(schema: RawSchema, table: RawTable) -> str:
     audits = [not_null([*filled, *kept]), unique(grain(table))]
     own = tuple(c.name for c in table.data if c.is_unique and (c.name,) != grain(table))
     if own and table.disposition in ("merge", "replace"):
-        audits.append(f"unique_values(columns := ({', '.join(identifier(c) for c in own)}))")
+        audits.append(f"unique_values(columns := {listing(own)})")
     for column in table.data:
         if column.accepted:
             values = ", ".join(literal(v) for v in column.accepted)

@@ -11,7 +11,7 @@ A column keeps the type that it was made with: DuckDB rounds, cuts or refuses wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dlt.common.schema.utils import get_nested_tables, has_table_seen_data
@@ -99,8 +99,7 @@ def how_to_refresh(
 def _has_earlier_hints(source: DltSource, recorded: Schema) -> bool:
     """True when dlt has recorded of a column what the settings do not say any more."""
     for name, _, asked in _asked(source, recorded):
-        columns = asked["columns"] if isinstance(asked["columns"], dict) else {}
-        now = {recorded.naming.normalize_path(n): _hints(c) for n, c in columns.items()}
+        now = {recorded.naming.normalize_path(n): _hints(c) for n, c in asked["columns"].items()}
         table = recorded.tables.get(name)
         for column, known in (table["columns"] if table else {}).items():
             if not column.startswith("_dlt") and _hints(known) - now.get(column, set()):
@@ -132,8 +131,8 @@ def _forget_sorts(source: DltSource, recorded: Schema) -> None:
     dlt takes one column for it, and goes on with the one that it recorded as well.
     """
     for name, resource, asked in _asked(source, recorded):
-        columns = asked["columns"] if isinstance(asked["columns"], dict) else {}
-        now = {recorded.naming.normalize_path(n) for n, c in columns.items() if c.get("dedup_sort")}
+        columns = asked["columns"].items()
+        now = {recorded.naming.normalize_path(n) for n, c in columns if c.get("dedup_sort")}
         known = recorded.tables.get(name, {}).get("columns", {})
         for column in [n for n, c in known.items() if now and c.get("dedup_sort")]:
             if column not in now:
@@ -176,10 +175,9 @@ def _find_doubled(source: DltSource, recorded: Schema, has_doubled: HasDoubled) 
             yield f"{change}, of which rows stand there several times"
 
 
-def _key(columns: Any, schema: Schema) -> set[str]:
+def _key(columns: Mapping[str, Any], schema: Schema) -> set[str]:
     """The columns of the primary key, as dlt writes them."""
-    found = columns.items() if isinstance(columns, dict) else ()
-    return {schema.naming.normalize_path(n) for n, c in found if c.get("primary_key")}
+    return {schema.naming.normalize_path(n) for n, c in columns.items() if c.get("primary_key")}
 
 
 def _asked(

@@ -25,17 +25,16 @@ def tell_early_cursors(source: str, state: Mapping[str, Any], now: datetime) -> 
 
     Numbers are not looked at: nobody knows whether they are times.
     """
-    for resources in state.get("sources", {}).values():
-        for name, kept in resources.get("resources", {}).items():
-            for cursor, position in kept.get("incremental", {}).items():
-                value = position.get("last_value")
-                at = _time_of(value)
-                if at is not None and at > now + ZONES:
-                    yield (
-                        f"{source}.{name}: its cursor {cursor} stands at {value}, which is to "
-                        "come: rows that come with an earlier one are left out; have that row "
-                        f"mended, then `etl run --full-refresh --source {source}`"
-                    )
+    for name, cursors in cursors_kept(state).items():
+        for cursor, position in cursors.items():
+            value = position.get("last_value")
+            at = _time_of(value)
+            if at is not None and at > now + ZONES:
+                yield (
+                    f"{source}.{name}: its cursor {cursor} stands at {value}, which is to come: "
+                    "rows that come with an earlier one are left out; have that row mended, then "
+                    f"`etl run --full-refresh --source {source}`"
+                )
 
 
 def tell_lowered_starts(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 from pathlib import Path
-from traceback import walk_tb
 
 from dlt.common.configuration.exceptions import (
     ConfigFieldMissingException,
@@ -26,7 +25,7 @@ from dlt.extract.exceptions import (
 )
 from dlt.normalize.exceptions import NormalizeJobFailed
 
-from etl.causes import causes, first_line, is_lost, is_refusal, is_rejected
+from etl.causes import causes, first_line, is_lost, is_refusal, is_rejected, raised_in
 from etl.duckdb_failures import classify_machine
 from etl.errors import (
     AuthError,
@@ -184,18 +183,11 @@ def _is_unwritable(error: BaseException) -> bool:
     from dlt.common.libs.pyarrow import UnsupportedArrowTypeException
     from pyarrow import ArrowException
 
-    arrow = ArrowException | UnsupportedArrowTypeException
-    return isinstance(error, RecursionError | arrow) or _is_of_orjson(error)
-
-
-def _is_of_orjson(error: BaseException) -> bool:
-    """True for what orjson cannot write: it raises a mere TypeError, and only dlt's module asks it.
-
-    So the place where it was raised tells it from a mistake in a program.
-    """
-    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
-    where = frames[-1].f_globals["__name__"] if frames else ""
-    return isinstance(error, TypeError) and where == _orjson.__name__
+    if isinstance(error, RecursionError | ArrowException | UnsupportedArrowTypeException):
+        return True
+    # orjson raises a mere TypeError, and only dlt's module asks it: so the place where it was
+    # raised tells it from a mistake in a program.
+    return isinstance(error, TypeError) and raised_in(error) == _orjson.__name__
 
 
 def config_error(chain: list[BaseException], subject: str, lacking: str = "") -> EtlError | None:

@@ -50,7 +50,8 @@ class Place:
     is_promised: bool = False
 
     def __str__(self) -> str:
-        return f"{self.resource}, page {self.page}" if self.resource else ""
+        """How a message about it begins; empty for a request that nobody marked."""
+        return f"{self.resource}, page {self.page}: " if self.resource else ""
 
 
 NOWHERE = Place()

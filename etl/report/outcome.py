@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etl.causes import causes
@@ -70,7 +71,7 @@ def tell_refusal(settings: Settings, error: EtlError, redact: Redact) -> list[st
 
 
 def _run_before(settings: Settings, record: RunRecord) -> RunRecord | None:
-    runs = past_runs(settings, 20)
+    runs = islice(past_runs(settings), 20)
     return next((r for r in runs if r.run_id < record.run_id and r.environment == "prod"), None)
 
 

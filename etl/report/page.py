@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from etl.past_runs import read_runs
+from etl.past_runs import past_runs
 from etl.records import LoadRun, RunRecord, SourceRun, Timed
 from etl.runs import write_atomically
 from etl.settings import Settings
@@ -55,7 +55,7 @@ def make_page(settings: Settings, record: RunRecord) -> str:
     """
     before = (
         r
-        for r in read_runs(settings)
+        for r in past_runs(settings)
         if r.started_at < record.started_at and r.environment == record.environment
     )
     earlier = list(islice(before, EARLIER))

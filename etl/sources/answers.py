@@ -57,9 +57,7 @@ def next_page(response: Response, answer: Any, rows: Any) -> str:
         return "Link"
     for path, value in (*_headers(response), *_beside(answer, rows)):
         name = letters(path[-1])
-        link = value.get("href") if isinstance(value, dict) else value
-        is_link = name in NEXT and isinstance(link, str | int) and bool(link)
-        if is_link or (name in MORE and value is True):
+        if (name in NEXT and _leads(value)) or (name in MORE and value is True):
             return ".".join(path)
     return ""
 
@@ -70,9 +68,8 @@ def page_before(response: Response, answer: Any, rows: Any) -> str:
         return "Link"
     for path, value in _beside(answer, rows):
         name = letters(path[-1])
-        link = value.get("href") if isinstance(value, dict) else value
-        is_link = name in BEFORE and isinstance(link, str | int) and bool(link)
-        if is_link or (name in HAS_BEFORE and value is True) or (name in BEGINS and value is False):
+        is_later = (name in HAS_BEFORE and value is True) or (name in BEGINS and value is False)
+        if is_later or (name in BEFORE and _leads(value)):
             return ".".join(path)
     return ""
 
@@ -96,6 +93,12 @@ def counts_from_zero(answer: Any) -> bool:
         if isinstance(holder, dict)
         for key, value in holder.items()
     )
+
+
+def _leads(value: Any) -> bool:
+    """Whether a value is a link, an object that holds one, a cursor or the number of a page."""
+    link = value.get("href") if isinstance(value, dict) else value
+    return isinstance(link, str | int) and bool(link)
 
 
 def _number(value: Any) -> int:

@@ -28,8 +28,8 @@ def asked_by(source: Source) -> dict[str, dict[str, str]]:
     for given in source.resources:
         resource: Mapping[str, Any] = {"name": given} if isinstance(given, str) else given
         name = str(resource.get("name"))
-        shared = _endpoint(source.resource_defaults, name)
-        endpoint = shared | _endpoint(resource, name)
+        shared = endpoint_of(source.resource_defaults, name)
+        endpoint = shared | endpoint_of(resource, name)
         params = (shared.get("params") or {}) | (endpoint.get("params") or {})
         found = {part: endpoint.get(part) for part in _PARTS}
         found["method"] = str(endpoint.get("method") or "GET").upper()
@@ -66,7 +66,8 @@ def tell_changed(
             )
 
 
-def _endpoint(resource: Mapping[str, Any], name: str) -> dict[str, Any]:
+def endpoint_of(resource: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A resource's endpoint, which may be written as a path alone, or not at all."""
     endpoint = resource.get("endpoint")
     if isinstance(endpoint, Mapping):
         return dict(endpoint)

@@ -74,9 +74,8 @@ class JsonOnce:
                 self._parsed = parse_json(content)
             except orjson.JSONDecodeError as e:
                 kind = self._response.headers.get("content-type", "no content type")
-                place = place_of(self._response.request)
                 raise ExtractError(
-                    f"{place}{': ' if place.resource else ''}the answer is no JSON ({kind}, "
+                    f"{place_of(self._response.request)}the answer is no JSON ({kind}, "
                     f"{len(content)} bytes, stops making sense at byte {e.pos}) "
                     f"({safe_url(self._response.url)})",
                     hint=NOTHING_HINT

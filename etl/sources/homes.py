@@ -63,10 +63,9 @@ def keep_at_home(request: PreparedRequest, homes: tuple[str, ...]) -> None:
         if any(is_same_origin(home, address) for home in homes):
             request.url = address
             return
-    place = place_of(request)
     raise ExtractError(
-        f"{place}{': ' if place.resource else ''}the API leads to {_origin(url)}, and the "
-        f"credentials are for {' and '.join(dict.fromkeys(map(_origin, homes)))}: nothing was sent",
+        f"{place_of(request)}the API leads to {_origin(url)}, and the credentials are for "
+        f"{' and '.join(dict.fromkeys(map(_origin, homes)))}: nothing was sent",
         hint="if that host is the API's own, let `base_url` or the `path` of an endpoint name it; "
         "else page by a parameter (cursor, offset, page_number) in place of the API's links",
     )

@@ -95,9 +95,8 @@ class ApiSession(Session):
         super().rebuild_method(prepared_request, response)
         asked = response.request
         if prepared_request.method != asked.method and response.status_code != HTTPStatus.SEE_OTHER:
-            place = place_of(asked)
             raise ExtractError(
-                f"{place}{': ' if place.resource else ''}a {asked.method} is redirected "
+                f"{place_of(asked)}a {asked.method} is redirected "
                 f"({response.status_code}) to {safe_url(prepared_request.url or '')}, where it "
                 "would arrive without its body",
                 hint="let `base_url` or the `path` name that address",
@@ -156,7 +155,7 @@ class ApiSession(Session):
             except IgnoreResponseException as e:
                 if place_of(request).is_promised:
                     raise ExtractError(
-                        f"{place_of(request)}: the API led to this page, and its answer is one "
+                        f"{place_of(request)}the API led to this page, and its answer is one "
                         "that `response_actions` ignores: all pages behind it would be passed over "
                         f"({safe_url(request.url or '')})",
                         hint="run again; is it how the API ends its pages? `response_actions` are "
@@ -189,23 +188,25 @@ class ApiSession(Session):
                 "the API's limit is used up: no request until it begins anew"
             )
         if response.status_code in (403, 429, 503):
-            pause = seconds_of(response.headers.get("Retry-After"), self._wall_clock())
+            pause = self._asked_pause(response)
             if pause is not None and pause <= LONGEST_WAIT_SECONDS:
                 self.limiter.block(pause)
+
+    def _asked_pause(self, response: Response) -> float | None:
+        """The seconds that an answer asks to wait; None when it does not say."""
+        return seconds_of(response.headers.get("Retry-After"), self._wall_clock())
 
     def _give_up(self, state: tenacity.RetryCallState) -> bool:
         response = _answer(state)
         if response is None:
             return state.attempt_number >= min(3, self.attempts)
-        pause = seconds_of(response.headers.get("Retry-After"), self._wall_clock())
-        return state.attempt_number >= self.attempts or (pause or 0) > LONGEST_WAIT_SECONDS
+        pause = self._asked_pause(response) or 0
+        return state.attempt_number >= self.attempts or pause > LONGEST_WAIT_SECONDS
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         response = _answer(state)
-        if response is not None:
-            pause = seconds_of(response.headers.get("Retry-After"), self._wall_clock())
-            if pause is not None:
-                return pause
+        if response is not None and (pause := self._asked_pause(response)) is not None:
+            return pause
         longest = min(30.0, 0.5 * 2.0 ** (state.attempt_number - 1))
         return longest * random.uniform(0.75, 1.25)  # noqa: S311
 

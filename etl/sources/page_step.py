@@ -101,7 +101,11 @@ class PageStep(ItemTransform[Any, Any]):
         self._monitor.count_rows(name, table.num_rows)
         self._fields.note_names(table.schema.names)
         if column := find_cast(table, self._typed):
-            raise self._cast(column)
+            raise self._refused(
+                f"Arrow tables of {self._table} have values in {column} that the type that the "
+                "resource's `columns` say would round or cut",
+                "say the type that comes, or cast the column in the factory",
+            )
         if self._stamp:
             table = self._stamp_table(table)
         if keys is not None:
@@ -125,7 +129,11 @@ class PageStep(ItemTransform[Any, Any]):
     def _stamp_rows(self, rows: list[Any]) -> None:
         for row in rows:
             if not isinstance(row, dict):
-                raise self._unstampable(row)
+                raise self._refused(
+                    f"rows of {self._table} are no objects ({type(row).__name__}): `for_each` and "
+                    "`stamp` have no place in them",
+                    "name a `data_selector` that finds objects, or make them in the factory",
+                )
             if not self._stamp.keys().isdisjoint(row):
                 self._check_stamped(row)
             row.update(self._stamp)
@@ -139,23 +147,14 @@ class PageStep(ItemTransform[Any, Any]):
     def _check_kept(self, rows: list[Any]) -> None:
         path, what = find_unkept(rows)
         if what:
-            raise SchemaError(
-                f"{self._monitor.source}: rows of {self._table} have {what} at {path}, which raw "
-                "would hold as another value: packages of dicts are JSON",
-                subject=self._monitor.source,
-                hint="turn it into a text or NULL in the factory; numbers, bytes and texts are "
-                'kept by Arrow tables and frames (of dlt\'s `sql_table`: `backend="pyarrow"`)'
+            raise self._refused(
+                f"rows of {self._table} have {what} at {path}, which raw would hold as another "
+                "value: packages of dicts are JSON",
+                "turn it into a text or NULL in the factory; numbers, bytes and texts are kept by "
+                'Arrow tables and frames (of dlt\'s `sql_table`: `backend="pyarrow"`)'
                 if self._monitor.settings.factory
                 else "a `map` of the resource's `processing_steps` can write it otherwise",
             )
-
-    def _cast(self, column: str) -> SchemaError:
-        return SchemaError(
-            f"{self._monitor.source}: Arrow tables of {self._table} have values in {column} that "
-            "the type that the resource's `columns` say would round or cut",
-            subject=self._monitor.source,
-            hint="say the type that comes, or cast the column in the factory",
-        )
 
     def _check_index(self, frame: Any) -> None:
         """The index of a pandas frame, which dlt leaves out, holds no more than numbers of rows."""
@@ -163,11 +162,9 @@ class PageStep(ItemTransform[Any, Any]):
         named = [n for n in index.names if n is not None and n not in frame.columns]
         if named or (len(index) and (index.nlevels > 1 or index.dtype.kind not in "iu")):
             said = ", ".join(map(str, named)) or "without a name"
-            raise SchemaError(
-                f"{self._monitor.source}: frames of {self._table} have an index ({said}), which "
-                "dlt leaves out",
-                subject=self._monitor.source,
-                hint="make it a column (`reset_index()`), or drop it (`reset_index(drop=True)`)",
+            raise self._refused(
+                f"frames of {self._table} have an index ({said}), which dlt leaves out",
+                "make it a column (`reset_index()`), or drop it (`reset_index(drop=True)`)",
             )
 
     def _unread(self) -> ExtractError:
@@ -188,18 +185,13 @@ class PageStep(ItemTransform[Any, Any]):
             else "a page is rows, or Arrow tables and frames: yield them one after the other",
         )
 
-    def _unstampable(self, row: Any) -> SchemaError:
-        return SchemaError(
-            f"{self._monitor.source}: rows of {self._table} are no objects "
-            f"({type(row).__name__}): `for_each` and `stamp` have no place in them",
-            subject=self._monitor.source,
-            hint="name a `data_selector` that finds objects, or make them in the factory",
+    def _overwritten(self, name: str) -> SchemaError:
+        return self._refused(
+            f"rows of {self._table} have a field `{name}` of their own, which `for_each` or "
+            "`stamp` would overwrite",
+            f"give the placeholder or the stamped column another name than {name}",
         )
 
-    def _overwritten(self, name: str) -> SchemaError:
-        return SchemaError(
-            f"{self._monitor.source}: rows of {self._table} have a field `{name}` of their own, "
-            "which `for_each` or `stamp` would overwrite",
-            subject=self._monitor.source,
-            hint=f"give the placeholder or the stamped column another name than {name}",
-        )
+    def _refused(self, what: str, hint: str) -> SchemaError:
+        source = self._monitor.source
+        return SchemaError(f"{source}: {what}", subject=source, hint=hint)

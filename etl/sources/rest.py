@@ -19,6 +19,7 @@ from etl.causes import first_line
 from etl.errors import ConfigError
 from etl.secrets import reveal, safe_url
 from etl.sources.answers import ENDS, letters
+from etl.sources.asked import endpoint_of
 from etl.sources.cursors import newest, whole_row
 from etl.sources.homes import find_homes
 from etl.sources.http import ApiSession
@@ -54,7 +55,7 @@ def rest_config(
             for resource, stamp in _expand(deepcopy(plain), source.for_each):
                 resources.append(resource)
                 stamps[str(resource.get("name"))] = stamp
-                fields[str(resource.get("name"))] = _fields(given, stamp)
+                fields[str(resource.get("name"))] = _fields(plain, stamp)
         _refuse_children({r.partition("[")[0] for r, stamp in stamps.items() if stamp}, resources)
         for resource in resources:
             _guard(resource, defaults, client, monitor)
@@ -90,13 +91,11 @@ def _without_credentials(client: dict[str, Any]) -> dict[str, Any]:
     return {"auth": basic, **client, "base_url": parts._replace(netloc=host).geturl()}
 
 
-def _fields(given: dict[str, Any] | str, stamp: Mapping[str, str]) -> FieldPaths:
+def _fields(resource: dict[str, Any], stamp: Mapping[str, str]) -> FieldPaths:
     """What is known of a resource's fields beforehand: who is asked, what is added to its rows."""
-    resource = {"name": given} if isinstance(given, str) else given
-    endpoint = resource.get("endpoint") or resource.get("name")
-    if not isinstance(endpoint, dict):
-        endpoint = {"path": endpoint}
-    path = str(endpoint.get("path") or resource.get("name"))
+    name = str(resource.get("name"))
+    endpoint = endpoint_of(resource, name)
+    path = str(endpoint.get("path") or name)
     asked = f"{str(endpoint.get('method', 'GET')).upper()} {safe_url(path)}"
     if resource.get("processing_steps"):
         asked += " (after processing_steps)"
@@ -167,10 +166,7 @@ def _guard(
     resource: dict[str, Any], defaults: dict[str, Any], client: dict[str, Any], monitor: Monitor
 ) -> None:
     """Compile the resource's selector once and put the guard around its paginator."""
-    endpoint = resource.get("endpoint")
-    if endpoint is None or isinstance(endpoint, str):
-        endpoint = {"path": endpoint or str(resource.get("name"))}
-        resource["endpoint"] = endpoint
+    endpoint = resource["endpoint"] = endpoint_of(resource, str(resource.get("name")))
     default_endpoint = defaults.get("endpoint")
     default_endpoint = default_endpoint if isinstance(default_endpoint, dict) else {}
     selector = endpoint.get("data_selector", default_endpoint.get("data_selector"))

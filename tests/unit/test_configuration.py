@@ -114,6 +114,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
     folder = project(
         """
         jobb: x
+        _env_file: .env
         timeout: soon
         log: {lvel: INFO, format: jason, rotation: banana}
         sources:
@@ -142,6 +143,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
     text = "\n".join(problems(folder, ETL_LOG__RETENTON="5"))
     for line in (
         "config/etl.yaml: jobb: no such setting (did you mean job?)",
+        "config/etl.yaml: _env_file: no such setting",
         "config/etl.yaml: timeout: input should be a valid number",
         "config/etl.yaml: log.lvel: no such setting (did you mean level?)",
         "log.format: input should be 'auto', 'json' or 'text' (did you mean json?)",
@@ -167,7 +169,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
         "loads.4.model: write schema.model, such as marts.orders",
     ):
         assert line in text
-    assert len(text.splitlines()) == 24
+    assert len(text.splitlines()) == 25
 
 
 @pytest.mark.parametrize(

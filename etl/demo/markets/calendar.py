@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Final
@@ -17,21 +16,14 @@ _DAY: Final = timedelta(days=1)
 @lru_cache(maxsize=16)
 def trading_days(before: date) -> tuple[date, ...]:
     """All trading days from `FIRST` on, the last one before `before`."""
-    return tuple(_trading(FIRST, before))
+    days = (FIRST + timedelta(days=n) for n in range((before - FIRST).days))
+    return tuple(day for day in days if day.weekday() < 5 and day not in _holidays(day.year))
 
 
 @lru_cache(maxsize=1 << 14)
 def opening(day: date) -> int:
     """When the exchange opens on a day, 9:30 in New York, in seconds since 1970."""
     return int(datetime.combine(day, time(9, 30), ZONE).astimezone(UTC).timestamp())
-
-
-def _trading(first: date, before: date) -> Iterator[date]:
-    day = first
-    while day < before:
-        if day.weekday() < 5 and day not in _holidays(day.year):
-            yield day
-        day += _DAY
 
 
 @lru_cache(maxsize=256)

@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import urlencode
 
+import orjson
+
 from etl.demo.shop.orders import encoded_orders
 from etl.demo.shop.parties import Row, companies, countries, customers
 
@@ -23,13 +25,7 @@ _Encoded = tuple[tuple[str, bytes], ...]
 def _encoder(rows: Callable[[date], list[Row]]) -> Callable[[date], _Encoded]:
     @lru_cache(maxsize=64)
     def encoded(day: date) -> _Encoded:
-        return tuple(
-            (
-                str(row["updated_at"]),
-                json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode(),
-            )
-            for row in rows(day)
-        )
+        return tuple((str(row["updated_at"]), orjson.dumps(row)) for row in rows(day))
 
     return encoded
 

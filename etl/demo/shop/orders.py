@@ -9,6 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from functools import lru_cache
 from typing import Any, Final
 
+import orjson
+
 from etl.demo.dice import Dice
 from etl.demo.shop.names import CITIES, CODES, NOTES, PRODUCTS, Country
 from etl.demo.shop.parties import HOME, Row, count_customers, country_of, instant
@@ -85,8 +87,7 @@ def _encoded(order: int, passed: int) -> tuple[str, bytes]:
     """(updated_at, JSON) of an order after the first `passed` events of its history."""
     row = _row(order, [event for _, event in _history(order)[:passed]])
     row["updated_at"] = instant(_changed_on(order, passed), f"order:{order}")
-    encoded = json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode()
-    return str(row["updated_at"]), encoded
+    return str(row["updated_at"]), orjson.dumps(row)
 
 
 def _row(order: int, events: list[str]) -> Row:
