@@ -44,7 +44,8 @@ def load_settings(
         layers.append(layer)
         problems += [_problem(f, layers) for f in layer.findings]
         merged = merge(merged, layer.tree)
-    for key in sorted(INTERNAL & merged.keys()):
+    # `_env_file` and its like are arguments of pydantic-settings' own.
+    for key in sorted(k for k in merged if k in INTERNAL or k.startswith("_")):
         problems.append(Problem(_origin(layers, (key,)), f"{key}: is no setting"))
         merged.pop(key)
     findings = list(cross_check(merged, project))

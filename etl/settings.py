@@ -19,6 +19,7 @@ from pydantic import (
     TypeAdapter,
     field_validator,
 )
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from etl.secrets import hide_secrets
 
@@ -354,10 +355,16 @@ class Notify(Part):
         return value
 
 
-class Settings(Part):
+class Settings(BaseSettings):
     """The whole configuration of one job."""
 
-    model_config = ConfigDict(validate_default=True)
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=True,
+        allow_inf_nan=False,
+    )
 
     job: str = Field(
         default="etl", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="the job's name"
@@ -387,6 +394,18 @@ class Settings(Part):
     # Set by the loader, never by a file.
     project: Path = Field(default=Path(), exclude=True, json_schema_extra={"internal": True})
     profile: str = Field(default="default", exclude=True, json_schema_extra={"internal": True})
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `etl.configuration` hands in: it merged all layers and knows their origin."""
+        return (init_settings,)
 
     @property
     def data(self) -> Path:

@@ -143,7 +143,7 @@ def test_every_problem_is_told_at_once_with_file_key_and_nearest_name(project: P
     text = "\n".join(problems(folder, ETL_LOG__RETENTON="5"))
     for line in (
         "config/etl.yaml: jobb: no such setting (did you mean job?)",
-        "config/etl.yaml: _env_file: no such setting",
+        "config/etl.yaml: _env_file: is no setting",
         "config/etl.yaml: timeout: input should be a valid number",
         "config/etl.yaml: log.lvel: no such setting (did you mean level?)",
         "log.format: input should be 'auto', 'json' or 'text' (did you mean json?)",

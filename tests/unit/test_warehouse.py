@@ -111,7 +111,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20 << 20, resource.RLIM_INFINITY))
 with duckdb.connect(folder / "warehouse.duckdb") as connection:
     try:
-        connection.sql("SELECT repeat(md5(i::TEXT), 30) FROM range(50000) r(i)").create("t")
+        connection.execute("CREATE TABLE t AS SELECT repeat(uuid()::TEXT, 30) FROM range(50000)")
     except duckdb.TransactionException as error:
         print(can_write(folder), repr(classify_duckdb(error, folder)))
 """
