@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,33 @@ from tests.postgres_server import Server, running_server
 
 
 @dataclass(frozen=True)
+class Template:
+    """A project that is made by the first test of a day (UTC) that asks for it, and copied.
+
+    The test processes share it. It is not kept overnight: a model by days has a new interval then,
+    and a run that was idle the day before is not.
+    """
+
+    root: Path
+    name: str
+    make: Callable[[Path], object]
+
+    def made(self) -> Shop:
+        """The project itself, which nobody may change."""
+        folder = self.root / f"{self.name}-{datetime.now(UTC):%Y-%m-%d}"
+        done = folder.with_suffix(".done")
+        with FileLock(folder.with_suffix(".lock")):
+            if not done.exists():
+                self.make(folder)
+                done.touch()
+        return Shop(folder)
+
+    def copy(self, folder: Path) -> Shop:
+        """A copy, to do anything with."""
+        return self.made().copy(folder)
+
+
+@dataclass(frozen=True)
 class FirstRun:
     """A small project's first run: what it left, what it told, how often the process forked."""
 
@@ -28,8 +55,15 @@ class FirstRun:
 
 
 @pytest.fixture(scope="session")
-def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
-    """The first run of a small project; nobody changes it."""
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the test processes keep what they copy."""
+    root = tmp_path_factory.getbasetemp()
+    return root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+
+
+@pytest.fixture(scope="session")
+def template(templates: Path) -> Template:
+    """A small project after its first run: ann 50, bob 200, each with a tea and a cup."""
 
     def make(folder: Path) -> None:
         shop = _sold(folder)
@@ -46,19 +80,19 @@ def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
             _succeed(shop.run())
         shop.write("forks", str(forks))
 
-    shop = Shop(_made_once(tmp_path_factory, "first_run", make))
+    return Template(templates, "first_run", make)
+
+
+@pytest.fixture
+def first_run(template: Template) -> FirstRun:
+    """The first run of `template`; nobody changes it."""
+    shop = template.made()
     record = RunRecord.model_validate_json(shop.text("data/runs/latest/run.json"))
     return FirstRun(shop, record, int(shop.text("forks")))
 
 
 @pytest.fixture(scope="session")
-def template(first_run: FirstRun) -> Shop:
-    """A small project after its first run: ann 50, bob 200, each with a tea and a cup."""
-    return first_run.shop
-
-
-@pytest.fixture(scope="session")
-def aged_template(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def aged_template(template: Template, templates: Path) -> Template:
     """The same two days later, after an idle run: no interval of these rows is evaluated again."""
 
     def make(folder: Path) -> None:
@@ -66,33 +100,29 @@ def aged_template(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> S
         shop.age(days=2)
         _succeed(shop.go_on())
 
-    return Shop(_made_once(tmp_path_factory, "aged", make))
+    return Template(templates, "aged", make)
 
 
 @pytest.fixture(scope="session")
-def extracted_template(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def extracted_template(templates: Path) -> Template:
     """The orders of `template` in raw, and nothing planned or built."""
-
-    def make(folder: Path) -> None:
-        _succeed(_sold(folder).run("extract"))
-
-    return Shop(_made_once(tmp_path_factory, "extracted", make))
+    return Template(templates, "extracted", lambda folder: _succeed(_sold(folder).run("extract")))
 
 
 @pytest.fixture
-def shop(tmp_path: Path, template: Shop) -> Shop:
+def shop(tmp_path: Path, template: Template) -> Shop:
     """A copy of `template`."""
     return template.copy(tmp_path / "shop")
 
 
 @pytest.fixture
-def aged(tmp_path: Path, aged_template: Shop) -> Shop:
+def aged(tmp_path: Path, aged_template: Template) -> Shop:
     """A copy of `aged_template`."""
     return aged_template.copy(tmp_path / "shop")
 
 
 @pytest.fixture
-def extracted(tmp_path: Path, extracted_template: Shop) -> Shop:
+def extracted(tmp_path: Path, extracted_template: Template) -> Shop:
     """A copy of `extracted_template`."""
     return extracted_template.copy(tmp_path / "shop")
 
@@ -111,21 +141,6 @@ def _sold(folder: Path) -> Shop:
 
 def _succeed(record: RunRecord) -> None:
     assert record.exit_code == 0, record.failures
-
-
-def _made_once(
-    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
-) -> Path:
-    """A folder that is made by the first of the test processes that asks for it."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    folder, done = root / name, root / f"{name}.done"
-    with FileLock(root / f"{name}.lock"):
-        if not done.exists():
-            make(folder)
-            done.touch()
-    return folder
 
 
 @pytest.fixture(scope="session")

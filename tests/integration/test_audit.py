@@ -10,6 +10,7 @@ import pytest
 from etl.errors import ExitCode
 from etl.records import RunRecord
 from etl.secrets import MASK
+from tests.integration.conftest import Template
 from tests.integration.projects import ALL, Shop
 
 ALONE = """
@@ -23,7 +24,7 @@ def results(record: RunRecord) -> dict[tuple[str, str], str]:
 
 
 @pytest.fixture(scope="module")
-def warned(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
+def warned(template: Template, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
     """A run in which two audits fail that do not block: one of a model, one that stands alone."""
     shop = template.copy(tmp_path_factory.mktemp("warned") / "shop")
     shop.edit(
@@ -58,7 +59,9 @@ def test_record_says_what_each_audit_asked(warned: tuple[Shop, RunRecord]) -> No
 
 
 @pytest.fixture(scope="module")
-def agreed_run(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
+def agreed_run(
+    template: Template, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Shop, RunRecord]:
     """A run that brings the standalone audit, eve 5, and a tag that leaves orders uncounted."""
     shop = template.copy(tmp_path_factory.mktemp("agreed") / "shop")
     shop.write("sqlmesh/audits/agree.sql", ALONE.format(blocking=""))

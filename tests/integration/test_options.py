@@ -11,6 +11,7 @@ import pytest
 from etl.cli import main
 from etl.errors import ExitCode
 from tests.duckdb_files import opened
+from tests.integration.conftest import Template
 from tests.integration.projects import ALL, Shop
 
 
@@ -248,7 +249,7 @@ def test_first_run_of_a_source_publishes_only_what_depends_on_it(fresh: Shop) ->
 
 
 @pytest.fixture(scope="module")
-def two_template(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def two_template(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A project with two sources after a run of both; tests work on copies."""
     shop = template.copy(tmp_path_factory.mktemp("two") / "shop")
     add_second_source(shop)

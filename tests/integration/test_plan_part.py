@@ -13,6 +13,7 @@ from etl.cli import main
 from etl.planning import show_plan
 from etl.project.partial import find_part
 from etl.stages.forecast import copied_project
+from tests.integration.conftest import Template
 from tests.integration.projects import FILES, Shop
 
 TOTALS, CUSTOMERS, ITEMS = (f"sqlmesh/models/{m}.sql" for m in ("totals", "customers", "items"))
@@ -20,7 +21,7 @@ CUSTOMERS_READ = "FROM marts.totals"
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory, template: Shop) -> Shop:
+def shop(tmp_path_factory: pytest.TempPathFactory, template: Template) -> Shop:
     return template.copy(tmp_path_factory.mktemp("part") / "shop")
 
 

@@ -14,14 +14,14 @@ from etl.demo import ACTORS, Replay
 from etl.errors import ExitCode
 from tests.followers import KINDS, difference, listed
 from tests.integration import shop_reference
-from tests.integration.conftest import FirstRun
+from tests.integration.conftest import FirstRun, Template
 from tests.integration.projects import Bluesky, Shop
 
 FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def second_run(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def second_run(template: Template, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """A second run of the day, with a package that came late and one that is not committed."""
     shop = template.copy(tmp_path_factory.mktemp("second") / "shop")
     # The first was created long before the first run, committed only now: as after a crash.

@@ -24,6 +24,7 @@ from etl.records import Options, RunRecord
 from etl.secrets import MASK
 from tests.contract.process import wait_for
 from tests.duckdb_files import opened
+from tests.integration.conftest import Template
 from tests.integration.projects import Shop
 from tests.processes import Process, run_etl
 
@@ -79,7 +80,7 @@ def test_what_was_held_back_is_published_by_a_retry(shop: Shop) -> None:
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("first", [True, False], ids=["first plan", "later plan"])
 def test_failing_model_holds_back_only_what_reads_it(
-    tmp_path: Path, template: Shop, extracted_template: Shop, kind: str, first: bool
+    tmp_path: Path, template: Template, extracted_template: Template, kind: str, first: bool
 ) -> None:
     good, bad, code, message, cause = BROKEN[kind]
     shop = (extracted_template if first else template).copy(tmp_path / "shop")
@@ -131,7 +132,7 @@ def test_audit_that_cannot_be_run_is_named(shop: Shop, audit: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def failed(template: Shop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
+def failed(template: Template, tmp_path_factory: pytest.TempPathFactory) -> tuple[Shop, RunRecord]:
     """A run in which seven rows fail the audit of marts.totals, and no model has changed."""
     shop = template.copy(tmp_path_factory.mktemp("failed") / "shop")
     return shop, shop.go_on(*((10 + i, f"c{i}", -1) for i in range(7)))
