@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from traceback import walk_tb
 from typing import Any
 
 import pandas
@@ -12,9 +13,11 @@ from sqlmesh.core.dialect import JinjaQuery
 from sqlmesh.core.model import PythonModel
 from sqlmesh.core.snapshot import Snapshot
 from sqlmesh.core.snapshot.evaluator import SnapshotEvaluator
+from sqlmesh.utils.errors import PythonModelEvalError
 
+from etl.causes import causes
 from etl.errors import DataQualityError, TransformError
-from etl.project.failures import BrokenAuditError
+from etl.project.failures import BrokenAuditError, BrokenCodeError
 from etl.project.listener import Listener, bare_name
 from etl.project.misfits import (
     Misfits,
@@ -105,7 +108,29 @@ class Evaluator(SnapshotEvaluator):
     def _render_snapshot_for_evaluation(self, snapshot: Snapshot, *given: Any) -> Iterator[Any]:
         rendered: Iterator[Any] = super()._render_snapshot_for_evaluation(snapshot, *given)
         model = snapshot.model
-        return _frames(model, rendered) if isinstance(model, PythonModel) else rendered
+        if isinstance(model, PythonModel):
+            return _frames(model, _located(model, rendered))
+        return rendered
+
+
+def _located(model: PythonModel, yielded: Iterator[Any]) -> Iterator[Any]:
+    """The same; where it fails, the line of the project is told.
+
+    SQLMesh runs code that it has as text, so that a traceback knows neither file nor line.
+    """
+    try:
+        yield from yielded
+    except PythonModelEvalError as e:
+        found = ""
+        for frame, line in walk_tb(causes(e)[-1].__traceback__):
+            name = frame.f_code.co_name
+            # Of a class, or within a function, there may be another function of the same name.
+            if getattr(frame.f_globals.get(name), "__code__", None) is not frame.f_code:
+                continue
+            if (code := model.python_env.get(name)) is not None:
+                text = code.payload.splitlines()[line - 1].strip()
+                found = f"`{text}` of {name} in {code.path}"
+        raise BrokenCodeError(found or model.entrypoint) from e
 
 
 def _frames(model: PythonModel, yielded: Iterator[Any]) -> Iterator[Any]:

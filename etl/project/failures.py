@@ -26,6 +26,10 @@ class BrokenAuditError(SQLMeshError):
     """An audit of this name cannot be run; its cause says why."""
 
 
+class BrokenCodeError(SQLMeshError):
+    """This line of a model in Python failed; its cause says why."""
+
+
 def classify(error: BaseException, settings: Settings, what: str, subject: str = "") -> EtlError:
     """The class of a failure inside SQLMesh, by the types in its chain of causes."""
     # A worker process of SQLMesh's parser sends its traceback along as a cause.
@@ -50,6 +54,7 @@ def classify(error: BaseException, settings: Settings, what: str, subject: str =
     if not isinstance(told, _SPOKEN):
         # Models in Python, macros and Jinja may raise anything: it is the project's failure still.
         text = f"{type(root).__name__}: {text}" if text else type(root).__name__
+    text += "".join(f", at {c}" for c in chain if isinstance(c, BrokenCodeError))
     for audit in (str(c) for c in chain if isinstance(c, BrokenAuditError)):
         what = what if audit == subject else f"its audit {audit} cannot be run"
     hint = "mend the model, then `etl retry`" if any(isinstance(c, _SPOKEN) for c in chain) else ""

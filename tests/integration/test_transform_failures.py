@@ -323,9 +323,14 @@ RAISES = """
 from sqlmesh import model
 
 
+def found(row):
+    return row["key"]
+
+
 @model("marts.raising", kind="FULL", columns={"id": "int"})
 def execute(context, **kwargs):
-    return {}["key"]
+    # What fails is in a function below this one.
+    yield found({})
 """
 SIGNAL = (
     "from sqlmesh import signal\n\n\n@signal()\ndef ready(batch):\n    raise ValueError('no')\n"
@@ -338,7 +343,10 @@ GRANT = (
 def test_what_code_of_the_project_raises_is_told_with_its_type(shop: Shop) -> None:
     shop.write("sqlmesh/models/raising.py", RAISES)
     (failure,) = shop.go_on().failures
-    assert failure.message == "marts.raising: failed: KeyError: 'key'"
+    assert failure.message == (
+        "marts.raising: failed: KeyError: 'key', "
+        "at `return row['key']` of found in models/raising.py"
+    )
 
 
 def test_user_needs_no_home_directory(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
