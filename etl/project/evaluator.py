@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from traceback import walk_tb
 from typing import Any
 
@@ -122,7 +123,7 @@ def _located(model: PythonModel, yielded: Iterator[Any]) -> Iterator[Any]:
         yield from yielded
     except PythonModelEvalError as e:
         found = ""
-        for frame, line in walk_tb(causes(e)[-1].__traceback__):
+        for frame, line in chain.from_iterable(walk_tb(c.__traceback__) for c in causes(e)):
             name = frame.f_code.co_name
             # Of a class, or within a function, there may be another function of the same name.
             if getattr(frame.f_globals.get(name), "__code__", None) is not frame.f_code:
