@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.followers import KINDS, difference, listed
 from tests.integration import shop_reference
 from tests.integration.conftest import FirstRun, Template
 from tests.integration.projects import Bluesky, Shop
+from tests.processes import start_cold
 
 FIRST, SECOND = date(2026, 1, 1), date(2026, 1, 2)
 
@@ -250,6 +251,23 @@ def test_staging_that_is_rebuilt_whole_is_counted(
         *(("raw-staging", name, 2, 2) for name in names),
     ]
     assert [i for (i,) in fresh.query("SELECT id FROM staging.stg_shop__orders ORDER BY 1")] == rows
+
+
+def test_casts_of_times_are_in_utc_whatever_zone_the_process_has(shop: Shop) -> None:
+    shop.write(
+        "sqlmesh/models/times.sql",
+        "MODEL (name marts.times, kind FULL, grain day, audits ("
+        "forall(criteria := (at = '2026-01-01T00:00:00Z'::TIMESTAMPTZ)))); "
+        "SELECT midnight::TIMESTAMPTZ AS at, one::TIMESTAMPTZ::DATE AS day "
+        "FROM (VALUES ('2026-01-01', '2026-01-01T01:00:00Z')) AS _(midnight, one)",
+    )
+    shop.publish("marts.times")
+    # Cold: a forked process keeps the zone that its parent's DuckDB found.
+    stages = ["run", "--stage", "transform", "--stage", "audit", "--stage", "load"]
+    job = start_cold(stages, shop.folder, shop.environment(TZ="America/St_Johns"))
+    _, errors = job.communicate(timeout=100)
+    assert job.returncode == 0, errors
+    assert shop.published("times") == [(datetime(2026, 1, 1, tzinfo=UTC), date(2026, 1, 1))]
 
 
 # -- nothing new -----------------------------------------------------------------------------
