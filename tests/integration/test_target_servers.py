@@ -329,7 +329,7 @@ def test_key_that_somebody_wrote_twice_is_mended(place: Place) -> None:
 
 
 def test_keys_and_indexes_are_made_once_and_refuse_duplicates(place: Place) -> None:
-    made = Publication("marts.a", "a", ("id",), indexes=(("v",), ("v", "id")))
+    made = Publication("marts.a", "a", ("id",), indexes=(("v",), ("v", "id"), ("v",)))
     for _ in range(2):
         place.publish(made)
     assert place.indexes("a") == 3

@@ -58,6 +58,8 @@ SELECT i.index_id, c.name FROM sys.indexes AS i JOIN sys.index_columns AS k ON k
 
 CREATE INDEX "ix_a_key""d" ON "reports"."a" ("key""d");
 
+SELECT i.index_id, c.name FROM sys.indexes AS i JOIN sys.index_columns AS k ON k.object_id = i.object_id AND k.index_id = i.index_id JOIN sys.columns AS c ON c.object_id = k.object_id AND c.column_id = k.column_id WHERE i.object_id = OBJECT_ID(?) AND i.is_disabled = 0 AND i.has_filter = 0 AND k.is_included_column = 0 ORDER BY i.index_id, k.key_ordinal;
+
 SELECT COUNT_BIG(*), SUM(CAST(CAST("etl_version" AS bigint) AS decimal(38,0))) FROM "reports"."a" WITH (TABLOCK, HOLDLOCK);
 
 SELECT coalesce(sum(CASE WHEN 1 = 1 THEN CAST(1 AS bigint) ELSE 0 END), 0), coalesce(sum(CASE WHEN d.n = 1 THEN CAST(1 AS bigint) ELSE 0 END), 0) FROM (SELECT CASE WHEN EXISTS (SELECT t."id", DATALENGTH(CAST(t."key""d" AS nvarchar(max))), CAST(CAST(t."key""d" AS nvarchar(max)) AS varbinary(max)), t."amount", t."is_paid", t."rate", t."paid_at", t."day", DATALENGTH(t."data"), CAST(t."data" AS varbinary(max)), DATALENGTH(CAST(t."tags" AS nvarchar(max))), CAST(CAST(t."tags" AS nvarchar(max)) AS varbinary(max)) EXCEPT SELECT s."id", DATALENGTH(CAST(s."key""d" AS nvarchar(max))), CAST(CAST(s."key""d" AS nvarchar(max)) AS varbinary(max)), s."amount", s."is_paid", s."rate", s."paid_at", s."day", DATALENGTH(s."data"), CAST(s."data" AS varbinary(max)), DATALENGTH(CAST(s."tags" AS nvarchar(max))), CAST(CAST(s."tags" AS nvarchar(max)) AS varbinary(max))) THEN 1 ELSE 0 END AS n FROM #etl_staged_N AS s JOIN "reports"."a" AS t ON t."id" = s."id") AS d;
