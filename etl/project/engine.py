@@ -41,8 +41,6 @@ from etl.project.loader import ContentLoader, RunLoader
 from etl.settings import Settings
 
 _LOADER = {"loader": RunLoader}
-# A model means the same instant and the same day by a cast wherever the process runs.
-_IN_UTC = {"TimeZone": "UTC"}
 
 
 class _Config(Config):
@@ -63,8 +61,9 @@ def build_config(settings: Settings) -> Config:
     """SQLMesh's configuration: the warehouse, its state, and how models are categorised."""
     settings.data.mkdir(parents=True, exist_ok=True)
     gateway = GatewayConfig(
+        # By a cast a model means the same instant and the same day wherever the process runs.
         connection=DuckDBConnectionConfig(
-            database=str(settings.warehouse), connector_config=_IN_UTC
+            database=str(settings.warehouse), connector_config={"TimeZone": "UTC"}
         ),
         state_connection=DuckDBConnectionConfig(database=str(settings.state)),
     )

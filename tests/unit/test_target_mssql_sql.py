@@ -196,7 +196,6 @@ class Recorder:
     def __init__(self) -> None:
         self.statements: list[str] = []
         self.made: dict[str, str] = {}
-        self.indexed: list[str] = []
         self.sent = 0
         self.ended: list[str] = []
         self.triggered: list[Rows] = []
@@ -220,10 +219,9 @@ class Recorder:
         if "FROM sys.columns" in sql:
             return Rows([(1, "id", "bigint", 8, 19, 0, False),
                          (2, "etl_version", "timestamp", 8, 0, 0, False)])  # fmt: skip
-        if sql.startswith("CREATE INDEX"):
-            self.indexed.append(sql)
         if "FROM sys.index" in sql and "index_columns" in sql:
-            return Rows([(i, 'key"d') for i, _ in enumerate(self.indexed)])
+            indexes = [s for s in self.statements if s.startswith("CREATE INDEX")]
+            return Rows([(i, 'key"d') for i, _ in enumerate(indexes)])
         if "@@DBTS" in sql:
             return Rows([(1,)])
         if "checksum" in sql or "HASHBYTES" in sql:
