@@ -168,8 +168,10 @@ def test_mart_of_no_rows_empties_the_table(place: Place) -> None:
 
 def test_first_publication_of_no_rows_makes_the_table(place: Place) -> None:
     place.change("DELETE FROM base.a")
-    assert counts(place.publish(A)["a"]) == ("unchanged", 0, 0, 0, 0, True)
+    assert counts(place.publish(A, dry_run=True)["a"])[:4] == ("dry_run", 0, 0, 0)
+    assert counts(place.publish(A)["a"]) == ("published", 0, 0, 0, 0, True)
     assert place.count("a") == 0
+    assert place.publish(A)["a"].status == "unchanged"
 
 
 def test_new_column_of_the_mart_is_added_and_filled(place: Place) -> None:

@@ -162,8 +162,10 @@ class Loading(Generic[C]):
             after = self.session.reconcile(Change(table, publication, staged), expected)
         elif change is None and after is not None:
             check_rows(table, publication.strategy, expected, after.rows, mart.memory.target)
+        # A table or column that had to be made is something to tell, also when it took no row.
+        is_changed = changes != Changes() or prepared.found.is_narrow
         run = record(
-            publication, mart.memory.target, changes if changes != Changes() else None,
+            publication, mart.memory.target, changes if is_changed else None,
             rows=after.rows if after else prepared.rows, dry_run=dry_run,
             seconds=time.perf_counter() - started, reconciled=True,
         )  # fmt: skip
